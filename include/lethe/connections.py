@@ -1,0 +1,135 @@
+"""Connections by id, in Airflow's own formats, without Airflow.
+
+A store is named by an Airflow connection id. Inside Airflow its secrets backends resolve it (`lethe.airflow`); the
+command line reads the same `AIRFLOW_CONN_<ID>` environment variables, as a URI or as JSON
+(https://airflow.apache.org/docs/apache-airflow/stable/howto/connection.html).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import sqlalchemy as sa
+
+from lethe.errors import ConnectionMissing
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a connection id stands for. `password` and `extra` may hold secrets and are left out of `repr`."""
+
+    conn_id: str
+    conn_type: str
+    host: str | None = None
+    port: int | None = None
+    schema: str | None = None
+    login: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, conn_id: str, text: str) -> Self:
+        """Read a connection from Airflow's JSON or URI format.
+
+        Raises:
+            ConnectionMissing: if it is neither.
+        """
+        try:
+            if text.lstrip().startswith("{"):
+                return cls._from_fields(conn_id, json.loads(text))
+            return cls._from_uri(conn_id, text)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConnectionMissing(
+                f"connection {conn_id}: neither Airflow's JSON nor its URI format ({type(error).__name__})"
+            ) from None
+
+    @classmethod
+    def _from_fields(cls, conn_id: str, fields: Mapping[str, Any]) -> Self:
+        extra = fields.get("extra") or {}
+        return cls(
+            conn_id=conn_id,
+            conn_type=str(fields["conn_type"]),
+            host=fields.get("host") or None,
+            port=int(fields["port"]) if fields.get("port") else None,
+            schema=fields.get("schema") or None,
+            login=fields.get("login") or None,
+            password=fields.get("password") or None,
+            extra=json.loads(extra) if isinstance(extra, str) else dict(extra),
+        )
+
+    @classmethod
+    def _from_uri(cls, conn_id: str, uri: str) -> Self:
+        parts = urlsplit(uri)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        extra = json.loads(query["__extra__"]) if "__extra__" in query else query
+        host = parts.netloc.rpartition("@")[2].partition(":")[0] if parts.netloc else ""
+        return cls(
+            conn_id=conn_id,
+            conn_type=parts.scheme.replace("-", "_"),
+            host=unquote(host) or None,
+            port=parts.port,
+            schema=unquote(parts.path.removeprefix("/")) or None,
+            login=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            extra=extra,
+        )
+
+
+Resolver = Callable[[str], Connection]
+"""Finds a connection by its id, or raises `ConnectionMissing`."""
+
+
+def from_environment(conn_id: str) -> Connection:
+    """The connection in the environment variable ``AIRFLOW_CONN_<ID>``.
+
+    Raises:
+        ConnectionMissing: if there is none, or it cannot be read.
+    """
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    text = os.environ.get(variable)
+    if text is None:
+        raise ConnectionMissing(
+            f"connection {conn_id} is not defined: add it in Airflow (Admin, Connections) or set {variable}"
+        )
+    return Connection.parse(conn_id, text)
+
+
+_SQL_DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
+
+
+def sqlalchemy_url(connection: Connection) -> sa.URL:
+    """The SQLAlchemy URL of a SQL connection.
+
+    For PostgreSQL a host that starts with a slash is the directory of a Unix socket. For SQLite, `host` (or `schema`)
+    is the path of the file.
+
+    Raises:
+        ConnectionMissing: if it is not of a SQL type that Lethe has a dialect for.
+    """
+    driver = _SQL_DRIVERS.get(connection.conn_type)
+    if driver is None:
+        raise ConnectionMissing(
+            f"connection {connection.conn_id} is of type {connection.conn_type!r}; "
+            f"a SQL store needs one of {', '.join(sorted(_SQL_DRIVERS))}"
+        )
+    if driver == "sqlite":
+        path = connection.host or connection.schema
+        if not path:
+            raise ConnectionMissing(f"connection {connection.conn_id}: SQLite needs the file's path as its host")
+        return sa.URL.create(driver, database=path)
+    options = {k: str(v) for k, v in connection.extra.items() if not k.startswith("lethe_")}
+    socket = connection.host if connection.host and connection.host.startswith("/") else None
+    return sa.URL.create(
+        driver,
+        username=connection.login,
+        password=connection.password,
+        host=None if socket else connection.host,
+        port=connection.port,
+        database=connection.schema,
+        query={**options, "host": socket} if socket else options,
+    )

