@@ -19,7 +19,7 @@ class ParameterError(LetheError):
     """A parameter of a run or a command cannot be used (for example an as-of moment in the future)."""
 
 
-class ConnectionMissing(LetheError):  # noqa: N818 - reads as what happened
+class ConnectionMissing(LetheError):
     """A connection id is not defined, or is not of a type that the store understands."""
 
 

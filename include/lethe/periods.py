@@ -17,7 +17,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
-_ISO_8601 = re.compile(r"P(?:(?P<years>\d{1,4})Y)?(?:(?P<months>\d{1,4})M)?(?:(?P<weeks>\d{1,4})W)?(?:(?P<days>\d{1,5})D)?")
+_ISO_8601 = re.compile(
+    r"P(?:(?P<years>\d{1,4})Y)?(?:(?P<months>\d{1,4})M)?(?:(?P<weeks>\d{1,4})W)?(?:(?P<days>\d{1,5})D)?"
+)
 _ONE_DAY = timedelta(days=1)
 
 
@@ -70,6 +72,11 @@ class Period:
             return date.max
 
 
+def same_day(day: date) -> date:
+    """The day itself, from which most periods start."""
+    return day
+
+
 def end_of_year(day: date) -> date:
     """31 December of the year of `day`, from which periods that count from the end of a year start."""
     return date(day.year, 12, 31)
@@ -99,7 +106,7 @@ def cutoff_for(
     period: Period,
     *,
     lead: timedelta = timedelta(0),
-    anchor: Callable[[date], date] = lambda day: day,
+    anchor: Callable[[date], date] = same_day,
 ) -> Cutoff:
     """The cutoff of a period that is counted from `anchor(clock day)` in the local time of `zone`.
 

@@ -36,7 +36,7 @@ from pydantic import (
 
 from lethe.errors import PolicyError
 from lethe.identifiers import IdentifierType
-from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year
+from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 
@@ -203,7 +203,9 @@ class ChildTable(Model):
     """Rows that go with a record: those whose foreign key refers to it. Children go first, in one transaction."""
 
     table: str = Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")
-    foreign_key: tuple[Column, ...] = Field(min_length=1, description="Columns of this table, in the order of references.")
+    foreign_key: tuple[Column, ...] = Field(
+        min_length=1, description="Columns of this table, in the order of references."
+    )
     references: tuple[Column, ...] | None = Field(
         default=None, description="Columns of the parent table; the parent's key where left out."
     )
@@ -257,7 +259,9 @@ class RowDataset(DatasetBase):
     phone_region: str | None = Field(
         default=None, pattern="^[A-Z]{2}$", description="Country of national telephone numbers, such as CZ."
     )
-    where: tuple[Condition, ...] = Field(default=(), description="The rows that the dataset consists of: all must hold.")
+    where: tuple[Condition, ...] = Field(
+        default=(), description="The rows that the dataset consists of: all must hold."
+    )
     keep_while: tuple[Condition, ...] = Field(
         default=(), description="Expired rows that are kept on while any of these holds."
     )
@@ -375,7 +379,9 @@ class Retention(Model):
         elif self.erase_within:
             parts.append(f"within {self.erase_within}, starting {self.lead_time} before")
         if self.by_value:
-            parts.append(f"by {self.by_value.column}: " + ", ".join(f"{k} {v}" for k, v in self.by_value.periods.items()))
+            parts.append(
+                f"by {self.by_value.column}: " + ", ".join(f"{k} {v}" for k, v in self.by_value.periods.items())
+            )
         if self.counted_from is CountedFrom.END_OF_YEAR:
             parts.append("counted from the end of the year")
         return "; ".join(parts)
@@ -393,6 +399,10 @@ class Disposition(StrEnum):
 
     ERASE = "erase"
     ANONYMISE = "anonymise"
+
+
+def _masks(dataset: Dataset) -> tuple[Mask, ...]:
+    return dataset.masks if isinstance(dataset, TableDataset) else ()
 
 
 class Policy(Model):
@@ -418,9 +428,9 @@ class Policy(Model):
         if duplicates:
             raise ValueError(f"datasets: {', '.join(sorted(duplicates))} is there twice")
         for dataset in self.datasets:
-            if self.disposition is Disposition.ANONYMISE and not getattr(dataset, "masks", ()):
+            if self.disposition is Disposition.ANONYMISE and not _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: anonymising needs a table with masks")
-            if self.disposition is Disposition.ERASE and getattr(dataset, "masks", ()):
+            if self.disposition is Disposition.ERASE and _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise")
             if self.retention.by_value is not None and isinstance(dataset, ObjectDataset):
                 raise ValueError(f"datasets.{dataset.name}: by_value needs rows with columns, not objects")
@@ -450,15 +460,15 @@ class Policy(Model):
         rule = self.retention
         if rule.at_once:
             return Expiry(zone=zone, default=cutoff_at_once(as_of, zone))
-        anchor = {"anchor": end_of_year} if rule.counted_from is CountedFrom.END_OF_YEAR else {}
+        anchor = end_of_year if rule.counted_from is CountedFrom.END_OF_YEAR else same_day
         lead = timedelta(days=rule.lead_time.days if rule.lead_time else 0)
         period = rule.keep_for or rule.erase_within
         by_value = rule.by_value.periods if rule.by_value else {}
         return Expiry(
             zone=zone,
-            default=cutoff_for(as_of, zone, period, lead=lead, **anchor) if period else None,
+            default=cutoff_for(as_of, zone, period, lead=lead, anchor=anchor) if period else None,
             column=rule.by_value.column if rule.by_value else None,
-            by_value={value: cutoff_for(as_of, zone, other, **anchor) for value, other in by_value.items()},
+            by_value={value: cutoff_for(as_of, zone, other, anchor=anchor) for value, other in by_value.items()},
         )
 
 
@@ -496,7 +506,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, list | dict):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
             if key in seen:
@@ -589,7 +599,10 @@ def _overlap(one: Dataset, two: Dataset) -> bool:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of policy files, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Policy.model_json_schema(by_alias=True)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Policy.model_json_schema(by_alias=True),
+    }
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
@@ -223,14 +223,11 @@ class EmbeddedS3:
         import boto3
         from botocore.config import Config
 
-        return cast(
-            "S3Client",
-            boto3.client(
-                "s3",
-                endpoint_url=self.endpoint,
-                aws_access_key_id=self._keys[0],
-                aws_secret_access_key=self._keys[1],
-                region_name="us-east-1",
-                config=Config(connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 2}),
-            ),
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self._keys[0],
+            aws_secret_access_key=self._keys[1],
+            region_name="us-east-1",
+            config=Config(connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 2}),
         )

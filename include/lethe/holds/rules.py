@@ -95,4 +95,3 @@ class HoldRules:
 
 
 NO_HOLDS = HoldRules(version=0)
-

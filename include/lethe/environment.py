@@ -1,0 +1,92 @@
+"""All that stages need from their surroundings, opened when first used and closed at the end."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from lethe import governance as governance_database
+from lethe.connections import Connection, Resolver
+from lethe.errors import ConnectionMissing
+from lethe.evidence.ledger import Ledger
+from lethe.evidence.runs import Runs
+from lethe.governance import Governance, open_governance
+from lethe.holds.registry import HoldRegistry
+from lethe.keys import Keys, load_keys
+from lethe.policy import Dataset, Policy, load, load_all
+from lethe.settings import Settings
+from lethe.stores import open_store
+from lethe.stores.base import Store
+
+
+class Environment:
+    """Connections, governance database, keys, policies and stores. A context manager; for one thread."""
+
+    def __init__(self, resolve: Resolver, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._resolve = resolve
+        self._stores: dict[tuple[str, str], Store] = {}
+
+    def __enter__(self) -> Self:
+        """Open nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened."""
+        for store in self._stores.values():
+            store.close()
+        if "governance" in self.__dict__:
+            self.governance.close()
+
+    def connection(self, conn_id: str) -> Connection:
+        """A connection by id; the governance database has a default, a SQLite file under `Settings.home`."""
+        try:
+            return self._resolve(conn_id)
+        except ConnectionMissing:
+            if conn_id != governance_database.CONNECTION_ID:
+                raise
+            return Connection(conn_id, "sqlite", host=str(self.settings.home / "governance.db"))
+
+    @cached_property
+    def governance(self) -> Governance:
+        """The governance database."""
+        return open_governance(self.connection)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys."""
+        return load_keys(self.connection)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return Ledger(self.governance)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The record of runs."""
+        return Runs(self.governance, self.ledger)
+
+    @cached_property
+    def registry(self) -> HoldRegistry:
+        """The hold registry, whose changes enter the ledger."""
+        return HoldRegistry(self.governance, self.keys, self.ledger.append)
+
+    @cached_property
+    def policies(self) -> dict[str, Policy]:
+        """All policies, by category."""
+        return load_all(self.settings.policies)
+
+    def policy(self, category: str) -> Policy:
+        """One policy, read from its file alone."""
+        return load(self.settings.policies / f"{category}.yaml")
+
+    def store(self, dataset: Dataset) -> Store:
+        """The store of a dataset; one a connection and kind."""
+        key = (dataset.kind, dataset.store)
+        if key not in self._stores:
+            self._stores[key] = open_store(dataset.kind, self.connection(dataset.store))
+        return self._stores[key]

@@ -1,0 +1,266 @@
+"""The governance database: what holds are in force, what runs did, and the evidence of it.
+
+One schema for the hold registry, the runs and the ledger, in a database of its own (never Airflow's metadata
+database): SQLite by default, PostgreSQL in production. Reached by the Airflow connection `lethe_governance`.
+Everything that others need to be able to read without Lethe is plain: text, numbers, JSON and UTC timestamps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from lethe.connections import Connection, Resolver, sqlalchemy_url
+from lethe.errors import StoreUnavailable
+
+CONNECTION_ID = "lethe_governance"
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Timezone-aware timestamps, kept in UTC; SQLite would drop the zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """To UTC."""
+        del dialect
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """From UTC."""
+        del dialect
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+registry_state = sa.Table(
+    "lethe_registry_state",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False, comment="Counts every change of the registry."),
+)
+
+hold = sa.Table(
+    "lethe_hold",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("matter", sa.Text, nullable=False, comment="The reference of the matter, such as a file number."),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("placed_by", sa.Text, nullable=False),
+    sa.Column("placed_at", UtcDateTime, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False, comment="Version of the registry at which it was placed."),
+    sa.Column("categories", sa.JSON, nullable=False, comment="Empty: all."),
+    sa.Column("datasets", sa.JSON, nullable=False, comment="Empty: all. Written category.dataset."),
+    sa.Column("clock_first", sa.Date),
+    sa.Column("clock_last", sa.Date),
+    sa.Column(
+        "identifier_counts",
+        sa.JSON,
+        nullable=False,
+        comment="Number of identifiers by type; empty: none named.",
+    ),
+    sa.Column("in_force_at", UtcDateTime, comment="When nothing that started before it was under way any more."),
+    sa.Column("release_proposed_by", sa.Text),
+    sa.Column("release_proposed_at", UtcDateTime),
+    sa.Column("released_by", sa.Text),
+    sa.Column("released_at", UtcDateTime),
+    sa.Column("release_version", sa.BigInteger),
+)
+
+hold_identifiers = sa.Table(
+    "lethe_hold_identifiers",
+    metadata,
+    sa.Column("hold_id", sa.ForeignKey(hold.c.id), primary_key=True),
+    sa.Column("n", sa.Integer, primary_key=True),
+    sa.Column("type", sa.String(20), nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("ciphertext", sa.LargeBinary, nullable=False, comment="Normalised identifiers, encrypted (AES-GCM)."),
+)
+
+hold_digest = sa.Table(
+    "lethe_hold_digest",
+    metadata,
+    sa.Column("hold_id", sa.ForeignKey(hold.c.id), primary_key=True),
+    sa.Column("type", sa.String(20), primary_key=True),
+    sa.Column("digest", sa.LargeBinary(16), primary_key=True, comment="Keyed digest to find an identifier by."),
+    sa.Index(None, "digest"),
+)
+
+lease = sa.Table(
+    "lethe_lease",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("run_id", sa.String(80), nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+)
+
+run = sa.Table(
+    "lethe_run",
+    metadata,
+    sa.Column("id", sa.String(80), primary_key=True),
+    sa.Column("category", sa.String(63), nullable=False, index=True),
+    sa.Column("as_of", UtcDateTime, nullable=False),
+    sa.Column("policy_digest", sa.String(64), nullable=False),
+    sa.Column("policy", sa.JSON, nullable=False, comment="The policy as it was."),
+    sa.Column("cutoff", sa.Text, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, comment="open, succeeded, failed, dry or superseded."),
+    sa.Column("dry_run", sa.Boolean, nullable=False),
+    sa.Column("expected_digest", sa.String(64)),
+    sa.Column("trigger", sa.Text, nullable=False, comment="What started it: the DAG run, or the command line."),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("active_at", UtcDateTime, nullable=False, comment="When a stage of it last began or ended."),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("superseded_by", sa.String(80)),
+    sa.Column("software", sa.Text, nullable=False),
+)
+
+run_dataset = sa.Table(
+    "lethe_run_dataset",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
+    sa.Column("dataset", sa.String(63), primary_key=True),
+    sa.Column("candidates", sa.JSON, comment="What was found (stores.base.Candidates)."),
+    sa.Column("validation", sa.JSON, comment="Results of the expectations before and after."),
+    sa.Column("approval", sa.JSON, comment="Who decided, when and what, or that it was within the limits."),
+    sa.Column("tally", sa.JSON, comment="What became of the candidates (stores.base.Tally)."),
+    sa.Column("left", sa.JSON, comment="What the dataset held afterwards (stores.base.Survey)."),
+    sa.Column("remainders", sa.JSON, comment="What is not yet physically gone."),
+    sa.Column("problem", sa.Text, comment="Why it is not done, in one message."),
+)
+
+ledger = sa.Table(
+    "lethe_ledger",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Text, nullable=False, comment="UTC, ISO 8601; as text, because it is hashed."),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("subject", sa.Text, nullable=False, comment="The run, hold or policy that it is about."),
+    sa.Column("body", sa.Text, nullable=False, comment="Canonical JSON (RFC 8785)."),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+)
+
+certificate = sa.Table(
+    "lethe_certificate",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False, comment="The signed certificate, as JSON."),
+    sa.Column("issued_at", UtcDateTime, nullable=False),
+)
+
+proof_leaves = sa.Table(
+    "lethe_proof_leaves",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
+    sa.Column("dataset", sa.String(63), primary_key=True),
+    sa.Column("n", sa.Integer, primary_key=True),
+    sa.Column("first", sa.LargeBinary(32), nullable=False, comment="The smallest leaf of the chunk."),
+    sa.Column("leaves", sa.LargeBinary, nullable=False, comment="Sorted keyed digests of records, with outcomes."),
+)
+
+
+class Governance:
+    """Access to the governance database. Safe to share between threads; connections are made when needed."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url
+        self.engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _server_engine(url)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection for reading, each statement of which sees all that was committed before it."""
+        with (
+            self._answering(),
+            self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction, committed at the end. On SQLite it holds the write lock from its beginning."""
+        with self._answering(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise StoreUnavailable(
+                f"connection {CONNECTION_ID}: the governance database does not answer as it should "
+                f"({type(error.orig).__name__})"
+            ) from None
+
+    def create_schema(self) -> None:
+        """Create what is missing of the schema. Harmless when it is there."""
+        if self.url.get_backend_name() == "sqlite" and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":  # two processes may start at once
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x4C455448)))
+            metadata.create_all(connection)
+            if connection.scalar(sa.select(registry_state.c.version)) is None:
+                connection.execute(sa.insert(registry_state).values(id=1, version=0))
+
+    def now(self, connection: sa.Connection) -> datetime:
+        """The time by the database's clock (on SQLite, this machine's): one clock for all hosts."""
+        if connection.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return at
+
+    def close(self) -> None:
+        """Give back connections."""
+        self.engine.dispose()
+
+
+def open_governance(resolve: Resolver) -> Governance:
+    """The governance database behind `lethe_governance`, with its schema in place.
+
+    Raises:
+        ConnectionMissing: if the connection is not defined or not of a SQL type.
+        StoreUnavailable: if the database does not answer.
+    """
+    connection: Connection = resolve(CONNECTION_ID)
+    governance = Governance(sqlalchemy_url(connection))
+    governance.create_schema()
+    return governance
+
+
+def _server_engine(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(url, pool_size=4, max_overflow=8, pool_pre_ping=True, hide_parameters=True)
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - sqlite3.Connection
+        dbapi_connection.isolation_level = None  # transactions begin where `_begin` says, not where sqlite3 guesses
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.get_isolation_level() != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

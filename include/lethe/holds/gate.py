@@ -1,0 +1,99 @@
+"""The hold gate: how a hold binds from the moment it is acknowledged, whatever is in flight.
+
+A batch takes a lock first and reads the registry second; placing a hold commits to the registry first and waits for
+the locks second. So each batch either is waited for, or sees the hold. In SQL stores the lock is the batch's own
+transaction (`Store.fence`); for stores without transactions it is a lease, a row in the governance database.
+docs/hold-gate.md has the protocol with its argument.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from lethe import governance as schema
+from lethe.errors import RunError, StoreUnavailable
+from lethe.governance import Governance
+from lethe.holds.registry import HoldRegistry
+from lethe.holds.rules import HoldRules
+from lethe.policy import Dataset
+
+LEASE_SECONDS = 30.0
+"""How long a lease lasts at most. Requests sent under it must have ended, one way or the other, before."""
+
+_POLL_SECONDS = 0.01
+
+
+class RunGate:
+    """The gate for one dataset of one run (see `stores.base.Gate`). Safe to share between threads."""
+
+    lease_seconds = LEASE_SECONDS
+
+    def __init__(self, registry: HoldRegistry, run_id: str, category: str, dataset: Dataset) -> None:
+        self._registry = registry
+        self._governance = registry.governance
+        self._run_id = run_id
+        self._category = category
+        self._dataset = dataset
+        self._rules: HoldRules | None = None
+
+    def current(self) -> HoldRules:
+        """The rules in force now. One read; the rules themselves only where the version changed.
+
+        Raises:
+            RunError: if the run is not open any more: nothing more may be erased for it.
+        """
+        query = sa.select(
+            schema.registry_state.c.version,
+            sa.select(schema.run.c.state).where(schema.run.c.id == self._run_id).scalar_subquery(),
+        )
+        with self._governance.read() as connection:
+            version, state = connection.execute(query).one()
+        if state != "open":
+            raise RunError(
+                f"run {self._run_id} is {state or 'not known'} and may not erase any more; start a new run of "
+                f"{self._category}"
+            )
+        if self._rules is None or self._rules.version != version:
+            self._rules = self._registry.rules(self._category, self._dataset)
+        return self._rules
+
+    @contextmanager
+    def lease(self) -> Iterator[HoldRules]:
+        """A bounded time in which requests may be sent, judged by the rules it gives."""
+        lease_id = secrets.token_hex(16)
+        with self._governance.write() as connection:
+            expires = self._governance.now(connection) + timedelta(seconds=LEASE_SECONDS)
+            connection.execute(sa.insert(schema.lease).values(id=lease_id, run_id=self._run_id, expires_at=expires))
+        try:
+            yield self.current()
+        finally:
+            with self._governance.write() as connection:
+                connection.execute(sa.delete(schema.lease).where(schema.lease.c.id == lease_id))
+
+
+def wait_for_leases(governance: Governance, timeout: float = 2 * LEASE_SECONDS) -> None:
+    """Wait until every lease that is out now has been given back or has run out.
+
+    Raises:
+        StoreUnavailable: if that takes longer than `timeout` seconds.
+    """
+    with governance.read() as connection:
+        out = set(connection.scalars(sa.select(schema.lease.c.id)))
+    deadline = time.monotonic() + timeout
+    while out:
+        with governance.read() as connection:
+            now = governance.now(connection)
+            in_force = sa.select(schema.lease.c.id).where(schema.lease.c.expires_at > now)
+            out &= set(connection.scalars(in_force))
+        if out and time.monotonic() > deadline:
+            raise StoreUnavailable(
+                f"{len(out)} leases of running erasures were not given back in {timeout:.0f} seconds"
+            )
+        if out:
+            time.sleep(_POLL_SECONDS)

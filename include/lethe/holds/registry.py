@@ -1,0 +1,474 @@
+"""The hold registry: matters, what they cover, and the two people that a release takes.
+
+Identifiers are kept encrypted, with keyed digests to find them by. Every change counts the registry's version up in the
+same transaction, and enters the ledger.
+"""
+
+from __future__ import annotations
+
+import csv
+import hmac
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from lethe import governance as schema
+from lethe.errors import HoldError
+from lethe.governance import Governance
+from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
+from lethe.identifiers import IdentifierType, normalise
+from lethe.keys import Keys
+from lethe.policy import Dataset, Policy
+
+_CHUNK = 10_000
+_DIGEST_BYTES = 16
+_SEPARATOR = "\n"  # identifiers never contain control characters
+
+Journal = Callable[[sa.Connection, str, str, Mapping[str, Any]], object]
+"""Appends an entry to the ledger in a given transaction: (connection, kind, subject, body)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """What somebody asks to be held. Conditions combine: a record is held that meets all that are given.
+
+    Attributes:
+        identifiers: by type, as people write them; empty: all records in the other conditions.
+        categories: empty: all.
+        datasets: written ``category.dataset``; empty: all.
+        region: country of national telephone numbers (ISO 3166).
+    """
+
+    matter: str
+    reason: str
+    kind: HoldKind = HoldKind.LEGAL_HOLD
+    identifiers: Mapping[IdentifierType, Sequence[str]] = field(default_factory=dict, repr=False)
+    categories: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    clock: ClockRange = field(default_factory=ClockRange)
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold as the registry knows it, without its identifiers."""
+
+    id: str
+    kind: HoldKind
+    matter: str
+    reason: str
+    placed_by: str
+    placed_at: datetime
+    version: int
+    categories: tuple[str, ...]
+    datasets: tuple[str, ...]
+    clock: ClockRange
+    identifier_counts: Mapping[IdentifierType, int]
+    in_force_at: datetime | None
+    release_proposed_by: str | None
+    release_proposed_at: datetime | None
+    released_by: str | None
+    released_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """In words: in force, release proposed, released, or not yet in force."""
+        if self.released_at:
+            return "released"
+        if self.release_proposed_at:
+            return "release proposed"
+        return "in force" if self.in_force_at else "not yet in force"
+
+    def concerns(self, category: str, dataset: str) -> bool:
+        """Whether its categories and datasets include a dataset."""
+        return (not self.categories or category in self.categories) and (
+            not self.datasets or f"{category}.{dataset}" in self.datasets
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a hold covers, and what it cannot cover, said before it is placed.
+
+    Attributes:
+        covered: datasets (``category.dataset``) in which it can find records.
+        uncovered: dataset → why none of its identifiers can be found there.
+    """
+
+    covered: tuple[str, ...]
+    uncovered: Mapping[str, str]
+
+
+class HoldRegistry:
+    """The registry in the governance database."""
+
+    def __init__(self, governance: Governance, keys: Keys, journal: Journal) -> None:
+        self.governance = governance
+        self._keys = keys
+        self._journal = journal
+
+    # --- placing -----------------------------------------------------------------------------------------------
+
+    def place(self, request: HoldRequest, *, by: str, policies: Mapping[str, Policy]) -> Hold:
+        """Record a hold; every batch that starts from now on sees it.
+
+        `mark_in_force` follows once the fences say that nothing that started before is under way any more.
+
+        Raises:
+            HoldError: if it is not well formed, names a category or dataset that does not exist, or covers nothing.
+        """
+        coverage(request, policies)
+        matter, reason, person = request.matter.strip(), request.reason.strip(), by.strip()
+        if not (matter and reason and person):
+            raise HoldError("a hold needs a matter (its reference), a reason and who places it")
+        identifiers = normalised(request)
+        hold_id = f"hold-{secrets.token_hex(8)}"
+        with self.governance.write() as connection:
+            version = self._next_version(connection)
+            row: dict[str, Any] = {
+                "id": hold_id,
+                "kind": request.kind.value,
+                "matter": matter,
+                "reason": reason,
+                "placed_by": person,
+                "placed_at": self.governance.now(connection),
+                "version": version,
+                "categories": list(request.categories),
+                "datasets": list(request.datasets),
+                "clock_first": request.clock.first,
+                "clock_last": request.clock.last,
+                "identifier_counts": {kind.value: len(values) for kind, values in identifiers.items()},
+            }
+            connection.execute(sa.insert(schema.hold).values(**row))
+            for kind, values in identifiers.items():
+                self._store_identifiers(connection, hold_id, kind, values)
+            self._journal(connection, "hold.placed", hold_id, _public(row))
+        return self.get(hold_id)
+
+    def mark_in_force(self, hold_id: str) -> Hold:
+        """Record that a hold binds: every fence has been passed. This is the acknowledgement."""
+        with self.governance.write() as connection:
+            now = self.governance.now(connection)
+            changed = connection.execute(
+                sa.update(schema.hold)
+                .where(schema.hold.c.id == hold_id, schema.hold.c.in_force_at.is_(None))
+                .values(in_force_at=now)
+            )
+            if changed.rowcount:
+                self._journal(connection, "hold.in_force", hold_id, {"at": now.isoformat()})
+        return self.get(hold_id)
+
+    def _store_identifiers(
+        self, connection: sa.Connection, hold_id: str, kind: IdentifierType, values: Sequence[str]
+    ) -> None:
+        start = connection.scalar(sa.select(sa.func.count()).where(schema.hold_identifiers.c.hold_id == hold_id))
+        for n, chunk in enumerate(_chunks(values), start=start or 0):
+            context = f"{hold_id}/{n}/{kind.value}".encode()
+            cipher = self._keys.encrypt("hold-identifiers", _SEPARATOR.join(chunk).encode(), bound_to=context)
+            connection.execute(
+                sa.insert(schema.hold_identifiers).values(
+                    hold_id=hold_id, n=n, type=kind.value, count=len(chunk), ciphertext=cipher
+                )
+            )
+            connection.execute(
+                sa.insert(schema.hold_digest),
+                [
+                    {"hold_id": hold_id, "type": kind.value, "digest": digest}
+                    for digest in dict.fromkeys(self._digests(kind, chunk))
+                ],
+            )
+
+    def _digests(self, kind: IdentifierType, values: Iterable[str]) -> Iterator[bytes]:
+        key = self._keys.derive(f"hold-digest/{kind.value}")
+        for value in values:
+            yield hmac.digest(key, value.encode(), "sha256")[:_DIGEST_BYTES]
+
+    def _next_version(self, connection: sa.Connection) -> int:
+        connection.execute(sa.update(schema.registry_state).values(version=schema.registry_state.c.version + 1))
+        return int(connection.scalar(sa.select(schema.registry_state.c.version)) or 0)
+
+    # --- releasing: one proposes, another confirms ---------------------------------------------------------------
+
+    def propose_release(self, hold_id: str, *, by: str) -> Hold:
+        """Propose to release a hold. It stays in force until somebody else confirms.
+
+        Raises:
+            HoldError: if there is no such hold in force.
+        """
+        with self.governance.write() as connection:
+            self._require_in_force(connection, hold_id)
+            values = {
+                "release_proposed_by": _person(by),
+                "release_proposed_at": self.governance.now(connection),
+            }
+            connection.execute(sa.update(schema.hold).where(schema.hold.c.id == hold_id).values(**values))
+            self._journal(connection, "hold.release_proposed", hold_id, {"by": _person(by)})
+        return self.get(hold_id)
+
+    def confirm_release(self, hold_id: str, *, by: str) -> Hold:
+        """Release a hold that somebody else proposed to release. The next run takes what it held.
+
+        Raises:
+            HoldError: if no release was proposed, or by the same person (no conflict of interest).
+        """
+        with self.governance.write() as connection:
+            row = self._require_in_force(connection, hold_id)
+            if row.release_proposed_by is None:
+                raise HoldError(f"hold {hold_id}: nobody has proposed its release; propose it first")
+            if row.release_proposed_by.casefold() == _person(by).casefold():
+                raise HoldError(f"hold {hold_id}: who proposed its release cannot confirm it; ask somebody else")
+            values = {
+                "released_by": _person(by),
+                "released_at": self.governance.now(connection),
+                "release_version": self._next_version(connection),
+            }
+            connection.execute(sa.update(schema.hold).where(schema.hold.c.id == hold_id).values(**values))
+            body = {"by": _person(by), "proposed_by": row.release_proposed_by, "matter": row.matter}
+            self._journal(connection, "hold.released", hold_id, body)
+        return self.get(hold_id)
+
+    def _require_in_force(self, connection: sa.Connection, hold_id: str) -> sa.Row[Any]:
+        row = connection.execute(
+            sa.select(schema.hold).where(schema.hold.c.id == hold_id).with_for_update()
+        ).one_or_none()
+        if row is None:
+            raise HoldError(f"there is no hold {hold_id}; `lethe hold list` shows all")
+        if row.released_at is not None:
+            raise HoldError(f"hold {hold_id} was released already")
+        return row
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def get(self, hold_id: str) -> Hold:
+        """One hold.
+
+        Raises:
+            HoldError: if there is none of that id.
+        """
+        with self.governance.read() as connection:
+            row = connection.execute(sa.select(schema.hold).where(schema.hold.c.id == hold_id)).one_or_none()
+        if row is None:
+            raise HoldError(f"there is no hold {hold_id}; `lethe hold list` shows all")
+        return _hold(row)
+
+    def holds(self, *, released: bool = False) -> list[Hold]:
+        """All holds that bind (whether or not their fences have been passed), or with `released`, all there ever were."""
+        query = sa.select(schema.hold).order_by(schema.hold.c.version)
+        if not released:
+            query = query.where(schema.hold.c.released_at.is_(None))
+        with self.governance.read() as connection:
+            return [_hold(row) for row in connection.execute(query)]
+
+    def find(self, kind: IdentifierType, text: str, *, region: str | None = None) -> list[Hold]:
+        """The holds that bind and name an identifier.
+
+        Raises:
+            HoldError: if the text cannot be such an identifier.
+        """
+        (digest,) = self._digests(kind, [_normalise(kind, text, region)])
+        query = (
+            sa.select(schema.hold)
+            .join(schema.hold_digest)
+            .where(schema.hold_digest.c.digest == digest, schema.hold_digest.c.type == kind.value)
+            .where(schema.hold.c.released_at.is_(None))
+        )
+        with self.governance.read() as connection:
+            return [_hold(row) for row in connection.execute(query)]
+
+    def rules(self, category: str, dataset: Dataset) -> HoldRules:
+        """The rules that bind for a dataset, and the version of the registry that they are of."""
+        # The version is read first: should a hold come in between, the rules are newer than their version says, and
+        # are read again.
+        with self.governance.read() as connection:
+            version = int(connection.scalar(sa.select(schema.registry_state.c.version)) or 0)
+        carried = frozenset(dataset.identifiers)
+        rules = [self._rule(hold, carried) for hold in self.holds() if hold.concerns(category, dataset.name)]
+        return HoldRules(version, tuple(rule for rule in rules if rule.everything or rule.types))
+
+    def _rule(self, hold: Hold, carried: frozenset[IdentifierType]) -> HoldRule:
+        types = frozenset(hold.identifier_counts) & carried
+        cache: dict[IdentifierType, list[str]] = {}
+
+        def load() -> Mapping[IdentifierType, Sequence[str]]:
+            if not cache:
+                cache.update(self._identifiers(hold.id, types))
+            return cache
+
+        return HoldRule(
+            hold=hold.id,
+            matter=hold.matter,
+            version=hold.version,
+            everything=not hold.identifier_counts,
+            types=types,
+            clock=hold.clock,
+            load=load,
+        )
+
+    def _identifiers(self, hold_id: str, types: frozenset[IdentifierType]) -> dict[IdentifierType, list[str]]:
+        table = schema.hold_identifiers.c
+        query = sa.select(table.n, table.type, table.ciphertext).where(
+            table.hold_id == hold_id, table.type.in_([kind.value for kind in types])
+        )
+        found: dict[IdentifierType, list[str]] = {kind: [] for kind in types}
+        with self.governance.read() as connection:
+            for n, kind, cipher in connection.execute(query.order_by(table.n)):
+                context = f"{hold_id}/{n}/{kind}".encode()
+                plain = self._keys.decrypt("hold-identifiers", cipher, bound_to=context)
+                found[IdentifierType(kind)].extend(plain.decode().split(_SEPARATOR))
+        return found
+
+
+def coverage(request: HoldRequest, policies: Mapping[str, Policy]) -> Coverage:
+    """Where a hold would find records, and where not.
+
+    Raises:
+        HoldError: if it names a category or dataset that does not exist, or could not find a record anywhere.
+    """
+    unknown = [name for name in request.categories if name not in policies]
+    names = {f"{policy.category}.{dataset.name}" for policy in policies.values() for dataset in policy.datasets}
+    unknown += [name for name in request.datasets if name not in names]
+    if unknown:
+        raise HoldError(f"no such category or dataset: {', '.join(unknown)}; write categories, or category.dataset")
+    first, last = request.clock.first, request.clock.last
+    if first and last and first > last:
+        raise HoldError("the clock range ends before it starts")
+    covered, uncovered = [], {}
+    for policy in policies.values():
+        for dataset in policy.datasets:
+            name = f"{policy.category}.{dataset.name}"
+            if request.categories and policy.category not in request.categories:
+                continue
+            if request.datasets and name not in request.datasets:
+                continue
+            if not request.identifiers or set(request.identifiers) & set(dataset.identifiers):
+                covered.append(name)
+            else:
+                carries = ", ".join(sorted(dataset.identifiers)) or "no identifiers"
+                uncovered[name] = f"it carries {carries}, not {', '.join(sorted(request.identifiers))}"
+    if not covered:
+        reasons = "; ".join(f"{name}: {why}" for name, why in uncovered.items())
+        raise HoldError(f"the hold would cover nothing{': ' + reasons if reasons else ''}")
+    if not (request.identifiers or request.categories or request.datasets or first or last):
+        raise HoldError("the hold names nothing: give identifiers, categories, datasets or a clock range")
+    return Coverage(tuple(covered), uncovered)
+
+
+def normalised(request: HoldRequest) -> dict[IdentifierType, list[str]]:
+    """The identifiers of a request, normalised, each once.
+
+    Raises:
+        HoldError: if one cannot be such an identifier; says which by its position, never its text.
+    """
+    result: dict[IdentifierType, list[str]] = {}
+    for kind, texts in request.identifiers.items():
+        values: dict[str, None] = {}
+        for position, text in enumerate(texts, start=1):
+            try:
+                values[normalise(kind, text, region=request.region)] = None
+            except ValueError as error:
+                raise HoldError(f"{kind} number {position}: {error}") from None
+        if values:
+            result[kind] = list(values)
+    return result
+
+
+def read_identifiers(path: Path) -> dict[IdentifierType, list[str]]:
+    """Read identifiers from a CSV file with a header: columns `type` and `identifier`, or one column per type.
+
+    Raises:
+        HoldError: naming the file and every line (up to ten) that cannot be used; nothing is taken from such a file.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _parse_identifiers(csv.reader(file, strict=True), path.name)
+    except FileNotFoundError:
+        raise HoldError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HoldError(f"{path.name}: cannot be read as CSV in UTF-8 ({type(error).__name__})") from None
+
+
+def _parse_identifiers(rows: Iterator[list[str]], name: str) -> dict[IdentifierType, list[str]]:
+    header = [cell.strip().lower() for cell in next(rows, [])]
+    known = {kind.value for kind in IdentifierType}
+    pairs = header == ["type", "identifier"]
+    if not pairs and not (header and set(header) <= known and len(set(header)) == len(header)):
+        raise HoldError(
+            f"{name}: the first line must be `type,identifier`, or types such as `email,phone`; types are "
+            + ", ".join(sorted(known))
+        )
+    found: dict[IdentifierType, list[str]] = {}
+    problems: list[str] = []
+    for line, row in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = [(row[0].strip().lower(), row[1])] if pairs and len(row) == 2 else list(zip(header, row, strict=False))
+        if (pairs and len(row) != 2) or len(row) > len(header) or any(kind not in known for kind, _ in cells):
+            problems.append(f"line {line}: not {'a type and an identifier' if pairs else 'as the header says'}")
+            continue
+        for kind, text in cells:
+            if not text.strip():
+                continue
+            try:
+                found.setdefault(IdentifierType(kind), []).append(normalise(IdentifierType(kind), text))
+            except ValueError as error:
+                problems.append(f"line {line}: {error}")
+    if problems:
+        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise HoldError(f"{name}: {'; '.join(problems[:10])}{more}. Nothing was placed.")
+    if not found:
+        raise HoldError(f"{name}: it has no identifiers")
+    return found
+
+
+def _normalise(kind: IdentifierType, text: str, region: str | None) -> str:
+    try:
+        return normalise(kind, text, region=region)
+    except ValueError as error:
+        raise HoldError(str(error)) from None
+
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[at : at + _CHUNK] for at in range(0, len(values), _CHUNK))
+
+
+def _person(name: str) -> str:
+    if not name.strip():
+        raise HoldError("say who does this")
+    return name.strip()
+
+
+def _hold(row: sa.Row[Any]) -> Hold:
+    fields = row._mapping
+    counts = {IdentifierType(kind): count for kind, count in fields["identifier_counts"].items()}
+    return Hold(
+        id=row.id,
+        kind=HoldKind(row.kind),
+        matter=row.matter,
+        reason=row.reason,
+        placed_by=row.placed_by,
+        placed_at=row.placed_at,
+        version=row.version,
+        categories=tuple(row.categories),
+        datasets=tuple(row.datasets),
+        clock=ClockRange(row.clock_first, row.clock_last),
+        identifier_counts=counts,
+        in_force_at=row.in_force_at,
+        release_proposed_by=row.release_proposed_by,
+        release_proposed_at=row.release_proposed_at,
+        released_by=row.released_by,
+        released_at=row.released_at,
+    )
+
+
+def _public(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A hold's row as the ledger keeps it: dates as text, and never an identifier."""
+    return {
+        name: value.isoformat() if isinstance(value, date | datetime) else value
+        for name, value in row.items()
+        if value is not None
+    }

@@ -1,0 +1,543 @@
+"""The pipeline as plain functions: plan, discover, validate, approve, erase, verify, certify.
+
+It runs without a scheduler (`run`, which the command line uses) and is what Airflow's operators call, one stage a task.
+Between stages travel small values without personal data; all else is in the stores and in the governance database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import rfc8785
+from pydantic import Field
+
+from lethe.checks.results import Validation
+from lethe.environment import Environment
+from lethe.errors import LetheError, ParameterError, RunError, ValidationFailed
+from lethe.evidence.runs import DatasetRecord, RunRecord
+from lethe.holds.gate import RunGate
+from lethe.policy import Policy
+from lethe.stores.base import Candidates, Survey, Tally, Value, Work
+
+_CLOCK_SKEW = timedelta(minutes=1)
+"""How far an as-of moment may be ahead of this machine's clock: schedulers on other hosts give it."""
+
+DRY, SUCCEEDED, FAILED = "dry", "succeeded", "failed"
+
+
+class Plan(Value):
+    """What a run is going to do: fixed once, handed to every stage."""
+
+    run: str
+    category: str
+    as_of: datetime
+    policy_digest: str
+    cutoff: str
+    datasets: tuple[str, ...]
+    dry_run: bool = False
+
+
+class Decision(Value):
+    """Whether candidates may be erased, bound to the very set, policy and cutoff that it was made for."""
+
+    approved: bool
+    by: str = Field(description="A person, or 'limits' where the candidates are within them.")
+    reasons: tuple[str, ...] = Field(default=(), description="The limits that were passed.")
+    digest: str = Field(description="`run_digest` of what was decided on.")
+    at: datetime
+
+
+class DatasetReport(Value):
+    """One dataset in the report of a run."""
+
+    dataset: str
+    candidates: Candidates | None = None
+    validation: tuple[Validation, ...] = ()
+    tally: Tally | None = None
+    left: Survey | None = None
+    problem: str | None = None
+
+
+class Report(Value):
+    """What a run did."""
+
+    run: str
+    category: str
+    state: str
+    as_of: datetime
+    cutoff: str
+    digest: str
+    datasets: tuple[DatasetReport, ...]
+
+
+class Watcher(Protocol):
+    """Is told what goes on; for progress bars and logs."""
+
+    def stage(self, name: str, dataset: str, total: int | None) -> None:
+        """A stage of a dataset begins; `total` records are to be dealt with, where that is known."""
+
+    def progress(self, records: int) -> None:
+        """So many more records have been dealt with."""
+
+
+class Unwatched:
+    """A watcher that does nothing."""
+
+    def stage(self, name: str, dataset: str, total: int | None) -> None:
+        """Nothing."""
+
+    def progress(self, records: int) -> None:
+        """Nothing."""
+
+
+# --- plan ---------------------------------------------------------------------------------------------------------
+
+
+def plan(
+    env: Environment,
+    category: str,
+    as_of: datetime,
+    *,
+    trigger: str,
+    dry_run: bool = False,
+    datasets: Sequence[str] = (),
+    expect: str | None = None,
+) -> Plan:
+    """Fix what a run does, refuse what is wrong, and settle what a crashed run of the category left.
+
+    Args:
+        env: connections, stores and folders.
+        category: the policy to carry out.
+        as_of: the moment to judge by, timezone-aware, not in the future.
+        trigger: what started the run; the same trigger comes back to its own open run.
+        dry_run: stop after validating.
+        datasets: only these; all where empty.
+        expect: erase only if `run_digest` comes out as this.
+
+    Raises:
+        PolicyError, ParameterError, ConnectionMissing, StoreError: before anything is touched.
+        RunBusy: if another run of the category is under way.
+    """
+    policy = env.policy(category)
+    if as_of.tzinfo is None:
+        raise ParameterError(f"{category}: the as-of moment needs a time zone, such as 2026-11-21T02:15:00+01:00")
+    if as_of > datetime.now(UTC) + _CLOCK_SKEW:
+        raise ParameterError(
+            f"{category}: the as-of moment {as_of.isoformat()} is in the future; nothing is erased early"
+        )
+    chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
+    problems = [
+        f"datasets.{dataset.name}.{problem.field}: {problem.message}"
+        for dataset in chosen
+        for problem in env.store(dataset).check(dataset)
+    ]
+    if problems:
+        raise ParameterError(f"{category}.yaml: {'; '.join(problems)}")
+    names = [dataset.name for dataset in chosen]
+    record, superseded = env.runs.start(
+        policy,
+        as_of.astimezone(UTC),
+        datasets=names,
+        dry_run=dry_run,
+        expected_digest=expect,
+        trigger=trigger,
+    )
+    if superseded is not None:
+        _settle(env, superseded)
+    return Plan(
+        run=record.id,
+        category=category,
+        as_of=record.as_of,
+        policy_digest=record.policy_digest,
+        cutoff=record.cutoff,
+        datasets=tuple(names),
+        dry_run=dry_run,
+    )
+
+
+def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:
+    """One dataset of a policy as work for its store."""
+    return Work(
+        run=run,
+        category=policy.category,
+        dataset=policy.dataset(dataset),
+        expiry=policy.expiry(as_of),
+        as_of=as_of,
+        disposition=policy.disposition,
+    )
+
+
+def _planned(env: Environment, plan: Plan, dataset: str) -> Work:
+    """The work of a plan, if the policy still is the one that was planned with.
+
+    Raises:
+        RunError: if the policy file was changed since.
+    """
+    policy = env.policy(plan.category)
+    if policy.digest != plan.policy_digest:
+        raise RunError(f"{plan.category}.yaml was changed since run {plan.run} was planned; start a new run")
+    return work(policy, plan.run, plan.as_of, dataset)
+
+
+# --- discover and validate ----------------------------------------------------------------------------------------
+
+
+def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None = None) -> Candidates:
+    """Find and stage the candidates of a dataset."""
+    watcher = watcher or Unwatched()
+    job = _planned(env, plan, dataset)
+    watcher.stage("discover", dataset, None)
+    rules = env.registry.rules(plan.category, job.dataset)
+    candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
+    env.runs.record(
+        plan.run,
+        dataset,
+        "dataset.discovered",
+        {**_counts(candidates), "digest": candidates.digest, "holds_version": candidates.holds_version},
+        candidates=candidates.model_dump(mode="json"),
+        problem=None,
+    )
+    return candidates
+
+
+def validate(
+    env: Environment, plan: Plan, dataset: str, candidates: Candidates, watcher: Watcher | None = None
+) -> Validation:
+    """Have Great Expectations check the candidates.
+
+    Raises:
+        ValidationFailed: naming the expectations that do not hold. Nothing of the dataset is erased.
+    """
+    from lethe.checks import suites
+
+    (watcher or Unwatched()).stage("validate", dataset, None)
+    job = _planned(env, plan, dataset)
+    limits = env.policy(plan.category).limits
+    validation = suites.check_candidates(env.settings, env.store(job.dataset), job, candidates, limits)
+    _record_validation(env, plan, dataset, validation, "before")
+    return validation
+
+
+def _record_validation(env: Environment, plan: Plan, dataset: str, validation: Validation, when: str) -> None:
+    recorded = dict(env.runs.dataset(plan.run, dataset).validation or {})
+    recorded[when] = validation.model_dump(mode="json")
+    failures = "; ".join(f"{failure.type} ({failure.id})" for failure in validation.failures)
+    problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failures}" if failures else None
+    body = {"suite": validation.suite, "when": when, "success": validation.success, "failed": failures}
+    columns = {"validation": recorded} | ({"problem": problem} if problem else {})
+    env.runs.record(plan.run, dataset, "dataset.validated", body, **columns)
+    if problem:
+        raise ValidationFailed(f"{plan.category}.{dataset}: {problem}")
+
+
+# --- approve ------------------------------------------------------------------------------------------------------
+
+
+def limits_passed(policy: Policy, candidates: Mapping[str, Candidates]) -> list[str]:
+    """Why a person has to decide: one sentence a limit that is passed, none if the run is within all."""
+    reasons = []
+    for name, found in sorted(candidates.items()):
+        if found.due > policy.limits.records:
+            reasons.append(f"{name}: {found.due:,} records are to go, the limit is {policy.limits.records:,}")
+        if found.total and found.due / found.total > policy.limits.share:
+            share, limit = found.due / found.total, policy.limits.share
+            reasons.append(f"{name}: {share:.1%} of the dataset is to go, the limit is {limit:.1%}")
+    return reasons
+
+
+def run_digest(plan: Plan, candidates: Mapping[str, Candidates]) -> str:
+    """What a decision is bound to: SHA-256 of the policy's digest, the cutoff and each candidate set's digest."""
+    content: dict[str, Any] = {
+        "category": plan.category,
+        "policy": plan.policy_digest,
+        "cutoff": plan.cutoff,
+        "candidates": {name: found.digest for name, found in candidates.items()},
+    }
+    return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
+
+
+def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: bool = False) -> Decision:
+    """Record whether the candidates may be erased: by themselves within the limits, else as a person (`by`) decided.
+
+    A digest that the run was told to expect is compared here too.
+
+    Raises:
+        RunError: if a person has to decide and none did, if the person did not approve, or if another digest was
+            expected. Nothing is erased.
+    """
+    record = env.runs.get(plan.run)
+    candidates = discovered(env, plan)
+    digest = run_digest(plan, candidates)
+    reasons = limits_passed(env.policy(plan.category), candidates)
+    if record.expected_digest is not None and record.expected_digest != digest:
+        raise RunError(
+            f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased. "
+            "Look at a new dry run"
+        )
+    if reasons and by is None and record.expected_digest is None:
+        raise RunError(f"{plan.category}: a person must approve: {'; '.join(reasons)}")
+    person = by or "the expected digest"
+    decision = Decision(
+        approved=approved if by is not None else True,
+        by=person if reasons else "limits",
+        reasons=tuple(reasons),
+        digest=digest,
+        at=datetime.now(UTC),
+    )
+    for dataset in candidates:
+        env.runs.record(
+            plan.run,
+            dataset,
+            "dataset.decided",
+            {"approved": decision.approved, "by": decision.by, "reasons": reasons, "digest": digest},
+            approval=decision.model_dump(mode="json"),
+        )
+    if not decision.approved:
+        raise RunError(f"{plan.category}: {person} did not approve; nothing is erased")
+    return decision
+
+
+def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
+    """The candidates of every dataset that was discovered and passed its validation."""
+    return {
+        record.dataset: Candidates.model_validate(record.candidates)
+        for record in env.runs.datasets(plan.run)
+        if record.candidates is not None and record.problem is None and _validated(record)
+    }
+
+
+def _validated(record: DatasetRecord) -> bool:
+    before = (record.validation or {}).get("before")
+    return before is not None and Validation.model_validate(before).success
+
+
+# --- erase and verify ---------------------------------------------------------------------------------------------
+
+
+def batch_ranges(candidates: Candidates, parts: int) -> list[range]:
+    """The batches of a dataset in at most `parts` consecutive ranges of nearly equal size."""
+    count = min(parts, candidates.batches)
+    bounds = [round(candidates.batches * part / count) for part in range(count + 1)] if count else []
+    return [range(low, high) for low, high in itertools.pairwise(bounds)]
+
+
+def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: Watcher | None = None) -> Tally:
+    """Erase a range of batches of what was decided on, and nothing else.
+
+    Raises:
+        RunError: if it was not approved, or for another set, cutoff or policy; if the run is closed.
+        DatasetChanged, StoreError, StoreUnavailable: what has been done by then stands, and is recorded.
+    """
+    watcher = watcher or Unwatched()
+    job = _planned(env, plan, dataset)
+    candidates = _decided(env, plan, dataset)
+    watcher.stage("erase", dataset, candidates.due)
+    gate = RunGate(env.registry, plan.run, plan.category, job.dataset)
+    tally = env.store(job.dataset).erase(job, candidates, batches, gate, watcher.progress)
+    body = {"batches": [batches.start, batches.stop], **tally.model_dump()}
+    env.runs.record(plan.run, dataset, "dataset.erased", body)
+    return tally
+
+
+def _decided(env: Environment, plan: Plan, dataset: str) -> Candidates:
+    """The candidates that the recorded decision is about."""
+    if plan.dry_run:
+        raise RunError(f"run {plan.run} is a dry run and erases nothing")
+    record = env.runs.dataset(plan.run, dataset)
+    if record.approval is None or not Decision.model_validate(record.approval).approved:
+        raise RunError(f"{plan.category}.{dataset}: run {plan.run} has no approval; nothing is erased")
+    candidates = discovered(env, plan)
+    if Decision.model_validate(record.approval).digest != run_digest(plan, candidates) or dataset not in candidates:
+        raise RunError(f"{plan.category}.{dataset}: what was approved is another set of candidates; nothing is erased")
+    return candidates[dataset]
+
+
+def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None = None) -> Survey:
+    """Check that nothing expired and unheld is left, and record what each candidate has become.
+
+    Raises:
+        ValidationFailed: if something is left.
+    """
+    from lethe.checks import suites
+
+    (watcher or Unwatched()).stage("verify", dataset, None)
+    job = _planned(env, plan, dataset)
+    store = env.store(job.dataset)
+    left = store.survey(job, env.registry.rules(plan.category, job.dataset))
+    remainders = [remainder.model_dump(mode="json") for remainder in store.remainders(job)]
+    env.runs.record(
+        plan.run,
+        dataset,
+        "dataset.verified",
+        _counts(left),
+        left=left.model_dump(mode="json"),
+        remainders=remainders,
+    )
+    validation = suites.check_left(env.settings, store, job, left)
+    _record_validation(env, plan, dataset, validation, "after")
+    return left
+
+
+def _counts(survey: Survey) -> dict[str, object]:
+    fields = survey.model_dump(mode="json", include={"total", "expired", "held", "kept_on", "unjudgeable"})
+    return {**fields, "due": survey.due}
+
+
+# --- certify ------------------------------------------------------------------------------------------------------
+
+
+def certify(env: Environment, plan: Plan) -> Report:
+    """Close the run: record the exact outcomes, issue the certificate, remove what was staged.
+
+    Raises:
+        RunError: if anything is missing or failed; the run is recorded as failed, and its certificate says what is
+            missing.
+    """
+    record = env.runs.get(plan.run)
+    if record.state == "open":
+        _settle(env, record)
+        record = env.runs.get(plan.run)
+    report = report_of(env, plan.run)
+    if record.state == FAILED:
+        reasons = "; ".join(f"{d.dataset}: {d.problem}" for d in report.datasets if d.problem)
+        raise RunError(f"{plan.category}: run {plan.run} failed: {reasons}")
+    return report
+
+
+def _settle(env: Environment, record: RunRecord) -> None:
+    """Bring the record of a run to what the stores say, close it, and remove what it staged."""
+    policy = Policy.model_validate(record.policy)
+    for dataset in env.runs.datasets(record.id):
+        _settle_dataset(env, record, work(policy, record.id, record.as_of, dataset.dataset), dataset)
+    problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
+    state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
+    env.runs.finish(record.id, state, {"problems": problems})
+    for staged in policy.datasets:
+        env.store(staged).clean(record.id, staged.name)
+
+
+def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord) -> None:
+    store = env.store(job.dataset)
+    missing = _missing(record, dataset)
+    if dataset.candidates is not None and not record.dry_run:
+        candidates = Candidates.model_validate(dataset.candidates)
+        tally = store.tally(job, candidates)
+        if tally.total < candidates.due and dataset.approval is not None and not missing:
+            missing = f"{candidates.due - tally.total:,} candidates have no outcome"
+        body = tally.model_dump(mode="json")
+        env.runs.record(record.id, job.dataset.name, "dataset.settled", body, tally=body)
+    if missing and not dataset.problem:
+        env.runs.record(record.id, job.dataset.name, "dataset.failed", {"problem": missing}, problem=missing)
+
+
+def _missing(record: RunRecord, dataset: DatasetRecord) -> str | None:
+    """The first stage that has no result, in words."""
+    steps = [("discovered", dataset.candidates), ("validated", (dataset.validation or {}).get("before"))]
+    if not record.dry_run:
+        steps += [("approved", dataset.approval), ("verified", dataset.left)]
+    return next((f"it was not {name}" for name, result in steps if result is None), None)
+
+
+def report_of(env: Environment, run_id: str) -> Report:
+    """What a run did, from the governance database."""
+    record = env.runs.get(run_id)
+    datasets = env.runs.datasets(run_id)
+    planned = Plan(
+        run=run_id,
+        category=record.category,
+        as_of=record.as_of,
+        policy_digest=record.policy_digest,
+        cutoff=record.cutoff,
+        datasets=tuple(dataset.dataset for dataset in datasets),
+        dry_run=record.dry_run,
+    )
+    return Report(
+        run=run_id,
+        category=record.category,
+        state=record.state,
+        as_of=record.as_of,
+        cutoff=record.cutoff,
+        digest=run_digest(planned, discovered(env, planned)),
+        datasets=tuple(_dataset_report(dataset) for dataset in datasets),
+    )
+
+
+def _dataset_report(record: DatasetRecord) -> DatasetReport:
+    validation = record.validation or {}
+    return DatasetReport(
+        dataset=record.dataset,
+        candidates=Candidates.model_validate(record.candidates) if record.candidates else None,
+        validation=tuple(
+            Validation.model_validate(validation[when]) for when in ("before", "after") if when in validation
+        ),
+        tally=Tally.model_validate(record.tally) if record.tally else None,
+        left=Survey.model_validate(record.left) if record.left else None,
+        problem=record.problem,
+    )
+
+
+# --- all of it, without a scheduler ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """A person at the command line: who, and what they answer to the limits that were passed."""
+
+    name: str
+    approves: bool
+
+
+def run(env: Environment, planned: Plan, *, approver: Approver | None = None, watcher: Watcher | None = None) -> Report:
+    """All stages of a plan, one after the other. A dataset that fails does not stop the others.
+
+    Raises:
+        RunError: as `certify` does, after everything that could be done was done.
+    """
+    for dataset in planned.datasets:
+        with _noting(env, planned, dataset):
+            validate(env, planned, dataset, discover(env, planned, dataset, watcher), watcher)
+    refusal: LetheError | None = None
+    if not planned.dry_run:
+        try:
+            decide(
+                env,
+                planned,
+                by=approver.name if approver else None,
+                approved=bool(approver and approver.approves),
+            )
+        except RunError as error:
+            refusal = error
+        else:
+            for dataset, candidates in discovered(env, planned).items():
+                with _noting(env, planned, dataset):
+                    erase(env, planned, dataset, range(candidates.batches), watcher)
+                    verify(env, planned, dataset, watcher)
+    try:
+        return certify(env, planned)
+    except RunError as error:
+        raise refusal or error from None
+
+
+class _noting:  # noqa: N801 - used like a function
+    """Records a dataset's failure with the run and lets the others go on."""
+
+    def __init__(self, env: Environment, plan: Plan, dataset: str) -> None:
+        self._env, self._plan, self._dataset = env, plan, dataset
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, LetheError):
+            return False
+        note_failure(self._env, self._plan, self._dataset, error)
+        return True
+
+
+def note_failure(env: Environment, plan: Plan, dataset: str, error: LetheError) -> None:
+    """Record that a stage of a dataset failed, in the words of its error."""
+    env.runs.record(plan.run, dataset, "dataset.failed", {"problem": str(error)}, problem=str(error))
