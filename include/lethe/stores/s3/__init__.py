@@ -1,0 +1,1 @@
+"""What stores in S3 buckets share: clients, error messages and staging."""

@@ -1,0 +1,197 @@
+"""boto3 clients from Airflow connections of type ``aws``, with bounded time-outs, retries and pools.
+
+Two kinds of client come from one connection. `S3Access.client` reads, lists and stages: botocore retries it.
+`S3Access.leased` is for requests that change records inside a lease: one attempt, with time-outs that end
+well before the lease does, so that no request outlives it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lethe.connections import Connection
+from lethe.errors import ConnectionMissing
+from lethe.stores.s3.errors import Place, translate
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+POOL = 32
+"""Connections that one client keeps open."""
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+ATTEMPTS = 5
+"""Time-outs and attempts of requests outside of leases."""
+SCRATCH_PREFIX = "_lethe/"
+"""Where staging goes in a bucket, unless the connection's extra `lethe_scratch_prefix` says else."""
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """Everything that stores need to reach the buckets of one connection.
+
+    Attributes:
+        connection: the Airflow connection, of type ``aws``.
+        scratch_prefix: where staging goes, ending with a slash (extra `lethe_scratch_prefix`).
+        scratch_bucket: the bucket that staging goes to (extra `lethe_scratch_bucket`); None: the dataset's.
+    """
+
+    connection: Connection
+    scratch_prefix: str = SCRATCH_PREFIX
+    scratch_bucket: str | None = None
+    _session: boto3.Session = field(default_factory=boto3.Session, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, connection: Connection) -> Self:
+        """Read what the connection says. No request is sent, unless a role has to be assumed.
+
+        Raises:
+            ConnectionMissing: if it is not of type ``aws``, or its scratch prefix or profile cannot be used.
+            StoreUnavailable, StoreError: if the role it names cannot be assumed.
+        """
+        if connection.conn_type not in ("aws", "s3"):
+            raise ConnectionMissing(
+                f"connection {connection.conn_id} is of type {connection.conn_type!r}; S3 needs type 'aws'"
+            )
+        scratch = str(connection.extra.get("lethe_scratch_prefix") or SCRATCH_PREFIX)
+        if scratch.startswith("/") or not scratch.strip("/"):
+            raise ConnectionMissing(f"connection {connection.conn_id}: lethe_scratch_prefix must be such as '_lethe/'")
+        bucket = connection.extra.get("lethe_scratch_bucket")
+        return cls(
+            connection=connection,
+            scratch_prefix=scratch.rstrip("/") + "/",
+            scratch_bucket=str(bucket) if bucket else None,
+            _session=_session(connection),
+        )
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id, for messages."""
+        return self.connection.conn_id
+
+    @cached_property
+    def client(self) -> S3Client:
+        """For reading, listing and staging: retried by botocore."""
+        return self._client(CONNECT_SECONDS, READ_SECONDS, ATTEMPTS)
+
+    def leased(self, lease_seconds: float) -> S3Client:
+        """A client for requests inside a lease: one attempt, over within half of the lease.
+
+        Connecting may take an eighth of `lease_seconds` (at most 5 s), reading three eighths (at most 15 s).
+        """
+        return self._client(min(CONNECT_SECONDS, lease_seconds / 8), min(15.0, lease_seconds * 3 / 8), 1)
+
+    def place(self, bucket: str | None, action: str) -> Place:
+        """What error messages say of a request; `action` in words, such as ``list versions``."""
+        return Place(self.conn_id, bucket, action)
+
+    def _client(self, connect: float, read: float, attempts: int) -> S3Client:
+        extra = self.connection.extra
+        config = Config(
+            connect_timeout=connect,
+            read_timeout=read,
+            max_pool_connections=POOL,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            tcp_keepalive=True,
+            user_agent_extra="lethe",
+            **_dict(extra.get("config_kwargs")),
+        )
+        try:
+            return self._session.client("s3", endpoint_url=_endpoint(extra), verify=extra.get("verify"), config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise ConnectionMissing(
+                f"connection {self.conn_id}: its extra does not make an S3 client ({type(error).__name__}): "
+                "check endpoint_url and region_name"
+            ) from None
+
+    def close(self) -> None:
+        """Give back the connections of `client`, if there are any."""
+        if "client" in self.__dict__:
+            self.client.close()
+
+
+def _dict(value: object) -> dict[str, Any]:
+    """Options for `Config` without those that bound a request's time and number of attempts."""
+    ours = {
+        "connect_timeout",
+        "read_timeout",
+        "max_pool_connections",
+        "retries",
+        "tcp_keepalive",
+        "user_agent_extra",
+    }
+    return {k: v for k, v in value.items() if k not in ours} if isinstance(value, dict) else {}
+
+
+def _endpoint(extra: Any) -> str | None:  # noqa: ANN401 - JSON values
+    service = _service(extra, "s3")
+    return service.get("endpoint_url") or extra.get("endpoint_url") or extra.get("host") or None
+
+
+def _service(extra: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - JSON values
+    services = extra.get("service_config")
+    service = services.get(name) if isinstance(services, dict) else None
+    return service if isinstance(service, dict) else {}
+
+
+def _session(connection: Connection) -> boto3.Session:
+    """The session with the connection's own keys, its profile or the machine's role, and the role it assumes.
+
+    The names of the fields are those of Airflow's Amazon provider
+    (https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connections/aws.html).
+    """
+    extra = connection.extra
+    profile = extra.get("profile_name") or extra.get("profile")
+    keys = {
+        "aws_access_key_id": connection.login or extra.get("aws_access_key_id"),
+        "aws_secret_access_key": connection.password or extra.get("aws_secret_access_key"),
+        "aws_session_token": extra.get("aws_session_token"),
+    }
+    region = extra.get("region_name")
+    try:
+        session = boto3.Session(
+            profile_name=profile,
+            region_name=region,
+            **{name: str(value) for name, value in keys.items() if value},  # type: ignore[arg-type]
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConnectionMissing(f"connection {connection.conn_id}: no AWS session ({type(error).__name__})") from None
+    role = extra.get("role_arn")
+    return _assumed(connection, session, str(role)) if role else session
+
+
+def _assumed(connection: Connection, session: boto3.Session, role: str) -> boto3.Session:
+    """The session of a role, whose credentials botocore refreshes before they run out."""
+    from botocore.credentials import RefreshableCredentials
+    from botocore.session import get_session
+
+    extra = connection.extra
+    config = Config(
+        connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": ATTEMPTS}
+    )
+    sts = session.client("sts", endpoint_url=_service(extra, "sts").get("endpoint_url"), config=config)
+    options = _dict(extra.get("assume_role_kwargs"))
+    if extra.get("external_id"):
+        options.setdefault("ExternalId", extra["external_id"])
+
+    def refresh() -> dict[str, str]:
+        try:
+            answer = sts.assume_role(**{"RoleArn": role, "RoleSessionName": "lethe", **options})["Credentials"]
+        except (BotoCoreError, ClientError) as error:
+            raise translate(error, Place(connection.conn_id, None, "assume the role of its role_arn")) from None
+        return {
+            "access_key": answer["AccessKeyId"],
+            "secret_key": answer["SecretAccessKey"],
+            "token": answer["SessionToken"],
+            "expiry_time": answer["Expiration"].isoformat(),
+        }
+
+    botocore_session: Any = get_session()
+    botocore_session._credentials = RefreshableCredentials.create_from_metadata(refresh(), refresh, "sts-assume-role")
+    return boto3.Session(botocore_session=botocore_session, region_name=session.region_name)
