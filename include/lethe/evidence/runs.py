@@ -23,6 +23,11 @@ from lethe.policy import Policy
 DEAD_AFTER = timedelta(minutes=15)
 """A run that has done nothing for so long no longer keeps others of its category from starting."""
 
+SETTLE_WITHIN = timedelta(minutes=10)
+"""How long a process may take to complete the record of one dataset before another may try."""
+
+OPEN, CLOSING, SUPERSEDED = "open", "closing", "superseded"
+
 
 class RunBusy(RunError):
     """Another run of the category is under way. Waiting helps."""
@@ -44,9 +49,11 @@ class RunRecord:
     dry_run: bool
     expected_digest: str | None
     trigger: str
+    requested_by: str | None
     started_at: datetime
     active_at: datetime
     finished_at: datetime | None
+    settling_until: datetime | None
     superseded_by: str | None
     software: str
 
@@ -81,11 +88,12 @@ class Runs:
         dry_run: bool,
         expected_digest: str | None,
         trigger: str,
-    ) -> tuple[RunRecord, RunRecord | None]:
+        requested_by: str | None = None,
+    ) -> RunRecord:
         """Start a run, or come back to the open one that the same trigger started for the same moment and policy.
 
-        Gives the run, and the open run of the category that it supersedes because nothing has happened in it for
-        `DEAD_AFTER` (or because the same trigger has started it for another moment or policy).
+        An open run of the category is superseded where nothing has happened in it for `DEAD_AFTER`, or where the same
+        trigger has started it for another moment or policy; `unsettled` then gives it.
 
         Raises:
             RunBusy: if another run of the category is under way.
@@ -96,23 +104,21 @@ class Runs:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x4C455254)))
             now = self._governance.now(connection)
             open_run = connection.execute(
-                sa.select(schema.run).where(table.category == policy.category, table.state == "open")
+                sa.select(schema.run).where(table.category == policy.category, table.state == OPEN)
             ).one_or_none()
             if open_run is not None:
                 same = open_run.trigger == trigger
                 if same and open_run.as_of == as_of and open_run.policy_digest == policy.digest:
-                    return _run(open_run), None
+                    return _run(open_run)
                 if not same and now - open_run.active_at < DEAD_AFTER:
                     raise RunBusy(
-                        f"{policy.category} is being run by {open_run.id} (started by {open_run.trigger}); wait until it "
-                        f"has ended, or for {DEAD_AFTER.total_seconds() / 60:.0f} minutes after it last did anything"
+                        f"{policy.category} is being run by {open_run.id} (started by {open_run.trigger}); wait until "
+                        f"it has ended, or for {DEAD_AFTER.total_seconds() / 60:.0f} minutes after it last did anything"
                     )
             run_id = f"{policy.category.replace('_', '-')}-{as_of:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}".lower()
             if open_run is not None:
                 connection.execute(
-                    sa.update(schema.run)
-                    .where(table.id == open_run.id)
-                    .values(state="superseded", superseded_by=run_id, finished_at=now)
+                    sa.update(schema.run).where(table.id == open_run.id).values(state=SUPERSEDED, superseded_by=run_id)
                 )
                 self._ledger.append(connection, "run.superseded", open_run.id, {"by": run_id})
             values = {
@@ -122,26 +128,40 @@ class Runs:
                 "policy_digest": policy.digest,
                 "policy": policy.model_dump(mode="json", by_alias=True),
                 "cutoff": policy.expiry(as_of).label,
-                "state": "open",
+                "state": OPEN,
                 "dry_run": dry_run,
                 "expected_digest": expected_digest,
                 "trigger": trigger,
+                "requested_by": requested_by,
                 "started_at": now,
                 "active_at": now,
                 "software": f"lethe {__version__}",
             }
+            self._note_policy(connection, policy)
             connection.execute(sa.insert(schema.run).values(**values))
             connection.execute(
                 sa.insert(schema.run_dataset), [{"run_id": run_id, "dataset": name} for name in datasets]
             )
-            body = {name: values[name] for name in ("category", "policy_digest", "cutoff", "dry_run", "trigger")}
+            body = {
+                name: values[name]
+                for name in ("category", "policy_digest", "cutoff", "dry_run", "trigger", "requested_by")
+            }
             self._ledger.append(
                 connection,
                 "run.planned",
                 run_id,
                 {**body, "as_of": as_of.isoformat(), "datasets": list(datasets)},
             )
-        return self.get(run_id), _run(open_run) if open_run is not None else None
+        return self.get(run_id)
+
+    def _note_policy(self, connection: sa.Connection, policy: Policy) -> None:
+        """Enter in the ledger that a category's policy is not the one that its last run was planned with."""
+        table = schema.run.c
+        last = sa.select(table.policy_digest).where(table.category == policy.category)
+        before = connection.scalar(last.order_by(table.started_at.desc()).limit(1))
+        if before != policy.digest:
+            body = {"from": before, "to": policy.digest, "source": policy.source, "rule": policy.retention.rule}
+            self._ledger.append(connection, "policy.changed", policy.category, body)
 
     def record(self, run_id: str, dataset: str, kind: str, body: Mapping[str, Any], **columns: Any) -> None:  # noqa: ANN401
         """Record something of a dataset (columns of `lethe_run_dataset`) and append `body` to the ledger."""
@@ -163,18 +183,68 @@ class Runs:
         now = self._governance.now(connection)
         connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(active_at=now))
 
-    def finish(self, run_id: str, state: str, body: Mapping[str, Any]) -> None:
-        """Close an open run. Harmless if it is closed already."""
+    # --- completing the record: nothing is erased for a run any more, and one process at a time settles it --------
+
+    def close(self, run_id: str) -> None:
+        """Close an open run: from now on the gate refuses its batches. Harmless if it is closed already."""
+        table = schema.run.c
+        with self._governance.write() as connection:
+            connection.execute(
+                sa.update(schema.run).where(table.id == run_id, table.state == OPEN).values(state=CLOSING)
+            )
+
+    def claim_settling(self, run_id: str) -> bool:
+        """Whether this process may now complete the record of a closed run; false where that has been done.
+
+        The claim lasts for `SETTLE_WITHIN` and is renewed by calling again with `renew_settling`.
+
+        Raises:
+            RunBusy: if another process is at it.
+        """
         table = schema.run.c
         with self._governance.write() as connection:
             now = self._governance.now(connection)
-            closed = connection.execute(
+            free = sa.or_(table.settling_until.is_(None), table.settling_until < now)
+            claimed = connection.execute(
                 sa.update(schema.run)
-                .where(table.id == run_id, table.state == "open")
-                .values(state=state, finished_at=now, active_at=now)
+                .where(table.id == run_id, table.finished_at.is_(None), free)
+                .values(settling_until=now + SETTLE_WITHIN)
             )
-            if closed.rowcount:
+            if claimed.rowcount:
+                return True
+            finished = connection.scalar(sa.select(table.finished_at).where(table.id == run_id))
+        if finished is None:
+            raise RunBusy(f"the record of run {run_id} is being completed by another process; try again")
+        return False
+
+    def renew_settling(self, run_id: str) -> None:
+        """Extend this process's claim."""
+        with self._governance.write() as connection:
+            until = self._governance.now(connection) + SETTLE_WITHIN
+            connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(settling_until=until))
+
+    def finish(self, run_id: str, state: str, body: Mapping[str, Any]) -> None:
+        """Note that the record of a closed run is complete. A superseded run keeps that state."""
+        table = schema.run.c
+        final = sa.case((table.state == SUPERSEDED, SUPERSEDED), else_=state)
+        with self._governance.write() as connection:
+            now = self._governance.now(connection)
+            finished = connection.execute(
+                sa.update(schema.run)
+                .where(table.id == run_id, table.finished_at.is_(None))
+                .values(state=final, finished_at=now, active_at=now, settling_until=None)
+            )
+            if finished.rowcount:
                 self._ledger.append(connection, "run.finished", run_id, {"state": state, **body})
+
+    def unsettled(self, category: str) -> list[RunRecord]:
+        """Runs of a category that are over but whose record is not complete: superseded, or died while closing."""
+        table = schema.run.c
+        query = sa.select(schema.run).where(
+            table.category == category, table.state.in_([SUPERSEDED, CLOSING]), table.finished_at.is_(None)
+        )
+        with self._governance.read() as connection:
+            return [_run(row) for row in connection.execute(query.order_by(table.started_at))]
 
     def get(self, run_id: str) -> RunRecord:
         """One run.
