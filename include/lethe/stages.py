@@ -6,6 +6,7 @@ Between stages travel small values without personal data; all else is in the sto
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
@@ -18,14 +19,16 @@ from pydantic import Field
 
 from lethe.checks.results import Validation
 from lethe.environment import Environment
-from lethe.errors import LetheError, ParameterError, RunError, ValidationFailed
+from lethe.errors import LetheError, ParameterError, RunError, StoreUnavailable, ValidationFailed
 from lethe.evidence.runs import DatasetRecord, RunRecord
-from lethe.holds.gate import RunGate
-from lethe.policy import Policy
+from lethe.holds.gate import RunGate, wait_for_leases
+from lethe.policy import Dataset, Policy
 from lethe.stores.base import Candidates, Survey, Tally, Value, Work
 
 _CLOCK_SKEW = timedelta(minutes=1)
 """How far an as-of moment may be ahead of this machine's clock: schedulers on other hosts give it."""
+
+_FENCE_SECONDS = 120.0
 
 DRY, SUCCEEDED, FAILED = "dry", "succeeded", "failed"
 
@@ -104,6 +107,7 @@ def plan(
     as_of: datetime,
     *,
     trigger: str,
+    requested_by: str | None = None,
     dry_run: bool = False,
     datasets: Sequence[str] = (),
     expect: str | None = None,
@@ -115,6 +119,7 @@ def plan(
         category: the policy to carry out.
         as_of: the moment to judge by, timezone-aware, not in the future.
         trigger: what started the run; the same trigger comes back to its own open run.
+        requested_by: the person who asked for it, if one did; cannot approve it.
         dry_run: stop after validating.
         datasets: only these; all where empty.
         expect: erase only if `run_digest` comes out as this.
@@ -131,24 +136,19 @@ def plan(
             f"{category}: the as-of moment {as_of.isoformat()} is in the future; nothing is erased early"
         )
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
-    problems = [
-        f"datasets.{dataset.name}.{problem.field}: {problem.message}"
-        for dataset in chosen
-        for problem in env.store(dataset).check(dataset)
-    ]
-    if problems:
-        raise ParameterError(f"{category}.yaml: {'; '.join(problems)}")
+    _require_sound(env, category, chosen)
     names = [dataset.name for dataset in chosen]
-    record, superseded = env.runs.start(
+    record = env.runs.start(
         policy,
         as_of.astimezone(UTC),
         datasets=names,
         dry_run=dry_run,
         expected_digest=expect,
         trigger=trigger,
+        requested_by=requested_by,
     )
-    if superseded is not None:
-        _settle(env, superseded)
+    for unsettled in env.runs.unsettled(category):
+        _settle(env, unsettled)
     return Plan(
         run=record.id,
         category=category,
@@ -158,6 +158,17 @@ def plan(
         datasets=tuple(names),
         dry_run=dry_run,
     )
+
+
+def _require_sound(env: Environment, category: str, datasets: Sequence[Dataset]) -> None:
+    """Refuse datasets that are not what the policy says. One whose store is down fails later, and alone."""
+    problems = []
+    for dataset in datasets:
+        with contextlib.suppress(StoreUnavailable):
+            found = env.store(dataset).check(dataset)
+            problems += [f"datasets.{dataset.name}.{problem.field}: {problem.message}" for problem in found]
+    if problems:
+        raise ParameterError(f"{category}.yaml: {'; '.join(problems)}")
 
 
 def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:
@@ -229,8 +240,7 @@ def _record_validation(env: Environment, plan: Plan, dataset: str, validation: V
     failures = "; ".join(f"{failure.type} ({failure.id})" for failure in validation.failures)
     problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failures}" if failures else None
     body = {"suite": validation.suite, "when": when, "success": validation.success, "failed": failures}
-    columns = {"validation": recorded} | ({"problem": problem} if problem else {})
-    env.runs.record(plan.run, dataset, "dataset.validated", body, **columns)
+    env.runs.record(plan.run, dataset, "dataset.validated", body, validation=recorded, problem=problem)
     if problem:
         raise ValidationFailed(f"{plan.category}.{dataset}: {problem}")
 
@@ -267,8 +277,8 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
     A digest that the run was told to expect is compared here too.
 
     Raises:
-        RunError: if a person has to decide and none did, if the person did not approve, or if another digest was
-            expected. Nothing is erased.
+        RunError: if a person has to decide and none did, or the very person who asked for the run did; if the person
+            did not approve; or if another digest was expected. Nothing is erased.
     """
     record = env.runs.get(plan.run)
     candidates = discovered(env, plan)
@@ -279,12 +289,13 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
             f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased. "
             "Look at a new dry run"
         )
-    if reasons and by is None and record.expected_digest is None:
+    if reasons and by is None:
         raise RunError(f"{plan.category}: a person must approve: {'; '.join(reasons)}")
-    person = by or "the expected digest"
+    if reasons and approved and by and record.requested_by and by.casefold() == record.requested_by.casefold():
+        raise RunError(f"{plan.category}: {by} asked for this run and cannot approve it; ask somebody else")
     decision = Decision(
-        approved=approved if by is not None else True,
-        by=person if reasons else "limits",
+        approved=approved if reasons else True,
+        by=by if reasons and by else "limits",
         reasons=tuple(reasons),
         digest=digest,
         at=datetime.now(UTC),
@@ -298,16 +309,18 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
             approval=decision.model_dump(mode="json"),
         )
     if not decision.approved:
-        raise RunError(f"{plan.category}: {person} did not approve; nothing is erased")
+        raise RunError(f"{plan.category}: {decision.by} did not approve; nothing is erased")
     return decision
 
 
 def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
-    """The candidates of every dataset that was discovered and passed its validation."""
+    """What is, or was, to be decided on: the candidates of every dataset that passed its validation."""
+    records = env.runs.datasets(plan.run)
+    decided = [record for record in records if record.approval is not None]
     return {
         record.dataset: Candidates.model_validate(record.candidates)
-        for record in env.runs.datasets(plan.run)
-        if record.candidates is not None and record.problem is None and _validated(record)
+        for record in decided or records
+        if record.candidates is not None and _validated(record)
     }
 
 
@@ -398,27 +411,36 @@ def certify(env: Environment, plan: Plan) -> Report:
         RunError: if anything is missing or failed; the run is recorded as failed, and its certificate says what is
             missing.
     """
-    record = env.runs.get(plan.run)
-    if record.state == "open":
-        _settle(env, record)
-        record = env.runs.get(plan.run)
+    _settle(env, env.runs.get(plan.run))
     report = report_of(env, plan.run)
-    if record.state == FAILED:
-        reasons = "; ".join(f"{d.dataset}: {d.problem}" for d in report.datasets if d.problem)
-        raise RunError(f"{plan.category}: run {plan.run} failed: {reasons}")
+    if report.state not in (SUCCEEDED, DRY):
+        reasons = "; ".join(f"{dataset.dataset}: {dataset.problem}" for dataset in report.datasets if dataset.problem)
+        raise RunError(f"{plan.category}: run {plan.run} is {report.state}: {reasons or 'it erases nothing more'}")
     return report
 
 
 def _settle(env: Environment, record: RunRecord) -> None:
-    """Bring the record of a run to what the stores say, close it, and remove what it staged."""
+    """Bring the record of a run to what the stores say, close it, and remove what it staged. Again is harmless."""
     policy = Policy.model_validate(record.policy)
-    for dataset in env.runs.datasets(record.id):
-        _settle_dataset(env, record, work(policy, record.id, record.as_of, dataset.dataset), dataset)
-    problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
-    state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
-    env.runs.finish(record.id, state, {"problems": problems})
-    for staged in policy.datasets:
-        env.store(staged).clean(record.id, staged.name)
+    env.runs.close(record.id)
+    if env.runs.claim_settling(record.id):
+        jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in env.runs.datasets(record.id)]
+        _wait_for_batches(env, jobs)
+        for job in jobs:
+            env.runs.renew_settling(record.id)
+            _settle_dataset(env, record, job, env.runs.dataset(record.id, job.dataset.name))
+        problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
+        state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
+        env.runs.finish(record.id, state, {"problems": problems})
+    for dataset in policy.datasets:
+        env.store(dataset).clean(record.id, dataset.name)
+
+
+def _wait_for_batches(env: Environment, jobs: Sequence[Work]) -> None:
+    """Wait until no batch of a killed task is under way any more in a store: the run is closed, so none can begin."""
+    for job in jobs:
+        env.store(job.dataset).fence(_FENCE_SECONDS)
+    wait_for_leases(env.governance)
 
 
 def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord) -> None:

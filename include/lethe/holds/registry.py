@@ -257,7 +257,7 @@ class HoldRegistry:
         return _hold(row)
 
     def holds(self, *, released: bool = False) -> list[Hold]:
-        """All holds that bind (whether or not their fences have been passed), or with `released`, all there ever were."""
+        """All holds that bind, whether or not their fences have been passed; with `released`, all there ever were."""
         query = sa.select(schema.hold).order_by(schema.hold.c.version)
         if not released:
             query = query.where(schema.hold.c.released_at.is_(None))
