@@ -149,6 +149,7 @@ def plan(
     )
     for unsettled in env.runs.unsettled(category):
         _settle(env, unsettled)
+    _sweep(env, chosen)
     return Plan(
         run=record.id,
         category=category,
@@ -424,16 +425,28 @@ def _settle(env: Environment, record: RunRecord) -> None:
     policy = Policy.model_validate(record.policy)
     env.runs.close(record.id)
     if env.runs.claim_settling(record.id):
-        jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in env.runs.datasets(record.id)]
-        _wait_for_batches(env, jobs)
-        for job in jobs:
+        datasets = env.runs.datasets(record.id)
+        jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in datasets]
+        _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.candidates])
+        for job, dataset in zip(jobs, datasets, strict=True):
             env.runs.renew_settling(record.id)
-            _settle_dataset(env, record, job, env.runs.dataset(record.id, job.dataset.name))
+            _settle_dataset(env, record, job, dataset)
         problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
         state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
         env.runs.finish(record.id, state, {"problems": problems})
-    for dataset in policy.datasets:
-        env.store(dataset).clean(record.id, dataset.name)
+    for staged in policy.datasets:
+        with contextlib.suppress(StoreUnavailable):  # what a store that is down keeps, the next run sweeps
+            env.store(staged).clean(record.id, staged.name)
+
+
+def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
+    """Remove what runs that are over have left staged in the stores, because a store was down when they ended."""
+    for dataset in datasets:
+        store = env.store(dataset)
+        with contextlib.suppress(StoreUnavailable):  # that store's own stages will say so
+            for run_id, name in store.staged_runs():
+                if env.runs.is_over(run_id):
+                    store.clean(run_id, name)
 
 
 def _wait_for_batches(env: Environment, jobs: Sequence[Work]) -> None:

@@ -258,6 +258,15 @@ class Runs:
             raise RunError(f"there is no run {run_id}; `lethe report` lists the latest")
         return _run(row)
 
+    def is_over(self, run_id: str) -> bool:
+        """Whether the record of a run is complete, so that nothing staged for it is needed any more.
+
+        False for a run that is not known here: another governance database may be in charge of it.
+        """
+        with self._governance.read() as connection:
+            finished = sa.select(schema.run.c.finished_at).where(schema.run.c.id == run_id)
+            return connection.scalar(finished) is not None
+
     def latest(self, count: int, *, category: str | None = None) -> list[RunRecord]:
         """The latest runs, newest first."""
         query = sa.select(schema.run).order_by(schema.run.c.started_at.desc()).limit(count)

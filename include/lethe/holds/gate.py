@@ -27,6 +27,7 @@ LEASE_SECONDS = 30.0
 """How long a lease lasts at most. Requests sent under it must have ended, one way or the other, before."""
 
 _POLL_SECONDS = 0.01
+_TOUCH_SECONDS = 60.0
 
 
 class RunGate:
@@ -41,6 +42,7 @@ class RunGate:
         self._category = category
         self._dataset = dataset
         self._rules: HoldRules | None = None
+        self._touched = time.monotonic()
 
     def current(self) -> HoldRules:
         """The rules in force now. One read; the rules themselves only where the version changed.
@@ -59,9 +61,18 @@ class RunGate:
                 f"run {self._run_id} is {state or 'not known'} and may not erase any more; start a new run of "
                 f"{self._category}"
             )
+        self._touch()
         if self._rules is None or self._rules.version != version:
             self._rules = self._registry.rules(self._category, self._dataset)
         return self._rules
+
+    def _touch(self) -> None:
+        """Now and then, note that the run is alive, so that a long erasure is not taken for a dead one."""
+        if time.monotonic() - self._touched > _TOUCH_SECONDS:
+            self._touched = time.monotonic()
+            with self._governance.write() as connection:
+                alive = sa.update(schema.run).where(schema.run.c.id == self._run_id)
+                connection.execute(alive.values(active_at=self._governance.now(connection)))
 
     @contextmanager
     def lease(self) -> Iterator[HoldRules]:
