@@ -18,6 +18,10 @@ PHONE_SUFFIX = 7
 """Digits at the end of a telephone number that stores compare when they cannot normalise it exactly."""
 
 
+_NOT_TEXT = frozenset({"Cc", "Cs"})
+"""Control characters, and lone surrogates: bytes of a command line or a file that were no UTF-8."""
+
+
 class IdentifierType(StrEnum):
     """What kinds of identifiers a dataset can carry and a hold can name."""
 
@@ -45,33 +49,43 @@ def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> 
     """Bring an identifier to the form that holds are stored and matched in.
 
     E-mail addresses are trimmed, NFC-composed and lower-cased; telephone numbers become E.164 (national ones need
-    `region`, an ISO 3166 country code; an unparsable one keeps its digits); all others are trimmed and lower-cased.
+    `region`, an ISO 3166 country code; an unparsable one keeps its digits); all others are trimmed, NFC-composed and
+    lower-cased.
 
     Raises:
         ValueError: if nothing is left, or the text cannot be such an identifier. The message does not repeat it.
     """
     value = unicodedata.normalize("NFC", text).strip()
-    if not value or any(unicodedata.category(character) == "Cc" for character in value):
+    if not value or any(unicodedata.category(character) in _NOT_TEXT for character in value):
         raise ValueError(f"not an identifier of type {kind}: empty, or with control characters")
     if kind.is_telephone:
         return _e164(kind, value, region)
-    value = value.lower()
+    value = unicodedata.normalize("NFC", value.lower()).strip()
     if kind is IdentifierType.EMAIL and not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
         raise ValueError("not an e-mail address: it needs one @ with text on both sides")
     return value
 
 
 def _e164(kind: IdentifierType, value: str, region: str | None) -> str:
-    for candidate in (value, "+" + value.removeprefix("00") if kind is IdentifierType.MSISDN else value):
+    too_short = ValueError(f"not a telephone number: it needs at least {PHONE_SUFFIX} digits after the country code")
+    for candidate in (value, _international(kind, value)):
         try:
             number = phonenumbers.parse(candidate, region)
         except phonenumbers.NumberParseException:
             continue
+        if len(phonenumbers.national_significant_number(number)) < PHONE_SUFFIX:
+            raise too_short  # its national spelling would not end with the digits that stores compare
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     digits = _digits(value)
     if len(digits) < PHONE_SUFFIX:
-        raise ValueError(f"not a telephone number: it needs at least {PHONE_SUFFIX} digits")
+        raise too_short
     return digits
+
+
+def _international(kind: IdentifierType, value: str) -> str:
+    """A number as it would be written with a plus: one dialled with 00, or an MSISDN (ITU-T E.164, without a plus)."""
+    without = value.removeprefix("00")
+    return "+" + without if without != value or kind is IdentifierType.MSISDN else value
 
 
 def coarse(kind: IdentifierType, normalised: str) -> str:

@@ -62,9 +62,10 @@ class RunGate:
                 f"{self._category}"
             )
         self._touch()
-        if self._rules is None or self._rules.version != version:
-            self._rules = self._registry.rules(self._category, self._dataset)
-        return self._rules
+        rules = self._rules
+        if rules is None or rules.version != version:
+            rules = self._rules = self._registry.rules(self._category, self._dataset)
+        return rules  # never read back from the attribute: a slower thread may put older rules there meanwhile
 
     def _touch(self) -> None:
         """Now and then, note that the run is alive, so that a long erasure is not taken for a dead one."""

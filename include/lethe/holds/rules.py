@@ -32,7 +32,7 @@ class ClockRange:
         """The range as moments in UTC: from (included) and until (excluded)."""
         following = date.fromordinal(self.last.toordinal() + 1) if self.last and self.last != date.max else None
         return (
-            start_of_day(self.first, zone) if self.first else None,
+            start_of_day(self.first, zone) if self.first and self.first != date.min else None,
             start_of_day(following, zone) if following else None,
         )
 
