@@ -44,6 +44,16 @@ class IdentifierType(StrEnum):
         """Whether identifiers of this type are telephone numbers, compared by their last digits."""
         return self in (IdentifierType.PHONE, IdentifierType.MSISDN)
 
+    @property
+    def is_of_a_person(self) -> bool:
+        """Whether it leads to a person, and not to a company, an event, a ticket or an invoice."""
+        return self not in (
+            IdentifierType.COMPANY,
+            IdentifierType.EVENT,
+            IdentifierType.TICKET,
+            IdentifierType.INVOICE,
+        )
+
 
 def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> str:
     """Bring an identifier to the form that holds are stored and matched in.

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import rfc8785
 import yaml
-from croniter import croniter
+from croniter import CroniterError, croniter
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -39,9 +39,18 @@ from lethe.identifiers import IdentifierType
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
+_NO_CIVIL_TIME = ("right/", "posix/", "localtime", "posixrules", "Factory")
+"""Files among the time zones that count leap seconds, or mean what a machine is set to."""
+_MOST_BYTES = 1_000_000
+_MOST_PROBLEMS = 20
+_DEEPEST = 8
+_EXACT = 2**53 - 1
+"""The largest whole number that JSON carries exactly (RFC 8785)."""
 
 Name = Annotated[str, Field(pattern=NAME, description="Lower-case letters, digits and underscores, a letter first.")]
 Column = Annotated[str, Field(min_length=1, max_length=128)]
+Columns = Annotated[tuple[Column, ...], Field(min_length=1)]
+WholeNumber = Annotated[int, Field(ge=-_EXACT, le=_EXACT)]
 
 
 def _parse_period(value: object) -> object:
@@ -50,6 +59,8 @@ def _parse_period(value: object) -> object:
 
 def _known_zone(name: str) -> str:
     try:
+        if name.startswith(_NO_CIVIL_TIME):
+            raise ValueError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is not a time zone: write an IANA name such as Europe/Prague") from error
@@ -59,6 +70,10 @@ def _known_zone(name: str) -> str:
 def _cron(expression: str) -> str:
     if not croniter.is_valid(expression) or len(expression.split()) != 5:
         raise ValueError(f"{expression!r} is not a schedule: write five cron fields such as '15 2 * * *'")
+    try:
+        croniter(expression, datetime(2000, 1, 1, tzinfo=UTC)).get_next()
+    except CroniterError as error:
+        raise ValueError(f"{expression!r} is a schedule that never comes") from error
     return expression
 
 
@@ -175,9 +190,13 @@ class Condition(Model):
     """A test of one column, for rows that a dataset consists of or that are kept on."""
 
     column: Column
-    in_: tuple[str | int | bool, ...] | None = Field(default=None, alias="in", min_length=1)
-    not_in: tuple[str | int | bool, ...] | None = Field(default=None, min_length=1)
-    is_null: bool | None = None
+    in_: tuple[str | WholeNumber | bool, ...] | None = Field(
+        default=None, alias="in", min_length=1, description="The value is one of these."
+    )
+    not_in: tuple[str | WholeNumber | bool, ...] | None = Field(
+        default=None, min_length=1, description="The value is none of these, or there is none (NULL)."
+    )
+    is_null: bool | None = Field(default=None, description="Whether there is no value (NULL).")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -190,13 +209,19 @@ class Condition(Model):
         if self.column != other.column:
             return False
         if self.in_ is not None and other.in_ is not None:
-            return not set(self.in_) & set(other.in_)
+            return not _as_text(self.in_) & _as_text(other.in_)
         for one, two in ((self, other), (other, self)):
             if one.in_ is not None and two.not_in is not None and set(one.in_) <= set(two.not_in):
                 return True
-            if one.is_null is True and (two.in_ is not None or two.not_in is not None or two.is_null is False):
+            if one.is_null is True and (two.in_ is not None or two.is_null is False):
                 return True
         return False
+
+
+def _as_text(values: Iterable[str | int | bool]) -> set[str]:
+    """Values as a database may compare them: 1, "1" and true can be the same."""
+    texts = {str(value).strip().casefold() for value in values}
+    return {{"true": "1", "false": "0"}.get(text, text) for text in texts}
 
 
 class ChildTable(Model):
@@ -217,7 +242,19 @@ class ChildTable(Model):
             raise ValueError("foreign_key and references need the same number of columns")
         if self.children and any(child.references is None for child in self.children):
             raise ValueError("children of a child table need references: a child table has no key of its own here")
+        if self.depth > _DEEPEST:
+            raise ValueError(f"children nest more than {_DEEPEST} deep")
         return self
+
+    @property
+    def depth(self) -> int:
+        """How many tables deep the children nest; 1 without any."""
+        return 1 + max((child.depth for child in self.children), default=0)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """This table and those of all its children."""
+        return (self.table, *(table for child in self.children for table in child.tables))
 
 
 class MaskKind(StrEnum):
@@ -232,7 +269,7 @@ class Mask(Model):
 
     column: Column
     with_: MaskKind = Field(default=MaskKind.NULL, alias="with")
-    value: str | int | None = None
+    value: str | WholeNumber | None = None
 
     @model_validator(mode="after")
     def _value_where_constant(self) -> Self:
@@ -253,7 +290,7 @@ class RowDataset(DatasetBase):
     """What datasets of rows state, in a table or in files."""
 
     clock: ColumnClock
-    identifiers: Mapping[IdentifierType, tuple[Column, ...]] = Field(
+    identifiers: Mapping[IdentifierType, Columns] = Field(
         default_factory=dict, description="Columns by which a hold finds the records, by type of identifier."
     )
     phone_region: str | None = Field(
@@ -275,6 +312,25 @@ class TableDataset(RowDataset):
     key: tuple[Column, ...] = Field(min_length=1, description="The columns that name a record: unique, never null.")
     children: tuple[ChildTable, ...] = ()
     masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
+
+    @model_validator(mode="after")
+    def _masks_fit(self) -> Self:
+        if len(set(self.key)) != len(self.key):
+            raise ValueError("key names a column twice")
+        masked = [mask.column for mask in self.masks]
+        if len(set(masked)) != len(masked):
+            raise ValueError("masks name a column twice")
+        needed = sorted({*self.key, *self.clock.columns} & set(masked))
+        if needed:
+            raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record; it cannot be masked")
+        return self
+
+    @property
+    def unmasked(self) -> tuple[str, ...]:
+        """Columns with identifiers of a person that no mask covers."""
+        masked = {mask.column for mask in self.masks}
+        personal = (columns for kind, columns in self.identifiers.items() if kind.is_of_a_person)
+        return tuple(sorted({column for columns in personal for column in columns} - masked))
 
     @property
     def location(self) -> str:
@@ -348,7 +404,8 @@ class Retention(Model):
     counted_from: CountedFrom = CountedFrom.CLOCK
     by_value: PeriodsByValue | None = Field(
         default=None,
-        description="Overrides by the value of a column. Without a period for the others, theirs cannot be judged.",
+        description="Records kept for other periods, by the value of a column; a lead_time does not shorten them. "
+        "Without a period for the others, those cannot be judged.",
     )
 
     @model_validator(mode="after")
@@ -390,7 +447,7 @@ class Retention(Model):
 class Limits(Model):
     """What one run may erase from one dataset by itself. Above either, a person decides."""
 
-    records: int = Field(gt=0, description="Records (rows, or objects).")
+    records: int = Field(gt=0, le=_EXACT, strict=True, description="Records (rows, or objects).")
     share: float = Field(gt=0, le=1, description="Share of the dataset, from above 0 to 1.")
 
 
@@ -430,6 +487,10 @@ class Policy(Model):
         for dataset in self.datasets:
             if self.disposition is Disposition.ANONYMISE and not _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: anonymising needs a table with masks")
+            if isinstance(dataset, TableDataset) and dataset.masks and dataset.unmasked:
+                raise ValueError(
+                    f"datasets.{dataset.name}: masks leave {', '.join(dataset.unmasked)}, which identifies a person"
+                )
             if self.disposition is Disposition.ERASE and _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise")
             if self.retention.by_value is not None and isinstance(dataset, ObjectDataset):
@@ -501,13 +562,26 @@ class Expiry:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without duplicate keys, which PyYAML would take the last of."""
+    """YAML that means what it looks like.
+
+    Duplicate keys are refused, which PyYAML would take the last of. Words are words, also NO, on and 2026-11-21, and
+    numbers are decimal, as in the core schema of YAML 1.2. Anchors, aliases and tags are refused: a small file could
+    stand for a huge one.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise yaml.composer.ComposerError(
+                None, None, "anchors, aliases and tags are not used in policies: write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, list | dict):
+            if not isinstance(key, str | int | float | bool | None):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -517,6 +591,17 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_StrictLoader.yaml_implicit_resolvers = {}
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]*)$"), list("-0123456789"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+$"), list("-0123456789")
+)
+
+
 def load(path: Path) -> Policy:
     """Read one policy file.
 
@@ -524,10 +609,10 @@ def load(path: Path) -> Policy:
         PolicyError: naming the file and the field, in one message for everything that is wrong with it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise PolicyError(f"{path}: there is no such policy file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise PolicyError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
     policy = parse(text, where=path.name)
     if policy.category != path.stem:
@@ -541,6 +626,8 @@ def parse(text: str, *, where: str) -> Policy:
     Raises:
         PolicyError: if it is not YAML or not a policy.
     """
+    if len(text) > _MOST_BYTES:
+        raise PolicyError(f"{where}: longer than {_MOST_BYTES:,} characters; a policy is a page or two")
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -552,14 +639,26 @@ def parse(text: str, *, where: str) -> Policy:
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(_problem(detail["loc"], detail["msg"]) for detail in error.errors())
-        raise PolicyError(f"{where}: {problems}") from None
+        details = error.errors(include_url=False, include_input=False)
+        problems = [_problem(detail["loc"], detail["msg"], content) for detail in details[:_MOST_PROBLEMS]]
+        more = [f"and {len(details) - _MOST_PROBLEMS} more"] if len(details) > _MOST_PROBLEMS else []
+        raise PolicyError(f"{where}: {'; '.join(problems + more)}") from None
 
 
-def _problem(location: Iterable[str | int], message: str) -> str:
-    path = ".".join(str(part) for part in location if part not in ("table", "objects", "parquet"))
+def _problem(location: tuple[str | int, ...], message: str, content: Mapping[str, Any]) -> str:
+    path = ".".join(_named(location, content))
     message = message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
     return f"{path}: {message[0].lower()}{message[1:]}" if path else message
+
+
+def _named(location: tuple[str | int, ...], content: Mapping[str, Any]) -> Iterator[str]:
+    """A field's path as a user writes it: datasets by their name, and without the tags of unions."""
+    if location[:1] == ("datasets",) and len(location) > 1 and isinstance(location[1], int):
+        dataset = content["datasets"][location[1]]
+        name = dataset.get("name") if isinstance(dataset, dict) else None
+        yield from ("datasets", name if isinstance(name, str) and name else str(location[1]))
+        location = location[3:]  # the third part is the dataset's kind
+    yield from (str(part) for part in location if part != "[key]")
 
 
 def load_all(folder: Path) -> dict[str, Policy]:
@@ -568,13 +667,26 @@ def load_all(folder: Path) -> dict[str, Policy]:
     Raises:
         PolicyError: naming the file and the field.
     """
-    policies = {path.stem: load(path) for path in sorted(folder.glob("*.yaml"))}
-    if not policies:
-        raise PolicyError(f"{folder}: there are no policies (*.yaml) in this folder")
+    policies = {path.stem: load(path) for path in policy_files(folder)}
     problems = list(overlaps(policies.values()))
     if problems:
         raise PolicyError("; ".join(problems))
     return policies
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """The policy files of a folder, sorted by name.
+
+    Raises:
+        PolicyError: if there are none, or one has an ending that would be overlooked.
+    """
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml"))
+    if not files:
+        raise PolicyError(f"{folder}: there are no policies (*.yaml) in this folder")
+    for path in files:
+        if path.suffix != ".yaml":
+            raise PolicyError(f"{path.name}: name it {path.stem}.yaml; policies end in .yaml")
+    return files
 
 
 def overlaps(policies: Iterable[Policy]) -> Iterator[str]:
@@ -591,10 +703,24 @@ def overlaps(policies: Iterable[Policy]) -> Iterator[str]:
 
 def _overlap(one: Dataset, two: Dataset) -> bool:
     if isinstance(one, TableDataset) and isinstance(two, TableDataset):
-        return one.table == two.table and not any(a.excludes(b) for a in one.where for b in two.where)
+        if any(_same_table(two.table, child) for child in _child_tables(one)):
+            return True  # rows of the child table would go by two periods
+        if any(_same_table(one.table, child) for child in _child_tables(two)):
+            return True
+        return _same_table(one.table, two.table) and not any(a.excludes(b) for a in one.where for b in two.where)
     if isinstance(one, BucketDataset) and isinstance(two, BucketDataset) and one.bucket == two.bucket:
         return one.prefix.startswith(two.prefix) or two.prefix.startswith(one.prefix)
     return False
+
+
+def _child_tables(dataset: TableDataset) -> tuple[str, ...]:
+    return tuple(table for child in dataset.children for table in child.tables)
+
+
+def _same_table(one: str, two: str) -> bool:
+    """Whether two names may mean one table: a name without a schema may be in any."""
+    parts, others = one.casefold().split("."), two.casefold().split(".")
+    return parts[-1] == others[-1] and (len(parts) != len(others) or parts == others)
 
 
 def json_schema() -> dict[str, Any]:
