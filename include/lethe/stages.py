@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from lethe.stores.base import Candidates, Survey, Tally, Value, Work
 _CLOCK_SKEW = timedelta(minutes=1)
 """How far an as-of moment may be ahead of this machine's clock: schedulers on other hosts give it."""
 
+_EARLIEST_YEAR = 1900
 _FENCE_SECONDS = 120.0
 
 DRY, SUCCEEDED, FAILED = "dry", "succeeded", "failed"
@@ -111,6 +112,7 @@ def plan(
     dry_run: bool = False,
     datasets: Sequence[str] = (),
     expect: str | None = None,
+    take_over: bool = False,
 ) -> Plan:
     """Fix what a run does, refuse what is wrong, and settle what a crashed run of the category left.
 
@@ -123,6 +125,7 @@ def plan(
         dry_run: stop after validating.
         datasets: only these; all where empty.
         expect: erase only if `run_digest` comes out as this.
+        take_over: supersede an open run of the category that somebody knows to be dead.
 
     Raises:
         PolicyError, ParameterError, ConnectionMissing, StoreError: before anything is touched.
@@ -135,6 +138,8 @@ def plan(
         raise ParameterError(
             f"{category}: the as-of moment {as_of.isoformat()} is in the future; nothing is erased early"
         )
+    if as_of.year < _EARLIEST_YEAR:
+        raise ParameterError(f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}")
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
     _require_sound(env, category, chosen)
     names = [dataset.name for dataset in chosen]
@@ -146,6 +151,7 @@ def plan(
         expected_digest=expect,
         trigger=trigger,
         requested_by=requested_by,
+        take_over=take_over,
     )
     for unsettled in env.runs.unsettled(category):
         _settle(env, unsettled)
@@ -527,8 +533,16 @@ class Approver:
     approves: bool
 
 
-def run(env: Environment, planned: Plan, *, approver: Approver | None = None, watcher: Watcher | None = None) -> Report:
+Ask = Callable[[Sequence[str]], Approver | None]
+"""Asks who approves, given the limits that were passed; None where nobody is there to answer."""
+
+
+def run(
+    env: Environment, planned: Plan, *, approver: Approver | Ask | None = None, watcher: Watcher | None = None
+) -> Report:
     """All stages of a plan, one after the other. A dataset that fails does not stop the others.
+
+    `approver` is asked only where limits are passed.
 
     Raises:
         RunError: as `certify` does, after everything that could be done was done.
@@ -539,12 +553,8 @@ def run(env: Environment, planned: Plan, *, approver: Approver | None = None, wa
     refusal: LetheError | None = None
     if not planned.dry_run:
         try:
-            decide(
-                env,
-                planned,
-                by=approver.name if approver else None,
-                approved=bool(approver and approver.approves),
-            )
+            person = _asked(env, planned, approver)
+            decide(env, planned, by=person.name if person else None, approved=bool(person and person.approves))
         except RunError as error:
             refusal = error
         else:
@@ -556,6 +566,13 @@ def run(env: Environment, planned: Plan, *, approver: Approver | None = None, wa
         return certify(env, planned)
     except RunError as error:
         raise refusal or error from None
+
+
+def _asked(env: Environment, planned: Plan, approver: Approver | Ask | None) -> Approver | None:
+    if approver is None or isinstance(approver, Approver):
+        return approver
+    reasons = limits_passed(env.policy(planned.category), discovered(env, planned))
+    return approver(reasons) if reasons else None
 
 
 class _noting:  # noqa: N801 - used like a function

@@ -89,11 +89,13 @@ class Runs:
         expected_digest: str | None,
         trigger: str,
         requested_by: str | None = None,
+        take_over: bool = False,
     ) -> RunRecord:
-        """Start a run, or come back to the open one that the same trigger started for the same moment and policy.
+        """Start a run, or come back to the open one that the same trigger started for the very same thing.
 
-        An open run of the category is superseded where nothing has happened in it for `DEAD_AFTER`, or where the same
-        trigger has started it for another moment or policy; `unsettled` then gives it.
+        An open run of the category is superseded where nothing has happened in it for `DEAD_AFTER`, where the same
+        trigger has started it for another moment, policy or choice of datasets, or with `take_over`: a person says
+        that it is dead. `unsettled` then gives it. Should it be alive after all, the gate refuses its next batch.
 
         Raises:
             RunBusy: if another run of the category is under way.
@@ -108,9 +110,11 @@ class Runs:
             ).one_or_none()
             if open_run is not None:
                 same = open_run.trigger == trigger
-                if same and open_run.as_of == as_of and open_run.policy_digest == policy.digest:
+                asked = (as_of, policy.digest, dry_run, expected_digest)
+                was_asked = (open_run.as_of, open_run.policy_digest, open_run.dry_run, open_run.expected_digest)
+                if same and asked == was_asked and set(datasets) == self._dataset_names(connection, open_run.id):
                     return _run(open_run)
-                if not same and now - open_run.active_at < DEAD_AFTER:
+                if not (same or take_over) and now - open_run.active_at < DEAD_AFTER:
                     raise RunBusy(
                         f"{policy.category} is being run by {open_run.id} (started by {open_run.trigger}); wait until "
                         f"it has ended, or for {DEAD_AFTER.total_seconds() / 60:.0f} minutes after it last did anything"
@@ -153,6 +157,10 @@ class Runs:
                 {**body, "as_of": as_of.isoformat(), "datasets": list(datasets)},
             )
         return self.get(run_id)
+
+    def _dataset_names(self, connection: sa.Connection, run_id: str) -> set[str]:
+        table = schema.run_dataset.c
+        return set(connection.scalars(sa.select(table.dataset).where(table.run_id == run_id)))
 
     def _note_policy(self, connection: sa.Connection, policy: Policy) -> None:
         """Enter in the ledger that a category's policy is not the one that its last run was planned with."""
