@@ -66,7 +66,8 @@ def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> 
         ValueError: if nothing is left, or the text cannot be such an identifier. The message does not repeat it.
     """
     value = unicodedata.normalize("NFC", text).strip()
-    if not value or any(unicodedata.category(character) in _NOT_TEXT for character in value):
+    odd = not value.isprintable() and any(unicodedata.category(character) in _NOT_TEXT for character in value)
+    if not value or odd:
         raise ValueError(f"not an identifier of type {kind}: empty, or with control characters")
     if kind.is_telephone:
         return _e164(kind, value, region)
