@@ -1,0 +1,350 @@
+"""Knows what must be in the stores, and looks whether it is: promise by promise, record by record.
+
+It makes the company up again from what the seeding was told (so nothing about people is kept outside the stores),
+judges every record by `calendar_days`, and reads the stores with drivers of its own. It uses neither the stores nor the
+periods, policies or holds of `lethe`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg import sql
+
+from lethe.connections import Resolver
+from lethe_demo.calendar_days import first_kept_day, local_day, midnight
+from lethe_demo.company import (
+    BADGES,
+    COOKIES_HELD,
+    HELD_PEOPLE,
+    LAKE,
+    VIEWS_PREFIX,
+    Company,
+    StoredObject,
+    Table,
+    ViewFile,
+)
+from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, bucket_client, database
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SCRATCH_SCHEMA, SCRATCH_PREFIX = "lethe_scratch", "_lethe/"
+
+
+class Fate(StrEnum):
+    """What must become of a record."""
+
+    KEPT = "kept"
+    ERASED = "erased"
+    HELD = "held"
+    UNJUDGEABLE = "unjudgeable"
+    OUTSIDE = "outside"
+    """Not a record of the category at all: an enquiry that led to an agreement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a promise holds for a dataset. `detail` has counts, never a record."""
+
+    promise: str
+    dataset: str
+    holds: bool
+    detail: str
+
+
+class Oracle:
+    """Judges the records of a company by an as-of moment per category."""
+
+    def __init__(self, company: Company, as_of: Mapping[str, datetime] | None = None) -> None:
+        self.company = company
+        moments = as_of or {}
+        self._first_kept = {
+            category: first_kept_day(category, moments.get(category, company.as_of))
+            for category in ("webinars", "events", "logistics", "leads", "analytics")
+        }
+
+    # --- what must become of every record ------------------------------------------------------------------------
+
+    def fates(self, dataset: str) -> list[Fate]:
+        """The fate of every record of ``category.dataset``, in the order in which the company has them."""
+        company = self.company
+        if dataset == "webinars.registrations":
+            return [
+                self._fate("webinars", day, whom) for day, whom in self._clocks(company.registrations, "webinar_date")
+            ]
+        if dataset == "events.invitations":
+            events = self._column(company.invitations, "event_code")
+            clocks = self._clocks(company.invitations, "event_day")
+            return [
+                self._fate("events", _day(day), whom, event) for (day, whom), event in zip(clocks, events, strict=True)
+            ]
+        if dataset == "logistics.guests":
+            events = self._column(company.guests, "event_code")
+            clocks = self._clocks(company.guests, "event_day")
+            return [
+                self._fate("logistics", day, whom, event) for (day, whom), event in zip(clocks, events, strict=True)
+            ]
+        if dataset == "leads.enquiries":
+            return list(self._enquiries())
+        if dataset == "leads.chats":
+            return [self._fate("leads", chat.clock, chat.about) for chat in company.chats]
+        if dataset == "events.badge_scans":
+            return [self._scan(scan) for scan in company.scans]
+        raise KeyError(dataset)
+
+    def _fate(self, category: str, clock: object, whom: int, event: object = None) -> Fate:
+        if not isinstance(clock, date):
+            return Fate.UNJUDGEABLE
+        if clock >= self._first_kept[category]:
+            return Fate.KEPT
+        return Fate.HELD if whom < HELD_PEOPLE or event == self.company.held_event else Fate.ERASED
+
+    def _scan(self, scan: StoredObject) -> Fate:
+        """Badges name nobody whom a hold could name; only their event, and S3's own legal hold, can hold them."""
+        fate = self._fate("events", scan.clock, HELD_PEOPLE, scan.event)
+        return Fate.HELD if fate is Fate.ERASED and scan.locked else fate
+
+    def _enquiries(self) -> Iterator[Fate]:
+        table = self.company.enquiries
+        agreement = table.columns.index("agreement_no")
+        start = table.columns.index("received_at")
+        for row, whom in zip(table.rows, table.about, strict=True):
+            moments = [moment for moment in row[start : start + 3] if isinstance(moment, datetime)]
+            if row[agreement] is not None:
+                yield Fate.OUTSIDE
+            else:
+                yield self._fate("leads", local_day(max(moments)) if moments else None, whom)
+
+    def view_fates(self, file: ViewFile) -> list[Fate]:
+        """The fate of every row of a file of page views."""
+        expired, known, held = self._view_masks(file)
+        fates = np.where(
+            ~known, Fate.UNJUDGEABLE, np.where(~expired, Fate.KEPT, np.where(held, Fate.HELD, Fate.ERASED))
+        )
+        return [Fate(fate) for fate in fates]
+
+    def _view_masks(self, file: ViewFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For every row whether it has expired, has a clock, and is of held people."""
+        boundary = pa.scalar(midnight(self._first_kept["analytics"]), pa.timestamp("us", tz="UTC"))
+        clocks = file.table["activity_time"]
+        known = np.asarray(clocks.is_valid())
+        expired = np.asarray(pa.compute.less(clocks, boundary).fill_null(False))
+        held = ((file.about < HELD_PEOPLE) & file.signed_in) | (file.about < COOKIES_HELD)
+        return expired, known, held
+
+    def counts(self, dataset: str) -> Counter[Fate]:
+        """How many records of a dataset have which fate."""
+        if dataset != "analytics.page_views":
+            return Counter(self.fates(dataset))
+        total: Counter[Fate] = Counter()
+        for file in self.company.view_files():
+            expired, known, held = self._view_masks(file)
+            total[Fate.ERASED] += int((known & expired & ~held).sum())
+            total[Fate.HELD] += int((known & expired & held).sum())
+            total[Fate.UNJUDGEABLE] += int((~known).sum())
+            total[Fate.KEPT] += int((known & ~expired).sum())
+        return total
+
+    @staticmethod
+    def _column(table: Table, name: str) -> Iterator[object]:
+        index = table.columns.index(name)
+        return (row[index] for row in table.rows)
+
+    def _clocks(self, table: Table, name: str) -> Iterator[tuple[object, int]]:
+        return zip(self._column(table, name), table.about, strict=True)
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def look(self, resolve: Resolver) -> Iterator[Verdict]:
+        """Everything that can be seen in the stores, after all categories have run."""
+        yield from self.look_at_tables(resolve)
+        client = bucket_client(resolve(LAKE_ID))
+        yield from self.look_at_objects(client)
+        yield from self.look_at_views(client)
+        yield from look_for_staging(resolve, client)
+
+    def look_at_tables(self, resolve: Resolver) -> Iterator[Verdict]:
+        """Every row of every table, children included."""
+        company = self.company
+        families = (
+            (CRM_ID, "webinars.registrations", company.registrations, (company.attendance,)),
+            (CRM_ID, "events.invitations", company.invitations, ()),
+            (CRM_ID, "leads.enquiries", company.enquiries, (company.messages,)),
+            (
+                OPERATIONS_ID,
+                "logistics.guests",
+                company.guests,
+                (company.accommodation, company.dietary, company.arrivals),
+            ),
+        )
+        for conn_id, dataset, parent, children in families:
+            fates = self.fates(dataset)
+            yield from _compare(dataset, zip(parent.rows, fates, strict=True), _read(resolve, conn_id, parent))
+            for child in children:
+                inherited = zip(child.rows, (fates[index] for index in child.parents), strict=True)
+                name = f"{dataset} ({child.name.partition('.')[2]})"
+                yield from _compare(name, inherited, _read(resolve, conn_id, child))
+
+    def look_at_objects(self, client: S3Client) -> Iterator[Verdict]:
+        """Every version and delete marker of every object."""
+        for dataset, bucket, stored in (
+            ("leads.chats", LAKE, self.company.chats),
+            ("events.badge_scans", BADGES, self.company.scans),
+        ):
+            there = _versions(client, bucket)
+            expected = [
+                ((bucket, one.key, tuple(_etag(body) for body in one.versions)), fate)
+                for one, fate in zip(stored, self.fates(dataset), strict=True)
+            ]
+            keys = {one.key for one in stored}
+            found = {(bucket, key, versions) for key, versions in there.items() if key in keys}
+            yield from _compare(dataset, expected, found)
+
+    def look_at_views(self, client: S3Client) -> Iterator[Verdict]:
+        """Every row of every Parquet file, and that what stays is as it was: schema, metadata, codecs, order."""
+        dataset = "analytics.page_views"
+        there = {key: found for key, found in _versions(client, LAKE).items() if key.startswith(VIEWS_PREFIX)}
+        wrong: Counter[str] = Counter()
+        files = 0
+        for file in self.company.view_files():
+            files += 1
+            expired, known, held = self._view_masks(file)
+            stays = ~(known & expired & ~held)
+            wrong.update(self._look_at_file(client, file, stays, there.pop(file.key, ())))
+        for problem, promise in (
+            ("missing", "never early, never held: what must stay is there"),
+            ("left", "never silently late: what has expired is gone"),
+            ("versions", "really gone: no old version is left"),
+            ("touched", "a file whose rows all stay is not touched"),
+            ("changed", "what stays is identical: rows, order, schema, metadata, codec"),
+        ):
+            yield Verdict(promise, dataset, not wrong[problem], f"{wrong[problem]} of {files} files wrong")
+        yield Verdict("nothing else is there", dataset, not there, f"{len(there)} unknown files")
+
+    def _look_at_file(
+        self, client: S3Client, file: ViewFile, stays: np.ndarray, versions: tuple[str | None, ...]
+    ) -> Iterator[str]:
+        if not stays.any():
+            if versions:
+                yield "left"
+            return
+        if not versions or versions[-1] is None:
+            yield "missing"
+            return
+        if len(versions) > 1:
+            yield "versions"
+        original = file.as_bytes()
+        if stays.all():
+            if versions[-1] != _etag(original):
+                yield "touched"
+            return
+        body = client.get_object(Bucket=LAKE, Key=file.key)["Body"].read()
+        expected = file.table.filter(pa.array(stays))
+        found = pq.read_table(io.BytesIO(body))
+        rest = set(found["view_id"].to_pylist())
+        if not set(expected["view_id"].to_pylist()) <= rest:
+            yield "missing"
+        if rest & set(file.table.filter(pa.array(~stays))["view_id"].to_pylist()):
+            yield "left"
+        if not found.equals(expected, check_metadata=True) or _format(body) != _format(original):
+            yield "changed"
+
+
+def _day(text: object) -> date | None:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        return None
+
+
+def _read(resolve: Resolver, conn_id: str, table: Table) -> set[tuple[object, ...]]:
+    query = sql.SQL("SELECT {} FROM {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+        sql.SQL(".").join(sql.Identifier(part) for part in table.name.split(".")),
+    )
+    with database(resolve(conn_id)) as connection:
+        return set(connection.execute(query))
+
+
+def _compare(
+    dataset: str, expected: Iterable[tuple[tuple[object, ...], Fate]], found: set[tuple[object, ...]]
+) -> Iterator[Verdict]:
+    """Hold what is there against what must have become of every record, values included."""
+    missing: Counter[Fate] = Counter()
+    left = survivors = gone = 0
+    known = set()
+    for record, fate in expected:
+        known.add(record)
+        if fate is Fate.ERASED:
+            gone += 1
+            left += record in found
+        else:
+            survivors += 1
+            missing[fate] += record not in found
+    unexpired = missing[Fate.KEPT] + missing[Fate.OUTSIDE]
+    yield Verdict("never early", dataset, not unexpired, f"{unexpired} of {survivors:,} survivors wrongly gone")
+    yield Verdict("never held", dataset, not missing[Fate.HELD], f"{missing[Fate.HELD]} held records gone or changed")
+    unclear = missing[Fate.UNJUDGEABLE]
+    yield Verdict("what cannot be judged stays", dataset, not unclear, f"{unclear} unjudgeable records gone or changed")
+    yield Verdict("never silently late", dataset, not left, f"{left} of {gone:,} expired records left")
+    strange = len(found - known)
+    yield Verdict("nothing else is there", dataset, not strange, f"{strange} unknown or changed records")
+
+
+def _etag(body: bytes | None) -> str | None:
+    """What S3 calls the content of a version; None for a delete marker."""
+    return None if body is None else hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+def _versions(client: S3Client, bucket: str) -> dict[str, tuple[str | None, ...]]:
+    """By key the ETags of all versions, None for delete markers, the current one last."""
+    found: dict[str, list[tuple[bool, datetime, str | None]]] = {}
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in page.get("Versions", ()):
+            entry = (version["IsLatest"], version["LastModified"], version["ETag"].strip('"'))
+            found.setdefault(version["Key"], []).insert(0, entry)
+        for marker in page.get("DeleteMarkers", ()):
+            found.setdefault(marker["Key"], []).insert(0, (marker["IsLatest"], marker["LastModified"], None))
+    return {
+        key: tuple(etag for _, _, etag in sorted(entries, key=lambda entry: entry[:2]))
+        for key, entries in found.items()
+        if not key.startswith(SCRATCH_PREFIX)
+    }
+
+
+def _format(body: bytes) -> tuple[object, ...]:
+    """How a Parquet file is written, beyond its rows: schema, key-value metadata, and the codec of every column."""
+    file = pq.ParquetFile(io.BytesIO(body))
+    group = file.metadata.row_group(0)
+    codecs = tuple(group.column(index).compression for index in range(group.num_columns))
+    return (
+        str(file.schema),
+        file.schema_arrow.to_string(),
+        tuple(sorted((file.metadata.metadata or {}).items())),
+        codecs,
+    )
+
+
+def look_for_staging(resolve: Resolver, client: S3Client) -> Iterator[Verdict]:
+    """Whether anything that runs staged is still there."""
+    for conn_id in (CRM_ID, OPERATIONS_ID):
+        with database(resolve(conn_id)) as connection:
+            query = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
+            row = connection.execute(query, [SCRATCH_SCHEMA]).fetchone()
+        tables = int(row[0]) if row else 0
+        yield Verdict("really gone: no staging is left", conn_id, not tables, f"{tables} scratch tables")
+    for bucket in (LAKE, BADGES):
+        page = client.list_object_versions(Bucket=bucket, Prefix=SCRATCH_PREFIX)
+        left = len(page.get("Versions", ())) + len(page.get("DeleteMarkers", ()))
+        yield Verdict("really gone: no staging is left", f"s3://{bucket}", not left, f"{left} staged versions")

@@ -1,0 +1,137 @@
+"""The tables of the demo company's two databases."""
+
+from __future__ import annotations
+
+CRM = """
+CREATE SCHEMA marketing;
+CREATE SCHEMA sales;
+
+CREATE TABLE marketing.webinar_registrations (
+    registration_id bigint PRIMARY KEY,
+    webinar_code text NOT NULL,
+    webinar_date date,
+    full_name text NOT NULL,
+    email text NOT NULL,
+    phone text,
+    company text,
+    industry text,
+    role text,
+    registered_at timestamptz NOT NULL
+);
+CREATE TABLE marketing.webinar_attendance (
+    id bigint PRIMARY KEY,
+    registration_id bigint NOT NULL REFERENCES marketing.webinar_registrations,
+    joined_at timestamptz NOT NULL,
+    minutes integer NOT NULL
+);
+CREATE TABLE marketing.event_invitations (
+    invitation_id bigint PRIMARY KEY,
+    event_code text NOT NULL,
+    event_day text,
+    full_name text NOT NULL,
+    email text NOT NULL,
+    phone text,
+    company text,
+    industry text,
+    role text,
+    status text NOT NULL
+);
+CREATE TABLE sales.enquiries (
+    enquiry_id bigint PRIMARY KEY,
+    kind text NOT NULL,
+    received_at timestamptz,
+    last_inbound_at timestamptz,
+    last_outbound_at timestamptz,
+    agreement_no text,
+    full_name text NOT NULL,
+    email text NOT NULL,
+    phone text,
+    company text,
+    account text
+);
+CREATE TABLE sales.enquiry_messages (
+    id bigint PRIMARY KEY,
+    enquiry_id bigint NOT NULL REFERENCES sales.enquiries,
+    sent_at timestamptz NOT NULL,
+    author text NOT NULL,
+    body text NOT NULL
+);
+"""
+
+CRM_INDEXES = """
+CREATE INDEX ON marketing.webinar_registrations (webinar_date);
+CREATE INDEX ON marketing.webinar_attendance (registration_id);
+CREATE INDEX ON marketing.event_invitations (event_day);
+CREATE INDEX ON sales.enquiries (received_at);
+CREATE INDEX ON sales.enquiries (last_inbound_at);
+CREATE INDEX ON sales.enquiries (last_outbound_at);
+CREATE INDEX ON sales.enquiries (greatest(received_at, last_inbound_at, last_outbound_at));
+CREATE INDEX ON sales.enquiry_messages (enquiry_id);
+ANALYZE;
+"""
+
+OPERATIONS = """
+CREATE SCHEMA guests;
+
+CREATE TABLE guests.logistics (
+    event_code text NOT NULL,
+    guest_no integer NOT NULL,
+    event_day date,
+    full_name text NOT NULL,
+    email text,
+    phone text,
+    emergency_contact text,
+    PRIMARY KEY (event_code, guest_no)
+);
+CREATE TABLE guests.accommodation (
+    id bigint PRIMARY KEY,
+    event_code text NOT NULL,
+    guest_no integer NOT NULL,
+    hotel text NOT NULL,
+    check_in date NOT NULL,
+    check_out date NOT NULL,
+    FOREIGN KEY (event_code, guest_no) REFERENCES guests.logistics
+);
+CREATE TABLE guests.dietary (
+    id bigint PRIMARY KEY,
+    event_code text NOT NULL,
+    guest_no integer NOT NULL,
+    need text NOT NULL,
+    note text,
+    FOREIGN KEY (event_code, guest_no) REFERENCES guests.logistics
+);
+CREATE TABLE guests.arrivals (
+    id bigint PRIMARY KEY,
+    event_code text NOT NULL,
+    guest_no integer NOT NULL,
+    arrives_at timestamptz NOT NULL,
+    means text NOT NULL,
+    number text,
+    FOREIGN KEY (event_code, guest_no) REFERENCES guests.logistics
+);
+"""
+
+OPERATIONS_INDEXES = """
+CREATE INDEX ON guests.logistics (event_day);
+CREATE INDEX ON guests.accommodation (event_code, guest_no);
+CREATE INDEX ON guests.dietary (event_code, guest_no);
+CREATE INDEX ON guests.arrivals (event_code, guest_no);
+ANALYZE;
+"""
+
+MARK = """
+CREATE SCHEMA IF NOT EXISTS lethe_demo;
+CREATE TABLE IF NOT EXISTS lethe_demo.seed (
+    one integer PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    as_of timestamptz NOT NULL,
+    scale double precision NOT NULL,
+    seed bigint NOT NULL,
+    complete boolean NOT NULL
+);
+"""
+
+DROP = {
+    "crm": "DROP SCHEMA IF EXISTS marketing, sales CASCADE",
+    "operations": "DROP SCHEMA IF EXISTS guests CASCADE",
+}
+SCHEMAS = {"crm": ("marketing", "sales"), "operations": ("guests",)}
