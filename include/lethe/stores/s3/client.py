@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
 from lethe.stores.s3.errors import Place, translate
+from lethe.stores.s3.listing import read_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -80,8 +81,15 @@ class S3Access:
         """For reading, listing and staging: retried by botocore."""
         return self._client(CONNECT_SECONDS, READ_SECONDS, ATTEMPTS)
 
+    @cached_property
+    def lister(self) -> S3Client:
+        """For listing by `lethe.stores.s3.listing`: as `client`, but its ListObjectVersions answers with pages."""
+        client = self._client(CONNECT_SECONDS, READ_SECONDS, ATTEMPTS)
+        read_fast(client)
+        return client
+
     def leased(self, lease_seconds: float) -> S3Client:
-        """A client for requests inside a lease: one attempt, over within half of the lease.
+        """A client for requests inside a lease: one attempt, over within half of the lease; close it.
 
         Connecting may take an eighth of `lease_seconds` (at most 5 s), reading three eighths (at most 15 s).
         """
@@ -111,9 +119,10 @@ class S3Access:
             ) from None
 
     def close(self) -> None:
-        """Give back the connections of `client`, if there are any."""
-        if "client" in self.__dict__:
-            self.client.close()
+        """Give back the connections of `client` and `lister`, if there are any."""
+        for name in ("client", "lister"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
 
 
 def _dict(value: object) -> dict[str, Any]:

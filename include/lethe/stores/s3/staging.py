@@ -57,6 +57,8 @@ class Staging:
     bucket: str
     run: str
     dataset: str
+    client: S3Client | None = None
+    """What requests are sent by; the connection's own client where left out."""
 
     @classmethod
     def of(cls, access: S3Access, bucket: str, run: str, dataset: str) -> Staging:
@@ -70,40 +72,45 @@ class Staging:
 
     @property
     def _client(self) -> S3Client:
-        return self.access.client
+        return self.client or self.access.client
 
     def put(self, name: str, body: bytes) -> None:
         """Write an object, replacing one that is there."""
         with named(self.access.place(self.bucket, "write staging")):
             self._client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=body)
 
-    def create(self, name: str, body: bytes) -> bool:
-        """Write an object unless it is there (``If-None-Match: *``); false where it is, whoever wrote it."""
+    def create(self, name: str, body: bytes) -> str | None:
+        """Write an object unless it is there (``If-None-Match: *``): its ETag, or None where it is there.
+
+        The very same content counts as written: it may be by a request of this process whose answer got lost.
+        """
         return self._conditional(name, body, {"IfNoneMatch": "*"})
 
-    def replace(self, name: str, body: bytes, etag: str) -> bool:
-        """Replace an object that still is what `Stored.etag` said (``If-Match``); false where it is not."""
+    def replace(self, name: str, body: bytes, etag: str) -> str | None:
+        """Replace an object that still is what its ETag says (``If-Match``): the new one, or None where it is not.
+
+        As for `create`, the very same content counts as written.
+        """
         return self._conditional(name, body, {"IfMatch": etag})
 
-    def _conditional(self, name: str, body: bytes, condition: dict[str, str]) -> bool:
+    def _conditional(self, name: str, body: bytes, condition: Any) -> str | None:  # noqa: ANN401 - boto3's options
         for attempt in range(8):
             with named(self.access.place(self.bucket, "write staging")):
                 try:
-                    self._client.put_object(
-                        Bucket=self.bucket,
-                        Key=self.prefix + name,
-                        Body=body,
-                        **condition,  # type: ignore[arg-type]
-                    )
-                    return True
+                    return self._client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=body, **condition)[
+                        "ETag"
+                    ]
                 except ClientError as error:
                     # Two conditional writes at a time: S3 answers 409 to one of them, which has to ask again.
                     if code_of(error) in PRECONDITION | ABSENT:
-                        return False
+                        break
                     if code_of(error) != "ConditionalRequestConflict":
                         raise
             time.sleep(_CONFLICT_SECONDS * 2**attempt)
-        raise StoreUnavailable(f"{self.access.place(self.bucket, '')}: conflicting writes of staging do not end")
+        else:
+            raise StoreUnavailable(f"{self.access.place(self.bucket, '')}: conflicting writes of staging do not end")
+        stored = self.read(name)
+        return stored.etag if stored is not None and stored.body == body else None
 
     def get(self, name: str) -> bytes | None:
         """The content of an object, or None where there is none."""

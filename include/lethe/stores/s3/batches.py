@@ -1,0 +1,158 @@
+"""How far each batch is, in one staged object per batch: nothing, an intent, or an outcome.
+
+Every change is conditional on the state before it, so that of several processes at most one makes it. See
+`lethe.stores.s3.erasing` for how these states make outcomes exact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lethe.errors import StoreError
+from lethe.stores.base import Outcome, Tally
+from lethe.stores.s3.manifest import Part
+from lethe.stores.s3.staging import Staging
+
+FOLDER = "batches/"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is going to be deleted, or was.
+
+    Attributes:
+        owner: a random token of the process that writes it, so that no two intents are the same.
+        lease_seconds: for how long after it was written its owner may have requests under way.
+        sent: positions of the candidates whose pinned versions are deleted under this intent or one before it.
+        absent: of those, the indices of pinned versions that had been gone before, by position.
+    """
+
+    owner: str
+    lease_seconds: float
+    sent: frozenset[int] = frozenset()
+    absent: Mapping[int, Sequence[int]] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        """As it is staged."""
+        return _json(
+            {
+                "owner": self.owner,
+                "lease_seconds": self.lease_seconds,
+                "sent": sorted(self.sent),
+                "absent": {str(position): list(indices) for position, indices in sorted(self.absent.items())},
+            }
+        )
+
+    @classmethod
+    def unpack(cls, value: Any) -> Intent:  # noqa: ANN401 - JSON
+        """What `pack` packed."""
+        absent = {int(position): tuple(indices) for position, indices in value["absent"].items()}
+        return cls(value["owner"], float(value["lease_seconds"]), frozenset(value["sent"]), absent)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The outcome of a batch: every candidate was erased but those that are named.
+
+    Attributes:
+        tally: the sums.
+        others: positions of the candidates that were not erased, by outcome.
+    """
+
+    tally: Tally
+    others: Mapping[Outcome, Sequence[int]]
+
+    @classmethod
+    def of(cls, part: Part, outcomes: Mapping[int, Outcome], absent: Mapping[int, Sequence[int]]) -> Done:
+        """The outcome of a batch from those of all its positions."""
+        counts = dict.fromkeys(Outcome, 0)
+        others: dict[Outcome, list[int]] = {}
+        versions = freed = 0
+        for position, candidate in enumerate(part.candidates):
+            outcome = outcomes[position]
+            counts[outcome] += 1
+            if outcome is not Outcome.ERASED:
+                others.setdefault(outcome, []).append(position)
+                continue
+            missing = set(absent.get(position, ()))
+            went = [version for index, version in enumerate(candidate.record.versions) if index not in missing]
+            versions += max(len(went) - 1, 0)
+            freed += sum(version.size for version in went)
+        tally = Tally(**{outcome.value: number for outcome, number in counts.items()}, rows_with=versions, bytes=freed)
+        return cls(tally, others)
+
+    def outcomes(self, size: int) -> Iterator[Outcome]:
+        """The outcome of each candidate, in order."""
+        by_position = {position: outcome for outcome, positions in self.others.items() for position in positions}
+        for position in range(size):
+            yield by_position.get(position, Outcome.ERASED)
+
+    def pack(self) -> bytes:
+        """As it is staged."""
+        others = {outcome.value: list(positions) for outcome, positions in sorted(self.others.items())}
+        return _json({"tally": self.tally.model_dump(), "others": others})
+
+    @classmethod
+    def unpack(cls, value: Any) -> Done:  # noqa: ANN401 - JSON
+        """What `pack` packed."""
+        others = {Outcome(name): tuple(positions) for name, positions in value["others"].items()}
+        return cls(Tally.model_validate(value["tally"]), others)
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """The state of a batch as it was read: an intent or an outcome.
+
+    Attributes:
+        state: what is there.
+        etag: for changing it.
+        age: seconds since it was written, by the server's clock; up to a second less than really.
+    """
+
+    state: Intent | Done
+    etag: str
+    age: float
+
+
+@dataclass(frozen=True)
+class BatchStates:
+    """Reads and changes the states of a run's batches. All methods raise `StoreUnavailable` or `StoreError`."""
+
+    staging: Staging
+
+    def read(self, number: int) -> Progressed | None:
+        """The state of a batch; None: nothing was begun."""
+        stored = self.staging.read(_name(number))
+        if stored is None:
+            return None
+        try:
+            value = json.loads(stored.body)
+            state = Done.unpack(value) if "tally" in value else Intent.unpack(value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            place = self.staging.access.place(self.staging.bucket, "")
+            raise StoreError(
+                f"{place}: the state of a batch of dataset {self.staging.dataset} is not readable "
+                f"({type(error).__name__}); what it erased cannot be told"
+            ) from None
+        return Progressed(state, stored.etag, (stored.read - stored.written).total_seconds() - 1)
+
+    def write(self, number: int, state: Intent | Done, etag: str | None) -> str | None:
+        """Change a state from that with `etag` (None: from nothing). Its ETag, or None where it was changed since."""
+        if etag is None:
+            return self.staging.create(_name(number), state.pack())
+        return self.staging.replace(_name(number), state.pack(), etag)
+
+    def begun(self) -> bool:
+        """Whether any batch has a state."""
+        return next(self.staging.names(FOLDER), None) is not None
+
+
+def _name(number: int) -> str:
+    return f"{FOLDER}{number:08}"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()

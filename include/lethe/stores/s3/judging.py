@@ -1,0 +1,322 @@
+"""What one object is at an as-of moment: kept, expired, held, or not to be judged.
+
+A record is a key with all its versions and delete markers; they expire together, by one clock:
+
+- A date in the **key** is the clock whatever the versions are.
+- **Last modification** is that of the newest version that is not a delete marker. A marker was written later, when
+  somebody deleted the key, and has no content whose period could start then.
+- A **tag** or **metadata** is that of the newest version that is not a delete marker, too.
+- A key of which **only markers** are left has the clock of its key; for all other clocks the marker's own last
+  modification is what there is, and no content is left that could have a later one.
+
+A clock that is missing or cannot be read makes the record unjudgeable: counted, reported, never erased. So does a
+key that the listing could not transport: erasing would be aimed at another key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from botocore.exceptions import ClientError
+
+from lethe.holds.rules import HoldRules
+from lethe.identifiers import IdentifierType
+from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset, TimestampFormat
+from lethe.stores.base import Survey, Unjudgeable, Work
+from lethe.stores.s3.client import S3Access
+from lethe.stores.s3.errors import ABSENT, code_of, named
+from lethe.stores.s3.listing import Record, Version
+from lethe.stores.s3.matching import Identifiers, Matcher
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_NAMED_AT_MOST = 1000
+"""Unreadable objects whose digests a survey lists."""
+_YEAR = re.compile(r"[0-9]{4}")
+
+
+class State(Enum):
+    """What a record is."""
+
+    KEPT = "kept"
+    HELD = "held"
+    EXPIRED = "expired"
+    """Expired and not held: it may and must go."""
+
+
+class Judged(NamedTuple):
+    """A record with what it was found to be, the local day of its clock, and its identifiers where it has expired."""
+
+    record: Record
+    state: State | Unjudgeable
+    day: date | None = None
+    identifiers: Identifiers = {}  # noqa: RUF012 - never changed
+
+
+class Again(NamedTuple):
+    """A second look at a candidate: whether it still has expired, what it carries, and whether the store keeps it."""
+
+    expired: bool
+    identifiers: Identifiers
+    kept: bool
+
+
+class _Gone(Exception):
+    """A version is not there any more."""
+
+
+def read_clock(text: str, form: TimestampFormat, zone: ZoneInfo) -> date | datetime:
+    """A clock's text as a local day or a moment in UTC.
+
+    A timestamp without a zone is local time; where that is ambiguous or does not exist, the later moment counts.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    text = text.strip()
+    if form is TimestampFormat.YEAR:
+        if not _YEAR.fullmatch(text):
+            raise ValueError("not a year")
+        return date(int(text), 12, 31)
+    if form is TimestampFormat.EPOCH_SECONDS:
+        seconds = float(text)
+        if not math.isfinite(seconds):
+            raise ValueError("not a number of seconds")
+        return _moment(lambda: datetime.fromtimestamp(seconds, UTC))
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        both = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+        return _moment(lambda: max(one.astimezone(UTC) for one in both))
+    return _moment(lambda: moment.astimezone(UTC))
+
+
+def _moment(read: Callable[[], datetime]) -> datetime:
+    try:
+        return read()
+    except (OverflowError, OSError) as error:
+        raise ValueError("beyond the calendar") from error
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the records of one dataset in one run. Safe to use from several threads.
+
+    Attributes:
+        work: the dataset, its cutoffs and the as-of moment.
+        dataset: `work.dataset`.
+        reader: reads tags, metadata and locks of versions.
+        matcher: prepared for the rules that are given.
+        locks: whether the bucket has Object Lock, so that versions may be locked.
+    """
+
+    work: Work
+    dataset: ObjectDataset
+    reader: Reader
+    matcher: Matcher
+    locks: bool
+
+    @property
+    def asks(self) -> bool:
+        """Whether judging a record may need requests of its own."""
+        return self.changes or any(one.metadata is not None for one in self._attributes)
+
+    @property
+    def changes(self) -> bool:
+        """Whether what was judged may change while the versions stay the same: tags and locks can."""
+        return self.locks or self.tagged
+
+    @property
+    def tagged(self) -> bool:
+        """Whether the clock or an identifier is a tag."""
+        return any(one.tag is not None for one in self._attributes)
+
+    @property
+    def _attributes(self) -> list[ObjectAttribute | ObjectClock]:
+        return [self.dataset.clock, *self.dataset.identifiers.values()]
+
+    def judge(self, record: Record, rules: HoldRules) -> Judged:
+        """What a record is, now, under the rules."""
+        try:
+            return self._judge(record, rules)
+        except _Gone:
+            # Somebody removed a version after it was listed; without it nothing can be said of the others.
+            return Judged(record, Unjudgeable.UNREADABLE)
+
+    def _judge(self, record: Record, rules: HoldRules) -> Judged:
+        if not record.readable:
+            return Judged(record, Unjudgeable.UNREADABLE)
+        clock = self.clock(record)
+        if isinstance(clock, Unjudgeable):
+            return Judged(record, clock)
+        cutoff = self.work.expiry.default
+        if cutoff is None:
+            return Judged(record, Unjudgeable.NO_PERIOD)
+        day = clock.astimezone(self.work.expiry.zone).date() if isinstance(clock, datetime) else clock
+        expired = clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
+        if not expired:
+            return Judged(record, State.KEPT, day)
+        identifiers = self.identifiers(record)
+        held = self.matcher.holds(rules, day, identifiers) or (self.locks and self.locked(record))
+        return Judged(record, State.HELD if held else State.EXPIRED, day, identifiers)
+
+    def again(self, record: Record) -> Again | None:
+        """What may have changed of a candidate while its versions stayed; None where one of them is gone."""
+        try:
+            return Again(self.expired(record), self.identifiers(record), self.locks and self.locked(record))
+        except _Gone:
+            return None
+
+    def expired(self, record: Record) -> bool:
+        """Whether a record (still) has expired, by its clock alone."""
+        clock, cutoff = self.clock(record), self.work.expiry.default
+        if isinstance(clock, Unjudgeable) or cutoff is None:
+            return False
+        return clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
+
+    def clock(self, record: Record) -> date | datetime | Unjudgeable:
+        """The record's clock; see the module's docstring for which of its versions it is of."""
+        clock = self.dataset.clock
+        if clock.key is None and not record.content:
+            return max(version.modified_at for version in record.versions)
+        if clock.last_modified:
+            return max(version.modified_at for version in record.content)
+        text = self.reader.text(clock, record.content[0] if record.content else record.versions[0])
+        if text is None or not text.strip():
+            return Unjudgeable.NO_CLOCK
+        try:
+            return read_clock(text, clock.format, self.work.expiry.zone)
+        except ValueError:
+            return Unjudgeable.UNPARSABLE_CLOCK
+
+    def identifiers(self, record: Record) -> dict[IdentifierType, list[str]]:
+        """What the record carries by which a hold may find it, of all its versions: older ones may name others."""
+        found: dict[IdentifierType, list[str]] = {}
+        for kind, attribute in self.dataset.identifiers.items():
+            versions = record.versions[:1] if attribute.key is not None else record.content
+            texts = {self.reader.text(attribute, version) for version in versions}
+            present = sorted(text for text in texts if text)
+            if present:
+                found[kind] = present
+        return found
+
+    def locked(self, record: Record) -> bool:
+        """Whether the store keeps any of the record's versions, by a legal hold or a retention that has not ended."""
+        return any(self.reader.locked(version) for version in record.content)
+
+
+class Reader:
+    """Reads what a listing does not tell of a version. Safe to use from several threads.
+
+    Raises:
+        StoreUnavailable, StoreError: if the store cannot be asked, or does not let the connection read.
+    """
+
+    def __init__(self, access: S3Access, bucket: str, client: S3Client | None = None) -> None:
+        self._access = access
+        self._bucket = bucket
+        self._client = client or access.client
+
+    def text(self, attribute: ObjectAttribute | ObjectClock, version: Version) -> str | None:
+        """The text of an attribute of a version; None where it has none."""
+        if attribute.key is not None:
+            match = re.search(attribute.key, version.key)
+            return match["value"] if match else None
+        if attribute.tag is not None:
+            return self._tags(version).get(attribute.tag)
+        return self._metadata(version).get((attribute.metadata or "").lower())
+
+    def probe(self, attribute: ObjectAttribute | ObjectClock, version: Version) -> None:
+        """Read an attribute of a version that may have it or not, to see whether the connection may."""
+        with suppress(_Gone):
+            self.text(attribute, version)
+
+    def locked(self, version: Version) -> bool:
+        """Whether S3 keeps the version: a legal hold, or a retention (of either mode) that has not ended."""
+        head = self._head(version)
+        until = head.get("ObjectLockRetainUntilDate")
+        return head.get("ObjectLockLegalHoldStatus") == "ON" or (until is not None and until > datetime.now(UTC))
+
+    def _tags(self, version: Version) -> Mapping[str, str]:
+        with named(self._access.place(self._bucket, "read the tags of objects (s3:GetObjectVersionTagging)")):
+            try:
+                answer = self._client.get_object_tagging(**self._address(version))
+            except ClientError as error:
+                raise _gone(error) from None
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
+    def _metadata(self, version: Version) -> Mapping[str, str]:
+        return {name.lower(): value for name, value in self._head(version).get("Metadata", {}).items()}
+
+    def _head(self, version: Version) -> Mapping[str, Any]:
+        with named(self._access.place(self._bucket, "read the metadata of objects (s3:GetObjectVersion)")):
+            try:
+                return self._client.head_object(**self._address(version))
+            except ClientError as error:
+                raise _gone(error) from None
+
+    def _address(self, version: Version) -> Any:  # noqa: ANN401 - boto3's options
+        return {"Bucket": self._bucket, "Key": version.key, "VersionId": version.id}
+
+
+def _gone(error: ClientError) -> Exception:
+    """`_Gone` for a version that is not there, or that this server will not show at all; else the error itself."""
+    return _Gone() if code_of(error) in ABSENT | {"400", "InvalidRequest", "MethodNotAllowed", "405"} else error
+
+
+@dataclass
+class Census:
+    """Counts judged records for a survey."""
+
+    total: int = 0
+    expired: int = 0
+    held: int = 0
+    unjudgeable: Counter[Unjudgeable] = field(default_factory=Counter)
+    oldest: date | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, judged: Judged) -> None:
+        """Count one record."""
+        self.total += 1
+        if isinstance(judged.state, Unjudgeable):
+            self.unjudgeable[judged.state] += 1
+            if judged.state is Unjudgeable.UNREADABLE and len(self.unreadable) < _NAMED_AT_MOST:
+                key = judged.record.key.encode("utf-8", "surrogatepass")
+                self.unreadable.append(hashlib.sha256(key).hexdigest())
+        elif judged.state is not State.KEPT:
+            self.expired += 1
+            self.held += judged.state is State.HELD
+            if judged.state is State.EXPIRED and judged.day and (self.oldest is None or judged.day < self.oldest):
+                self.oldest = judged.day
+
+    def result(self) -> Survey:
+        """The counts so far."""
+        return Survey(
+            total=self.total,
+            expired=self.expired,
+            held=self.held,
+            unjudgeable=dict(self.unjudgeable),
+            oldest=self.oldest,
+            unreadable=tuple(self.unreadable),
+        )
+
+
+def count(judged: Iterable[Judged]) -> Survey:
+    """The survey of records."""
+    census = Census()
+    for one in judged:
+        census.add(one)
+    return census.result()

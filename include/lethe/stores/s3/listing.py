@@ -1,0 +1,295 @@
+"""Listing every version and delete marker under a prefix: streamed, in key order, fast.
+
+ListObjectVersions is the only listing used, also for buckets without versioning, where every object is the version
+``null``. boto3 sends it; only its answers are read here, because botocore's parser takes longer over a page than S3.
+
+S3 lists in the order of the keys' UTF-8 bytes. SeaweedFS does so within a folder only, and across pages loses keys
+such as ``a.txt`` that sort before a folder ``a/``; its buckets are walked folder by folder for that reason.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import unquote_plus
+
+from botocore.parsers import ResponseParserError
+
+from lethe.stores.s3.errors import Place, named
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PAGE = 1000
+"""Entries of a page; more is not given by S3."""
+AHEAD = 8
+"""Listings whose first page is fetched ahead."""
+UNVERSIONED = "null"
+"""The version id of objects written without versioning."""
+_LOST = "\N{REPLACEMENT CHARACTER}"
+
+
+class Version(NamedTuple):
+    """One version of an object, or a delete marker.
+
+    `modified` is the text that S3 gave, compared as such; see `modified_at`. `etag` is empty for markers.
+    """
+
+    key: str
+    id: str
+    etag: str
+    modified: str
+    size: int
+    marker: bool
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What stays the same as long as it is the very version: its id, or, without one, its ETag and its time."""
+        return (self.id, "", "") if self.id != UNVERSIONED else (self.id, self.etag, self.modified)
+
+    @property
+    def modified_at(self) -> datetime:
+        """When it was last modified: the end of the second, because S3 cuts off what is beyond the second."""
+        moment = datetime.fromisoformat(self.modified)
+        return moment if moment.microsecond else moment + timedelta(microseconds=999_999)
+
+
+class Record(NamedTuple):
+    """A key with all of its versions and delete markers, in the order of the listing: the newest first."""
+
+    key: str
+    versions: tuple[Version, ...]
+
+    @property
+    def readable(self) -> bool:
+        """Whether the key came through the listing unharmed; XML cannot carry every character that a key can."""
+        return _LOST not in self.key
+
+    @property
+    def content(self) -> tuple[Version, ...]:
+        """Its versions without the delete markers."""
+        return tuple(version for version in self.versions if not version.marker)
+
+
+class Page(NamedTuple):
+    """One answer of ListObjectVersions. `following` are the parameters for the next, if there is one."""
+
+    versions: tuple[Version, ...]
+    folders: tuple[str, ...]
+    following: Mapping[str, str] | None
+    by_folder: bool
+
+
+def read_fast(client: S3Client) -> None:
+    """Have a client answer ListObjectVersions by a `Page` (under ``Page``) instead of by boto3's lists."""
+    client.meta.events.register("before-parse.s3.ListObjectVersions", _read_page)
+
+
+def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    if response_dict["status_code"] != 200:
+        return
+    by_folder = str(response_dict["headers"].get("server", "")).startswith("SeaweedFS")
+    customized_response_dict["Page"] = parse_page(response_dict["body"], by_folder=by_folder)
+    response_dict["body"] = b"<ListVersionsResult/>"
+
+
+def parse_page(body: bytes, *, by_folder: bool = False) -> Page:
+    """Read an answer of ListObjectVersions.
+
+    Raises:
+        ResponseParserError: if it is not one, or is cut off.
+    """
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - from the S3 server, as botocore reads it
+        return _page(root, by_folder)
+    except (ET.ParseError, KeyError, ValueError) as error:
+        raise ResponseParserError(f"not an answer of ListObjectVersions ({type(error).__name__})") from None
+
+
+def _page(root: ET.Element, by_folder: bool) -> Page:
+    versions: list[Version] = []
+    folders: list[str] = []
+    facts: dict[str, str] = {}
+    for child in root:
+        name = child.tag.rpartition("}")[2]
+        if name in ("Version", "DeleteMarker"):
+            fields = {field.tag.rpartition("}")[2]: field.text or "" for field in child}
+            marker = name == "DeleteMarker"
+            versions.append(
+                Version(
+                    fields["Key"],
+                    fields.get("VersionId") or UNVERSIONED,
+                    "" if marker else fields["ETag"],
+                    fields["LastModified"],
+                    0 if marker else int(fields["Size"]),
+                    marker,
+                )
+            )
+        elif name == "CommonPrefixes":
+            folders.extend(field.text or "" for field in child)
+        else:
+            facts[name] = child.text or ""
+    if "IsTruncated" not in facts:
+        raise ValueError("no IsTruncated")
+    if facts.get("EncodingType") == "url":
+        versions = [version._replace(key=unquote_plus(version.key)) for version in versions]
+        folders = [unquote_plus(folder) for folder in folders]
+    return Page(tuple(versions), tuple(folders), _following(facts), by_folder)
+
+
+def _following(facts: Mapping[str, str]) -> Mapping[str, str] | None:
+    if facts["IsTruncated"] != "true":
+        return None
+    markers = {"KeyMarker": facts["NextKeyMarker"], "VersionIdMarker": facts.get("NextVersionIdMarker", "")}
+    if facts.get("EncodingType") == "url":
+        markers["KeyMarker"] = unquote_plus(markers["KeyMarker"])
+    return {name: value for name, value in markers.items() if value}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lists a bucket by a client that was prepared by `read_fast`. Safe to use from several threads."""
+
+    client: S3Client
+    bucket: str
+    place: Place
+
+    def page(self, prefix: str, *, folders: bool = False, after: Mapping[str, str] | None = None) -> Page:
+        """One page. Raises `StoreUnavailable` or `StoreError`."""
+        options: dict[str, Any] = {**({"Delimiter": "/"} if folders else {}), **(after or {})}
+        with named(self.place):
+            answer: Any = self.client.list_object_versions(
+                Bucket=self.bucket, Prefix=prefix, EncodingType="url", **options
+            )
+        page: Page = answer["Page"]
+        return page
+
+    def one(self, key: str) -> Record | None:
+        """A key with all its versions, or None where there is nothing of it."""
+        found: list[Version] = []
+        after: Mapping[str, str] | None = None
+        while True:
+            page = self.page(key, after=after)
+            found.extend(version for version in page.versions if version.key == key)
+            after = page.following
+            # Keys that `key` is a prefix of come after it, so its own versions end with the first of them.
+            if after is None or after["KeyMarker"] != key:
+                return Record(key, tuple(found)) if found else None
+
+    def walk(self, prefix: str, pool: Executor, *, without: str) -> Iterator[Record]:
+        """All records under `prefix` but not under `without`, in the order of their keys, streamed.
+
+        Pages are fetched ahead in `pool`, folders beside each other where a level of the prefix has some; at most
+        `AHEAD` pages are in memory besides the names of sibling folders.
+        """
+        pages = self._pages(prefix, pool, without)
+        versions = (version for page in pages for version in page if not version.key.startswith(without))
+        for key, group in groupby(versions, key=attrgetter("key")):
+            yield Record(key, tuple(group))
+
+    def _pages(self, prefix: str, pool: Executor, without: str) -> Iterator[tuple[Version, ...]]:
+        pending: deque[_Pages | tuple[Version, ...]] = deque([self._start(prefix)])
+        while pending:
+            for ahead in islice((item for item in pending if isinstance(item, _Pages)), AHEAD):
+                ahead.fetch(self, pool)
+            head = pending.popleft()
+            if isinstance(head, _Pages):
+                pending.extendleft(reversed([item for item in head.split() if _wanted(item, without)]))
+            else:
+                yield head
+
+    def _start(self, prefix: str) -> _Pages:
+        """By folders where the server needs it, or where one level of folders spreads a long listing; else flat."""
+        first = self.page(prefix)
+        if first.following is None:
+            return _Pages(prefix, ready=first)
+        if first.by_folder:
+            return _Pages(prefix, folders=True, nested=True)
+        level = self.page(prefix, folders=True)
+        if level.following is None and len(level.folders) > 1:
+            return _Pages(prefix, folders=True, ready=level)
+        return _Pages(prefix, ready=first)
+
+    def between(self, first: str, last: str, after: str, most_pages: int) -> Iterator[Record]:
+        """Records from key `first` to `last`, of at most so many pages, for having another look at known keys.
+
+        `after` is the key before `first` in the listing, or an empty text. What is not given may exist all the same:
+        ask `one`.
+        """
+        marker: Mapping[str, str] | None = {"KeyMarker": after} if after else None
+        versions: list[Version] = []
+        for _ in range(most_pages):
+            page = self.page(_common(first, last), after=marker)
+            versions.extend(page.versions)
+            marker = page.following
+            if marker is None or not page.versions or page.versions[-1].key > last:
+                break
+        else:
+            # The last key may have more versions than were read.
+            cut = versions[-1].key if versions else ""
+            versions = [version for version in versions if version.key != cut]
+        for key, group in groupby(versions, key=attrgetter("key")):
+            yield Record(key, tuple(group))
+
+
+@dataclass
+class _Pages:
+    """A listing that has yet to be read, or goes on after a page."""
+
+    prefix: str
+    folders: bool = False
+    nested: bool = False
+    after: Mapping[str, str] | None = None
+    ready: Page | None = None
+    future: Future[Page] | None = None
+
+    def fetch(self, listing: Listing, pool: Executor) -> None:
+        if self.ready is None and self.future is None:
+            self.future = pool.submit(listing.page, self.prefix, folders=self.folders, after=self.after)
+
+    def split(self) -> Iterator[_Pages | tuple[Version, ...]]:
+        """The page's versions and folders in the order of their keys, then the pages that follow."""
+        page = self.ready or (self.future.result() if self.future else None)
+        if page is None:
+            return
+        start = 0
+        versions = sorted(page.versions, key=attrgetter("key")) if page.folders else page.versions
+        for folder in sorted(set(page.folders) - {self.prefix}):
+            stop = start
+            while stop < len(versions) and versions[stop].key < folder:
+                stop += 1
+            yield tuple(versions[start:stop])
+            yield _Pages(folder, folders=self.nested, nested=self.nested)
+            start = stop
+        yield tuple(versions[start:])
+        if page.following is not None:
+            yield _Pages(self.prefix, self.folders, self.nested, after=page.following)
+
+
+def _wanted(item: _Pages | tuple[Version, ...], without: str) -> bool:
+    return isinstance(item, tuple) or not item.prefix.startswith(without)
+
+
+def _common(first: str, last: str) -> str:
+    """The longest prefix that both keys have."""
+    for index, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return first[:index]
+    return min(first, last, key=len)
+
+
+_T = TypeVar("_T")
+
+
+def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Items in lists of `size`, the last one shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

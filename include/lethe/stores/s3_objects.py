@@ -1,0 +1,307 @@
+"""Whole objects in S3 buckets: records are keys, each with all of its versions and delete markers.
+
+What counts as expired is in `lethe.stores.s3.judging`, how a batch is erased in `lethe.stores.s3.erasing`, what is
+staged in `lethe.stores.s3.manifest`. Here they are put together as a `Store`.
+
+The connection's user needs s3:ListBucket and s3:ListBucketVersions, s3:GetBucketVersioning,
+s3:GetBucketObjectLockConfiguration, s3:DeleteObject and s3:DeleteObjectVersion; where the dataset uses tags or metadata
+s3:GetObjectVersionTagging and s3:GetObjectVersion; where the bucket has Object Lock s3:GetObjectVersion,
+s3:GetObjectRetention and s3:GetObjectLegalHold; and for staging s3:GetObject and s3:PutObject under the scratch prefix.
+It should not have s3:BypassGovernanceRetention, which is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from lethe.connections import Connection
+from lethe.errors import StoreError
+from lethe.holds.rules import HoldRules
+from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset
+from lethe.stores.base import (
+    Candidates,
+    Description,
+    Gate,
+    Outcome,
+    Problem,
+    Progress,
+    Remainder,
+    Survey,
+    Tally,
+    Work,
+    no_progress,
+    record_key,
+)
+from lethe.stores.s3 import staging
+from lethe.stores.s3.batches import BatchStates, Done
+from lethe.stores.s3.client import S3Access
+from lethe.stores.s3.erasing import Eraser
+from lethe.stores.s3.errors import code_of, named
+from lethe.stores.s3.judging import Census, Judge, Judged, Reader, State
+from lethe.stores.s3.listing import Listing, chunks
+from lethe.stores.s3.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
+from lethe.stores.s3.matching import Matcher
+from lethe.stores.s3.staging import Staging
+
+READERS = 16
+"""Requests beside each other while listing and reading."""
+_CHUNK = 1000
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "404", "MethodNotAllowed"})
+
+
+class S3ObjectStore:
+    """The buckets behind one connection, as a `lethe.stores.base.Store` of whole objects."""
+
+    def __init__(self, connection: Connection, *, batch_size: int = BATCH_SIZE) -> None:
+        """Keep the connection; nothing is sent unless it assumes a role.
+
+        Args:
+            connection: of type ``aws``.
+            batch_size: keys of a batch at most, from 1 to 1000.
+
+        Raises:
+            ConnectionMissing: if it is not of type ``aws``.
+        """
+        self._access = S3Access.open(connection)
+        self._batch_size = max(1, min(batch_size, BATCH_SIZE))
+
+    # --- what it is -----------------------------------------------------------------------------------------------
+
+    def check(self, dataset: Dataset) -> list[Problem]:
+        """Whether bucket, versions, tags and metadata can be read, and staging goes where it can be removed from."""
+        objects = _objects(dataset)
+        problems = [*self._check_scratch(objects)]
+        for field, ask in (
+            ("bucket", self._check_listing),
+            ("bucket", self._check_bucket),
+            ("clock", self._check_attributes),
+        ):
+            try:
+                problems.extend(ask(objects))
+            except StoreError as error:
+                problems.append(Problem(field=field, message=str(error)))
+                break
+        return problems
+
+    def _check_scratch(self, dataset: ObjectDataset) -> Iterator[Problem]:
+        scratch = self._access.scratch_prefix
+        if dataset.prefix.startswith(scratch):
+            yield Problem(
+                field="prefix",
+                message=f"{dataset.location} is inside {scratch}, where runs are staged: name another prefix, or set "
+                f"lethe_scratch_prefix in the extra of connection {self._access.conn_id}",
+            )
+
+    def _check_listing(self, dataset: ObjectDataset) -> Iterator[Problem]:
+        self._listing(dataset).page(dataset.prefix)
+        prefix = dataset.prefix
+        if prefix and not prefix.endswith("/") and self._listing(dataset).page(prefix + "/").versions:
+            yield Problem(
+                field="prefix",
+                message=f"{dataset.location} also covers every other key that starts so: end it with a slash",
+            )
+
+    def _check_bucket(self, dataset: ObjectDataset) -> Iterator[Problem]:
+        with named(self._access.place(dataset.bucket, "read the bucket's versioning (s3:GetBucketVersioning)")):
+            versioning = self._access.client.get_bucket_versioning(Bucket=dataset.bucket)
+        if versioning.get("MFADelete") == "Enabled":
+            yield Problem(
+                field="bucket",
+                message=f"{dataset.bucket} has MFA delete enabled: no machine can delete versions from it",
+            )
+        lock = self._lock_configuration(dataset.bucket)
+        if lock and lock.get("Rule") and self._access.scratch_bucket is None:
+            yield Problem(
+                field="bucket",
+                message=f"{dataset.bucket} has a default retention, which would keep what is staged: set "
+                f"lethe_scratch_bucket in the extra of connection {self._access.conn_id}",
+            )
+
+    def _check_attributes(self, dataset: ObjectDataset) -> Iterator[Problem]:
+        """Read the attributes of one object, which shows whether the connection may."""
+        reader = Reader(self._access, dataset.bucket)
+        page = self._listing(dataset).page(dataset.prefix)
+        version = next((one for one in page.versions if not one.marker and not one.key.endswith("/")), None)
+        attributes: list[ObjectAttribute | ObjectClock] = [dataset.clock, *dataset.identifiers.values()]
+        for attribute in attributes:
+            if version is not None:
+                reader.probe(attribute, version)
+        yield from ()
+
+    def describe(self, dataset: Dataset) -> Description:
+        """The bucket and the prefix, as OpenLineage names them."""
+        objects = _objects(dataset)
+        return Description(namespace=f"s3://{objects.bucket}", name=objects.prefix or "/")
+
+    def remainders(self, work: Work) -> tuple[Remainder, ...]:
+        """Replicas, where the bucket is replicated: S3 does not replicate the deletion of versions."""
+        bucket = _objects(work.dataset).bucket
+        try:
+            answer: Any = self._access.client.get_bucket_replication(Bucket=bucket)
+        except ClientError:
+            return ()  # none is configured, or the connection may not know
+        rules = answer.get("ReplicationConfiguration", {}).get("Rules", ())
+        targets = {rule["Destination"]["Bucket"] for rule in rules if rule.get("Status") == "Enabled"}
+        return tuple(
+            Remainder(what=f"replicas in {target}: S3 does not replicate the deletion of versions")
+            for target in sorted(targets)
+        )
+
+    # --- finding --------------------------------------------------------------------------------------------------
+
+    def survey(self, work: Work, holds: HoldRules) -> Survey:
+        """Count what is expired, held and unjudgeable now.
+
+        Raises:
+            StoreUnavailable, StoreError: if the bucket cannot be read to its end.
+        """
+        census = Census()
+        with self._judged(work, holds) as records:
+            for judged in records:
+                census.add(judged)
+        return census.result()
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        """Find the expired, unheld keys and stage them with all their versions.
+
+        Once erasing began for the run, what was staged stays, and is what is returned.
+
+        Raises:
+            StoreUnavailable, StoreError: if the bucket cannot be read to its end, or staging cannot be written.
+        """
+        area = self._staging(work)
+        if BatchStates(area).begun():
+            begun = staged(area)
+            if begun is None:
+                raise changed(area)
+            return begun
+        area.clear()
+        census = Census()
+        with ThreadPoolExecutor(2, thread_name_prefix="lethe-stage") as pool, self._judged(work, holds) as records:
+            writer = ManifestWriter(area, pool, self._batch_size)
+            for number, judged in enumerate(records, start=1):
+                census.add(judged)
+                expired = judged.state is State.EXPIRED
+                writer.see(judged, Candidate(judged.record, judged.day, judged.identifiers) if expired else None)
+                if number % _CHUNK == 0:
+                    progress(_CHUNK)
+            progress(census.total % _CHUNK)
+            return writer.finish(census.result(), holds.version)
+
+    @contextmanager
+    def _judged(self, work: Work, holds: HoldRules) -> Iterator[Iterator[Judged]]:
+        """All records of the dataset, judged, in the order of their keys, streamed."""
+        dataset = _objects(work.dataset)
+        judge = self._judge(work)
+        judge.matcher.prepare(holds)
+        pages, readers = (ThreadPoolExecutor(READERS, thread_name_prefix=f"lethe-{name}") for name in ("list", "read"))
+        try:
+            records = self._listing(dataset).walk(dataset.prefix, pages, without=self._access.scratch_prefix)
+            yield _in_order(records, lambda record: judge.judge(record, holds), readers if judge.asks else None)
+        finally:
+            for pool in (pages, readers):
+                pool.shutdown(cancel_futures=True)
+
+    # --- erasing --------------------------------------------------------------------------------------------------
+
+    def erase(
+        self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
+    ) -> Tally:
+        """Erase batches, each exactly once, with all versions and delete markers of their keys.
+
+        A batch that another process has begun, or a crash has left, is waited for as long as a lease of it may last.
+
+        Raises:
+            DatasetChanged: if what is staged is not what `candidates` stands for.
+            RunError: from the gate.
+            StoreUnavailable, StoreError: what was erased is recorded, or is found out when erasing again.
+        """
+        manifest = Manifest.open(self._staging(work), candidates)
+        eraser = Eraser(self._access, _objects(work.dataset).bucket, self._judge(work), manifest, candidates, gate)
+        return eraser.run(batches, progress)
+
+    def tally(self, work: Work, candidates: Candidates) -> Tally:
+        """The sum of the outcomes of all batches that have one."""
+        total = Tally()
+        for _, done in self._done(work, candidates):
+            total += done.tally
+        return total
+
+    def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
+        """What became of each key, of all batches that have an outcome."""
+        manifest = Manifest.open(self._staging(work), candidates)
+        for number, done in self._done(work, candidates):
+            part = manifest.part(number)
+            for candidate, outcome in zip(part.candidates, done.outcomes(len(part.candidates)), strict=True):
+                yield record_key((candidate.record.key,)), outcome
+
+    def _done(self, work: Work, candidates: Candidates) -> Iterator[tuple[int, Done]]:
+        states = BatchStates(self._staging(work))
+        with ThreadPoolExecutor(READERS, thread_name_prefix="lethe-read") as pool:
+            numbers = range(candidates.batches)
+            for number, progressed in _in_order(numbers, lambda number: (number, states.read(number)), pool):
+                if progressed is not None and isinstance(progressed.state, Done):
+                    yield number, progressed.state
+
+    # --- staging --------------------------------------------------------------------------------------------------
+
+    def staged_runs(self) -> list[tuple[str, str]]:
+        """(run, dataset name) of everything that is staged in the buckets of the connection."""
+        return staging.staged_runs(self._access)
+
+    def clean(self, run: str, dataset: str) -> None:
+        """Remove what was staged for a dataset of a run, in whichever bucket, with all its versions."""
+        staging.clean(self._access, run, dataset)
+
+    def fence(self, timeout: float) -> None:
+        """Nothing to wait for: everything is sent under leases, which the gate waits for."""
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._access.close()
+
+    # --- parts ----------------------------------------------------------------------------------------------------
+
+    def _staging(self, work: Work) -> Staging:
+        dataset = _objects(work.dataset)
+        return Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+
+    def _listing(self, dataset: ObjectDataset) -> Listing:
+        place = self._access.place(dataset.bucket, "list the versions of objects (s3:ListBucketVersions)")
+        return Listing(self._access.lister, dataset.bucket, place)
+
+    def _judge(self, work: Work) -> Judge:
+        dataset = _objects(work.dataset)
+        locks = self._lock_configuration(dataset.bucket) is not None
+        return Judge(work, dataset, Reader(self._access, dataset.bucket), Matcher(), locks)
+
+    def _lock_configuration(self, bucket: str) -> Any | None:  # noqa: ANN401 - boto3's answer
+        """The bucket's Object Lock configuration; None where it has no Object Lock."""
+        with named(self._access.place(bucket, "read its Object Lock (s3:GetBucketObjectLockConfiguration)")):
+            try:
+                answer = self._access.client.get_object_lock_configuration(Bucket=bucket)
+            except ClientError as error:
+                if code_of(error) in _NO_LOCKS:
+                    return None
+                raise
+        lock = answer.get("ObjectLockConfiguration", {})
+        return lock if lock.get("ObjectLockEnabled") == "Enabled" else None
+
+
+def _objects(dataset: Dataset) -> ObjectDataset:
+    if not isinstance(dataset, ObjectDataset):
+        raise StoreError(f"dataset {dataset.name} is of kind {dataset.kind}, not objects")
+    return dataset
+
+
+def _in_order(items: Iterable[_T], act: Callable[[_T], _R], pool: ThreadPoolExecutor | None) -> Iterator[_R]:
+    """What `act` gives for every item, in order; in a pool, a bounded number of them beside each other."""
+    for chunk in chunks(items, _CHUNK):
+        yield from (map(act, chunk) if pool is None else pool.map(act, chunk))
