@@ -1,0 +1,7 @@
+"""Behaviour on the platform: the retention DAG of `include/policies/analytics.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("analytics")

@@ -1,0 +1,7 @@
+"""Enquiries with no agreement concluded: the retention DAG of `include/policies/leads.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("leads")

@@ -1,0 +1,171 @@
+"""The stage that asks a person, and only above the policy's limits.
+
+Airflow's own approval succeeds when it is rejected and skips the tasks right after it. Here a rejection, or no answer
+in time, fails the task and erases nothing, and an approval counts only for the very set that the person was shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
+
+from lethe import stages
+from lethe.airflow.connections import open_environment
+from lethe.airflow.faults import told_apart
+from lethe.airflow.links import RecordLink
+from lethe.airflow.operators import Json, note_nowhere
+from lethe.airflow.told import Told
+from lethe.environment import Environment
+from lethe.errors import RunError
+from lethe.lineage import Stage
+from lethe.policy import Policy
+from lethe.stages import Decision, Plan
+from lethe.stores.base import Candidates
+
+APPROVE, REJECT = "Approve", "Reject"
+
+NOBODY = "nobody in time"
+"""Who decided where no answer came."""
+
+
+def approvers(text: str | None = None) -> list[dict[str, str]]:
+    """Who may answer, from ``LETHE_APPROVERS``: user ids of Airflow's auth manager, separated by commas.
+
+    An id may be followed by ``=`` and a name. Empty: everybody who may edit task instances of the DAG.
+    """
+    text = os.environ.get("LETHE_APPROVERS", "") if text is None else text
+    pairs = [entry.strip().partition("=") for entry in text.split(",") if entry.strip()]
+    return [{"id": user.strip(), "name": name.strip() or user.strip()} for user, _, name in pairs]
+
+
+class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
+    """Decide whether what was discovered and validated may be erased: by itself within the limits, else by a person.
+
+    Args:
+        plan: the JSON of a `Plan`.
+        response_timeout: how long to wait for an answer. None erases nothing.
+    """
+
+    stage = Stage.APPROVE
+    ui_color = "#fbe3c0"
+    template_fields: Sequence[str] = ("plan",)
+    operator_extra_links = (RecordLink(),)
+
+    def __init__(self, *, plan: Json, response_timeout: timedelta, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's
+        super().__init__(
+            subject="May this be erased?",
+            options=[APPROVE, REJECT],
+            defaults=REJECT,
+            response_timeout=response_timeout,
+            assigned_users=approvers() or None,
+            **kwargs,
+        )
+        self.plan = plan
+
+    def execute(self, context: Context) -> Json:
+        """Decide, or ask and wait.
+
+        Returns:
+            Whether it was approved, the limits that were passed, and the digest that the decision is bound to.
+        """
+        planned = self._planned()
+        if planned.dry_run:
+            raise AirflowSkipException("A dry run erases nothing, so there is nothing to approve.")
+        ti = context["ti"]
+        with (
+            told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
+            open_environment() as env,
+        ):
+            candidates = self._candidates(env, planned)
+            policy = env.policy(planned.category)
+            reasons = stages.limits_passed(policy, candidates)
+            if not reasons:
+                return _told(stages.decide(env, planned))
+            digest = stages.run_digest(planned, candidates)
+        self.subject = f"Erase {sum(found.due for found in candidates.values()):,} records of {planned.category}?"
+        self.body = question(policy, planned, candidates, reasons, digest)
+        try:
+            super().execute(context)
+        except TaskAwaitingInput as waiting:
+            waiting.kwargs = {"digest": digest}
+            raise
+
+    def execute_complete(self, context: Context, event: dict[str, Any], digest: str = "") -> Json:
+        """Take the answer.
+
+        Raises:
+            AirflowFailException: if it is a rejection, if none came in time, or if the candidates have changed since
+                the question was asked.
+        """
+        planned, ti = self._planned(), context["ti"]
+        with (
+            told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
+            open_environment() as env,
+        ):
+            if "error" in event:
+                raise RunError(f"{planned.category}: there is no usable answer; nothing is erased")
+            candidates = self._candidates(env, planned)
+            if stages.run_digest(planned, candidates) != digest:
+                raise RunError(
+                    f"{planned.category}: the candidates have changed since the question was asked; clear plan"
+                )
+            answer = super().execute_complete(context, event)
+            person = answer.get("responded_by_user")
+            approved = answer["chosen_options"] == [APPROVE] and person is not None
+            by = str(person["name"]) if person else NOBODY
+            return _told(stages.decide(env, planned, by=by, approved=approved))
+
+    def _planned(self) -> Plan:
+        return Plan.model_validate(self.plan)
+
+    def _candidates(self, env: Environment, planned: Plan) -> dict[str, Candidates]:
+        candidates = stages.discovered(env, planned)
+        self.tell(env, planned.category, {name: {"candidates": found} for name, found in candidates.items()})
+        return candidates
+
+    def lineage_plan(self) -> Plan | None:
+        """The plan."""
+        return self._planned() if isinstance(self.plan, Mapping) else None
+
+    def lineage_datasets(self) -> tuple[str, Sequence[str]]:
+        """All datasets of the run."""
+        planned = self._planned()
+        return planned.category, planned.datasets
+
+
+def _told(decision: Decision) -> Json:
+    """What is handed on of a decision; who made it is in the run's record only."""
+    return decision.model_dump(mode="json", include={"approved", "reasons", "digest"})
+
+
+def question(
+    policy: Policy, planned: Plan, candidates: Mapping[str, Candidates], reasons: Sequence[str], digest: str
+) -> str:
+    """What a person is shown, in Markdown: the limits that were passed and the figures, nothing of any record."""
+    rows = [
+        f"| {name} | {found.due:,} | {found.total:,} | {found.due / max(found.total, 1):.1%} | {found.held:,} "
+        f"| {sum(found.unjudgeable.values()):,} | {found.oldest or ''} |"
+        for name, found in sorted(candidates.items())
+    ]
+    return "\n".join(
+        [
+            f"**{policy.title}** ({policy.source}, {policy.retention.rule}): run `{planned.run}` passes these limits:",
+            "",
+            *(f"- {reason}" for reason in reasons),
+            "",
+            "| dataset | to go | of | share | held | not judged | oldest |",
+            "|---|---:|---:|---:|---:|---:|---|",
+            *rows,
+            "",
+            f"Cutoff {planned.cutoff}, as of {planned.as_of.isoformat()}. Digest of the very set: `{digest}`.",
+            "",
+            f"**{APPROVE}** erases exactly this set, less what is held or renewed by then. "
+            f"**{REJECT}**, or no answer, erases nothing.",
+        ]
+    )

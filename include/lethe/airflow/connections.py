@@ -1,0 +1,63 @@
+"""Connections as Airflow resolves them: its secrets backends, environment variables or metadata database."""
+
+from __future__ import annotations
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from lethe import governance
+from lethe.connections import Connection
+from lethe.environment import Environment
+from lethe.errors import ConnectionMissing, ParameterError
+from lethe.settings import Settings
+
+
+def resolve(conn_id: str) -> Connection:
+    """A connection by its id, from Airflow.
+
+    Raises:
+        ConnectionMissing: if Airflow has none of that id, or its extra is not a JSON object.
+    """
+    try:
+        found = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+        raise ConnectionMissing(
+            f"connection {conn_id} is not defined: add it in Airflow (Admin, Connections) or set {variable}"
+        ) from None
+    try:
+        extra = dict(found.extra_dejson)
+    except (TypeError, ValueError):
+        raise ConnectionMissing(f"connection {conn_id}: its extra is not a JSON object") from None
+    return Connection(
+        conn_id=conn_id,
+        conn_type=found.conn_type,
+        host=found.host or None,
+        port=int(found.port) if found.port else None,
+        schema=found.schema or None,
+        login=found.login or None,
+        password=found.password or None,
+        extra=extra,
+    )
+
+
+def open_environment(settings: Settings | None = None) -> Environment:
+    """What stages need, with Airflow's connections; a context manager.
+
+    Airflow answers "not defined" also where a secrets backend is down. The governance database's default, a file on
+    this machine, would then be a new one without holds; so inside Airflow it is used only where it exists already.
+
+    Raises:
+        ParameterError: if `lethe_governance` is not defined and its default file does not exist.
+    """
+    settings = settings or Settings()
+
+    def resolver(conn_id: str) -> Connection:
+        try:
+            return resolve(conn_id)
+        except ConnectionMissing as error:
+            if conn_id != governance.CONNECTION_ID or (settings.home / "governance.db").exists():
+                raise
+            raise ParameterError(f"{error}. It says which holds are in force; without it nothing is erased") from None
+
+    return Environment(resolver, settings)

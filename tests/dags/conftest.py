@@ -1,0 +1,45 @@
+"""An Airflow of its own for each test process: home, metadata database and DAG folder in a temporary directory.
+
+Airflow reads its settings when it is imported, so they are made before any test module is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if "airflow" in sys.modules:
+    raise RuntimeError("Airflow was imported before tests/dags/conftest.py could give it a home of its own")
+
+HOME = Path(tempfile.mkdtemp(prefix="lethe-airflow-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+(HOME / "dags").mkdir()
+EVENTS = HOME / "openlineage.jsonl"
+
+os.environ |= {
+    "AIRFLOW_HOME": str(HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+    "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(HOME / "logs"),
+    "AIRFLOW__OPENLINEAGE__TRANSPORT": f'{{"type": "file", "log_file_path": "{EVENTS}", "append": true}}',
+    "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",
+    "AIRFLOW__OPENLINEAGE__NAMESPACE": "lethe",
+}
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> Iterator[Path]:
+    """Airflow's home, with a metadata database in place."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    return HOME
