@@ -135,9 +135,9 @@ class Company:
             np.random.PCG64(int.from_bytes(hashlib.sha256(f"{self.seed}/{what}".encode()).digest()))
         )
 
-    def _whom(self, rng: random.Random) -> int:
+    def _whom(self, rng: random.Random, held: float = 0.004) -> int:
         """Somebody; held people turn up more often than chance would have it."""
-        return rng.randrange(HELD_PEOPLE) if rng.random() < 0.004 else rng.randrange(HELD_PEOPLE, len(self.people))
+        return rng.randrange(HELD_PEOPLE) if rng.random() < held else rng.randrange(HELD_PEOPLE, len(self.people))
 
     # --- matters -------------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Company:
             person = self.people[whom]
             emergency = f"{person.name.split()[0]}'s family" if rng.random() < 0.2 else None
             email, phone = as_typed(person.email, n), as_dialled(person.phone, n)
-            rows.append((code, n + 1, day if n % 3_001 != 3_000 else None, person.name, email, phone, emergency))
+            rows.append((code, n + 1, day if n % 2_503 != 200 else None, person.name, email, phone, emergency))
             about.append(whom)
         columns = ("event_code", "guest_no", "event_day", "full_name", "email", "phone", "emergency_contact")
         return Table("guests.logistics", columns, rows, about)
@@ -280,7 +280,7 @@ class Company:
             body = json.dumps(
                 {"badge": n, "name": self.people[whom].name, "email": self.people[whom].email, "at": stamp}
             )
-            text, clock = (day.isoformat(), day) if n % 211 != 210 else ("unknown", None)
+            text, clock = (day.isoformat(), day) if n % 211 != 11 else ("unknown", None)
             locked = n in _LOCKED_SCANS
             key = f"{SCANS_PREFIX}event={code}/date={text}/badge-{n:05d}.json"
             found.append(StoredObject(BADGES, key, (body.encode(),), clock, whom, code, locked))
@@ -389,12 +389,12 @@ class Company:
         boundary = first_kept_day("leads", self.as_of)
         found = []
         for n in range(self._count(3_000)):
-            whom = self._whom(rng)
+            whom = self._whom(rng, held=0.02)
             day: date | None = self.today - timedelta(days=rng.randrange(0, 304))
             if n < 2:
                 day = boundary - timedelta(days=1 - n)
                 whom = HELD_PEOPLE + n
-            elif n % 601 == 600:
+            elif n % 601 == 50:
                 day = None
             bodies: list[bytes | None] = [
                 self._transcript(whom, n, take) for take in range(rng.choice((1,) * 8 + (2, 3)))

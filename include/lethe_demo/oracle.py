@@ -203,12 +203,12 @@ class Oracle:
             ("events.badge_scans", BADGES, self.company.scans),
         ):
             there = _versions(client, bucket)
-            expected = [
+            expected: list[tuple[tuple[object, ...], Fate]] = [
                 ((bucket, one.key, tuple(_etag(body) for body in one.versions)), fate)
                 for one, fate in zip(stored, self.fates(dataset), strict=True)
             ]
             keys = {one.key for one in stored}
-            found = {(bucket, key, versions) for key, versions in there.items() if key in keys}
+            found: set[tuple[object, ...]] = {(bucket, key, versions) for key, versions in there.items() if key in keys}
             yield from _compare(dataset, expected, found)
 
     def look_at_views(self, client: S3Client) -> Iterator[Verdict]:

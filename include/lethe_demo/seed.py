@@ -123,8 +123,8 @@ def seed(resolve: Resolver, as_of: datetime, scale: float = 1.0, say: Say = say_
             lambda: _fill(operations, schema.OPERATIONS, company.operations, schema.OPERATIONS_INDEXES),
         )
         lake.result()
-    with database(operations) as connection:
-        connection.execute("UPDATE lethe_demo.seed SET complete = true")
+    with database(operations) as opened:
+        opened.execute("UPDATE lethe_demo.seed SET complete = true")
     return Seeding(as_of, scale, company.seed, fresh=True)
 
 

@@ -1,0 +1,105 @@
+"""The demo company is believable, repeatable, and has something of everything that a run can meet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.policy import load_all
+from lethe_demo.calendar_days import first_kept_day
+from lethe_demo.company import HELD_PEOPLE, Company
+from lethe_demo.oracle import Fate, Oracle
+
+AS_OF = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)  # the night in which Europe's clocks go forward
+DATASETS = (
+    "webinars.registrations", "events.invitations", "events.badge_scans", "logistics.guests", "leads.enquiries",
+    "leads.chats", "analytics.page_views",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def company() -> Company:
+    return Company(AS_OF, scale=0.2)
+
+
+def test_the_same_arguments_make_the_same_company(company: Company) -> None:
+    again = Company(AS_OF, scale=0.2)
+    assert [table.rows for table in (*again.crm, *again.operations)] == [
+        table.rows for table in (*company.crm, *company.operations)
+    ]
+    assert again.objects == company.objects
+    assert all(
+        one.as_bytes() == two.as_bytes() for one, two in zip(again.view_files(), company.view_files(), strict=True)
+    )
+
+
+def test_at_full_size_it_has_as_many_records_as_the_demo_promises() -> None:
+    company = Company(AS_OF)
+    assert (
+        sum(
+            len(table.rows) for table in (company.registrations, company.invitations, company.enquiries, company.guests)
+        )
+        >= 200_000
+    )
+    assert sum(file.table.num_rows for file in company.view_files()) >= 2_000_000
+    assert len(company.objects) >= 3_000
+    assert sum(1 for scan in company.scans if scan.locked) >= 3
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_dataset_has_records_of_every_fate(company: Company, dataset: str) -> None:
+    counts = Oracle(company).counts(dataset)
+    expected = {Fate.KEPT, Fate.ERASED, Fate.HELD, Fate.UNJUDGEABLE}
+    assert {fate for fate in expected if counts[fate]} == expected
+
+
+@given(st.integers(0, 13 * 366 * 24 * 3600))
+def test_policies_and_the_oracles_own_calendar_agree(root: Path, seconds: int) -> None:
+    as_of = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    for category, policy in load_all(root / "include" / "policies").items():
+        cutoff = policy.expiry(as_of).default
+        assert cutoff is not None
+        assert cutoff.day == first_kept_day(category, as_of), category
+
+
+def test_each_dataset_has_a_record_on_either_side_of_its_cutoff(company: Company) -> None:
+    for category, days in {
+        "webinars": {row[2] for row in company.registrations.rows},
+        "events": {row[2] for row in company.invitations.rows},
+        "logistics": {row[2] for row in company.guests.rows},
+        "leads": {chat.clock for chat in company.chats},
+    }.items():
+        boundary = first_kept_day(category, AS_OF)
+        edges = {str(boundary), str(boundary - timedelta(days=1))}
+        assert edges <= {str(day) for day in days}, category
+
+
+def test_people_differ_in_every_identifier_also_in_what_databases_compare(company: Company) -> None:
+    for kind, values in {
+        IdentifierType.EMAIL: [person.email for person in company.people],
+        IdentifierType.PHONE: [person.phone for person in company.people],
+        IdentifierType.ACCOUNT: [person.account for person in company.people],
+        IdentifierType.COOKIE: [person.cookie for person in company.people],
+        IdentifierType.IP: [person.ip for person in company.people],
+    }.items():
+        assert Counter(coarse(kind, normalise(kind, value)) for value in values).most_common(1)[0][1] == 1, kind
+
+
+def test_people_have_addresses_in_domains_that_can_belong_to_nobody(company: Company) -> None:
+    domains = {person.email.partition("@")[2] for person in company.people}
+    assert all(
+        domain.endswith(".example") or domain in ("example.com", "example.org", "example.net") for domain in domains
+    )
+    assert all(person.ip.startswith("2001:db8:") for person in company.people)
+
+
+def test_two_matters_hold_thirty_people_and_an_expired_event(company: Company) -> None:
+    lawsuit, investigation = company.matters
+    assert len(lawsuit.people) == HELD_PEOPLE
+    assert dict(company.events)[str(investigation.event)] < first_kept_day("events", AS_OF)
