@@ -160,6 +160,41 @@ ledger = sa.Table(
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
 )
 
+LEDGER_GUARDS = {
+    "sqlite": ("lethe_ledger_append", "lethe_ledger_keep", "lethe_ledger_keep_rows"),
+    "postgresql": ("lethe_ledger_append", "lethe_ledger_keep"),
+}
+"""Triggers by which a database refuses to change the ledger: entries are only added, each at the end."""
+
+_GUARD_STATEMENTS = {
+    "sqlite": (
+        "CREATE TRIGGER lethe_ledger_append BEFORE INSERT ON lethe_ledger "
+        "WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM lethe_ledger) "
+        "BEGIN SELECT RAISE(ABORT, 'lethe_ledger is append-only'); END",
+        "CREATE TRIGGER lethe_ledger_keep BEFORE UPDATE ON lethe_ledger "
+        "BEGIN SELECT RAISE(ABORT, 'lethe_ledger is append-only'); END",
+        "CREATE TRIGGER lethe_ledger_keep_rows BEFORE DELETE ON lethe_ledger "
+        "BEGIN SELECT RAISE(ABORT, 'lethe_ledger is append-only'); END",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION lethe_ledger_guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF TG_OP = 'INSERT' THEN IF NEW.seq = (SELECT coalesce(max(seq), 0) + 1 FROM lethe_ledger) THEN "
+        "RETURN NEW; END IF; END IF; RAISE EXCEPTION 'lethe_ledger is append-only'; END $$",
+        "CREATE TRIGGER lethe_ledger_append BEFORE INSERT ON lethe_ledger "
+        "FOR EACH ROW EXECUTE FUNCTION lethe_ledger_guard()",
+        "CREATE TRIGGER lethe_ledger_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON lethe_ledger "
+        "FOR EACH STATEMENT EXECUTE FUNCTION lethe_ledger_guard()",
+        # "always": also in a session that calls itself a replica, which switches ordinary triggers off
+        "ALTER TABLE lethe_ledger ENABLE ALWAYS TRIGGER lethe_ledger_append",
+        "ALTER TABLE lethe_ledger ENABLE ALWAYS TRIGGER lethe_ledger_keep",
+    ),
+}
+
+for _dialect, _statements in _GUARD_STATEMENTS.items():
+    for _statement in _statements:
+        _guard = sa.DDL(_statement).execute_if(dialect=_dialect)  # type: ignore[no-untyped-call]
+        sa.event.listen(ledger, "after_create", _guard)
+
 certificate = sa.Table(
     "lethe_certificate",
     metadata,
@@ -174,8 +209,19 @@ proof_leaves = sa.Table(
     sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
     sa.Column("dataset", sa.String(63), primary_key=True),
     sa.Column("n", sa.Integer, primary_key=True),
-    sa.Column("first", sa.LargeBinary(32), nullable=False, comment="The smallest leaf of the chunk."),
+    sa.Column("first", sa.LargeBinary(32), nullable=False, comment="The smallest digest of the chunk."),
+    sa.Column("root", sa.LargeBinary(32), nullable=False, comment="Merkle root of the chunk's leaves."),
     sa.Column("leaves", sa.LargeBinary, nullable=False, comment="Sorted keyed digests of records, with outcomes."),
+)
+
+proof_tree = sa.Table(
+    "lethe_proof_tree",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
+    sa.Column("dataset", sa.String(63), primary_key=True),
+    sa.Column("records", sa.BigInteger, nullable=False, comment="Number of leaves."),
+    sa.Column("outcomes", sa.JSON, nullable=False, comment="Number of leaves by outcome."),
+    sa.Column("root", sa.String(64), nullable=False, comment="Merkle root (RFC 6962), in hexadecimal."),
 )
 
 

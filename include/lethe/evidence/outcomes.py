@@ -1,0 +1,273 @@
+"""What became of every single record of a run: a Merkle tree of keyed digests, one a dataset, without personal data.
+
+A record is committed to by SHA-256(0x02 ‖ dataset ‖ key ‖ salt), whose salt is HMAC-SHA256 of the key under a secret
+of the run and the dataset. Without the secret a digest says nothing; with one record's salt, which a proof reveals,
+anybody can work out that record's digest and no other. A leaf is the digest and one byte for the outcome; leaves are
+sorted, so that absence shows too. The tree's root enters the ledger and the certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import hmac
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import IO
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from lethe import governance as schema
+from lethe.errors import EvidenceError, StoreUnavailable
+from lethe.evidence import merkle
+from lethe.evidence.ledger import Ledger
+from lethe.evidence.signed import Document, Hex32
+from lethe.governance import Governance
+from lethe.keys import Keys
+from lethe.stores.base import Outcome
+
+DIGEST_BYTES = 32
+LEAF_BYTES = DIGEST_BYTES + 1
+
+CODES: Mapping[Outcome, bytes] = {
+    Outcome.ERASED: b"e",
+    Outcome.ANONYMISED: b"a",
+    Outcome.HELD: b"h",
+    Outcome.RENEWED: b"r",
+    Outcome.GONE: b"g",
+}
+"""The byte that stands for an outcome in a leaf."""
+OUTCOMES: Mapping[bytes, Outcome] = {code: outcome for outcome, code in CODES.items()}
+
+_SORTED_AT_ONCE = 250_000
+"""Leaves sorted in memory (some 25 MB); more are sorted in parts, in a temporary file, and merged."""
+_CHUNKS_AT_ONCE = 32
+"""Chunks written in one transaction (some 4 MB)."""
+_READ_BYTES = 2_000 * LEAF_BYTES
+_PROOFS_LOCK = 0x4C455052
+
+
+class OutcomeDigest(Document):
+    """What stands for all record-level outcomes of a dataset in one run."""
+
+    count: int = Field(ge=0, description="Records that have an outcome.")
+    outcomes: Mapping[str, int] = Field(description="Records by outcome.")
+    root: Hex32 = Field(description="Root of the Merkle tree of the outcomes.")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDigest:
+    """The commitment to one record in one run."""
+
+    digest: bytes
+    salt: bytes
+
+
+def commitment(dataset: str, key: bytes, salt: bytes) -> bytes:
+    """The digest that commits to a record: dataset written ``category.dataset``, key as `stores.base.record_key`."""
+    name = dataset.encode()
+    framed = b"\x02" + len(name).to_bytes(4, "big") + name + len(key).to_bytes(4, "big") + key
+    return hashlib.sha256(framed + salt).digest()
+
+
+def committing(keys: Keys, run_id: str, dataset: str) -> Callable[[bytes], RecordDigest]:
+    """What commits to records of a dataset (``category.dataset``) in a run, by their keys."""
+    secret = keys.derive(f"record-salt/{run_id}/{dataset}")
+
+    def commit(key: bytes) -> RecordDigest:
+        salt = hmac.digest(secret, key, "sha256")
+        return RecordDigest(commitment(dataset, key, salt), salt)
+
+    return commit
+
+
+def record_outcomes(
+    governance: Governance, keys: Keys, run_id: str, dataset: str, outcomes: Iterable[tuple[bytes, Outcome]]
+) -> OutcomeDigest:
+    """Keep the record-level outcomes of a dataset of a run as a tree, and enter its root in the ledger.
+
+    Again with the same outcomes: nothing changes. Again with others, before the run has its certificate: the new ones
+    take the old ones' place, and the ledger has both roots. After the certificate nothing changes any more: what was
+    recorded is given back, and `outcomes` is not even read (staging is gone by then).
+
+    Memory: some 40 MB and 32 bytes for every 4,096 outcomes; beyond a quarter of a million outcomes, a temporary file
+    of 66 bytes for each. Transactions write 4 MB at most.
+
+    Args:
+        governance: where the tree is kept.
+        keys: the secrets of the digests.
+        run_id: the run.
+        dataset: the dataset's name in its policy.
+        outcomes: what `Store.outcomes` gives. The keys are digested at once and go nowhere.
+
+    Raises:
+        EvidenceError: if there is no such run, or it was certified without outcomes of the dataset.
+        StoreUnavailable: if the database does not answer, or another process recorded at the same time.
+    """
+    category, certified, recorded = _state(governance, run_id, dataset)
+    if certified:
+        if recorded is None:
+            raise EvidenceError(f"run {run_id} has its certificate already, without outcomes of {dataset}")
+        return recorded
+    commit = committing(keys, run_id, f"{category}.{dataset}")
+    counts: Counter[str] = Counter()
+
+    def leaves() -> Iterator[bytes]:
+        for key, outcome in outcomes:
+            counts[outcome.value] += 1
+            yield commit(key).digest + CODES[outcome]
+
+    with TemporaryFile() as scratch, TemporaryFile() as spool:
+        roots, firsts = _spooled(_in_order(leaves(), scratch), spool)
+        digest = OutcomeDigest(
+            count=sum(counts.values()), outcomes=dict(sorted(counts.items())), root=merkle.root_of(roots).hex()
+        )
+        if digest != recorded:
+            _write(governance, run_id, dataset, spool, roots, firsts)
+            _finish(governance, run_id, dataset, digest, roots)
+    return digest
+
+
+def recorded_outcomes(connection: sa.Connection, run_id: str) -> dict[str, OutcomeDigest]:
+    """What was recorded of a run, by the datasets' names."""
+    table = schema.proof_tree
+    rows = connection.execute(sa.select(table).where(table.c.run_id == run_id))
+    return {row.dataset: _digest(row) for row in rows}
+
+
+def chunk_roots(connection: sa.Connection, run_id: str, dataset: str) -> list[bytes]:
+    """The roots of a tree's chunks, in order."""
+    table = schema.proof_leaves.c
+    query = sa.select(table.root).where(table.run_id == run_id, table.dataset == dataset).order_by(table.n)
+    return [bytes(root) for root in connection.scalars(query)]
+
+
+def chunk_leaves(connection: sa.Connection, run_id: str, dataset: str, n: int) -> list[bytes]:
+    """The leaves of one chunk, in order; none if there is no such chunk."""
+    table = schema.proof_leaves.c
+    query = sa.select(table.leaves).where(table.run_id == run_id, table.dataset == dataset, table.n == n)
+    packed = connection.scalar(query)
+    return _unpacked(bytes(packed)) if packed is not None else []
+
+
+def chunk_of(connection: sa.Connection, run_id: str, dataset: str, digest: bytes) -> int:
+    """The number of the last chunk that may have a digest: the last one that does not start after it; at least 0."""
+    table = schema.proof_leaves.c
+    query = sa.select(sa.func.max(table.n)).where(
+        table.run_id == run_id, table.dataset == dataset, table.first <= digest
+    )
+    return int(connection.scalar(query) or 0)
+
+
+def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:
+    """The hashes of leaves."""
+    return [merkle.leaf_hash(leaf) for leaf in leaves]
+
+
+def _digest(row: sa.Row[tuple[object, ...]]) -> OutcomeDigest:
+    return OutcomeDigest(count=row.records, outcomes=row.outcomes, root=row.root)
+
+
+def _state(governance: Governance, run_id: str, dataset: str) -> tuple[str, bool, OutcomeDigest | None]:
+    """The category of a run, whether it has its certificate, and what was recorded of the dataset."""
+    with governance.read() as connection:
+        category = connection.scalar(sa.select(schema.run.c.category).where(schema.run.c.id == run_id))
+        issued = sa.select(schema.certificate.c.run_id).where(schema.certificate.c.run_id == run_id)
+        certified = connection.scalar(issued) is not None
+        recorded = recorded_outcomes(connection, run_id).get(dataset)
+    if category is None:
+        raise EvidenceError(f"there is no run {run_id}; `lethe report` lists the latest")
+    return str(category), certified, recorded
+
+
+# --- sorting and chunking, in bounded memory --------------------------------------------------------------------------
+
+
+def _in_order(leaves: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
+    """The leaves sorted: in memory as far as possible, else in parts that a temporary file keeps."""
+    parts: list[Iterator[bytes]] = []
+    start = 0
+    while True:
+        part = sorted(itertools.islice(leaves, _SORTED_AT_ONCE))
+        if len(part) < _SORTED_AT_ONCE:
+            return heapq.merge(*parts, part) if parts else iter(part)
+        file.write(b"".join(part))
+        parts.append(_stretch(file, start, len(part) * LEAF_BYTES))
+        start += len(part) * LEAF_BYTES
+
+
+def _stretch(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
+    """The leaves that a file holds from `start`, a small block at a time."""
+    for offset in range(start, start + length, _READ_BYTES):
+        file.seek(offset)
+        yield from _unpacked(file.read(min(_READ_BYTES, start + length - offset)))
+
+
+def _unpacked(packed: bytes) -> list[bytes]:
+    return [packed[at : at + LEAF_BYTES] for at in range(0, len(packed), LEAF_BYTES)]
+
+
+def _spooled(leaves: Iterator[bytes], spool: IO[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Write the leaves to a file; give the root and the first digest of every chunk."""
+    roots, firsts = [], []
+    while chunk := list(itertools.islice(leaves, merkle.CHUNK)):
+        spool.write(b"".join(chunk))
+        roots.append(merkle.root_of(leaf_hashes(chunk)))
+        firsts.append(chunk[0][:DIGEST_BYTES])
+    spool.seek(0)
+    return roots, firsts
+
+
+def _write(
+    governance: Governance, run_id: str, dataset: str, spool: IO[bytes], roots: list[bytes], firsts: list[bytes]
+) -> None:
+    """Put the chunks in the database, in place of what is there, in bounded transactions."""
+    table = schema.proof_leaves
+    for start in range(0, len(roots), _CHUNKS_AT_ONCE):
+        rows = [
+            {
+                "run_id": run_id,
+                "dataset": dataset,
+                "n": n,
+                "first": firsts[n],
+                "root": roots[n],
+                "leaves": spool.read(merkle.CHUNK * LEAF_BYTES),
+            }
+            for n in range(start, min(start + _CHUNKS_AT_ONCE, len(roots)))
+        ]
+        with governance.write() as connection:
+            _lock(connection)
+            connection.execute(_chunks_of(run_id, dataset).where(table.c.n.between(start, start + len(rows) - 1)))
+            connection.execute(sa.insert(table), rows)
+
+
+def _finish(governance: Governance, run_id: str, dataset: str, digest: OutcomeDigest, roots: list[bytes]) -> None:
+    """Record the tree, if the chunks that are there are its own."""
+    table = schema.proof_tree
+    with governance.write() as connection:
+        _lock(connection)
+        connection.execute(_chunks_of(run_id, dataset).where(schema.proof_leaves.c.n >= len(roots)))
+        if chunk_roots(connection, run_id, dataset) != roots:
+            raise StoreUnavailable(f"run {run_id}: another process is recording the outcomes of {dataset}; try again")
+        connection.execute(sa.delete(table).where(table.c.run_id == run_id, table.c.dataset == dataset))
+        content = digest.model_dump(mode="json")
+        connection.execute(
+            sa.insert(table).values(
+                run_id=run_id, dataset=dataset, records=digest.count, outcomes=content["outcomes"], root=digest.root
+            )
+        )
+        Ledger(governance).append(connection, "dataset.outcomes", run_id, {"dataset": dataset, **content})
+
+
+def _chunks_of(run_id: str, dataset: str) -> sa.Delete:
+    table = schema.proof_leaves
+    return sa.delete(table).where(table.c.run_id == run_id, table.c.dataset == dataset)
+
+
+def _lock(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":  # on SQLite, the transaction has the only write lock already
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PROOFS_LOCK)))
