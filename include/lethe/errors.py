@@ -41,6 +41,12 @@ class HoldError(LetheError):
     """A hold cannot be placed, proposed for release or released as asked."""
 
 
+class HoldNotInForce(HoldError):
+    """A hold is recorded, but batches that started before could not be waited for. Enforcing it again may help."""
+
+    transient = True
+
+
 class RunError(LetheError):
     """A run cannot start or go on: superseded, bound to another digest or policy, or over its limits."""
 

@@ -1,0 +1,83 @@
+"""Placing holds: record it, pass every fence, and only then say that it is in force.
+
+The order is the argument (docs/hold-gate.md): the hold is committed to the registry first, so every batch that begins
+from then on sees it; then all that began before is waited for, in every store that the hold covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lethe.environment import Environment
+from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
+from lethe.holds.gate import wait_for_leases
+from lethe.holds.registry import Coverage, Hold, HoldRequest, coverage
+from lethe.policy import Dataset
+
+FENCE_SECONDS = 120.0
+"""How long a store's running batches are waited for."""
+
+
+def place_hold(env: Environment, request: HoldRequest, by: str) -> tuple[Hold, Coverage]:
+    """Place a hold; when this returns, the hold is in force.
+
+    Raises:
+        HoldError: if it is not well formed or would cover nothing. Nothing was recorded.
+        HoldNotInForce: if it was recorded, and binds what starts from now on, but what had started before could not be
+            waited for; `enforce_hold` tries again.
+    """
+    covers = coverage(request, env.policies)
+    hold = env.registry.place(request, by=by, policies=env.policies)
+    return enforce_hold(env, hold.id), covers
+
+
+def enforce_hold(env: Environment, hold_id: str) -> Hold:
+    """Wait until nothing is under way that started before the hold was recorded, and record that it is in force.
+
+    Raises:
+        HoldError: if there is no such hold.
+        HoldNotInForce: naming every connection whose batches could not be waited for.
+    """
+    hold = env.registry.get(hold_id)
+    if hold.in_force_at is not None:
+        return hold
+    problems = list(_fence(env, _concerned(env, hold)))
+    try:
+        wait_for_leases(env.governance)
+    except StoreUnavailable as error:
+        problems.append(str(error))
+    if problems:
+        raise HoldNotInForce(
+            f"hold {hold.id} is recorded, and batches that start from now on keep to it, but it is NOT IN FORCE yet: "
+            f"running ones could not be waited for ({'; '.join(problems)}). Repeat `lethe hold enforce {hold.id}`"
+        )
+    return env.registry.mark_in_force(hold.id)
+
+
+def _concerned(env: Environment, hold: Hold) -> Iterator[Dataset]:
+    for policy in env.policies.values():
+        for dataset in policy.datasets:
+            if hold.concerns(policy.category, dataset.name):
+                yield dataset
+
+
+def _fence(env: Environment, datasets: Iterable[Dataset]) -> Iterator[str]:
+    """Wait for the running batches of every store once; a message for each where that failed."""
+    stores = {(dataset.kind, dataset.store): dataset for dataset in datasets}
+    for (_, connection), dataset in sorted(stores.items()):
+        try:
+            env.store(dataset).fence(FENCE_SECONDS)
+        except LetheError as error:
+            yield str(error) if connection in str(error) else f"connection {connection}: {error}"
+
+
+def without_effect(env: Environment) -> list[str]:
+    """A message for every binding hold that names a category or dataset which no policy has any more."""
+    datasets = {f"{policy.category}.{dataset.name}" for policy in env.policies.values() for dataset in policy.datasets}
+    messages = []
+    for hold in env.registry.holds():
+        lost = [name for name in hold.categories if name not in env.policies]
+        lost += [name for name in hold.datasets if name not in datasets]
+        if lost:
+            messages.append(f"hold {hold.id} ({hold.matter}) names {', '.join(lost)}, which no policy has any more")
+    return messages
