@@ -1,0 +1,71 @@
+# Everything that is done with this checkout, from installing to measuring. `make` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := $(shell sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements-dev.txt)
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet
+# Which Python to build the environment with; the first on the path that fits, unless given.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo $$each; break; }; done)
+
+.PHONY: help
+help: ## List what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  %-8s %s\n' "$$name" "$$text"; done
+
+.PHONY: venv
+venv: $(STAMP) ## Install everything into .venv
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Lethe needs Python 3.11, 3.12 or 3.13: make venv PYTHON=/path/to/python3.13"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(STAMP)
+
+.PHONY: demo
+demo: $(STAMP) ## Run the demo company in Airflow until Ctrl-C; ONCE=1 ends by itself and checks every promise
+	@$(BIN)/python -m lethe_demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: $(STAMP) ## Run all tests; ARGS="..." goes to pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## Lint, formatting, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(STAMP) ## Measure erasing against the fastest that can be written by hand
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP) ## Kill, cut and corrupt while erasing; LONG=1 for the longer mode
+	LONG=$(LONG) $(BIN)/python -m pytest tests/faults --capture=no $(ARGS)
+
+.PHONY: schema
+schema: $(STAMP) ## Write the JSON Schema of policies, for editors
+	$(BIN)/python -m lethe.policy > include/policies/policy.schema.json
+
+.PHONY: lock
+lock: $(STAMP) ## Compile requirements.txt and requirements-dev.txt; ARGS=--upgrade for newer versions
+	$(COMPILE) $(ARGS) --output-file requirements.txt
+	$(COMPILE) $(ARGS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+.PHONY: clean
+clean: ## Remove what was generated, the demo's data included; the environment stays
+	rm -rf .lethe .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
