@@ -223,10 +223,12 @@ class Listing:
         `after` is the key before `first` in the listing, or an empty text. What is not given may exist all the same:
         ask `one`.
         """
-        marker: Mapping[str, str] | None = {"KeyMarker": after} if after else None
+        prefix = _common(first, last)
+        # A marker before all keys with the prefix says nothing, and SeaweedFS answers it by an empty page.
+        marker: Mapping[str, str] | None = {"KeyMarker": after} if after.startswith(prefix) and after else None
         versions: list[Version] = []
         for _ in range(most_pages):
-            page = self.page(_common(first, last), after=marker)
+            page = self.page(prefix, after=marker)
             versions.extend(page.versions)
             marker = page.following
             if marker is None or not page.versions or page.versions[-1].key > last:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _CONFLICT_SECONDS = 0.05
 _DELETE_AT_ONCE = 1000
+_SWEEPS = 4
+"""How often what is to be removed is listed; the last time, nothing should be left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,10 @@ def staged_runs(access: S3Access) -> list[tuple[str, str]]:
     for bucket in buckets(access):
         try:
             for run in _folders(access, bucket, access.scratch_prefix):
-                found.update((run, name) for name in _folders(access, bucket, f"{access.scratch_prefix}{run}/"))
+                for name in _folders(access, bucket, f"{access.scratch_prefix}{run}/"):
+                    # SeaweedFS also lists folders of which nothing is left.
+                    if next(_entries(access, bucket, f"{access.scratch_prefix}{run}/{name}/"), None) is not None:
+                        found.add((run, name))
         except _Absent:
             continue
     return sorted(found)
@@ -230,20 +235,24 @@ def remove_all(access: S3Access, bucket: str, prefix: str) -> None:
         StoreUnavailable, StoreError: if anything could not be removed; what could be is.
     """
     place = access.place(bucket, "remove staging")
-    entries = _entries(access, bucket, prefix)
-    failed = 0
+
+    def delete(objects: list[dict[str, str]]) -> int:
+        with named(place):
+            answer = access.client.delete_objects(
+                Bucket=bucket,
+                Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
+            )
+        return len(answer.get("Errors", ()))
+
     with ThreadPoolExecutor(4, thread_name_prefix="lethe-clear") as pool:
-
-        def delete(objects: list[dict[str, str]]) -> int:
-            with named(place):
-                answer = access.client.delete_objects(
-                    Bucket=bucket,
-                    Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
-                )
-            return len(answer.get("Errors", ()))
-
-        while waves := [list(wave) for _ in range(4) if (wave := list(islice(entries, _DELETE_AT_ONCE)))]:
-            failed += sum(pool.map(delete, waves))
+        for _ in range(_SWEEPS):
+            entries = _entries(access, bucket, prefix)
+            failed = removed = 0
+            while waves := [list(wave) for _ in range(4) if (wave := list(islice(entries, _DELETE_AT_ONCE)))]:
+                failed += sum(pool.map(delete, waves))
+                removed += sum(map(len, waves))
+            if not removed:
+                return
     if failed:
         raise StoreError(
             f"{place}: {failed} staged object versions could not be removed: "
