@@ -1,0 +1,261 @@
+"""The suites that a category has to have: ``python -m lethe.checks.generate CATEGORY`` writes them.
+
+A new category gets its suites by that command, and they are committed. Ids are worked out from the category and the
+expectation (UUID version 5), so that making a suite again changes nothing, and a result names the same expectation in
+every run. People may add expectations of their own and move `meta.lethe.earliest`; what is listed here must stay, and
+`lethe.checks.suites` refuses a suite without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lethe.errors import LetheError
+from lethe.policy import Policy, load
+from lethe.settings import Settings
+
+CANDIDATES, COUNT, LEFT = "candidates", "count", "left"
+SUITES = (CANDIDATES, COUNT, LEFT)
+"""On candidates before erasing, on their number, and on the dataset after erasing."""
+
+EARLIEST = "1990-01-01"
+"""No clock is plausible before it. Later than what computers write when they know no date: 1900, 1904, 1970, 1980."""
+
+_NAMESPACE = uuid.UUID("5f0c8a35-7d4b-5a63-9c1e-2b6f0d9a1e74")
+_GX_VERSION = "1.24.1"
+
+Json = dict[str, Any]
+
+
+def parameter(name: str) -> Json:
+    """A value that is only known at run time."""
+    return {"$PARAMETER": name}
+
+
+def suite(category: str, name: str, *, by_value: bool = False) -> Json:
+    """One suite of a category, as Great Expectations writes suites to JSON.
+
+    Args:
+        category: a category of the schedule.
+        name: one of `SUITES`.
+        by_value: whether some of its records have periods of their own.
+    """
+    full_name = f"{category}.{name}"
+    expectations = {CANDIDATES: _candidates, COUNT: _count, LEFT: _left}[name](by_value)
+    meta: Json = {"great_expectations_version": _GX_VERSION}
+    if name == CANDIDATES:
+        meta["lethe"] = {"earliest": EARLIEST}
+    return {
+        "name": full_name,
+        "id": _id(full_name, ""),
+        "expectations": [{**one, "id": _id(full_name, one["meta"]["lethe"]["name"])} for one in expectations],
+        "meta": meta,
+        "notes": _NOTES[name],
+    }
+
+
+_NOTES = {
+    CANDIDATES: "What must be true of every candidate before anything is erased.",
+    COUNT: "How many candidates there are, before anything is erased.",
+    LEFT: "What must be true of a dataset after erasing.",
+}
+
+
+def _id(suite_name: str, expectation: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, f"{suite_name}/{expectation}"))
+
+
+def _expect(name: str, kind: str, promise: int, description: str, *, asks: bool = False, **kwargs: object) -> Json:
+    lethe: Json = {"name": name, "promise": promise}
+    return {
+        "type": kind,
+        "kwargs": kwargs,
+        "meta": {"lethe": lethe | {"asks": True} if asks else lethe},
+        "description": description,
+        "severity": "warning" if asks else "critical",
+    }
+
+
+def _candidates(by_value: bool) -> Iterator[Json]:
+    yield _expect(
+        "key-not-null",
+        "expect_column_values_to_not_be_null",
+        4,
+        "Every candidate has a key.",
+        column="record",
+    )
+    yield _expect(
+        "key-unique",
+        "expect_column_values_to_be_unique",
+        4,
+        "No candidate is there twice.",
+        column="record",
+    )
+    yield _expect(
+        "clock-not-null",
+        "expect_column_values_to_not_be_null",
+        3,
+        "Every candidate has a clock: what cannot be judged is never a candidate.",
+        column="clock",
+    )
+    yield _expect(
+        "clock-before-cutoff",
+        "expect_column_values_to_be_between",
+        1,
+        "Every clock is before the cutoff.",
+        column="clock",
+        max_value=parameter("cutoff"),
+        strict_max=True,
+    )
+    if by_value:
+        yield _expect(
+            "clock-before-own-cutoff",
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            1,
+            "Every clock is before the cutoff of the record's own period.",
+            column_A="cutoff",
+            column_B="clock",
+        )
+        yield _expect(
+            "own-cutoff-not-null",
+            "expect_column_values_to_not_be_null",
+            1,
+            "Every candidate has a period.",
+            column="cutoff",
+        )
+    yield _expect(
+        "clock-plausible",
+        "expect_column_values_to_be_between",
+        1,
+        "No clock is implausibly early, as those are that stand for no date.",
+        column="clock",
+        min_value=parameter("earliest"),
+    )
+    yield _expect(
+        "held-known",
+        "expect_column_values_to_not_be_null",
+        2,
+        "Of every candidate it is known whether it is held.",
+        column="held",
+    )
+    yield _expect(
+        "none-held",
+        "expect_column_values_to_be_in_set",
+        2,
+        "No hold covers a candidate.",
+        column="held",
+        value_set=[False],
+    )
+
+
+def _count(_by_value: bool) -> Iterator[Json]:
+    yield _expect(
+        "as-discovered",
+        "expect_column_values_to_be_between",
+        4,
+        "As many candidates are staged as were discovered.",
+        column="records",
+        min_value=parameter("due"),
+        max_value=parameter("due"),
+    )
+    yield _expect(
+        "within-records",
+        "expect_column_values_to_be_between",
+        9,
+        "The number of candidates is within the policy's limit; above it, a person decides.",
+        asks=True,
+        column="records",
+        max_value=parameter("records"),
+    )
+    yield _expect(
+        "within-share",
+        "expect_column_values_to_be_between",
+        9,
+        "The candidates' share of the dataset is within the policy's limit; above it, a person decides.",
+        asks=True,
+        column="records",
+        max_value=parameter("share"),
+    )
+
+
+def _left(_by_value: bool) -> Iterator[Json]:
+    yield _expect(
+        "nothing-due-left",
+        "expect_column_values_to_be_between",
+        3,
+        "Nothing expired is left but what a hold covers.",
+        column="expired",
+        max_value=parameter("held"),
+    )
+    yield _expect(
+        "all-judged",
+        "expect_column_values_to_be_between",
+        3,
+        "Every record can be judged; those that cannot are counted and reported.",
+        asks=True,
+        column="unjudgeable",
+        max_value=0,
+    )
+
+
+def render(content: Json) -> str:
+    """A suite as it is committed."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def merged(needed: Json, there: Json) -> Json:
+    """A suite that is there, brought up to what is needed; what people added or moved stays."""
+    ids = {one["id"] for one in needed["expectations"]}
+    added = [one for one in there.get("expectations", []) if one.get("id") not in ids]
+    earliest = there.get("meta", {}).get("lethe", {}).get("earliest")
+    meta = (
+        {**needed["meta"], "lethe": {"earliest": earliest}}
+        if earliest and "lethe" in needed["meta"]
+        else needed["meta"]
+    )
+    return {**needed, "expectations": needed["expectations"] + added, "meta": meta}
+
+
+def write(policy: Policy, folder: Path) -> list[Path]:
+    """Write the suites of a policy into `folder`, and return the files that changed."""
+    changed = []
+    for name in SUITES:
+        path = folder / policy.category / f"{name}.json"
+        there = path.read_text(encoding="utf-8") if path.exists() else None
+        needed = suite(policy.category, name, by_value=policy.retention.by_value is not None)
+        wanted = render(merged(needed, json.loads(there)) if there else needed)
+        if wanted != there:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m lethe.checks.generate", description="Write a category's suites.")
+    parser.add_argument("category", nargs="+", help="category of a policy file")
+    chosen = parser.parse_args(arguments).category
+    settings = Settings()
+    try:
+        for category in chosen:
+            changed = write(load(settings.policies / f"{category}.yaml"), settings.expectations)
+            names = ", ".join(path.name for path in changed)
+            sys.stdout.write(f"{category}: wrote {names}\n" if changed else f"{category}: has its suites\n")
+    except LetheError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except ValueError:
+        sys.stderr.write(f"{category}: a suite that is there is not JSON; mend it, or remove it to have it made anew\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What a store gives to be checked: candidates as they are staged, and what is left after erasing.
+
+A store that is a database gives a query, and is checked where the data is. All others give rows, one by one, which are
+checked in a file that holds nothing but digests. Either way these are the columns:
+
+=========  =============================================================================================
+column     of the staged candidates
+=========  =============================================================================================
+record     what tells a candidate from all others; personal data
+clock      the local day of its clock, in the policy's zone, worked out from the record itself
+cutoff     the cutoff that it is judged by
+held       whether a hold covered it when it was discovered
+records    how many records the row stands for, usually one
+=========  =============================================================================================
+
+=============  =========================================================================================
+column         of what is left, always a single row
+=============  =========================================================================================
+expired        expired records that no condition of the policy keeps, held ones included
+unjudgeable    records that cannot be judged
+=============  =========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import sqlalchemy as sa
+
+from lethe.stores.base import Candidates, Work
+
+Query = sa.Select[*tuple[Any, ...]]
+
+
+class Staged(NamedTuple):
+    """A row of staged candidates."""
+
+    record: bytes
+    clock: date | None
+    cutoff: date | None
+    held: bool
+    records: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSource:
+    """Rows in a database.
+
+    Attributes:
+        url: the database.
+        query: the rows, with the columns that this module names. Text with ``%`` in it is not supported.
+        prepare: called with the engine that reads them, before it connects; for functions that the query needs.
+    """
+
+    url: sa.URL = field(repr=False)
+    query: Query
+    prepare: Callable[[sa.Engine], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """Rows that are no table, read once."""
+
+    rows: Iterable[Staged] = field(repr=False)
+
+
+@runtime_checkable
+class GivesCandidates(Protocol):
+    """A store whose staged candidates can be checked."""
+
+    def candidates_source(self, work: Work, candidates: Candidates) -> SqlSource | RowSource:
+        """The staged candidates that are to be erased.
+
+        Raises:
+            StoreError, StoreUnavailable: if what was staged cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class GivesLeft(Protocol):
+    """A store that can be asked again what is left, by other means than its survey."""
+
+    def left_source(self, work: Work) -> SqlSource:
+        """What is left, counted by the database itself when the query is run."""
+        ...
