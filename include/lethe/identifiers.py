@@ -90,7 +90,7 @@ def _e164(kind: IdentifierType, value: str, region: str | None) -> str:
     digits = _digits(value)
     if len(digits) < PHONE_SUFFIX:
         raise too_short
-    return digits
+    return digits if digits == value else _e164(kind, digits, region)
 
 
 def _international(kind: IdentifierType, value: str) -> str:

@@ -1,0 +1,103 @@
+"""Never held: an identifier is found however it was written, and what cannot be found is refused at placing."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import phonenumbers
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse, normalise
+
+kinds = st.sampled_from(sorted(IdentifierType))
+texts = st.text(max_size=40) | st.emails() | st.from_regex(r"\+?[0-9 ()/.-]{5,20}", fullmatch=True)
+regions = st.sampled_from([None, "CZ", "DE", "US", "IT", "AR", "GB"])
+
+
+@settings(max_examples=500)
+@given(kind=kinds, text=texts, region=regions)
+def test_normalising_again_changes_nothing(kind: IdentifierType, text: str, region: str | None) -> None:
+    try:
+        once = normalise(kind, text, region=region)
+    except ValueError as error:
+        assert len(text.strip()) < 4 or text.strip() not in str(error), "a message repeats an identifier"
+        return
+    assert normalise(kind, once, region=region) == once
+    assert coarse(kind, once)
+    once.encode()  # what is stored can be encoded
+
+
+@settings(max_examples=500)
+@given(text=st.text())
+def test_case_space_and_composition_do_not_matter(text: str) -> None:
+    assume(text.strip() and text.isprintable())
+    kind = IdentifierType.ACCOUNT
+    plain = normalise(kind, text)
+    assert normalise(kind, f"  {text}\t") == plain
+    assert normalise(kind, unicodedata.normalize("NFD", text)) == plain
+    assert plain == plain.lower()
+
+
+def spellings(number: phonenumbers.PhoneNumber, region: str) -> list[str]:
+    formats = phonenumbers.PhoneNumberFormat
+    international = phonenumbers.format_number(number, formats.INTERNATIONAL)
+    e164 = phonenumbers.format_number(number, formats.E164)
+    del region
+    return [
+        e164,
+        international,
+        phonenumbers.format_number(number, formats.NATIONAL),
+        international.replace(" ", "-"),
+        international.replace(" ", "."),
+        f" {international} ",
+        "00" + e164[1:],
+        "00 " + international[1:],
+        phonenumbers.national_significant_number(number),
+    ]
+
+
+@settings(max_examples=300)
+@given(
+    region=st.sampled_from(["CZ", "SK", "DE", "FR", "GB", "PL", "AT", "IT", "ES", "NL"]),
+    digits=st.integers(0, 9999),
+    kind=st.sampled_from([IdentifierType.PHONE, IdentifierType.MSISDN]),
+)
+def test_all_spellings_of_a_number_are_one(region: str, digits: int, kind: IdentifierType) -> None:
+    example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    assert example is not None
+    example.national_number = example.national_number - example.national_number % 10_000 + digits
+    assume(phonenumbers.is_valid_number(example))
+    found = {coarse(kind, normalise(kind, text, region=region)) for text in spellings(example, region)}
+    assert len(found) == 1
+    assert len(found.pop()) == PHONE_SUFFIX
+    exact = {normalise(kind, text, region=region) for text in spellings(example, region)}
+    assert exact == {phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)}
+
+
+@pytest.mark.parametrize("text", ["777 123 456", "777123456", "+420 777 123 456", "00420777123456", "(777) 123-456"])
+def test_what_stores_compare_is_in_every_spelling(text: str) -> None:
+    """A store drops all but digits and takes the last ones: of the column's spelling, whatever the region."""
+    column_digits = "".join(character for character in text if character.isdigit())[-PHONE_SUFFIX:]
+    for region in (None, "CZ"):
+        assert coarse(IdentifierType.PHONE, normalise(IdentifierType.PHONE, text, region=region)) == column_digits
+
+
+@pytest.mark.parametrize("text", ["112", "12 34 56", "+683 4000", "+290 22222", "phone"])
+def test_numbers_too_short_to_be_found_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a telephone number: it needs at least 7 digits"):
+        normalise(IdentifierType.PHONE, text, region="CZ")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "a@", "@b", "a b@c", "a@b@c", "plain", "a@b\x00", "a\ud800@b"])
+def test_what_is_no_email_address_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(ValueError, match="not an") as caught:
+        normalise(IdentifierType.EMAIL, text)
+    assert len(text.strip()) < 5 or text not in str(caught.value)
+
+
+def test_text_that_was_no_utf_8_is_refused() -> None:
+    """Bytes of a command line that are no UTF-8 come as lone surrogates, which no database can store."""
+    with pytest.raises(ValueError, match="control characters"):
+        normalise(IdentifierType.ACCOUNT, b"K-\xff".decode(errors="surrogateescape"))
