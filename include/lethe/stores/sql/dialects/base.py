@@ -1,0 +1,312 @@
+"""What differs between databases: one subclass of `Dialect` each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from lethe.identifiers import IdentifierType
+from lethe.policy import TimestampFormat
+from lethe.stores.base import Remainder
+from lethe.stores.sql.settings import Settings
+
+Predicate = sa.ColumnElement[bool]
+AnyColumn = sa.ColumnElement[Any]
+
+
+class ClockKind(StrEnum):
+    """How a clock column is written."""
+
+    DATE = "date"
+    NAIVE = "naive"
+    """A timestamp without a zone: local time in the clock's zone."""
+    AWARE = "aware"
+    TEXT = "text"
+    """ISO 8601 text: a date, or a timestamp with or without an offset, row by row."""
+    EPOCH = "epoch"
+    """Seconds since 1970-01-01 00:00 UTC."""
+    YEAR = "year"
+    """A calendar year: its 31 December."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One boundary in time, for every way in which a clock is written.
+
+    Attributes:
+        day: for clocks that are days, in the policy's zone.
+        instant: for clocks that are moments (timezone-aware, UTC).
+        wall: for clocks that are local times without a zone (naive).
+    """
+
+    day: date
+    instant: datetime
+    wall: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """The policy's zone, and that of timestamps without one."""
+
+    policy: ZoneInfo
+    clock: ZoneInfo
+
+
+class Fault(StrEnum):
+    """What a failed statement means."""
+
+    AGAIN = "again"
+    """Another transaction was in the way (deadlock, serialisation failure, lock time-out): the same again may do."""
+    UNAVAILABLE = "unavailable"
+    """The connection broke, or the server is down, busy or too slow."""
+    FULL = "full"
+    DENIED = "denied"
+    REFERRED = "referred"
+    """Rows of another table refer to the rows."""
+    VANISHED = "vanished"
+    """A table or a column is not there."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One batch: a range of what is staged.
+
+    Attributes:
+        first: position of the first staged row, as the dialect writes it.
+        last: position of the last one, included.
+        low: where in the table the first of their records lies; None where the dialect does not use it.
+        high: where the last of them lies, included.
+        size: staged rows.
+        unheld: staged rows that no hold covered at discovery.
+        writer: the transaction that staged them, where the dialect can tell.
+    """
+
+    first: str
+    last: str
+    low: str | None
+    high: str | None
+    size: int
+    unheld: int
+    writer: str | None = None
+
+
+class Dialect(ABC):
+    """One kind of database.
+
+    `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
+    discovered, so that erasing need not judge each of them again.
+    """
+
+    name: str
+    optimistic: bool = False
+
+    # --- connections and transactions ---
+
+    @abstractmethod
+    def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
+        """An engine without a pool."""
+
+    @abstractmethod
+    def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> AbstractContextManager[sa.Connection]:
+        """A transaction whose statements all see one state of the database, for discovering and surveying."""
+
+    @abstractmethod
+    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+        """Begin a transaction that holds the gate lock shared and has time limits.
+
+        The lock is why `fence` can wait for batches; see docs/hold-gate.md.
+        """
+
+    @abstractmethod
+    def pause(self, *, holds_changed: bool) -> None:
+        """Between two batches, let somebody in who waits at the fence, where the database's locks are not fair."""
+
+    @abstractmethod
+    def fence(self, engine: sa.Engine, timeout: float) -> None:
+        """Wait until every transaction that `begin_batch` began has ended; time-outs are the driver's errors."""
+
+    @abstractmethod
+    def fault(self, error: sa.exc.DBAPIError) -> Fault:
+        """What an error means."""
+
+    @abstractmethod
+    def code(self, error: sa.exc.DBAPIError) -> str:
+        """The database's own name or number of an error."""
+
+    def culprit(self, error: sa.exc.DBAPIError) -> str:
+        """The table or constraint that an error names, if it does; never a value."""
+        return ""
+
+    def problems(self, connection: sa.Connection) -> Iterator[str]:
+        """What keeps Lethe from working in this database at all."""
+        yield from ()
+
+    # --- tables ---
+
+    def system_columns(self) -> Sequence[sa.Column[Any]]:
+        """Columns that every table has without declaring them."""
+        return ()
+
+    @abstractmethod
+    def table_id(self, connection: sa.Connection, table: sa.Table) -> str:
+        """Changes when the table, or a column of it, is replaced by another of the same name."""
+
+    def rows_about(self, connection: sa.Connection, table: sa.Table) -> int:
+        """About how many rows a table has."""
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+
+    @abstractmethod
+    def lineage_name(self, connection: sa.Connection, url: sa.URL, schema: str | None, table: str) -> tuple[str, str]:
+        """Namespace and name of a table, as https://openlineage.io/docs/spec/naming says."""
+
+    @abstractmethod
+    def remainders(self) -> tuple[Remainder, ...]:
+        """What is left of deleted rows for a while."""
+
+    # --- clocks ---
+
+    @abstractmethod
+    def clock_kind(self, kind: sa.types.TypeEngine[Any], written: TimestampFormat | None) -> ClockKind | str:
+        """How a clock column of a type is read, or a message why it cannot be."""
+
+    @abstractmethod
+    def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
+        """Whether a clock that is not NULL says a moment between the years 1 and 9999."""
+
+    @abstractmethod
+    def before(self, column: AnyColumn, kind: ClockKind, bound: Bound) -> Predicate:
+        """Whether a clock that is readable is before a bound."""
+
+    @abstractmethod
+    def clock_value(
+        self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
+    ) -> tuple[AnyColumn, ClockKind]:
+        """One value that says the clock of a candidate, and how it is written."""
+
+    @abstractmethod
+    def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
+        """The local day of a `clock_value` that was read."""
+
+    # --- identifiers ---
+
+    @abstractmethod
+    def carries(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        """Whether a column of a type can be read as an identifier."""
+
+    @abstractmethod
+    def held_type(self) -> sa.types.TypeEngine[str]:
+        """The type of the column that held identifiers are staged in, comparing by bytes."""
+
+    @abstractmethod
+    def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
+        """What of a column is compared with `held_keys`."""
+
+    @abstractmethod
+    def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
+        """What a held identifier is staged as: one of them is what any spelling of it in a record comes to."""
+
+    def further_match(self, column: AnyColumn, kind: IdentifierType, held: sa.FromClause) -> Predicate | None:
+        """A further way in which a column may name one of `held`, for values that `identifier` is not sure of."""
+        return None
+
+    @abstractmethod
+    def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
+        """Fill a table of held identifiers (text, number), fast."""
+
+    # --- staging ---
+
+    @abstractmethod
+    def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
+        """Schema and name of a scratch table."""
+
+    @abstractmethod
+    def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
+        """Create a scratch table, and its schema, where they are not there; safe against others doing so."""
+
+    @abstractmethod
+    def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
+        """Further columns to stage with a candidate: what tells whether it is changed, and where it lies."""
+
+    @abstractmethod
+    def mark_columns(self) -> Sequence[sa.Column[Any]]:
+        """The columns of `marks` in the staging table."""
+
+    @abstractmethod
+    def position_type(self) -> sa.types.TypeEngine[Any]:
+        """The type of `position`."""
+
+    def prepare_staging(self, connection: sa.Connection, held: int) -> None:
+        """Settings for staging in storage order while `held` identifiers are compared."""
+
+    @abstractmethod
+    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
+        """What to order by for the order of storage; nothing where rows come in it by themselves."""
+
+    @abstractmethod
+    def slices(
+        self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
+    ) -> Iterator[tuple[Slice, object]]:
+        """Cut the `count` rows that are staged into ranges of at most `batch_size` rows; with the earliest clock of the unheld."""
+
+    @abstractmethod
+    def position(self, staged: sa.FromClause) -> AnyColumn:
+        """The position of a staged row, as text or a number that sorts in no particular way."""
+
+    @abstractmethod
+    def in_slice(self, staged: sa.FromClause) -> Predicate:
+        """Whether a staged row is in a batch; parameters `first`, `last` and `writer`."""
+
+    def in_range(self, table: sa.FromClause) -> Predicate:
+        """Whether a row lies where a batch's records do; parameters `low` and `high`."""
+        return sa.true()
+
+    def unchanged(self, table: sa.FromClause, staged: sa.FromClause) -> Predicate:
+        """Whether a row is the very version that was staged. Only where `optimistic`."""
+        raise NotImplementedError
+
+    # --- statements ---
+
+    @abstractmethod
+    def address(self, table: sa.FromClause, key: Sequence[AnyColumn]) -> Sequence[AnyColumn]:
+        """The columns by which a row is found fastest within one transaction."""
+
+    @abstractmethod
+    def lock_rows(
+        self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause, parameters: dict[str, Any]
+    ) -> None:
+        """Lock the rows of `table` in `rows` until the end of the transaction, where the database locks rows."""
+
+    @abstractmethod
+    def delete(
+        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
+    ) -> sa.Delete:
+        """Delete the rows of a table that join with the chosen rows of another."""
+
+    @abstractmethod
+    def update(
+        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
+    ) -> sa.Update:
+        """Update the rows of a table that join with the chosen rows of another."""
+
+    # --- digest ---
+
+    @abstractmethod
+    def key_text(self, column: AnyColumn) -> AnyColumn | None:
+        """A key column as `record_key` writes it; None where only Python can."""
+
+    @abstractmethod
+    def key_order(self, column: AnyColumn) -> AnyColumn:
+        """A key column in an order that does not depend on settings of the database: text by its bytes."""
+
+    @abstractmethod
+    def joined(self, connection: sa.Connection, lines: sa.Select[Any], count: int) -> Iterator[bytes]:
+        """The only column of `lines` (already ordered), as bytes, each line ended by a newline."""

@@ -1,0 +1,699 @@
+"""PostgreSQL, from 16 on, through psycopg 3.
+
+What is particular here: candidates are staged with the physical address (`ctid`) and the inserting transaction
+(`xmin`) of their row. A row that still has both, and its key, is the very version that was discovered: any update
+makes a new version with another `xmin`, and a rewritten table (VACUUM FULL, CLUSTER) moves rows, but two versions of
+one key never have the same `xmin` and both become visible. So its clock and its identifiers are what they were, and a
+batch need not look at them again. Batches are ranges of the staging table's own pages, whose records lie in a range of
+the table's pages, because rows are staged in the order in which they are stored.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql as psycopg_sql
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.schema import CreateSchema
+
+from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse
+from lethe.policy import TimestampFormat
+from lethe.stores.base import Remainder
+from lethe.stores.sql.dialects.base import (
+    AnyColumn,
+    Bound,
+    ClockKind,
+    Dialect,
+    Fault,
+    Predicate,
+    Slice,
+    Zones,
+)
+from lethe.stores.sql.settings import Settings
+
+GATE_LOCK = 0x4C65746865476174
+"""Key of the advisory lock that batches hold shared and placers of holds take exclusively ("LetheGat")."""
+
+_STAGING_LOCK = 0x4C65746865537467
+"""Key of the advisory lock under which scratch tables are made ("LetheStg")."""
+
+_FIRST_YEAR = date(1, 1, 1)
+_EPOCHS = (-62_135_596_800, 253_402_300_800)
+"""The years 1 to 9999 in seconds since 1970."""
+
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_MOMENT = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?"
+    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
+)
+_WITH_OFFSET = r"(Z|[0-9][+-][0-9]{2}(:?[0-9]{2})?)$"
+
+_BLANKS = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace())
+_ASCII_BLANKS = "".join(blank for blank in _BLANKS if blank.isascii())
+_DIGITS = "".join(chr(code) for code in range(128, sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Nd")
+_PLAIN_DIGITS = "".join(str(unicodedata.digit(digit)) for digit in _DIGITS)
+_KEYPAD = ("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
+
+_PAGE_ROWS = 291
+"""Rows that a page of 8 KiB can hold at most (MaxHeapTuplesPerPage)."""
+
+_AGAIN = {"40001", "40P01", "55P03", "25001"}
+_FULL = {"53100", "53200"}
+_VANISHED = {"42P01", "42703", "3F000"}
+
+_ONE_AGGREGATE = 1_000_000
+"""Keys that are joined into one text for digesting; more are joined in parts."""
+
+
+class Tid(sa.types.UserDefinedType[str]):
+    """The physical address of a row version: (page, item)."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401 - as SQLAlchemy declares it
+        """The type's name."""
+        return "tid"
+
+
+class Xid(sa.types.UserDefinedType[str]):
+    """A transaction id."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401 - as SQLAlchemy declares it
+        """The type's name."""
+        return "xid"
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL."""
+
+    name = "postgresql"
+    optimistic = True
+
+    def __init__(self) -> None:
+        self._fold = "pg_c_utf8"
+
+    # --- connections and transactions ---
+
+    def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
+        """An engine without a pool; sessions write dates in ISO form and calculate in UTC."""
+        return sa.create_engine(
+            url,
+            poolclass=sa.NullPool,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": max(2, round(settings.connect_timeout)),
+                "options": "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe",
+                "prepare_threshold": None,  # plans depend on the ranges of pages: no generic ones
+            },
+        )
+
+    @contextmanager
+    def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> Iterator[sa.Connection]:
+        """A repeatable-read transaction."""
+        repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
+        with repeatable.connect() as connection, connection.begin():
+            _limit(connection, statement=settings.discover_timeout, lock=settings.lock_timeout)
+            self._look(connection)
+            yield connection
+
+    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+        """Begin, limit, and take the gate's advisory lock shared: its queue is fair, so nobody waits for ever."""
+        transaction = connection.begin()
+        try:
+            _limit(
+                connection,
+                statement=settings.statement_timeout,
+                lock=settings.lock_timeout,
+                idle=settings.idle_timeout,
+            )
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(GATE_LOCK)))
+        except BaseException:
+            transaction.close()
+            raise
+        return transaction
+
+    def pause(self, *, holds_changed: bool) -> None:
+        """Nothing: who waits for the lock exclusively is before later batches in its queue."""
+
+    def fence(self, engine: sa.Engine, timeout: float) -> None:
+        """Take the gate's lock exclusively, and give it back."""
+        with engine.connect() as connection, connection.begin() as transaction:
+            _limit(connection, statement=timeout + 1, lock=timeout)
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(GATE_LOCK)))
+            transaction.rollback()
+
+    def fault(self, error: sa.exc.DBAPIError) -> Fault:
+        """By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+        state = getattr(error.orig, "sqlstate", None) or ""
+        faults = {"42501": Fault.DENIED, "25006": Fault.DENIED, "23503": Fault.REFERRED, "23001": Fault.REFERRED}
+        if state in _AGAIN:
+            return Fault.AGAIN
+        if state in _FULL:
+            return Fault.FULL
+        if state in _VANISHED:
+            return Fault.VANISHED
+        if state[:2] in ("08", "57", "53", "58", "28", "3D") or not state:
+            broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated
+            return Fault.UNAVAILABLE if state or broken else Fault.OTHER
+        return faults.get(state, Fault.OTHER)
+
+    def code(self, error: sa.exc.DBAPIError) -> str:
+        """SQLSTATE, or the driver's class of error."""
+        return getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+
+    def culprit(self, error: sa.exc.DBAPIError) -> str:
+        """The table and the constraint in the server's diagnosis."""
+        diagnosis = getattr(error.orig, "diag", None)
+        names = [getattr(diagnosis, name, None) for name in ("schema_name", "table_name", "constraint_name")]
+        return ".".join(name for name in names if name)
+
+    def problems(self, connection: sa.Connection) -> Iterator[str]:
+        """Old servers, other encodings, and missing collations."""
+        if self._look(connection) < (16,):
+            yield "the server is older than PostgreSQL 16"
+        encoding = connection.scalar(sa.select(sa.func.current_setting("server_encoding")))
+        if encoding != "UTF8":
+            yield f"the database is encoded in {encoding}; identifiers can only be compared in UTF8"
+        if not self._fold:
+            yield "it has neither the collation pg_c_utf8 nor und-x-icu, by which identifiers are put in lower case"
+
+    def _look(self, connection: sa.Connection) -> tuple[int, ...]:
+        """Find out what this server can do."""
+        collations = sa.table("pg_collation", sa.column("collname"), schema="pg_catalog")
+        known = set(
+            connection.scalars(
+                sa.select(collations.c.collname).where(collations.c.collname.in_(["pg_c_utf8", "und-x-icu"]))
+            )
+        )
+        self._fold = "pg_c_utf8" if "pg_c_utf8" in known else "und-x-icu" if known else ""
+        return connection.dialect.server_version_info or (0,)
+
+    # --- tables ---
+
+    def system_columns(self) -> Sequence[sa.Column[Any]]:
+        """Physical address, inserting transaction and table of a row."""
+        return (
+            sa.Column("ctid", Tid(), system=True),
+            sa.Column("xmin", Xid(), system=True),
+            sa.Column("tableoid", pg.OID(), system=True),
+        )
+
+    def table_id(self, connection: sa.Connection, table: sa.Table) -> str:
+        """The oid of the table and the numbers and types of its columns."""
+        attribute = sa.table(
+            "pg_attribute",
+            *(sa.column(name) for name in ("attrelid", "attname", "attnum", "atttypid")),
+            schema="pg_catalog",
+        )
+        name = connection.dialect.identifier_preparer.format_table(table)
+        relation = sa.cast(sa.cast(sa.literal(name), sa.Text()), pg.REGCLASS())
+        rows = connection.execute(
+            sa.select(
+                sa.cast(sa.cast(attribute.c.attrelid, pg.OID()), sa.BigInteger()),
+                attribute.c.attname,
+                attribute.c.attnum,
+                sa.cast(sa.cast(attribute.c.atttypid, pg.OID()), sa.BigInteger()),
+            )
+            .where(attribute.c.attrelid == relation, attribute.c.attname.in_([column.name for column in table.c]))
+            .order_by(attribute.c.attnum)
+        ).all()
+        return repr([tuple(row) for row in rows])
+
+    def rows_about(self, connection: sa.Connection, table: sa.Table) -> int:
+        """The planner's estimate, where there is one."""
+        relation = sa.table("pg_class", sa.column("oid"), sa.column("reltuples"), schema="pg_catalog")
+        name = sa.cast(sa.literal(_qualified(connection, table)), pg.REGCLASS())
+        rows = connection.scalar(sa.select(relation.c.reltuples).where(relation.c.oid == name))
+        return int(rows) if rows is not None and rows > 0 else super().rows_about(connection, table)
+
+    def lineage_name(self, connection: sa.Connection, url: sa.URL, schema: str | None, table: str) -> tuple[str, str]:
+        """postgres://host:port and database.schema.table."""
+        host = url.host or url.query.get("host") or "localhost"
+        host = "localhost" if str(host).startswith("/") else host  # a Unix socket: do not tell the folder
+        database, current = connection.execute(sa.select(sa.func.current_database(), sa.func.current_schema())).one()
+        return f"postgres://{host}:{url.port or 5432}", f"{database}.{schema or current}.{table}"
+
+    def remainders(self) -> tuple[Remainder, ...]:
+        """Dead row versions until VACUUM, the write-ahead log, and backups: how long is not known here."""
+        return (
+            Remainder(what="dead row versions, until VACUUM has passed over the table"),
+            Remainder(what="write-ahead log and backups of the database, as its operators keep them"),
+        )
+
+    # --- clocks ---
+
+    def clock_kind(self, kind: sa.types.TypeEngine[Any], written: TimestampFormat | None) -> ClockKind | str:
+        """By type; text and numbers need a format."""
+        if isinstance(kind, sa.Date | sa.DateTime):
+            if written is not None:
+                return f"is a {_type_name(kind)}, which needs no format: leave clock.format out"
+            if isinstance(kind, sa.Date):
+                return ClockKind.DATE
+            return ClockKind.AWARE if kind.timezone else ClockKind.NAIVE
+        formats = {
+            TimestampFormat.ISO_8601: (sa.String, ClockKind.TEXT, "text"),
+            TimestampFormat.EPOCH_SECONDS: (sa.Integer | sa.Numeric, ClockKind.EPOCH, "a number"),
+            TimestampFormat.YEAR: (sa.Integer, ClockKind.YEAR, "a whole number"),
+        }
+        if written is None:
+            hint = " (give clock.format)" if isinstance(kind, sa.String | sa.Integer | sa.Numeric) else ""
+            return f"is of type {_type_name(kind)}: a clock needs a date or a timestamp{hint}"
+        fitting, clock, words = formats[written]
+        if isinstance(kind, fitting) and not isinstance(kind, sa.Enum):
+            return clock
+        return f"is of type {_type_name(kind)}: a clock of format {written} needs {words}"
+
+    def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
+        """Years 1 to 9999. Years before Christ and -infinity cannot be meant; infinity is a date that never comes."""
+        match kind:
+            case ClockKind.DATE:
+                return column >= _typed(_FIRST_YEAR, sa.Date())
+            case ClockKind.NAIVE:
+                return column >= _typed(datetime(1, 1, 1), sa.DateTime())  # noqa: DTZ001 - a wall time
+            case ClockKind.AWARE:
+                return column >= _typed(datetime(1, 1, 1, tzinfo=UTC), sa.DateTime(timezone=True))
+            case ClockKind.EPOCH:
+                return sa.and_(column >= _EPOCHS[0], column < _EPOCHS[1])
+            case ClockKind.YEAR:
+                return column.between(date.min.year, date.max.year)
+            case ClockKind.TEXT:
+                text = _raw_text(column)
+                valid = sa.func.pg_input_is_valid(text, sa.literal("timestamptz"))
+                return sa.case((text.regexp_match(_MOMENT), valid), else_=sa.false())
+
+    def before(self, column: AnyColumn, kind: ClockKind, bound: Bound) -> Predicate:
+        """A comparison that an index serves, except for text."""
+        match kind:
+            case ClockKind.DATE:
+                return column < _typed(bound.day, sa.Date())
+            case ClockKind.NAIVE:
+                return column < _typed(bound.wall, sa.DateTime())
+            case ClockKind.AWARE:
+                return column < _typed(bound.instant, sa.DateTime(timezone=True))
+            case ClockKind.EPOCH:
+                return column < _epoch(bound.instant)
+            case ClockKind.YEAR:
+                return column < bound.day.year
+            case ClockKind.TEXT:
+                text = _raw_text(column)
+                return sa.case(
+                    (sa.not_(self.readable(column, kind)), sa.false()),
+                    (text.regexp_match(_DATE), sa.cast(text, sa.Date()) < _typed(bound.day, sa.Date())),
+                    (
+                        text.regexp_match(_WITH_OFFSET),
+                        sa.cast(text, sa.DateTime(timezone=True)) < _typed(bound.instant, sa.DateTime(timezone=True)),
+                    ),
+                    else_=sa.cast(text, sa.DateTime()) < _typed(bound.wall, sa.DateTime()),
+                )
+
+    def clock_value(
+        self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
+    ) -> tuple[AnyColumn, ClockKind]:
+        """The column itself, or the greatest or least of several; as days where they are written differently."""
+        kinds = {kind for _, kind in clocks}
+        if len(kinds) == 1 and ClockKind.TEXT not in kinds:
+            values, kind = [column for column, _ in clocks], kinds.pop()
+        else:
+            values, kind = [self._day(column, kind, zones) for column, kind in clocks], ClockKind.DATE
+        if len(values) == 1:
+            return values[0], kind
+        return (sa.func.greatest if latest else sa.func.least)(*values), kind
+
+    def _day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
+        def local(moment: AnyColumn) -> AnyColumn:
+            return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
+
+        match kind:
+            case ClockKind.DATE:
+                return column
+            case ClockKind.NAIVE:
+                return sa.cast(column, sa.Date())
+            case ClockKind.AWARE:
+                return local(column)
+            case ClockKind.EPOCH:
+                return local(sa.func.to_timestamp(column))
+            case ClockKind.YEAR:
+                return sa.func.make_date(sa.cast(column, sa.Integer()), 12, 31)
+            case ClockKind.TEXT:
+                text = _raw_text(column)
+                return sa.case(
+                    (sa.or_(text.is_(None), sa.not_(self.readable(column, kind))), sa.null()),
+                    (text.regexp_match(_WITH_OFFSET), local(sa.cast(text, sa.DateTime(timezone=True)))),
+                    else_=sa.cast(sa.cast(text, sa.DateTime()), sa.Date()),
+                )
+
+    def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
+        """The local day."""
+        return local_day(value, kind, zones.policy)
+
+    # --- identifiers ---
+
+    def carries(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        """Text, numbers, UUIDs and addresses."""
+        return isinstance(
+            kind, sa.String | sa.Integer | sa.Numeric | sa.Uuid | pg.INET | pg.CIDR | pg.DOMAIN | pg.CITEXT
+        )
+
+    def held_type(self) -> sa.types.TypeEngine[str]:
+        """Text in the collation C."""
+        return sa.Text(collation="C")
+
+    def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
+        """Trimmed, composed and in lower case; of telephone numbers the last digits.
+
+        Plain ASCII, which nearly everything is, takes the fast way: there `lower` in the collation C is exact.
+        """
+        if isinstance(column.type, pg.INET | pg.CIDR):
+            return _c(sa.func.host(column))
+        text = _raw_text(column)
+        plain = sa.func.octet_length(text) == sa.func.char_length(text)
+        if kind.is_telephone:
+            digits = sa.case((plain, text), else_=sa.func.translate(text, _DIGITS, _PLAIN_DIGITS))
+            return _c(sa.func.right(_only_digits(digits), PHONE_SUFFIX))
+        lowered = sa.case(
+            (plain, _c(sa.func.lower(sa.func.btrim(text, _ASCII_BLANKS)))),
+            else_=_c(self._folded(text)),
+        )
+        if kind is IdentifierType.IP:
+            return sa.case(
+                (sa.func.pg_input_is_valid(lowered, sa.literal("inet")), _c(sa.func.host(sa.cast(lowered, pg.INET())))),
+                else_=lowered,
+            )
+        return lowered
+
+    def _folded(self, text: AnyColumn) -> AnyColumn:
+        """As `_fold` does in Python, for text that is not plain ASCII."""
+        decomposed = sa.func.pg_catalog.normalize(sa.func.btrim(text, _BLANKS), "NFD")
+        lowered = sa.func.lower(sa.collate(decomposed, self._fold or "pg_c_utf8"))
+        return sa.func.replace(lowered, "ς", "σ")
+
+    def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
+        """The identifier folded as the database folds; telephone numbers' last digits.
+
+        A number whose national part may be shorter than these is staged by its shorter endings too: records may have
+        it without the country's code, which has at most three digits (ITU-T E.164).
+        """
+        if kind.is_telephone:
+            digits = coarse(kind, normalised)
+            length = sum(character.isdigit() for character in normalised)
+            return {digits} | {digits[-short:] for short in range(max(length - 3, 3), PHONE_SUFFIX)}
+        keys = {normalised if normalised.isascii() else _fold(normalised)}
+        if kind is IdentifierType.IP:
+            keys |= set(_addresses(normalised))
+        return keys
+
+    def further_match(self, column: AnyColumn, kind: IdentifierType, held: sa.FromClause) -> Predicate | None:
+        """Telephone numbers with anything unusual in them: an extension, words, two numbers, letters for digits.
+
+        There any run of digits that is the end of a held number holds the record.
+        """
+        if not kind.is_telephone or isinstance(column.type, sa.Integer | sa.Numeric):
+            return None
+        text = _raw_text(column)
+        figures = sa.func.translate(text, _DIGITS, _PLAIN_DIGITS)
+        spelt = sa.func.translate(sa.func.lower(figures), *_KEYPAD)
+        start = sa.func.generate_series(1, sa.func.char_length(text)).column_valued("start")
+        size = sa.func.generate_series(3, PHONE_SUFFIX).column_valued("size")
+        found = [
+            sa.exists(
+                sa.select(sa.literal(1))
+                .select_from(held)
+                .join(start, sa.true())
+                .join(size, sa.true())
+                .where(held.c.value == _c(sa.func.substr(_only_digits(digits), start, size)))
+            )
+            for digits in (figures, spelt)
+        ]
+        return sa.and_(text.regexp_match("[^0-9+ ().-]"), sa.or_(*found))
+
+    def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
+        """COPY. Held identifiers have no control characters and need only the escape character escaped."""
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine is psycopg's
+        names = [psycopg_sql.Identifier(part) for part in (table.schema, table.name) if part]
+        statement = psycopg_sql.SQL("COPY {} (value, class) FROM STDIN").format(psycopg_sql.SQL(".").join(names))
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            block: list[str] = []
+            for value, number in rows:
+                block.append(value.replace("\\", "\\\\") + f"\t{number}\n")
+                if len(block) == 10_000:
+                    copy.write("".join(block))
+                    block.clear()
+            copy.write("".join(block))
+
+    # --- staging ---
+
+    def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
+        """In a schema of its own."""
+        return settings.scratch_schema, name
+
+    def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
+        """One process at a time; the schema may have been made by an administrator."""
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_STAGING_LOCK)))
+        if not sa.inspect(connection).has_schema(settings.scratch_schema):
+            connection.execute(CreateSchema(settings.scratch_schema))
+        table.create(connection, checkfirst=True)
+
+    def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
+        """Table, inserting transaction and address: in order of width, so that rows pack well."""
+        return [
+            table.c.tableoid.label("row_table"),
+            table.c.xmin.label("row_xmin"),
+            table.c.ctid.label("row_ctid"),
+        ]
+
+    def mark_columns(self) -> Sequence[sa.Column[Any]]:
+        """The same, and the staging table's own address."""
+        return (
+            sa.Column("row_table", pg.OID()),
+            sa.Column("row_xmin", Xid()),
+            sa.Column("row_ctid", Tid()),
+            sa.Column("ctid", Tid(), system=True),
+            sa.Column("xmin", Xid(), system=True),
+        )
+
+    def position_type(self) -> sa.types.TypeEngine[Any]:
+        """An address."""
+        return Tid()
+
+    def prepare_staging(self, connection: sa.Connection, held: int) -> None:
+        """Plans that read the table as it is stored, and hash what is held (in bounded memory)."""
+        megabytes = min(max(64, held * 120 // 2**20), 512)
+        names = ("enable_mergejoin", "enable_indexscan", "enable_indexonlyscan", "synchronize_seqscans")
+        _configure(connection, {**dict.fromkeys(names, "off"), "work_mem": f"{megabytes}MB"})
+
+    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
+        """By address where a join with many held identifiers may put rows out of order."""
+        return [table.c.tableoid, table.c.ctid] if held > 100_000 else []
+
+    def slices(
+        self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
+    ) -> Iterator[tuple[Slice, object]]:
+        """Ranges of whole pages of the staging table, or of items of one page where batches are smaller."""
+        rows = sa.select(
+            sa.func.count(),
+            sa.func.count().filter(sa.not_(staged.c.held)),
+            sa.func.min(staged.c.row_ctid),
+            sa.func.max(staged.c.row_ctid),
+            sa.func.min(staged.c.clock).filter(sa.not_(staged.c.held)),
+        ).where(self.in_slice(staged))
+
+        def measure(first: tuple[int, int], last: tuple[int, int]) -> tuple[Slice, object]:
+            ends = {"first": f"({first[0]},{first[1]})", "last": f"({last[0]},{last[1]})"}
+            count, unheld, low, high, oldest = connection.execute(rows, {**ends, "writer": writer}).one()
+            return Slice(**ends, low=low, high=high, size=count, unheld=unheld, writer=writer), oldest
+
+        writer = connection.scalar(sa.select(sa.cast(sa.cast(sa.func.pg_current_xact_id(), Xid()), sa.Text())))
+        pages = _pages(connection, staged)
+        page, width = 0, max(1, batch_size * pages // max(count, 1))
+        while page < pages:
+            part = measure((page, 1), (page + width - 1, _PAGE_ROWS))
+            size = part[0].size
+            if size > batch_size and width > 1:
+                width = min(width - 1, max(1, width * batch_size // size))
+                continue
+            if size > batch_size:
+                for item in range(1, _PAGE_ROWS + 1, batch_size):
+                    part = measure((page, item), (page, min(item + batch_size - 1, _PAGE_ROWS)))
+                    if part[0].size:
+                        yield part
+            elif size:
+                yield part
+            page += width
+
+    def position(self, staged: sa.FromClause) -> AnyColumn:
+        """The staged row's own address."""
+        return staged.c.ctid
+
+    def in_slice(self, staged: sa.FromClause) -> Predicate:
+        """By the staged row's own address; and nobody but the discovering transaction may have written it."""
+        return sa.and_(
+            staged.c.ctid >= sa.bindparam("first", type_=Tid()),
+            staged.c.ctid <= sa.bindparam("last", type_=Tid()),
+            staged.c.xmin == sa.bindparam("writer", type_=Xid()),
+        )
+
+    def in_range(self, table: sa.FromClause) -> Predicate:
+        """By address, so that only the pages of the batch's records are read."""
+        return sa.and_(
+            table.c.ctid >= sa.bindparam("low", type_=Tid()), table.c.ctid <= sa.bindparam("high", type_=Tid())
+        )
+
+    def unchanged(self, table: sa.FromClause, staged: sa.FromClause) -> Predicate:
+        """The same address and inserting transaction (see the module)."""
+        return sa.and_(
+            table.c.ctid == staged.c.row_ctid,
+            table.c.xmin == staged.c.row_xmin,
+            table.c.tableoid == staged.c.row_table,
+        )
+
+    # --- statements ---
+
+    def address(self, table: sa.FromClause, key: Sequence[AnyColumn]) -> Sequence[AnyColumn]:
+        """Address and table; they stay the same while the row is locked."""
+        return [table.c.ctid, table.c.tableoid]
+
+    def lock_rows(
+        self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause, parameters: dict[str, Any]
+    ) -> None:
+        """SELECT FOR UPDATE, of which only the count comes here."""
+        locked = rows.with_for_update(of=table).subquery()
+        connection.execute(sa.select(sa.func.count()).select_from(locked), parameters)
+
+    def delete(
+        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
+    ) -> sa.Delete:
+        """DELETE … USING."""
+        return sa.delete(table).where(*(mine == theirs for mine, theirs in on), chosen)
+
+    def update(
+        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
+    ) -> sa.Update:
+        """UPDATE … FROM."""
+        return sa.update(table).where(*(mine == theirs for mine, theirs in on), chosen)
+
+    # --- digest ---
+
+    def key_text(self, column: AnyColumn) -> AnyColumn | None:
+        """Whole numbers, text and UUIDs are written as Python writes them."""
+        if isinstance(column.type, sa.Integer | sa.Uuid):
+            return sa.cast(column, sa.Text())
+        if isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum | sa.CHAR):
+            return sa.type_coerce(column, sa.Text())
+        return None
+
+    def key_order(self, column: AnyColumn) -> AnyColumn:
+        """Text by its bytes."""
+        return _raw_text(column) if isinstance(column.type, sa.String | pg.DOMAIN) else column
+
+    def joined(self, connection: sa.Connection, lines: sa.Select[Any], count: int) -> Iterator[bytes]:
+        """Joined by the server, so that not every line is a row on its way here."""
+        if count <= _ONE_AGGREGATE:
+            rows = lines.subquery()
+            (line,) = rows.c
+            text = connection.scalar(sa.select(sa.func.string_agg(line, "\n")))
+            yield text.encode() + b"\n" if text is not None else b""
+            return
+        cursor = connection.execution_options(yield_per=20_000).execute(lines)
+        for part in cursor.partitions():
+            yield "".join(f"{line}\n" for (line,) in part).encode()
+
+
+def local_day(value: object, kind: ClockKind, zone: ZoneInfo) -> date:
+    """The local day of a clock that was read as Python has it."""
+    if isinstance(value, datetime):
+        return value.astimezone(zone).date() if value.tzinfo else value.date()
+    if isinstance(value, date):
+        return value
+    number = float(str(value))
+    if kind is ClockKind.YEAR:
+        return date(int(number), 12, 31)
+    return datetime.fromtimestamp(number, UTC).astimezone(zone).date()
+
+
+def _limit(connection: sa.Connection, **seconds: float) -> None:
+    """Time limits of this transaction: statement, lock, idle."""
+    names = {"statement": "statement_timeout", "lock": "lock_timeout", "idle": "idle_in_transaction_session_timeout"}
+    _configure(connection, {names[name]: f"{max(1, round(value * 1000))}ms" for name, value in seconds.items()})
+
+
+def _configure(connection: sa.Connection, settings: dict[str, str]) -> None:
+    """Settings of this transaction."""
+    connection.execute(sa.select(*(sa.func.set_config(name, value, True) for name, value in settings.items())))
+
+
+def _typed(value: object, kind: sa.types.TypeEngine[Any]) -> AnyColumn:
+    return sa.literal(value, kind)
+
+
+def _epoch(instant: datetime) -> int:
+    """The first whole second that is not before a moment."""
+    whole = int(instant.replace(microsecond=0).timestamp())
+    return whole + (instant.microsecond > 0)
+
+
+def _c(text: AnyColumn) -> AnyColumn:
+    return sa.collate(text, "C")
+
+
+def _raw_text(column: AnyColumn) -> AnyColumn:
+    """A column as text that is compared by its bytes."""
+    text = column if type(column.type) in (sa.Text, sa.VARCHAR, sa.TEXT) else sa.cast(column, sa.Text())
+    return _c(sa.type_coerce(text, sa.Text()))
+
+
+def _only_digits(text: AnyColumn) -> AnyColumn:
+    return sa.func.regexp_replace(text, "[^0-9]", "", "g")
+
+
+def _fold(text: str) -> str:
+    """Lower case, in the form in which accents are characters of their own."""
+    return unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+
+
+def _addresses(text: str) -> Iterator[str]:
+    """The ways in which PostgreSQL and Python write an IP address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return
+    yield str(address)
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None:
+        yield f"::ffff:{mapped}"
+
+
+def _qualified(connection: sa.Connection, table: sa.Table) -> str:
+    return connection.dialect.identifier_preparer.format_table(table)
+
+
+def _pages(connection: sa.Connection, table: sa.Table) -> int:
+    name = sa.literal(_qualified(connection, table))
+    size, page = connection.execute(
+        sa.select(
+            sa.func.pg_relation_size(sa.cast(name, pg.REGCLASS())),
+            sa.cast(sa.func.current_setting("block_size"), sa.Integer()),
+        )
+    ).one()
+    return int(size) // int(page)
+
+
+def _type_name(kind: sa.types.TypeEngine[Any]) -> str:
+    try:
+        return str(kind.compile(pg.dialect()))  # type: ignore[no-untyped-call]
+    except sa.exc.CompileError:
+        return type(kind).__name__.lower()

@@ -1,0 +1,331 @@
+"""Erasing batches, each exactly once, judged again in the transaction that erases.
+
+A batch is one transaction: take the gate lock, claim the batch's row, ask the gate for the rules in force, erase, write
+down what became of every candidate, commit. So an outcome exists if and only if the deletion does.
+
+Where the database can show that rows are the very versions that were discovered (`Dialect.optimistic`), their clock and
+their hold verdict of discovery still stand, and only holds placed since have to be looked at. A batch then erases all
+such rows in one statement. If that is all of its candidates, nothing else can have happened. If it is fewer, the
+statement is undone (a savepoint), and every candidate is judged by itself, with its rows locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from lethe.errors import DatasetChanged
+from lethe.holds.rules import HoldRules
+from lethe.policy import Disposition
+from lethe.stores.base import Candidates, Gate, Outcome, Tally, Work
+from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate, Slice
+from lethe.stores.sql.expiry import Judgement, fitting
+from lethe.stores.sql.holds import HeldTables
+from lethe.stores.sql.schema import Child, Target
+from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.staging import Staging, slice_of, tally_of
+
+_GO = "go"
+_OUTSIDE_LOADS = 3
+"""How often a batch gives way to load holds that were placed meanwhile, before it loads them under its locks."""
+
+
+class Unloaded(Exception):  # noqa: N818 - a signal, not an error
+    """A batch needs held identifiers that this session has not loaded yet."""
+
+    def __init__(self, tables: HeldTables, rules: HoldRules) -> None:
+        super().__init__("held identifiers are to be loaded")
+        self.tables = tables
+        self.rules = rules
+
+
+class Moved(Exception):  # noqa: N818 - a signal, not an error
+    """Rows changed although they were locked, which is not possible unless something meddles: try again."""
+
+
+@dataclass
+class Eraser:
+    """Erases batches of one dataset of one run in one session."""
+
+    dialect: Dialect
+    settings: Settings
+    connection: sa.Connection
+    target: Target
+    work: Work
+    staging: Staging
+    candidates: Candidates
+    gate: Gate
+
+    def __post_init__(self) -> None:
+        self._new = HeldTables(self.dialect, "new")
+        self._all = HeldTables(self.dialect, "all")
+        self._version = self.candidates.holds_version
+        self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
+
+    def batch(self, number: int) -> Tally:
+        """Do one batch, or read what became of it."""
+        for turn in range(_OUTSIDE_LOADS + 1):
+            try:
+                return self._transaction(number, patient=turn < _OUTSIDE_LOADS)
+            except Unloaded as signal:
+                with self.connection.begin():
+                    signal.tables.load(self.connection, signal.rules)
+        raise AssertionError("the last turn loads holds itself")
+
+    def _transaction(self, number: int, *, patient: bool) -> Tally:
+        with self.dialect.begin_batch(self.connection, self.settings):
+            row = self._claim(number)
+            if row.done:
+                return tally_of(row)
+            rules = self.gate.current()
+            changed, self._version = rules.version != self._version, rules.version
+            tally = self._dispose(slice_of(row), rules, patient=patient)
+            self._record(number, tally)
+        self.dialect.pause(holds_changed=changed)
+        return tally
+
+    def _claim(self, number: int) -> sa.Row[Any]:
+        """The batch's row, locked, if the staging still is what the digest stands for."""
+        batches, staged = self.staging.batches, self.staging.scratch.staged
+        row = self.connection.execute(
+            sa.select(batches, staged.c.candidates)
+            .join(staged, staged.c.token == self.staging.token)
+            .where(batches.c.batch == number)
+            .with_for_update(of=batches)
+        ).one_or_none()
+        if row is None or row.candidates is None or Candidates.model_validate_json(row.candidates) != self.candidates:
+            raise DatasetChanged(
+                f"{self.work.dataset.name}: what is staged for run {self.work.run} is not what was approved; "
+                "discover again"
+            )
+        return row
+
+    def _record(self, number: int, tally: Tally) -> None:
+        batches = self.staging.batches
+        self.connection.execute(
+            sa.update(batches).where(batches.c.batch == number).values(done=True, **tally.model_dump())
+        )
+
+    # --- how a batch is erased ---
+
+    def _dispose(self, part: Slice, rules: HoldRules, *, patient: bool) -> Tally:
+        since = rules.since(self.candidates.holds_version)
+        self._require(self._new, since, patient=patient)
+        if self.dialect.optimistic:
+            tally = self._all_at_once(part)
+            if tally is not None:
+                return tally
+        return self._one_by_one(part, rules, patient=patient)
+
+    def _require(self, tables: HeldTables, rules: HoldRules, *, patient: bool) -> None:
+        """See to it that a session table has the identifiers of just these rules."""
+        if tables.has(rules):
+            return
+        if patient:
+            raise Unloaded(tables, rules)
+        tables.load(self.connection, rules)
+
+    def _all_at_once(self, part: Slice) -> Tally | None:
+        """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""
+        savepoint = self.connection.begin_nested()
+        staged = self.staging.keys.alias("staged")
+        table = self.target.table
+        same = [
+            self.dialect.in_slice(staged),
+            self.dialect.in_range(table),
+            sa.not_(staged.c.held),
+            self.dialect.unchanged(table, staged),
+            self.staging.same_key(table, staged),
+            self._judgement.candidate,
+            *self._new.absent(self._judgement),
+        ]
+        ends = _parameters(part)
+        if self.target.children:
+            count, rows_with = self._with_children(staged, same, ends, part.unheld)
+        else:
+            count, rows_with = self._execute(self._statement(staged, [], sa.true(), *same), ends), 0
+        if count != part.unheld:
+            savepoint.rollback()
+            return None
+        savepoint.commit()
+        return self._tally(count, rows_with, held=part.size - part.unheld)
+
+    def _with_children(
+        self, staged: sa.FromClause, same: Sequence[Predicate], ends: dict[str, Any], expected: int
+    ) -> tuple[int, int]:
+        """Lock, note and erase the unchanged rows and their children; nothing unless all candidates are unchanged."""
+        rows = sa.select(*self._shape()).select_from(staged.join(self.target.table, sa.true())).where(*same)
+        self.dialect.lock_rows(self.connection, rows, self.target.table, ends)
+        verdict = self._note(self._shape(), rows, ends)
+        if self._count(verdict, _GO) != expected:
+            return -1, 0
+        erased = self._erase(verdict)
+        verdict.drop(self.connection)
+        return erased
+
+    def _one_by_one(self, part: Slice, rules: HoldRules, *, patient: bool) -> Tally:
+        """Judge every candidate of the batch as it is now, with its row locked, and erase those that may go."""
+        staged = self.staging.keys.alias("staged")
+        table = self.target.table
+        ends = _parameters(part)
+        self._require_whole(staged, part, ends)
+        mine = sa.and_(self.dialect.in_slice(staged), sa.not_(staged.c.held))
+        joined = staged.join(table, self.staging.same_key(table, staged))
+        self.dialect.lock_rows(
+            self.connection, sa.select(staged.c.held, *self._judgement.key).select_from(joined).where(mine), table, ends
+        )
+        tables = self._new
+        if not self.dialect.optimistic or self._any_changed(joined, mine, staged, ends):
+            self._require(self._all, rules, patient=patient)
+            tables = self._all
+        shape = [*self._shape(), self.dialect.position(staged).label("position")]
+        verdict = self._note(shape, self._verdicts(staged, mine, tables), ends)
+        counts = self._outcomes(verdict)
+        erased, rows_with = self._erase(verdict)
+        if erased != counts.pop(_GO, 0):
+            raise Moved
+        self._except(verdict)
+        verdict.drop(self.connection)
+        held = part.size - part.unheld + counts.pop(Outcome.HELD, 0)
+        return self._tally(erased, rows_with, held=held, **counts)
+
+    def _require_whole(self, staged: sa.FromClause, part: Slice, ends: dict[str, Any]) -> None:
+        size, unheld = self.connection.execute(
+            sa.select(sa.func.count(), sa.func.count().filter(sa.not_(staged.c.held))).where(
+                self.dialect.in_slice(staged)
+            ),
+            ends,
+        ).one()
+        if (size, unheld) != (part.size, part.unheld):
+            raise DatasetChanged(
+                f"{self.work.dataset.name}: what is staged for run {self.work.run} has been changed; discover again"
+            )
+
+    def _any_changed(self, joined: sa.FromClause, mine: Predicate, staged: sa.FromClause, ends: dict[str, Any]) -> bool:
+        """Whether a candidate of the batch was changed since discovery and has still expired."""
+        changed = sa.not_(self.dialect.unchanged(self.target.table, staged))
+        found = sa.select(sa.literal(1)).select_from(joined).where(mine, changed, self._judgement.candidate).limit(1)
+        return self.connection.execute(found, ends).first() is not None
+
+    def _verdicts(self, staged: sa.FromClause, mine: Predicate, tables: HeldTables) -> sa.Select[Any]:
+        table = self.target.table
+        source, held = tables.join(self._judgement, staged.outerjoin(table, self.staging.same_key(table, staged)))
+        outcome = sa.case(
+            (self._judgement.key[0].is_(None), Outcome.GONE.value),
+            (sa.not_(self._judgement.candidate), Outcome.RENEWED.value),
+            (held, Outcome.HELD.value),
+            else_=_GO,
+        )
+        columns = [outcome.label("outcome"), *self._way(), self.dialect.position(staged).label("position")]
+        return sa.select(*columns).select_from(source).where(mine)
+
+    # --- the rows that a batch erases ---
+
+    def _way(self) -> list[sa.Label[Any]]:
+        """How the rows to be erased, and their children, are found: labelled columns of the table."""
+        table = self.target.table
+        address = self.dialect.address(table, self._judgement.key)
+        references = {name for child in self.target.children for name in child.references}
+        return [column.label(f"at_{number}") for number, column in enumerate(address)] + [
+            table.c[name].label(f"ref_{name}") for name in sorted(references)
+        ]
+
+    def _shape(self) -> list[sa.Label[Any]]:
+        """Rows that are to be erased."""
+        return [_as_outcome(_GO), *self._way()]
+
+    def _note(self, shape: Sequence[sa.Label[Any]], rows: sa.Select[Any], ends: dict[str, Any]) -> sa.Table:
+        return note(self.connection, "lethe_verdict", shape, rows, ends)
+
+    def _count(self, verdict: sa.FromClause, outcome: str) -> int:
+        found = sa.select(sa.func.count()).where(verdict.c.outcome == outcome)
+        return int(self.connection.scalar(found) or 0)
+
+    def _outcomes(self, verdict: sa.FromClause) -> dict[str, int]:
+        rows = self.connection.execute(sa.select(verdict.c.outcome, sa.func.count()).group_by(verdict.c.outcome)).all()
+        return {str(outcome): int(count) for outcome, count in rows}
+
+    def _except(self, verdict: sa.FromClause) -> None:
+        """Write down the candidates that are not erased, with the reason."""
+        self.connection.execute(
+            sa.insert(self.staging.exceptions).from_select(
+                ["position", "outcome"],
+                sa.select(verdict.c.position, verdict.c.outcome).where(verdict.c.outcome != _GO),
+            )
+        )
+
+    def _erase(self, verdict: sa.Table) -> tuple[int, int]:
+        """Erase the noted rows, children first: (rows, rows of children)."""
+        rows_with = sum(self._erase_children(verdict, child, 1) for child in self.target.children)
+        address = self.dialect.address(self.target.table, self._judgement.key)
+        on = [(column, verdict.c[f"at_{number}"]) for number, column in enumerate(address)]
+        statement = self._statement(verdict, on, verdict.c.outcome == _GO, self._judgement.candidate)
+        return self._execute(statement, {}), rows_with
+
+    def _erase_children(self, parents: sa.Table, child: Child, depth: int) -> int:
+        table = child.table
+        on = [
+            (table.c[foreign], parents.c[f"ref_{name}"])
+            for foreign, name in zip(child.foreign_key, child.references, strict=True)
+        ]
+        chosen = parents.c.outcome == _GO
+        below = 0
+        if child.children:
+            names = sorted({name for grandchild in child.children for name in grandchild.references})
+            shape = [_as_outcome(_GO), *(table.c[name].label(f"ref_{name}") for name in names)]
+            joined = table.join(parents, sa.and_(*(mine == theirs for mine, theirs in on)))
+            rows = sa.select(*shape).select_from(joined).where(chosen)
+            self.dialect.lock_rows(self.connection, rows, table, {})
+            noted = note(self.connection, f"lethe_children_{depth}", shape, rows, {})
+            below = sum(self._erase_children(noted, grandchild, depth + 1) for grandchild in child.children)
+            noted.drop(self.connection)
+        return below + self._execute(self.dialect.delete(table, parents, on, chosen), {})
+
+    def _statement(
+        self, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate, *where: Predicate
+    ) -> sa.Delete | sa.Update:
+        """Erase, or anonymise, the rows of the table that join with the chosen rows of another."""
+        table = self.target.table
+        if self.work.disposition is Disposition.ERASE:
+            return self.dialect.delete(table, other, on, chosen).where(*where)
+        masks = {mask.column: fitting(table.c[mask.column], mask.value) for mask in self._judgement.dataset.masks}
+        return self.dialect.update(table, other, on, chosen).where(*where).values(masks)
+
+    def _execute(self, statement: sa.Delete | sa.Update, ends: dict[str, Any]) -> int:
+        return self.connection.execute(statement, ends).rowcount
+
+    def _tally(self, done: int, rows_with: int, *, held: int, renewed: int = 0, gone: int = 0) -> Tally:
+        erased = self.work.disposition is Disposition.ERASE
+        return Tally(
+            erased=done if erased else 0,
+            anonymised=0 if erased else done,
+            held=held,
+            renewed=renewed,
+            gone=gone,
+            rows_with=rows_with,
+        )
+
+
+def note(
+    connection: sa.Connection,
+    name: str,
+    shape: Sequence[sa.Label[Any]],
+    rows: sa.Select[Any],
+    ends: dict[str, Any],
+) -> sa.Table:
+    """Put rows into a new temporary table with the columns of `shape`; it ends with the transaction at the latest."""
+    made = sa.CreateTableAs(sa.select(*shape).where(sa.false()), name, temporary=True)
+    connection.execute(made)
+    connection.execute(sa.insert(made.table).from_select([column.name for column in shape], rows), ends)
+    return made.table
+
+
+def _as_outcome(value: str) -> sa.Label[str]:
+    return sa.cast(sa.literal(value), sa.Text()).label("outcome")
+
+
+def _parameters(part: Slice) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in ("first", "last", "low", "high", "writer")}

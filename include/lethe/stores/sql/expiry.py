@@ -1,0 +1,289 @@
+"""What has expired, said in SQL.
+
+The clock of a record is never computed: every clock column is compared with a bound of its own kind, and the answers
+are combined ("the latest of several is before the cutoff" means that each of them is). So a plain clock stays a plain
+comparison that an index serves, and columns of different types mix without conversions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from lethe.holds.rules import ClockRange
+from lethe.periods import Cutoff, start_of_day
+from lethe.policy import Condition, Disposition, Expiry, Mask, MaskKind, MissingClock, TableDataset
+from lethe.stores.base import Work
+from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate, Zones
+
+_AN_HOUR = timedelta(hours=1)
+_WINDOW_HOURS = 48
+
+
+def bound_of(cutoff: Cutoff, zones: Zones) -> Bound:
+    """The bound of clocks that have expired: nothing that is before it can be unexpired, however it is written."""
+    return Bound(day=cutoff.day, instant=cutoff.instant, wall=earliest_wall(cutoff.instant, zones.clock))
+
+
+def bound_of_day(day: date, zones: Zones, *, generous: bool) -> Bound:
+    """The bound of clocks before a local day of the policy's zone.
+
+    `generous` says to which side clocks without a zone are rounded where they are not surely on one: towards being
+    before the day (true), or not (false).
+    """
+    instant = start_of_day(day, zones.policy)
+    if zones.policy.key == zones.clock.key:
+        wall = datetime.combine(day, time.min)
+    else:
+        wall = max(_walls(instant, zones.clock)) if generous else earliest_wall(instant, zones.clock)
+    return Bound(day=day, instant=instant, wall=wall)
+
+
+def earliest_wall(instant: datetime, zone: ZoneInfo) -> datetime:
+    """The greatest local wall time of which every earlier one surely is before `instant`.
+
+    A wall time stands for two instants where clocks fall back, and for none where they spring forward. It only counts
+    as before `instant` if its later reading is.
+    """
+    return min(wall for wall in _walls(instant, zone) if _latest_reading(wall, zone) >= instant)
+
+
+def _latest_reading(wall: datetime, zone: ZoneInfo) -> datetime:
+    return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+def _walls(instant: datetime, zone: ZoneInfo) -> list[datetime]:
+    """Where the boundary may lie: the readings of `instant` under each offset in force around it, and each change."""
+    if not date.min.year < instant.year < date.max.year:
+        return [instant.replace(tzinfo=None)]
+    hours = [instant + step * _AN_HOUR for step in range(-_WINDOW_HOURS, _WINDOW_HOURS + 1)]
+    walls = {(instant + _offset(at, zone)).replace(tzinfo=None) for at in hours}
+    for before, after in zip(hours, hours[1:], strict=False):
+        if _offset(before, zone) != _offset(after, zone):
+            change = _change(before, after, zone)
+            walls |= {(change + _offset(at, zone)).replace(tzinfo=None) for at in (before, after)}
+    return sorted(walls)
+
+
+def _offset(at: datetime, zone: ZoneInfo) -> timedelta:
+    return at.astimezone(zone).utcoffset() or timedelta(0)
+
+
+def _change(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The second at which the zone's offset changes, between two moments."""
+    old = _offset(before, zone)
+    low, high = int(before.timestamp()), int(after.timestamp()) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        same = _offset(datetime.fromtimestamp(middle, UTC), zone) == old
+        low, high = (middle, high) if same else (low, middle)
+    return datetime.fromtimestamp(high, UTC)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The predicates of one dataset in one run, over a table (or an alias of it).
+
+    All of them are true or false, never unknown.
+    """
+
+    table: sa.FromClause
+    dataset: TableDataset
+    expiry: Expiry
+    disposition: Disposition
+    kinds: Mapping[str, ClockKind]
+    dialect: Dialect
+
+    @classmethod
+    def of(cls, work: Work, table: sa.FromClause, kinds: Mapping[str, ClockKind], dialect: Dialect) -> Judgement:
+        """The predicates of a run's work on `table`."""
+        assert isinstance(work.dataset, TableDataset)  # noqa: S101 - the registry gives no other kind to this store
+        return cls(table, work.dataset, work.expiry, work.disposition, kinds, dialect)
+
+    @property
+    def zones(self) -> Zones:
+        """The policy's zone, and that of timestamps without one."""
+        name = self.dataset.clock.time_zone
+        return Zones(policy=self.expiry.zone, clock=ZoneInfo(name) if name else self.expiry.zone)
+
+    @property
+    def clocks(self) -> list[tuple[AnyColumn, ClockKind]]:
+        """The clock's columns with their kinds."""
+        return [(self.table.c[name], self.kinds[name]) for name in self.dataset.clock.columns]
+
+    @property
+    def key(self) -> list[AnyColumn]:
+        """The key's columns."""
+        return [self.table.c[name] for name in self.dataset.key]
+
+    # --- what a record is ---
+
+    @property
+    def in_scope(self) -> Predicate:
+        """The rows that the dataset consists of."""
+        return sa.and_(sa.true(), *(self.meets(condition) for condition in self.dataset.where))
+
+    @property
+    def kept_on(self) -> Predicate:
+        """Whether a keep_while condition keeps a row."""
+        return sa.or_(sa.false(), *(self.meets(condition) for condition in self.dataset.keep_while))
+
+    @property
+    def done_before(self) -> Predicate:
+        """Whether a row is anonymised already: it holds every mask's value."""
+        if self.disposition is not Disposition.ANONYMISE:
+            return sa.false()
+        return sa.and_(*(self._masked(mask) for mask in self.dataset.masks))
+
+    def _masked(self, mask: Mask) -> Predicate:
+        column = self.table.c[mask.column]
+        if mask.with_ is MaskKind.NULL:
+            return column.is_(None)
+        return column.is_not_distinct_from(fitting(column, mask.value))
+
+    def meets(self, condition: Condition) -> Predicate:
+        """Whether a row meets a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`."""
+        column = self.table.c[condition.column]
+        if condition.is_null is not None:
+            return column.is_(None) if condition.is_null else column.is_not(None)
+        values = condition.in_ if condition.in_ is not None else condition.not_in or ()
+        compared, fitted = _comparable(column, values)
+        if condition.in_ is not None:
+            return sa.and_(column.is_not(None), compared.in_(fitted))
+        return sa.or_(column.is_(None), compared.not_in(fitted))
+
+    # --- what its clock says ---
+
+    @property
+    def missing(self) -> Predicate:
+        """Whether a row has no clock at all."""
+        return sa.and_(*(column.is_(None) for column, _ in self.clocks))
+
+    @property
+    def unreadable(self) -> Predicate:
+        """Whether a clock column of a row has a value that is no date."""
+        return sa.or_(
+            *(
+                sa.and_(column.is_not(None), sa.not_(self.dialect.readable(column, kind)))
+                for column, kind in self.clocks
+            )
+        )
+
+    def before(self, bound: Bound) -> Predicate:
+        """Whether a row's clock is before the bound; false where it is missing, and only right where it is readable."""
+        answers = [
+            (column, sa.and_(column.is_not(None), self.dialect.before(column, kind, bound)))
+            for column, kind in self.clocks
+        ]
+        if len(answers) == 1 or self.dataset.clock.earliest_of is not None:
+            return sa.or_(*(answer for _, answer in answers))
+        each = [sa.or_(column.is_(None), answer) for column, answer in answers]
+        return sa.and_(*each, sa.not_(self.missing))
+
+    def _before_cutoff(self, cutoff: Cutoff | None) -> Predicate:
+        if cutoff is None or cutoff.none_expired:
+            return sa.false()
+        return self.before(bound_of(cutoff, self.zones))
+
+    @property
+    def expired(self) -> Predicate:
+        """Whether a row in scope has expired (held, kept on and all)."""
+        readable = self.dialect.readable(*self.clocks[0]) if len(self.clocks) == 1 else sa.not_(self.unreadable)
+        return sa.and_(self.in_scope, self._past_cutoff, readable, sa.not_(self.done_before))
+
+    @property
+    def _past_cutoff(self) -> Predicate:
+        if self.expiry.column is None:
+            return self._before_cutoff(self.expiry.default)
+        value = as_text(self.table.c[self.expiry.column])
+        named = [
+            sa.and_(value.is_not(None), value == text, self._before_cutoff(cutoff))
+            for text, cutoff in self.expiry.by_value.items()
+        ]
+        others = sa.and_(self._unnamed, self._before_cutoff(self.expiry.default))
+        return sa.or_(*named, others)
+
+    @property
+    def _unnamed(self) -> Predicate:
+        assert self.expiry.column is not None  # noqa: S101 - asked by callers
+        value = as_text(self.table.c[self.expiry.column])
+        return sa.or_(value.is_(None), value.not_in(list(self.expiry.by_value)))
+
+    @property
+    def candidate(self) -> Predicate:
+        """Whether a row has expired and is to go, unless it is held."""
+        return sa.and_(self.expired, sa.not_(self.kept_on)) if self.dataset.keep_while else self.expired
+
+    # --- what cannot be judged ---
+
+    @property
+    def _open(self) -> Predicate:
+        return sa.and_(self.in_scope, sa.not_(self.done_before))
+
+    @property
+    def unparsable_clock(self) -> Predicate:
+        """Rows in scope whose clock is no date."""
+        return sa.and_(self._open, self.unreadable)
+
+    @property
+    def no_clock(self) -> Predicate:
+        """Rows in scope without a clock, where that is not to be expected."""
+        if self.dataset.clock.when_missing is MissingClock.RUNNING:
+            return sa.false()
+        return sa.and_(self._open, self.missing)
+
+    @property
+    def no_period(self) -> Predicate:
+        """Rows in scope that no period applies to."""
+        if self.expiry.column is None or self.expiry.default is not None:
+            return sa.false()
+        return sa.and_(self._open, self._unnamed, sa.not_(self.missing), sa.not_(self.unreadable))
+
+    # --- what its clock is ---
+
+    @property
+    def clock_value(self) -> tuple[AnyColumn, ClockKind]:
+        """One value that says a candidate's clock, and how it is written (see `Dialect.clock_value`)."""
+        return self.dialect.clock_value(self.clocks, self.zones, latest=self.dataset.clock.latest_of is not None)
+
+    def within(self, clock: ClockRange) -> Predicate:
+        """Whether a row's clock may lie in a hold's range; true where its clock is not known."""
+        limits = []
+        if clock.first is not None and clock.first > date.min:
+            bound = bound_of_day(clock.first, self.zones, generous=False)
+            limits.append(sa.not_(self.before(bound)))
+        if clock.last is not None and clock.last < date.max:
+            following = clock.last + timedelta(days=1)
+            limits.append(self.before(bound_of_day(following, self.zones, generous=True)))
+        if not limits:
+            return sa.true()
+        return sa.or_(sa.and_(*limits), self.missing, self.unreadable)
+
+
+def as_text(column: AnyColumn) -> sa.ColumnElement[str]:
+    """A column as text, for comparing it with text of a policy."""
+    if isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum):
+        return sa.type_coerce(column, sa.Text())
+    return sa.cast(column, sa.Text())
+
+
+def _comparable(column: AnyColumn, values: tuple[str | int | bool, ...]) -> tuple[AnyColumn, list[object]]:
+    """A column and a policy's values in one type: the column's own where they are of it, else text."""
+    native = (
+        (isinstance(column.type, sa.Boolean) and all(isinstance(value, bool) for value in values))
+        or (isinstance(column.type, sa.Integer | sa.Numeric) and all(type(value) is int for value in values))
+    )  # fmt: skip
+    if native:
+        return column, list(values)
+    return as_text(column), [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+
+
+def fitting(column: AnyColumn, value: str | int | None) -> str | int | None:
+    """A mask's value in the type of its column."""
+    if value is None or isinstance(column.type, sa.Integer | sa.Numeric):
+        return value
+    return str(value)

@@ -1,0 +1,516 @@
+"""The store of rows in SQL databases; see `lethe.stores.base.Store` for what it promises."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import tenacity
+
+from lethe.connections import Connection, sqlalchemy_url
+from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
+from lethe.holds.rules import HoldRules
+from lethe.policy import Dataset, Disposition, TableDataset
+from lethe.stores.base import (
+    Candidates,
+    Description,
+    FieldSchema,
+    Gate,
+    Outcome,
+    Problem,
+    Progress,
+    Remainder,
+    Survey,
+    Tally,
+    Unjudgeable,
+    Work,
+    no_progress,
+    record_key,
+)
+from lethe.stores.sql import schema
+from lethe.stores.sql.dialects import dialect_for
+from lethe.stores.sql.dialects.base import Fault
+from lethe.stores.sql.erasing import Eraser, Moved
+from lethe.stores.sql.expiry import Judgement
+from lethe.stores.sql.holds import HeldTables
+from lethe.stores.sql.schema import Child, Target
+from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of, tally_of
+
+_MOST_WITH_CHILDREN = 10_000
+"""Records that one transaction erases at most where rows of child tables go with them."""
+
+_TURNS = 6
+_SEPARATOR = "\x1f"
+
+T = TypeVar("T")
+
+
+class _InTheWay(Exception):  # noqa: N818 - a signal, not an error
+    """Another transaction was in the way; the same again may do."""
+
+
+class SqlStore:
+    """Tables behind one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._conn_id = connection.conn_id
+        self._settings = Settings.of(connection)
+        url = sqlalchemy_url(connection)
+        self._dialect = dialect_for(url.get_backend_name())
+        self._engine = self._dialect.engine(url, self._settings)
+        self._scratch = Scratch(self._dialect, self._settings)
+        self._url = url
+
+    # --- what is there ---
+
+    def check(self, dataset: Dataset) -> list[Problem]:
+        """Whether the table is what its policy says."""
+        table = _table(dataset)
+        with self._faults(table.name), self._engine.connect() as connection:
+            unfit = [Problem(field="store", message=text) for text in self._dialect.problems(connection)]
+            return unfit or list(schema.check(connection, table, self._dialect))
+
+    def describe(self, dataset: Dataset) -> Description:
+        """The table as OpenLineage names it."""
+        table = _table(dataset)
+        with self._faults(table.name), self._engine.connect() as connection:
+            found = schema.Found.look(sa.inspect(connection), table.table)
+            namespace, name = self._dialect.lineage_name(connection, self._url, *schema.split(table.table))
+            dialect = connection.dialect
+        fields = found.columns.values() if found else ()
+        return Description(
+            namespace=namespace,
+            name=name,
+            fields=tuple(FieldSchema(name=one["name"], type=_type_name(one["type"], dialect)) for one in fields),
+        )
+
+    def remainders(self, work: Work) -> tuple[Remainder, ...]:
+        """Dead rows and backups, as far as the database knows."""
+        return self._dialect.remainders()
+
+    def survey(self, work: Work, holds: HoldRules) -> Survey:
+        """Count what is expired, held and unjudgeable now."""
+
+        def counted() -> Survey:
+            with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
+                judgement, _ = self._judge(connection, work)
+                counts = _counts(connection, judgement)
+                held, due, oldest = self._held_and_due(connection, judgement, holds)
+                return Survey(**counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest)
+
+        return self._again(work, counted)
+
+    def _judge(self, connection: sa.Connection, work: Work) -> tuple[Judgement, Target]:
+        dataset = _table(work.dataset)
+        target = Target.find(connection, dataset, work.expiry.column, self._dialect)
+        return Judgement.of(work, target.table, target.kinds, self._dialect), target
+
+    def _held_and_due(
+        self, connection: sa.Connection, judgement: Judgement, holds: HoldRules
+    ) -> tuple[int, int, date | None]:
+        tables = HeldTables(self._dialect, "found")
+        tables.load(connection, holds)
+        self._dialect.prepare_staging(connection, tables.count)
+        source, held = tables.join(judgement, judgement.table)
+        clock, kind = judgement.clock_value
+        rows = sa.select(held.label("held"), clock.label("clock")).select_from(source).where(judgement.candidate)
+        found = rows.subquery()
+        held_count, due, oldest = connection.execute(
+            sa.select(
+                sa.func.count().filter(found.c.held),
+                sa.func.count().filter(sa.not_(found.c.held)),
+                sa.func.min(found.c.clock).filter(sa.not_(found.c.held)),
+            )
+        ).one()
+        day = None if oldest is None else self._dialect.clock_day(oldest, kind, judgement.zones)
+        return held_count, due, day
+
+    # --- discovering ---
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        """Find and stage the candidates, all in one transaction."""
+        candidates = self._again(work, lambda: self._discover(work, holds))
+        progress(candidates.expired - candidates.kept_on)
+        return candidates
+
+    def _discover(self, work: Work, holds: HoldRules) -> Candidates:
+        self._make_scratch()
+        with self._dialect.snapshot(self._engine, self._settings, writes=True) as connection:
+            judgement, target = self._judge(connection, work)
+            staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
+            begun = self._begun(connection, work, staging)
+            if begun is not None:
+                return begun
+            self._reserve(connection, work, target, staging)
+            counts = _counts(connection, judgement)
+            staged = self._stage(connection, judgement, staging, holds)
+            size = self._batch_size(connection, target)
+            batches, unheld, oldest = self._cut(connection, judgement, staging, staged, size)
+            candidates = Candidates(
+                **counts,
+                expired=counts["kept_on"] + staged,
+                held=staged - unheld,
+                oldest=oldest,
+                reference=staging.token,
+                batches=batches,
+                batch_size=size,
+                digest=self._digest(connection, staging, unheld),
+                holds_version=holds.version,
+            )
+            self._settle(connection, staging, candidates)
+            return candidates
+
+    def _make_scratch(self) -> None:
+        staged = self._scratch.staged
+        with self._engine.connect() as connection:
+            there = sa.inspect(connection).has_table(staged.name, schema=staged.schema)
+        if not there:
+            with self._engine.connect() as connection, connection.begin():
+                self._dialect.make_scratch(connection, self._settings, staged)
+
+    def _begun(self, connection: sa.Connection, work: Work, staging: Staging) -> Candidates | None:
+        """The candidates of the same run, if erasing them has begun; else what was staged is dropped."""
+        staged = self._scratch.staged
+        row = connection.execute(sa.select(staged).where(staged.c.token == staging.token)).one_or_none()
+        if row is None:
+            return None
+        batches = staging.batches
+        done = sa.select(batches.c.batch).where(batches.c.done).limit(1)
+        if row.candidates is not None and connection.execute(done).first() is not None:
+            if row.fingerprint != fingerprint_of(work):
+                raise DatasetChanged(
+                    f"{work.dataset.name}: run {work.run} has begun to erase with another policy, as-of moment or "
+                    "cutoff; start a new run"
+                )
+            return Candidates.model_validate_json(row.candidates)
+        staging.drop(connection)
+        connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
+        return None
+
+    def _reserve(self, connection: sa.Connection, work: Work, target: Target, staging: Staging) -> None:
+        connection.execute(
+            sa.insert(self._scratch.staged).values(
+                token=staging.token,
+                run=work.run,
+                dataset=work.dataset.name,
+                fingerprint=fingerprint_of(work),
+                table_id=self._dialect.table_id(connection, target.table),
+            )
+        )
+
+    def _stage(self, connection: sa.Connection, judgement: Judgement, staging: Staging, holds: HoldRules) -> int:
+        """Write down every candidate, in the order of storage; how many there are."""
+        tables = HeldTables(self._dialect, "found")
+        tables.load(connection, holds)
+        self._dialect.prepare_staging(connection, tables.count)
+        source, held = tables.join(judgement, judgement.table)
+        clock, _ = judgement.clock_value
+        columns = [
+            *(column.label(f"key_{number}") for number, column in enumerate(judgement.key)),
+            clock.label("clock"),
+            *self._dialect.marks(judgement.table),
+        ]
+        keys = staging.keys
+        shape = sa.select(*columns, sa.false().label("held")).where(sa.false())
+        connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
+        staging.batches.create(connection)
+        staging.exceptions.create(connection)
+        rows = sa.select(*columns, held.label("held")).select_from(source).where(judgement.candidate)
+        rows = rows.order_by(*self._dialect.storage_order(judgement.table, tables.count))
+        names = [column.name for column in rows.selected_columns]
+        staging_them = sa.insert(keys).from_select(names, rows).execution_options(preserve_rowcount=True)
+        return connection.execute(staging_them).rowcount
+
+    def _batch_size(self, connection: sa.Connection, target: Target) -> int:
+        """Records a transaction: fewer where rows of child tables go with them, so that all rows stay bounded."""
+        if not target.children:
+            return self._settings.batch_size
+        rows = max(1, self._dialect.rows_about(connection, target.table))
+        below = sum(self._rows_below(connection, child) for child in target.children)
+        return max(
+            1, min(self._settings.batch_size, _MOST_WITH_CHILDREN, self._settings.batch_size * rows // (rows + below))
+        )
+
+    def _rows_below(self, connection: sa.Connection, child: Child) -> int:
+        below = sum(self._rows_below(connection, grandchild) for grandchild in child.children)
+        return self._dialect.rows_about(connection, child.table) + below
+
+    def _cut(
+        self, connection: sa.Connection, judgement: Judgement, staging: Staging, count: int, size: int
+    ) -> tuple[int, int, date | None]:
+        """Cut what is staged into batches: (batches, candidates that are not held, their earliest clock's day)."""
+        _, kind = judgement.clock_value
+        rows, days = [], []
+        for number, (part, oldest) in enumerate(self._dialect.slices(connection, staging.keys, count, size)):
+            place = {name: getattr(part, name) for name in part.__dataclass_fields__}
+            rows.append({"batch": number, "done": False, **place})
+            if oldest is not None:
+                days.append(self._dialect.clock_day(oldest, kind, judgement.zones))
+        if sum(row["size"] for row in rows) != count:
+            raise StoreError(f"{judgement.dataset.name}: the batches do not add up to what was staged")
+        if rows:
+            connection.execute(sa.insert(staging.batches), rows)
+        return len(rows), sum(row["unheld"] for row in rows), min(days, default=None)
+
+    def _digest(self, connection: sa.Connection, staging: Staging, count: int) -> str:
+        """SHA-256 over the keys that are to be erased, in hexadecimal.
+
+        The keys are written as `record_key` writes them, with backslashes and newlines escaped by a backslash, a
+        newline after each, in the order of their columns' values (text by its bytes). Both are a function of the set
+        alone and tell any two sets apart, so two sets with one digest would be a collision of SHA-256. It needs no
+        assumption about sums or products of digests, which are cheaper in any order but weaker.
+        """
+        digest = hashlib.sha256()
+        staged = staging.keys
+        keys = staging.key_columns(staged)
+        order = [self._dialect.key_order(column) for column in keys]
+        rows = sa.select(*keys).where(sa.not_(staged.c.held)).order_by(*order)
+        texts = [self._dialect.key_text(column) for column in keys]
+        if all(text is not None for text in texts):
+            lines = rows.with_only_columns(_line([text for text in texts if text is not None]))
+            for part in self._dialect.joined(connection, lines, count):
+                digest.update(part)
+        else:
+            for row in connection.execution_options(yield_per=10_000).execute(rows):
+                digest.update(_escaped(record_key(tuple(row))) + b"\n")
+        return digest.hexdigest()
+
+    def _settle(self, connection: sa.Connection, staging: Staging, candidates: Candidates) -> None:
+        staged = self._scratch.staged
+        connection.execute(
+            sa.update(staged).where(staged.c.token == staging.token).values(candidates=candidates.model_dump_json())
+        )
+
+    # --- erasing ---
+
+    def erase(
+        self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
+    ) -> Tally:
+        """Erase (or anonymise) a range of batches, each exactly once."""
+        done = Tally()
+        with self._faults(work.dataset.name), self._engine.connect() as connection:
+            eraser = self._eraser(connection, work, candidates, gate)
+            for number in batches:
+                tally = self._again(work, lambda number=number: eraser.batch(number))  # type: ignore[misc]
+                done += tally
+                progress(tally.total)
+        return done
+
+    def _eraser(self, connection: sa.Connection, work: Work, candidates: Candidates, gate: Gate) -> Eraser:
+        with connection.begin():
+            judgement, target = self._judge(connection, work)
+            staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
+            row = self._staged(connection, work, staging)
+            if row.fingerprint != fingerprint_of(work) or row.table_id != self._dialect.table_id(
+                connection, target.table
+            ):
+                raise DatasetChanged(
+                    f"{work.dataset.name}: the policy, the as-of moment or the table itself is another than when run "
+                    f"{work.run} discovered its candidates; discover again"
+                )
+        return Eraser(
+            dialect=self._dialect,
+            settings=self._settings,
+            connection=connection,
+            target=target,
+            work=work,
+            staging=staging,
+            candidates=candidates,
+            gate=gate,
+        )
+
+    def _staged(self, connection: sa.Connection, work: Work, staging: Staging) -> sa.Row[Any]:
+        staged = self._scratch.staged
+        there = sa.inspect(connection).has_table(staged.name, schema=staged.schema)
+        row = there and connection.execute(sa.select(staged).where(staged.c.token == staging.token)).one_or_none()
+        if not row or row.candidates is None:
+            raise DatasetChanged(f"{work.dataset.name}: nothing is staged for run {work.run}; discover again")
+        return row
+
+    # --- what became of the candidates ---
+
+    def tally(self, work: Work, candidates: Candidates) -> Tally:
+        """The sum of the committed outcomes."""
+
+        def summed() -> Tally:
+            with self._engine.connect() as connection:
+                staging = self._scratch.of(work)
+                self._staged(connection, work, staging)
+                batches = staging.batches
+                names = list(Tally.model_fields)
+                sums = [sa.cast(sa.func.coalesce(sa.func.sum(batches.c[name]), 0), sa.BigInteger()) for name in names]
+                row = connection.execute(sa.select(*sums).where(batches.c.done)).one()
+                return Tally(**dict(zip(names, row, strict=True)))
+
+        return self._again(work, summed)
+
+    def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
+        """What became of each candidate of the batches that are done, batch by batch."""
+        usual = Outcome.ERASED if work.disposition is Disposition.ERASE else Outcome.ANONYMISED
+        with self._faults(work.dataset.name), self._engine.connect() as connection:
+            _, target = self._judge(connection, work)
+            staging = self._scratch.of(work, [target.table.c[name] for name in _table(work.dataset).key])
+            self._staged(connection, work, staging)
+            batches = staging.batches
+            done = connection.execute(sa.select(batches).where(batches.c.done).order_by(batches.c.batch)).all()
+            staged, excepted = staging.keys, staging.exceptions
+            joined = staged.outerjoin(excepted, excepted.c.position == self._dialect.position(staged))
+            rows = (
+                sa.select(*staging.key_columns(staged), staged.c.held, excepted.c.outcome)
+                .select_from(joined)
+                .where(self._dialect.in_slice(staged))
+            )
+            stream = connection.execution_options(yield_per=10_000)
+            for batch in done:
+                part = slice_of(batch)
+                ends = {"first": part.first, "last": part.last, "writer": part.writer}
+                for *key, held, outcome in stream.execute(rows, ends):
+                    become = Outcome(outcome) if outcome else Outcome.HELD if held else usual
+                    yield record_key(tuple(key)), become
+
+    # --- cleaning up ---
+
+    def staged_runs(self) -> list[tuple[str, str]]:
+        """What is staged here, by run and dataset."""
+        staged = self._scratch.staged
+        with self._faults("staging"), self._engine.connect() as connection:
+            if not sa.inspect(connection).has_table(staged.name, schema=staged.schema):
+                return []
+            rows = connection.execute(
+                sa.select(staged.c.run, staged.c.dataset).order_by(staged.c.run, staged.c.dataset)
+            )
+            return [(row.run, row.dataset) for row in rows]
+
+    def clean(self, run: str, dataset: str) -> None:
+        """Drop what was staged for a dataset of a run."""
+        staged = self._scratch.staged
+        staging = self._scratch.named(run, dataset)
+        with self._faults(dataset), self._engine.connect() as connection, connection.begin():
+            if sa.inspect(connection).has_table(staged.name, schema=staged.schema):
+                staging.drop(connection)
+                connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
+
+    def fence(self, timeout: float) -> None:
+        """Wait until every batch transaction that is under way has ended."""
+        try:
+            with self._faults("fence"):
+                self._dialect.fence(self._engine, timeout)
+        except _InTheWay:
+            raise StoreUnavailable(
+                f"connection {self._conn_id}: a batch that was under way did not end within {timeout:g} seconds"
+            ) from None
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._engine.dispose()
+
+    # --- faults ---
+
+    def _again(self, work: Work, action: Callable[[], T]) -> T:
+        """Do something again where another transaction was in the way."""
+
+        def guarded() -> T:
+            try:
+                with self._faults(work.dataset.name):
+                    return action()
+            except Moved:
+                raise _InTheWay from None
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_InTheWay),
+            stop=tenacity.stop_after_attempt(_TURNS),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+            reraise=True,
+        )
+        try:
+            return retrying(guarded)
+        except _InTheWay:
+            raise StoreUnavailable(
+                f"{work.dataset.name}: other transactions on connection {self._conn_id} were in the way {_TURNS} times "
+                "(deadlocks, lock time-outs); try again later"
+            ) from None
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        """Turn the driver's errors into ours, without the statement, its parameters and the server's details."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise self._explained(error, what) from None
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(f"{what}: connection {self._conn_id}: {type(error).__name__}") from None
+
+    def _explained(self, error: sa.exc.DBAPIError, what: str) -> Exception:
+        where = f"{what}: connection {self._conn_id}"
+        culprit = self._dialect.culprit(error)
+        of = f" ({culprit})" if culprit else ""
+        match self._dialect.fault(error):
+            case Fault.AGAIN:
+                return _InTheWay()
+            case Fault.UNAVAILABLE:
+                return StoreUnavailable(
+                    f"{where} cannot be reached, broke off or timed out ({self._dialect.code(error)})"
+                )
+            case Fault.FULL:
+                return StoreError(f"{where}: the server's disk or memory is full; nothing of the batch was done")
+            case Fault.DENIED:
+                return StoreError(
+                    f"{where}: permission denied{of}; Lethe reads and deletes rows, and creates tables in "
+                    f"{self._settings.scratch_schema}"
+                )
+            case Fault.REFERRED:
+                return StoreError(f"{where}: rows of another table refer to the rows{of}; name it in children")
+            case Fault.VANISHED:
+                return DatasetChanged(f"{where}: a table or column is not there any more; discover again")
+            case Fault.OTHER:
+                return StoreError(f"{where}: the database refused ({self._dialect.code(error)}){of}")
+
+
+def _table(dataset: Dataset) -> TableDataset:
+    if not isinstance(dataset, TableDataset):
+        raise StoreError(f"{dataset.name}: a SQL store has tables only")
+    return dataset
+
+
+def _counts(connection: sa.Connection, judgement: Judgement) -> dict[str, Any]:
+    """Total, kept on and unjudgeable, in one pass."""
+    asked = {
+        "kept_on": sa.and_(judgement.expired, judgement.kept_on) if judgement.dataset.keep_while else sa.false(),
+        Unjudgeable.NO_CLOCK: judgement.no_clock,
+        Unjudgeable.UNPARSABLE_CLOCK: judgement.unparsable_clock,
+        Unjudgeable.NO_PERIOD: judgement.no_period,
+    }
+    counted = [sa.func.count().filter(predicate) for predicate in asked.values()]
+    row = connection.execute(
+        sa.select(sa.func.count(), *counted).select_from(judgement.table).where(judgement.in_scope)
+    ).one()
+    counts = dict(zip(asked, row[1:], strict=True))
+    kept_on = counts.pop("kept_on")
+    unjudgeable = {reason: count for reason, count in counts.items() if count}
+    return {"total": row[0], "kept_on": kept_on, "unjudgeable": unjudgeable}
+
+
+def _line(texts: list[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+    """A key as one line of what is digested, made by the database; see `SqlStore._digest`."""
+    whole = texts[0]
+    for text in texts[1:]:
+        whole = whole.concat(sa.literal(_SEPARATOR)).concat(text)
+    if all(isinstance(text, sa.Cast) for text in texts):  # numbers and UUIDs have nothing to escape
+        return whole
+    return sa.func.replace(sa.func.replace(whole, "\\", "\\\\"), "\n", "\\n")
+
+
+def _escaped(key: bytes) -> bytes:
+    return key.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+
+
+def _type_name(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
+    try:
+        return kind.compile(dialect).lower()
+    except sa.exc.CompileError:
+        return type(kind).__name__.lower()
