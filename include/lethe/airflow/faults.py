@@ -89,7 +89,11 @@ def _note(note: Callable[[LetheError], None], error: LetheError) -> None:
 
 def _place(error: BaseException) -> str:
     """The innermost line of Lethe that the error passed."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _LIBRARY in Path(frame.filename).parents]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if _LIBRARY in Path(frame.filename).parents and frame.filename != __file__
+    ]
     if not frames:
         return "outside of Lethe"
     return f"at {Path(frames[-1].filename).relative_to(_LIBRARY.parent)}:{frames[-1].lineno}"

@@ -1,4 +1,4 @@
-"""Links from tasks to what Lethe knows of their run."""
+"""Addresses of Lethe's pages and of Airflow's, and the link from a task to the record of its run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 URL_PREFIX = "/lethe"
-"""Where the API server serves Lethe's pages, below its own base path."""
+"""Where the API server mounts Lethe's pages."""
+
+URL_ROUTE = "retention"
+"""Where Airflow's UI shows them in a frame: below `/plugin/`."""
+
+
+def airflow_path(path: str) -> str:
+    """An address on the API server, with the base path of `[api] base_url`."""
+    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/") + path
 
 
 def page_path(path: str) -> str:
-    """The address of one of Lethe's pages on the API server, with the base path of `[api] base_url`."""
-    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
-    return f"{base}{URL_PREFIX}{path}"
+    """The address of one of Lethe's pages."""
+    return airflow_path(URL_PREFIX + path)
 
 
 class RecordLink(BaseOperatorLink):  # type: ignore[misc]
-    """From a task to the record of its DAG run."""
+    """From a task to the record of its run, inside Airflow's UI."""
 
     @property
     def name(self) -> str:
@@ -30,6 +37,7 @@ class RecordLink(BaseOperatorLink):  # type: ignore[misc]
         return "Retention record"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ANN401 - an operator of Airflow
-        """The record of the DAG run; found by what started it, so that it also works before `plan` is done."""
+        """The record is found by its DAG run, so that the link also works before `plan` is done."""
         del operator
-        return page_path(f"/dag-runs/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}")
+        page = page_path(f"/dag-runs/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}")
+        return airflow_path(f"/plugin/{URL_ROUTE}{page}")

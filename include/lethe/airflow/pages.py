@@ -1,0 +1,177 @@
+"""What Lethe's pages in Airflow's UI show, read from the governance database. Neither web nor rendering is in here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lethe import governance, stages
+from lethe.environment import Environment
+from lethe.errors import RunError
+from lethe.evidence.runs import RunRecord
+from lethe.policy import Policy
+from lethe.stages import DatasetReport, Report
+
+_LATEST = 200
+"""How many runs are looked through, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A run, or one of its datasets, in records. None where it did not get so far."""
+
+    expired: int | None
+    erased: int | None
+    held: int | None
+    unjudgeable: int | None
+    left: int | None
+
+    @classmethod
+    def of(cls, reports: Sequence[DatasetReport]) -> Figures:
+        """The figures of datasets, added up."""
+        found = [report.candidates for report in reports if report.candidates is not None]
+        done = [report.tally for report in reports if report.tally is not None]
+        after = [report.left for report in reports if report.left is not None]
+        latest = [report.left or report.candidates for report in reports]
+        surveyed = [survey for survey in latest if survey is not None]
+        return cls(
+            expired=_sum(survey.expired for survey in found),
+            erased=_sum(tally.erased + tally.anonymised for tally in done),
+            held=_sum(survey.held for survey in surveyed),
+            unjudgeable=_sum(sum(survey.unjudgeable.values()) for survey in surveyed),
+            left=_sum(survey.due for survey in after),
+        )
+
+
+def _sum(counts: Iterable[int]) -> int | None:
+    counted = list(counts)
+    return sum(counted) if counted else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run in a list."""
+
+    record: RunRecord
+    figures: Figures
+    certified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryLine:
+    """A category in the overview."""
+
+    policy: Policy
+    last: RunLine | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatterLine:
+    """The holds of one matter that are in force: how many, and of how many identifiers. Never which."""
+
+    matter: str
+    holds: int
+    identifiers: int
+    states: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The page of all categories."""
+
+    categories: tuple[CategoryLine, ...]
+    runs: tuple[RunLine, ...]
+    matters: tuple[MatterLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """The page of one run."""
+
+    record: RunRecord
+    report: Report
+    policy: Policy
+    rows: tuple[tuple[DatasetReport, Figures], ...]
+    certified: bool
+
+
+def overview(env: Environment, visible: Collection[str]) -> Overview:
+    """All categories that a user may see, each with its last run; their latest runs; and the matters of all holds."""
+    records = [record for record in env.runs.latest(_LATEST) if record.category in visible]
+    newest = {record.category: record for record in reversed(records)}
+    lines = {record.id: _line(env, record) for record in [*newest.values(), *records[:20]]}
+    return Overview(
+        categories=tuple(
+            CategoryLine(policy, lines[newest[name].id] if name in newest else None)
+            for name, policy in env.policies.items()
+            if name in visible
+        ),
+        runs=tuple(lines[record.id] for record in records[:20]),
+        matters=_matters(env),
+    )
+
+
+def _line(env: Environment, record: RunRecord) -> RunLine:
+    report = stages.report_of(env, record.id)
+    return RunLine(record, Figures.of(report.datasets), certificate(env, record.id) is not None)
+
+
+def _matters(env: Environment) -> tuple[MatterLine, ...]:
+    holds = env.registry.holds()
+    identifiers: Counter[str] = Counter()
+    states: dict[str, set[str]] = {}
+    for hold in holds:
+        identifiers[hold.matter] += sum(hold.identifier_counts.values())
+        states.setdefault(hold.matter, set()).add(hold.state)
+    counts = Counter(hold.matter for hold in holds)
+    return tuple(
+        MatterLine(matter, count, identifiers[matter], ", ".join(sorted(states[matter])))
+        for matter, count in sorted(counts.items())
+    )
+
+
+def run_page(env: Environment, run_id: str) -> RunPage:
+    """One run.
+
+    Raises:
+        RunError: if there is none of that id.
+    """
+    record = env.runs.get(run_id)
+    report = stages.report_of(env, run_id)
+    return RunPage(
+        record=record,
+        report=report,
+        policy=Policy.model_validate(record.policy),
+        rows=tuple((dataset, Figures.of([dataset])) for dataset in report.datasets),
+        certified=certificate(env, run_id) is not None,
+    )
+
+
+def run_of(env: Environment, dag_id: str, dag_run_id: str) -> str:
+    """The latest run that a DAG run started.
+
+    Raises:
+        RunError: if it has not started any.
+    """
+    for record in env.runs.latest(_LATEST, category=dag_id):
+        if record.trigger == f"airflow:{dag_id}/{dag_run_id}":
+            return record.id
+    raise RunError(f"{dag_id}: this DAG run has not planned anything yet; see the task plan")
+
+
+def certificate(env: Environment, run_id: str) -> str | None:
+    """The signed certificate of a run, as it was issued."""
+    table = governance.certificate.c
+    with env.governance.read() as connection:
+        document = connection.scalar(sa.select(table.document).where(table.run_id == run_id))
+    return None if document is None else str(document)
+
+
+def dag_run_of(record: RunRecord) -> tuple[str, str] | None:
+    """The DAG and DAG run that started a run; None where the command line did."""
+    kind, _, rest = record.trigger.partition(":")
+    dag_id, _, dag_run_id = rest.partition("/")
+    return (dag_id, dag_run_id) if kind == "airflow" and dag_run_id else None

@@ -1,0 +1,127 @@
+"""Lethe's pages in Airflow's UI: a web application that the API server mounts, behind Airflow's own sign-in.
+
+Airflow does not authenticate the applications of plugins. Every page here depends on Airflow's user, and shows only
+categories whose DAG that user may read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import Depends, FastAPI, HTTPException, Request, status
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+
+from lethe.airflow import pages
+from lethe.airflow.connections import open_environment
+from lethe.airflow.links import airflow_path, page_path
+from lethe.errors import LetheError, RunError
+from lethe.policy import load_all
+from lethe.settings import Settings
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+
+def visible_categories(user: GetUserDep) -> set[str]:
+    """The categories whose DAG runs the user may read."""
+    auth = get_auth_manager()
+    return {
+        category
+        for category in load_all(Settings().policies)
+        if auth.is_authorized_dag(
+            method="GET", access_entity=DagAccessEntity.RUN, details=DagDetails(id=category), user=user
+        )
+    }
+
+
+Visible = Annotated[set[str], Depends(visible_categories)]
+
+
+def create_app() -> FastAPI:
+    """The application. Every route asks for `Visible`, and so for a user."""
+    app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/", show_overview, response_class=HTMLResponse)
+    app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
+    app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
+    app.add_api_route("/dag-runs/{dag_id}/{dag_run_id:path}", go_to_run)
+    app.add_exception_handler(LetheError, show_error)
+    return app
+
+
+def show_overview(visible: Visible) -> HTMLResponse:
+    """All categories, their latest runs, and the holds in force by matter."""
+    with open_environment() as env:
+        return _render("overview.html.j2", page=pages.overview(env, visible))
+
+
+def show_run(run_id: str, visible: Visible) -> HTMLResponse:
+    """The record of one run."""
+    with open_environment() as env:
+        page = pages.run_page(env, run_id)
+        _require(page.record.category in visible)
+        return _render("run.html.j2", page=page)
+
+
+def download_certificate(run_id: str, visible: Visible) -> Response:
+    """The signed certificate of a run."""
+    with open_environment() as env:
+        _require(env.runs.get(run_id).category in visible)
+        document = pages.certificate(env, run_id)
+    if document is None:
+        raise RunError(f"run {run_id} has no certificate yet")
+    disposition = {"Content-Disposition": f'attachment; filename="{quote(run_id, safe="")}.json"'}
+    return Response(document, media_type="application/json", headers=_HEADERS | disposition)
+
+
+def go_to_run(dag_id: str, dag_run_id: str, visible: Visible) -> Response:
+    """From a DAG run to the record of the run that it started."""
+    _require(dag_id in visible)
+    with open_environment() as env:
+        run_id = pages.run_of(env, dag_id, dag_run_id)
+    return RedirectResponse(page_path(f"/runs/{quote(run_id, safe='')}"), headers=_HEADERS)
+
+
+async def show_error(request: Request, error: Exception) -> HTMLResponse:
+    """The one message of an error."""
+    del request
+    missing = isinstance(error, RunError)
+    code = status.HTTP_404_NOT_FOUND if missing else status.HTTP_503_SERVICE_UNAVAILABLE
+    return _render("error.html.j2", code, message=str(error))
+
+
+def _require(allowed: bool) -> None:
+    if not allowed:
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "You may not read the DAG runs of this category")
+
+
+@cache
+def _templates() -> Templates:
+    templates = Templates(
+        loader=PackageLoader("lethe.airflow"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"count": _count, "moment": _moment}
+    templates.globals |= {"page_path": page_path, "airflow_path": airflow_path, "dag_run_of": pages.dag_run_of}
+    return templates
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+def _moment(at: datetime | None) -> str:
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _render(template: str, code: int = status.HTTP_200_OK, **values: Any) -> HTMLResponse:  # noqa: ANN401
+    return HTMLResponse(_templates().get_template(template).render(values), code, headers=_HEADERS)

@@ -1,0 +1,171 @@
+"""The page in Airflow's UI: nobody sees it without signing in, and nobody sees more than counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from lethe import governance as schema
+from lethe.airflow.connections import open_environment
+from lethe.airflow.links import RecordLink
+from lethe.airflow.plugin import LethePlugin
+from lethe.holds.registry import HoldRequest
+from lethe.identifiers import IdentifierType
+from lethe.keys import new_connection
+from lethe.stores.base import Candidates, Survey, Tally, Unjudgeable
+
+AS_OF = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
+TRIGGER = "airflow:webinars/manual__2026-11-20T01:15:00+00:00"
+
+
+@pytest.fixture
+def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A governance database with a run of webinars that has ended, a certificate and a hold."""
+    monkeypatch.setenv("LETHE_HOME", str(tmp_path))
+    database = {"conn_type": "sqlite", "host": str(tmp_path / "governance.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_LETHE_GOVERNANCE", json.dumps(database))
+    monkeypatch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
+    counts: dict[str, Any] = {"total": 5000, "expired": 1250, "held": 30, "unjudgeable": {Unjudgeable.NO_CLOCK: 7}}
+    found = Candidates(**counts, reference="r", batches=1, batch_size=50000, digest="d" * 64, holds_version=1)
+    left = Survey(total=3780, expired=30, held=30, unjudgeable={Unjudgeable.NO_CLOCK: 7})
+    with open_environment() as env:
+        policy = env.policy("webinars")
+        people = {IdentifierType.EMAIL: ["jana@example.org"]}
+        request = HoldRequest(matter="2026/117", reason="dispute", identifiers=people)
+        env.registry.place(request, by="legal", policies=env.policies)
+        record = env.runs.start(
+            policy, AS_OF, datasets=["registrations"], dry_run=False, expected_digest=None, trigger=TRIGGER
+        )
+        env.runs.record(
+            record.id,
+            "registrations",
+            "dataset.settled",
+            {},
+            candidates=found.model_dump(mode="json"),
+            tally=Tally(erased=1220).model_dump(mode="json"),
+            left=left.model_dump(mode="json"),
+        )
+        env.runs.close(record.id)
+        env.runs.finish(record.id, "succeeded", {})
+        with env.governance.write() as connection:
+            values = {"run_id": record.id, "document": '{"run": 1}', "issued_at": AS_OF}
+            connection.execute(sa.insert(schema.certificate).values(**values))
+    return record.id
+
+
+@pytest.fixture(scope="module")
+def server(airflow_home: Path) -> Iterator[FastAPI]:
+    """Airflow's API server, with the plugins of the checkout."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+
+    purge_cached_app()
+    server: FastAPI = create_app(apps="core")
+    yield server
+    purge_cached_app()
+
+
+@pytest.fixture
+def anyone(server: FastAPI, run_id: str) -> Iterator[TestClient]:
+    """A browser in which nobody has signed in."""
+    with TestClient(server, base_url="http://testserver") as client:
+        yield client
+
+
+@pytest.fixture
+def viewer(anyone: TestClient) -> TestClient:
+    """A browser in which somebody has signed in who may read DAGs."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="eva", role="viewer"))
+    anyone.cookies.set("_token", token)
+    return anyone
+
+
+def test_the_page_is_registered_with_airflow(root: Path) -> None:
+    text = (root / "plugins" / "lethe_plugin.py").read_text()
+    assert "LethePlugin" in text
+    assert LethePlugin.fastapi_apps[0]["url_prefix"] == "/lethe"
+    assert LethePlugin.external_views[0]["href"] == "/lethe/"
+
+
+def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) -> None:
+    for path in ("/lethe/", f"/lethe/runs/{run_id}", f"/lethe/runs/{run_id}/certificate.json", "/lethe/dag-runs/a/b"):
+        assert anyone.get(path, follow_redirects=False).status_code == 401, path
+    assert anyone.get("/lethe/docs").status_code == 404
+    assert anyone.get("/lethe/openapi.json").status_code == 404
+
+
+def test_the_overview_has_every_category_with_its_last_run(viewer: TestClient, run_id: str) -> None:
+    page = viewer.get("/lethe/")
+    assert page.status_code == 200
+    for words in ("webinars", "events", "logistics", "leads", "analytics", "for 18 months", run_id, "succeeded"):
+        assert words in page.text
+    for count in ("1,250", "1,220", ">30<", ">7<", ">0<"):
+        assert count in page.text
+    assert "2026/117" in page.text
+
+
+def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: TestClient, run_id: str) -> None:
+    page = viewer.get(f"/lethe/runs/{run_id}")
+    assert page.status_code == 200
+    assert "/dags/webinars/runs/manual__2026-11-20T01%3A15%3A00%2B00%3A00" in page.text
+    certificate = viewer.get(f"/lethe/runs/{run_id}/certificate.json")
+    assert certificate.json() == {"run": 1}
+
+
+def test_a_task_leads_to_the_record_of_its_run(viewer: TestClient, run_id: str) -> None:
+    class Key:
+        dag_id, run_id = "webinars", "manual__2026-11-20T01:15:00+00:00"
+
+    link = RecordLink().get_link(None, ti_key=Key())  # type: ignore[arg-type]
+    assert link.startswith("/plugin/retention/lethe/dag-runs/")
+    page = viewer.get(link.removeprefix("/plugin/retention"), follow_redirects=True)
+    assert page.status_code == 200
+    assert run_id in page.text
+
+
+def test_pages_carry_no_personal_data(viewer: TestClient, run_id: str) -> None:
+    for path in ("/lethe/", f"/lethe/runs/{run_id}"):
+        assert "jana" not in viewer.get(path).text
+
+
+def test_what_does_not_exist_is_said_in_words(viewer: TestClient) -> None:
+    page = viewer.get("/lethe/runs/no-such-run")
+    assert page.status_code == 404
+    assert "there is no run no-such-run" in page.text
+
+
+def test_categories_of_dags_that_a_user_may_not_read_are_hidden(
+    viewer: TestClient, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    def only_events(_manager: object, *, details: DagDetails, **_rest: object) -> bool:
+        return details.id == "events"
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", only_events)
+    assert "events" in viewer.get("/lethe/").text
+    assert "webinars" not in viewer.get("/lethe/").text
+    assert viewer.get(f"/lethe/runs/{run_id}").status_code == 403
+    assert viewer.get(f"/lethe/runs/{run_id}/certificate.json").status_code == 403
+
+
+def test_a_governance_database_that_is_not_defined_is_said_in_words(
+    viewer: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_LETHE_GOVERNANCE")
+    monkeypatch.setenv("LETHE_HOME", str(tmp_path / "elsewhere"))
+    page = viewer.get("/lethe/")
+    assert page.status_code == 503
+    assert "connection lethe_governance is not defined" in page.text
+    assert not (tmp_path / "elsewhere").exists(), "no new database without holds"
