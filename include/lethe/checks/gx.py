@@ -150,7 +150,7 @@ def _result(expectation: Json, outcome: Any) -> ExpectationResult:  # noqa: ANN4
     return ExpectationResult(
         id=expectation["id"],
         type=expectation["type"],
-        column=expectation["kwargs"].get("column"),
+        column=expectation.get("kwargs", {}).get("column"),
         success=bool(evaluated and outcome.success),
         asks=bool(expectation["meta"]["lethe"].get("asks")),
         unexpected=int(count) if count is not None else None,

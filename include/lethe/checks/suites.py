@@ -138,7 +138,6 @@ class _ExpectationMeta(_Loose):
 class _Expectation(_Loose):
     id: UUID
     type: str
-    kwargs: dict[str, Any]
     meta: _ExpectationMeta
 
 
