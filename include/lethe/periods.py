@@ -33,6 +33,10 @@ class Period:
     months: int = 0
     days: int = 0
 
+    def __post_init__(self) -> None:
+        if self.months < 0 or self.days < 0 or (self.months and self.days):
+            raise ValueError("a period has whole months or whole days, none of them negative")
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read an ISO 8601 duration such as ``P18M``, ``P60D``, ``P3Y``, ``P1Y6M`` or ``P2W``.
@@ -44,10 +48,10 @@ class Period:
         if match is None or text == "P":
             raise ValueError(f"{text!r} is not a period: write an ISO 8601 duration such as P18M, P60D or P3Y")
         part = {name: int(value) for name, value in match.groupdict(default="0").items()}
-        period = cls(months=12 * part["years"] + part["months"], days=7 * part["weeks"] + part["days"])
-        if period.months and period.days:
+        months, days = 12 * part["years"] + part["months"], 7 * part["weeks"] + part["days"]
+        if months and days:
             raise ValueError(f"{text!r} mixes months with days: give whole months and years, or whole days")
-        return period
+        return cls(months=months, days=days)
 
     def __str__(self) -> str:
         """The shortest ISO 8601 form."""

@@ -53,8 +53,8 @@ Columns = Annotated[tuple[Column, ...], Field(min_length=1)]
 WholeNumber = Annotated[int, Field(ge=-_EXACT, le=_EXACT)]
 
 
-def _parse_period(value: object) -> object:
-    return Period.parse(value) if isinstance(value, str) else value
+def _parse_period(value: object) -> Period:
+    return value if isinstance(value, Period) else Period.parse(str(value))
 
 
 def _known_zone(name: str) -> str:
@@ -633,7 +633,9 @@ def parse(text: str, *, where: str) -> Policy:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise PolicyError(f"{where}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        raise PolicyError(
+            f"{where}{line}: not YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}"
+        ) from None
     if not isinstance(content, dict):
         raise PolicyError(f"{where}: a policy is a mapping of fields, such as category: and datasets:")
     try:

@@ -1,0 +1,634 @@
+"""Refuse first: a policy that is wrong ends in one clear message; one that is right means exactly what it says."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lethe.errors import PolicyError
+from lethe.policy import Condition, Policy, json_schema, load, load_all, overlaps, parse
+
+HERE = Path(__file__).parent
+PRAGUE = ZoneInfo("Europe/Prague")
+
+TABLE: dict[str, Any] = {
+    "name": "registrations",
+    "kind": "table",
+    "store": "crm",
+    "table": "marketing.registrations",
+    "key": ["id"],
+    "clock": {"column": "webinar_date"},
+    "identifiers": {"email": ["email"]},
+    "children": [{"table": "marketing.attendance", "foreign_key": ["registration_id"]}],
+}
+OBJECTS: dict[str, Any] = {
+    "name": "scans",
+    "kind": "objects",
+    "store": "lake",
+    "bucket": "badges",
+    "prefix": "scans/",
+    "clock": {"key": "/date=(?P<value>[^/]+)/"},
+    "identifiers": {"event": {"key": "event=(?P<value>[^/]+)/"}},
+}
+PARQUET: dict[str, Any] = {
+    "name": "views",
+    "kind": "parquet",
+    "store": "lake",
+    "bucket": "lake-house",
+    "prefix": "views/",
+    "clock": {"column": "at", "format": "epoch_seconds", "time_zone": "UTC"},
+    "partition_clock": "date=(?P<value>[0-9-]+)/",
+}
+POLICY: dict[str, Any] = {
+    "category": "webinars",
+    "title": "Webinars",
+    "owner": "marketing-data",
+    "legal_basis": "Consent",
+    "source": "§ 5.5",
+    "retention": {"keep_for": "P18M"},
+    "time_zone": "Europe/Prague",
+    "schedule": "15 2 * * *",
+    "limits": {"records": 1000, "share": 0.5},
+    "datasets": [TABLE, OBJECTS, PARQUET],
+}
+
+
+def written(content: object) -> str:
+    without_aliases = json.loads(json.dumps(content))
+    return yaml.safe_dump(without_aliases, allow_unicode=True, sort_keys=False)
+
+
+def changed(**fields: object) -> dict[str, Any]:
+    return {**copy.deepcopy(POLICY), **fields}
+
+
+def table(**fields: object) -> dict[str, Any]:
+    return changed(datasets=[{**copy.deepcopy(TABLE), **fields}])
+
+
+def without(content: dict[str, Any], field: str) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != field}
+
+
+def refusal(content: object) -> str:
+    with pytest.raises(PolicyError) as caught:
+        parse(content if isinstance(content, str) else written(content), where="webinars.yaml")
+    message = str(caught.value)
+    assert "\n" not in message.strip()
+    assert message.startswith("webinars.yaml")
+    return message
+
+
+# --- the schedule ----------------------------------------------------------------------------------------------------
+
+AS_OF = datetime(2026, 11, 21, 2, 15, tzinfo=PRAGUE)
+
+
+@pytest.mark.parametrize(
+    ("category", "rule", "first_kept"),
+    [
+        ("webinars", "for P1Y6M", date(2025, 5, 21)),
+        ("events", "for P3Y", date(2023, 11, 21)),
+        ("logistics", "within P60D, starting P5D before", date(2026, 9, 27)),
+        ("leads", "within P6M, starting P7D before", date(2026, 5, 28)),
+        ("analytics", "for P2Y1M", date(2024, 10, 21)),
+        ("accounts", "within P7Y, starting P14D before", date(2019, 12, 5)),
+        ("account_users", "for P1Y", date(2025, 11, 21)),
+        ("agreements", "for P10Y; counted from the end of the year", date(2016, 1, 1)),
+        ("invoices", "for P10Y; counted from the end of the year", date(2016, 1, 1)),
+        ("support", "for P7Y", date(2019, 11, 21)),
+        ("traffic_end_users", "for P1Y", date(2025, 11, 21)),
+        ("traffic_customers", "for P10Y", date(2016, 11, 21)),
+        ("suppliers", "for P7Y", date(2019, 11, 21)),
+        ("supplier_agreements", "for P10Y", date(2016, 11, 21)),
+        ("supplier_contacts", "within P1Y, starting P14D before", date(2025, 12, 5)),
+        ("newsletter", "at once", date(2026, 11, 22)),
+        ("suppression", "at once", date(2026, 11, 22)),
+        ("letters", "by country: CZ P3Y, DE P10Y, NO P5Y", None),
+        ("market_research", "at once", date(2026, 11, 22)),
+        ("ux_research", "by study: checkout-2024 P6M, onboarding-2025 P1Y, panel P2Y", None),
+        ("recruitment", "for P0D", date(2026, 11, 21)),
+        ("recruitment_prospects", "within P30D, starting P3D before", date(2026, 10, 25)),
+        ("minors", "at once", date(2026, 11, 22)),
+    ],
+)
+def test_every_rule_of_the_schedule_can_be_said(category: str, rule: str, first_kept: date | None) -> None:
+    policy = load(HERE / "schedule" / f"{category}.yaml")
+    expiry = policy.expiry(AS_OF)
+    assert policy.retention.rule == rule
+    assert (expiry.default.day if expiry.default else None) == first_kept
+
+
+def test_the_schedule_is_complete_and_free_of_overlaps() -> None:
+    assert len(load_all(HERE / "schedule")) == 23
+
+
+def test_periods_by_value_are_cutoffs_by_value() -> None:
+    expiry = load(HERE / "schedule" / "letters.yaml").expiry(AS_OF)
+    assert expiry.default is None, "a country that is not listed cannot be judged"
+    assert expiry.column == "country"
+    assert {country: cutoff.day for country, cutoff in expiry.by_value.items()} == {
+        "CZ": date(2023, 11, 21),
+        "DE": date(2016, 11, 21),
+        "NO": date(2021, 11, 21),  # the word, not false
+    }
+
+
+def test_a_lead_time_does_not_shorten_a_period_that_a_law_lengthened() -> None:
+    retention = {
+        "erase_within": "P60D",
+        "lead_time": "P5D",
+        "by_value": {"column": "country", "periods": {"DE": "P90D"}},
+    }
+    expiry = parse(written(changed(retention=retention, datasets=[TABLE])), where="x").expiry(AS_OF)
+    assert expiry.default is not None
+    assert (AS_OF.date() - expiry.default.day).days == 60 - 5
+    assert (AS_OF.date() - expiry.by_value["DE"].day).days == 90
+
+
+# --- what is refused, and in which words -----------------------------------------------------------------------------
+
+REFUSED: list[tuple[str, object, str]] = [
+    ("period", changed(retention={"keep_for": "18 months"}), "retention.keep_for: '18 months' is not a period"),
+    ("mixed period", changed(retention={"keep_for": "P1M3D"}), "retention.keep_for: 'P1M3D' mixes months with days"),
+    ("number as period", changed(retention={"keep_for": 18}), "retention.keep_for: '18' is not a period"),
+    ("no period at all", changed(retention={"keep_for": {"months": -1}}), "is not a period"),
+    ("two rules", changed(retention={"keep_for": "P1M", "at_once": True}), "give exactly one of keep_for"),
+    ("no rule", changed(retention={}), "retention: give exactly one of keep_for"),
+    ("no lead", changed(retention={"erase_within": "P60D"}), "retention: erase_within needs a lead_time"),
+    (
+        "lead in months",
+        changed(retention={"erase_within": "P6M", "lead_time": "P1M"}),
+        "retention: lead_time must be days, at least P1D",
+    ),
+    (
+        "no days of lead",
+        changed(retention={"erase_within": "P6M", "lead_time": "P0D"}),
+        "retention: lead_time must be days, at least P1D",
+    ),
+    (
+        "negative lead",
+        changed(retention={"erase_within": "P6M", "lead_time": "-P5D"}),
+        "retention.lead_time: '-P5D' is not a period",
+    ),
+    (
+        "lead as long as the period",
+        changed(retention={"erase_within": "P1M", "lead_time": "P28D"}),
+        "retention: lead_time must be shorter than the period",
+    ),
+    ("lead of keep_for", changed(retention={"keep_for": "P6M", "lead_time": "P5D"}), "keep_for has none"),
+    (
+        "at once from the end of the year",
+        changed(retention={"at_once": True, "counted_from": "end_of_year"}),
+        "at_once goes with neither by_value nor counted_from",
+    ),
+    ("unknown field", changed(retenton="P18M"), "retenton: unknown field"),
+    ("unknown field of a dataset", table(kye=["id"]), "datasets.registrations.kye: unknown field"),
+    ("time zone", changed(time_zone="Europe/Praha"), "time_zone: 'Europe/Praha' is not a time zone"),
+    ("time zone of a machine", changed(time_zone="localtime"), "time_zone: 'localtime' is not a time zone"),
+    ("leap seconds", changed(time_zone="right/UTC"), "time_zone: 'right/UTC' is not a time zone"),
+    ("a path as zone", changed(time_zone="../../etc/passwd"), "is not a time zone"),
+    ("offset as zone", changed(time_zone="+01:00"), "time_zone: '+01:00' is not a time zone"),
+    ("cron", changed(schedule="every day"), "schedule: 'every day' is not a schedule: write five cron fields"),
+    ("cron alias", changed(schedule="@daily"), "schedule: '@daily' is not a schedule"),
+    ("cron with seconds", changed(schedule="0 15 2 * * *"), "is not a schedule"),
+    ("cron that never comes", changed(schedule="0 0 30 2 *"), "schedule: '0 0 30 2 *' is a schedule that never comes"),
+    ("no schedule said", without(POLICY, "schedule"), "schedule: field required"),
+    ("category", changed(category="Web Inars"), "category: string should match pattern"),
+    ("limit of none", changed(limits={"records": 0, "share": 0.5}), "limits.records: input should be greater than 0"),
+    ("limit above all", changed(limits={"records": 1, "share": 1.5}), "limits.share: input should be less than or"),
+    ("limit not a number", changed(limits={"records": "all", "share": 1}), "limits.records: input should be a valid"),
+    (
+        "limit of truth",
+        changed(limits={"records": True, "share": 1}),
+        "limits.records: input should be a valid integer",
+    ),
+    ("no datasets", changed(datasets=[]), "datasets: tuple should have at least 1 item"),
+    ("datasets as words", changed(datasets="all"), "datasets: input should be a valid tuple"),
+    ("a dataset as a word", changed(datasets=["all"]), "datasets.0: input should be a valid dictionary"),
+    ("twice the same name", changed(datasets=[TABLE, TABLE]), "datasets: registrations is there twice"),
+    ("unknown kind", table(kind="excel"), "datasets.registrations: input tag 'excel' found using 'kind'"),
+    ("no kind", changed(datasets=[without(TABLE, "kind")]), "datasets.registrations: unable to extract tag"),
+    ("no key", changed(datasets=[without(TABLE, "key")]), "datasets.registrations.key: field required"),
+    ("an empty key", table(key=[]), "datasets.registrations.key: tuple should have at least 1 item"),
+    ("a key with a column twice", table(key=["id", "id"]), "datasets.registrations: key names a column twice"),
+    ("no table", changed(datasets=[without(TABLE, "table")]), "datasets.registrations.table: field required"),
+    ("a table in two words", table(table="my table"), "datasets.registrations.table: string should match"),
+    ("no clock", changed(datasets=[without(TABLE, "clock")]), "datasets.registrations.clock: field required"),
+    ("clock as text", table(clock="webinar_date"), "datasets.registrations.clock: input should be a valid dictionary"),
+    ("empty clock", table(clock={}), "datasets.registrations.clock: give exactly one of column, latest_of and"),
+    ("two clocks", table(clock={"column": "a", "latest_of": ["b", "c"]}), "give exactly one of column, latest_of"),
+    ("latest of one", table(clock={"latest_of": ["a"]}), "clock.latest_of: tuple should have at least 2 items"),
+    ("latest of the same", table(clock={"latest_of": ["a", "a"]}), "clock: names a column twice"),
+    ("clock format", table(clock={"column": "a", "format": "dd.mm.yyyy"}), "clock.format: input should be 'iso8601'"),
+    ("clock of another kind", table(clock={"key": "x"}), "clock.key: unknown field"),
+    ("clock's zone", table(clock={"column": "a", "time_zone": "CEST"}), "clock.time_zone: 'CEST' is not a time zone"),
+    (
+        "object clock without its group",
+        changed(datasets=[{**OBJECTS, "clock": {"key": "date=(.*)/"}}]),
+        "datasets.scans.clock.key: the pattern needs a group named value",
+    ),
+    (
+        "object clock that is no pattern",
+        changed(datasets=[{**OBJECTS, "clock": {"key": "date=(?P<value>["}}]),
+        "datasets.scans.clock.key: not a regular expression",
+    ),
+    (
+        "object clock twice",
+        changed(datasets=[{**OBJECTS, "clock": {"tag": "a", "last_modified": True}}]),
+        "datasets.scans.clock: give exactly one of key, tag, metadata and last_modified",
+    ),
+    (
+        "identifier type",
+        table(identifiers={"passport": ["passport_no"]}),
+        "datasets.registrations.identifiers.passport: input should be 'email', 'phone', 'account'",
+    ),
+    ("identifier without columns", table(identifiers={"email": []}), "identifiers.email: tuple should have at least"),
+    ("country of telephone numbers", table(phone_region="Czechia"), "phone_region: string should match pattern"),
+    ("condition of nothing", table(where=[{"column": "a"}]), "where.0: give exactly one of in, not_in and is_null"),
+    ("a condition's empty list", table(where=[{"column": "a", "in": []}]), "where.0.in: tuple should have at least"),
+    ("an inexact number", table(where=[{"column": "a", "in": [2**53]}]), "should be less than or equal to 9007199254"),
+    (
+        "children of children without references",
+        table(children=[{"table": "a", "foreign_key": ["x"], "children": [{"table": "b", "foreign_key": ["y"]}]}]),
+        "children.0: children of a child table need references",
+    ),
+    (
+        "references that do not match",
+        table(children=[{"table": "a", "foreign_key": ["x", "y"], "references": ["z"]}]),
+        "children.0: foreign_key and references need the same number of columns",
+    ),
+    ("anonymising without masks", changed(disposition="anonymise", datasets=[TABLE]), "anonymising needs a table with"),
+    ("masks without anonymising", table(masks=[{"column": "email"}]), "masks are for the disposition anonymise"),
+    (
+        "a mask that leaves an identifier",
+        {**table(masks=[{"column": "name"}]), "disposition": "anonymise"},
+        "datasets.registrations: masks leave email, which identifies a person",
+    ),
+    (
+        "a mask over the key",
+        {**table(masks=[{"column": "id"}, {"column": "email"}]), "disposition": "anonymise"},
+        "masks: id is needed to find and judge the record",
+    ),
+    ("a constant without a value", table(masks=[{"column": "a", "with": "constant"}]), "give a value exactly where"),
+    ("anonymising objects", changed(disposition="anonymise", datasets=[OBJECTS]), "anonymising needs a table"),
+    (
+        "by_value of objects",
+        changed(retention={"by_value": {"column": "c", "periods": {"CZ": "P1Y"}}}, datasets=[OBJECTS]),
+        "datasets.scans: by_value needs rows with columns",
+    ),
+    ("text for a number", changed(title=2026), "title: input should be a valid string"),
+    ("nothing for a text", changed(title=""), "title: string should have at least 1 character"),
+    ("null for a text", changed(owner=None), "owner: input should be a valid string"),
+    ("a list", [POLICY], "a policy is a mapping of fields"),
+    ("empty", "", "a policy is a mapping of fields"),
+    ("a word", "webinars", "a policy is a mapping of fields"),
+    ("not YAML", "category: [", "line 1: not YAML"),
+    ("a tab", "category:\n\t- x", "line 2: not YAML"),
+    ("a field twice", "category: a\ncategory: b\n", "line 2: not YAML: the field 'category' is there twice"),
+    ("a field twice, deeper", "a:\n  b: 1\n  c: 2\n  b: 3\n", "line 4: not YAML: the field 'b' is there twice"),
+    ("a list as a field", "? [a]\n: b\n", "line 1: not YAML: a key must be text"),
+    ("an alias", "a: &x 1\nb: *x\n", "line 1: not YAML: anchors, aliases and tags are not used"),
+    ("a tag", "a: !!python/object/apply:os.system [ls]\n", "line 1: not YAML: anchors, aliases and tags"),
+    ("a bad tag", "a: !!timestamp x\n", "line 1: not YAML: anchors, aliases and tags"),
+    ("two documents", "a: 1\n---\nb: 2\n", "not YAML: but found another document"),
+    ("a control character", "a: \x07\n", "not YAML"),
+    ("nesting without end", "[" * 20_000, "not YAML"),
+    ("nesting to the edge", "a: " + "[" * 150 + "]" * 150, "unknown field"),
+    ("too long", "a" * 1_000_001, "longer than 1,000,000 characters"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), [pytest.param(c, m, id=name) for name, c, m in REFUSED])
+def test_what_is_wrong_is_said(content: object, message: str) -> None:
+    assert message in refusal(content)
+
+
+def test_all_that_is_wrong_is_said_at_once_but_not_without_end() -> None:
+    message = refusal(changed(title="", owner="", time_zone="Nowhere"))
+    assert all(field in message for field in ("title:", "owner:", "time_zone:"))
+    many = refusal(changed(**{f"field_{n}": n for n in range(300)}))
+    assert "and 280 more" in many
+    assert len(many) < 3000
+
+
+def test_an_alias_bomb_does_not_explode() -> None:
+    bomb = "a0: &a0 {table: t, foreign_key: [x]}\n" + "".join(
+        f"a{n}: &a{n} {{children: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 12)
+    )
+    started = time.monotonic()
+    refusal(bomb)
+    assert time.monotonic() - started < 1
+
+
+def test_children_nest_only_so_deep() -> None:
+    child: dict[str, Any] = {"table": "t", "foreign_key": ["x"], "references": ["y"]}
+    for _ in range(100):
+        child = {"table": "t", "foreign_key": ["x"], "references": ["y"], "children": [child]}
+    assert "children nest more than 8 deep" in refusal(table(children=[child]))
+
+
+def test_words_stay_words_and_numbers_decimal() -> None:
+    text = written(table(where=[{"column": "country", "in": ["@"]}])).replace("'@'", "NO\n    - on\n    - 010\n    - 7")
+    (dataset,) = parse(text, where="x").datasets
+    assert dataset.where[0].in_ == ("NO", "on", "010", 7)  # type: ignore[union-attr]
+
+
+# --- files and folders -----------------------------------------------------------------------------------------------
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "utf16.yaml").write_bytes(written(POLICY).encode("utf-16"))
+    (tmp_path / "folder.yaml").mkdir()
+    for name, message in {
+        "utf16": "cannot be read as UTF-8 text",
+        "folder": "cannot be read as UTF-8 text",
+        "missing": "there is no such policy file",
+        "nul\0": "cannot be read",
+        "x" * 300: "cannot be read",
+    }.items():
+        with pytest.raises(PolicyError, match=message):
+            load(tmp_path / f"{name}.yaml")
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "webinars.yaml").write_bytes(written(POLICY).encode("utf-8-sig"))
+    assert load(tmp_path / "webinars.yaml") == Policy.model_validate(POLICY)
+
+
+def test_a_file_is_named_like_its_category(tmp_path: Path) -> None:
+    (tmp_path / "seminars.yaml").write_text(written(POLICY))
+    with pytest.raises(PolicyError, match=r"seminars.yaml: category is 'webinars'; name the file webinars.yaml"):
+        load(tmp_path / "seminars.yaml")
+
+
+def test_a_folder_without_policies_or_with_overlooked_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="there are no policies"):
+        load_all(tmp_path)
+    (tmp_path / "webinars.yml").write_text(written(POLICY))
+    with pytest.raises(PolicyError, match=r"webinars.yml: name it webinars.yaml"):
+        load_all(tmp_path)
+
+
+def overlap(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    return list(
+        overlaps(
+            [
+                Policy.model_validate(changed(datasets=[one])),
+                Policy.model_validate(changed(category="others", datasets=[two])),
+            ]
+        )
+    )
+
+
+def test_datasets_that_overlap_are_named() -> None:
+    (message,) = overlap(TABLE, TABLE)
+    assert message.startswith("webinars.yaml datasets.registrations and others.yaml datasets.registrations overlap")
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({}, {"table": "registrations"}),
+        ({}, {"table": "Marketing.Registrations"}),
+        ({}, {"table": "marketing.attendance"}),
+        ({"where": [{"column": "a", "in": [1]}]}, {"where": [{"column": "a", "in": ["1"]}]}),
+        ({"where": [{"column": "a", "in": ["x"]}]}, {"where": [{"column": "b", "in": ["y"]}]}),
+        ({"where": [{"column": "a", "is_null": True}]}, {"where": [{"column": "a", "not_in": ["x"]}]}),
+        ({"where": [{"column": "a", "not_in": ["x"]}]}, {"where": [{"column": "a", "in": ["x", "y"]}]}),
+    ],
+)
+def test_tables_that_may_share_rows_overlap(one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert overlap({**TABLE, **one}, {**TABLE, **two})
+    assert overlap({**TABLE, **two}, {**TABLE, **one})
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({}, {"table": "sales.registrations"}),
+        ({}, {"store": "another"}),
+        ({"where": [{"column": "a", "in": ["x"]}]}, {"where": [{"column": "a", "in": ["y"]}]}),
+        ({"where": [{"column": "a", "in": ["x"]}]}, {"where": [{"column": "a", "not_in": ["x", "y"]}]}),
+        ({"where": [{"column": "a", "is_null": True}]}, {"where": [{"column": "a", "is_null": False}]}),
+        ({"where": [{"column": "a", "is_null": True}]}, {"where": [{"column": "a", "in": ["x"]}]}),
+    ],
+)
+def test_tables_that_cannot_share_rows_do_not_overlap(one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert not overlap({**without(TABLE, "children"), **one}, {**without(TABLE, "children"), **two})
+
+
+@pytest.mark.parametrize(
+    ("prefix", "other", "shared"),
+    [("a/", "a/b/", True), ("", "a/", True), ("a", "ab/", True), ("a/", "b/", False), ("a/b/", "a/c/", False)],
+)
+def test_prefixes_overlap_where_one_begins_like_the_other(prefix: str, other: str, shared: bool) -> None:
+    objects, parquet = {**OBJECTS, "prefix": prefix}, {**PARQUET, "bucket": OBJECTS["bucket"], "prefix": other}
+    assert bool(overlap(objects, parquet)) == shared
+
+
+values = st.none() | st.sampled_from(["x", "y", "z"])
+conditions = st.one_of(
+    st.builds(lambda v: {"column": "a", "in": v}, st.lists(st.sampled_from(["x", "y", "z"]), min_size=1)),
+    st.builds(lambda v: {"column": "a", "not_in": v}, st.lists(st.sampled_from(["x", "y", "z"]), min_size=1)),
+    st.builds(lambda v: {"column": "a", "is_null": v}, st.booleans()),
+)
+
+
+def meets(condition: Condition, value: str | None) -> bool:
+    if condition.is_null is not None:
+        return (value is None) == condition.is_null
+    if condition.in_ is not None:
+        return value in condition.in_
+    return value not in (condition.not_in or ())
+
+
+@given(one=conditions, two=conditions, value=values)
+def test_conditions_that_exclude_each_other_share_no_value(
+    one: dict[str, Any], two: dict[str, Any], value: str | None
+) -> None:
+    first, second = Condition.model_validate(one), Condition.model_validate(two)
+    assert first.excludes(second) == second.excludes(first)
+    if first.excludes(second):
+        assert not (meets(first, value) and meets(second, value))
+
+
+# --- the digest ------------------------------------------------------------------------------------------------------
+
+
+def reordered(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: reordered(item) for name, item in reversed(value.items())}
+    return [reordered(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_digest_is_of_the_meaning_and_not_of_the_writing() -> None:
+    digest = parse(written(POLICY), where="x").digest
+    assert parse(written(reordered(POLICY)), where="x").digest == digest
+    assert parse("# a comment\n" + json.dumps(POLICY), where="x").digest == digest
+    assert parse(written(changed(retention={"keep_for": "P1Y6M"})), where="x").digest == digest
+
+
+def paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    if isinstance(value, dict):
+        return [found for name, item in value.items() for found in paths(item, (*path, name))]
+    if isinstance(value, list):
+        return [found for n, item in enumerate(value) for found in paths(item, (*path, n))]
+    return [path]
+
+
+def at(content: Any, path: tuple[str | int, ...]) -> Any:  # noqa: ANN401 - YAML
+    for part in path:
+        content = content[part]
+    return content
+
+
+def replaced(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
+    content = copy.deepcopy(POLICY)
+    at(content, path[:-1])[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize("path", paths(POLICY), ids=lambda path: ".".join(map(str, path)))
+def test_any_change_changes_the_digest(path: tuple[str | int, ...]) -> None:
+    others: dict[object, object] = {
+        "P18M": "P19M",
+        "Europe/Prague": "Europe/Berlin",
+        "UTC": "Europe/Prague",
+        "15 2 * * *": "16 2 * * *",
+        0.5: 0.25,
+        1000: 1001,
+        "epoch_seconds": "year",
+    }
+    before = at(POLICY, path)
+    if path[-1] == "kind":
+        return
+    other = others.get(before, f"{before}x" if "(?P" not in str(before) else f"{before}x?")
+    assert Policy.model_validate(replaced(path, other)).digest != Policy.model_validate(POLICY).digest
+
+
+def test_a_policy_survives_being_written_down() -> None:
+    for path in sorted((HERE / "schedule").glob("*.yaml")):
+        policy = load(path)
+        dumped = policy.model_dump(mode="json", by_alias=True)
+        assert Policy.model_validate(dumped) == policy
+        assert parse(written(dumped), where="x").digest == policy.digest == Policy.model_validate(dumped).digest
+
+
+# --- random policies -------------------------------------------------------------------------------------------------
+
+junk: st.SearchStrategy[object] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=True)
+    | st.text(max_size=12)
+    | st.dates()
+    | st.sampled_from(
+        ["P18M", "P0D", "-P1D", "P99999D", "Europe", "(?P<value>", "a.b.c", "* * * * *", "table", "{", "[]"]
+    )
+    | st.sampled_from([2**53, -(2**63), 10**400, 1e308, float("inf"), "\ud800", "\x00", "NO", "a" * 5000]),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3),
+    max_leaves=5,
+)
+BASES = [POLICY, *(yaml.safe_load(path.read_text()) for path in sorted((HERE / "schedule").glob("*.yaml")))]
+
+
+def nodes(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    found = [path] if path else []
+    if isinstance(value, dict):
+        found += [node for name, item in value.items() for node in nodes(item, (*path, name))]
+    if isinstance(value, list):
+        found += [node for n, item in enumerate(value) for node in nodes(item, (*path, n))]
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:  # noqa: ANN401 - YAML
+    """A valid policy, changed in a few places: a value replaced, a field dropped, renamed or added."""
+    content = copy.deepcopy(draw(st.sampled_from(BASES)))
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(nodes(content) or [("category",)]))
+        try:
+            parent = at(content, path[:-1])
+        except (KeyError, IndexError, TypeError):
+            continue
+        value = draw(junk | st.sampled_from(nodes(content)).map(lambda node: copy.deepcopy(at(content, node))))
+        action = draw(st.sampled_from(["replace", "drop", "add"]))
+        if action == "replace":
+            parent[path[-1]] = value
+        elif action == "drop":
+            del parent[path[-1]]
+        elif isinstance(parent, dict):
+            parent[draw(st.text(max_size=8))] = value
+        else:
+            parent.append(value)
+    return content
+
+
+def judged(text: str) -> Policy | None:
+    """What the reader makes of a text: a policy that can be worked with, or None where it was refused."""
+    try:
+        policy = parse(text, where="random.yaml")
+    except PolicyError as error:
+        message = str(error)
+        assert message.startswith("random.yaml")
+        assert len(message) < 20_000
+        message.encode()
+        return None
+    assert Policy.model_validate(policy.model_dump(mode="json", by_alias=True)).digest == policy.digest
+    assert policy.retention.rule
+    assert policy.expiry(AS_OF).zone.key == policy.time_zone
+    list(overlaps([policy]))
+    return policy
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=mutated())
+def test_a_random_policy_is_accepted_or_refused_with_a_message(content: object) -> None:
+    try:
+        text = yaml.safe_dump(content, allow_unicode=True)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return
+    judged(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    text=st.text() | st.from_regex(r"(a|-|:|\?|\[|\{|\]|\}|,| |\n|&|\*|!|'|\"|\||>|%|@|#|~|0){0,40}", fullmatch=True)
+)
+def test_random_text_is_refused_with_a_message(text: str) -> None:
+    assert judged(text) is None
+
+
+# --- the JSON Schema -------------------------------------------------------------------------------------------------
+
+
+def test_the_json_schema_for_editors_is_up_to_date(root: Path) -> None:
+    written_down = json.loads((root / "include/policies/policy.schema.json").read_text())
+    assert written_down == json_schema(), "run `lethe policy schema > include/policies/policy.schema.json`"
+
+
+def test_editors_accept_the_policies_and_refuse_unknown_fields(root: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema())
+    for folder in (root / "include/policies", HERE / "schedule"):
+        for path in sorted(folder.glob("*.yaml")):
+            content = yaml.safe_load(path.read_text().replace("NO:", "'NO':"))
+            assert not list(validator.iter_errors(content)), path.name
+    assert list(validator.iter_errors(changed(retenton=1)))
+
+
+def test_the_policies_of_the_project_are_right(root: Path) -> None:
+    policies = load_all(root / "include/policies")
+    assert {"webinars", "events", "logistics", "leads", "analytics"} <= set(policies)
