@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -11,9 +12,9 @@ from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A real PostgreSQL server."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A real PostgreSQL server. Not under pytest's folder, which the server's user may not enter when root runs it."""
+    with TemporaryDirectory(prefix="lethe-postgres-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
         yield server
 
 
