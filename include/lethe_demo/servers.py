@@ -147,7 +147,7 @@ class EmbeddedS3:
             str(weed), "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             "-master.telemetry=false", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
             "-s3", f"-s3.port={self._port}", f"-s3.config={config}", "-master.volumeSizeLimitMB=1024",
-            "-volume.preStopSeconds=1",
+            "-volume.preStopSeconds=1", "-s3.port.iceberg=0", "-s3.port.lance=0",  # fixed ports: one server a machine
             "-volume.max=10000",  # every bucket takes volumes of its own; the default of 8 serves a single one
         ]  # fmt: skip
         with (self.folder / "weed.log").open("wb") as log:
