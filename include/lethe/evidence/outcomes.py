@@ -143,24 +143,44 @@ def chunk_roots(connection: sa.Connection, run_id: str, dataset: str) -> list[by
     """The roots of a tree's chunks, in order."""
     table = schema.proof_leaves.c
     query = sa.select(table.root).where(table.run_id == run_id, table.dataset == dataset).order_by(table.n)
-    return [bytes(root) for root in connection.scalars(query)]
+    return [_bytes(root) for root in connection.scalars(query)]
 
 
-def chunk_leaves(connection: sa.Connection, run_id: str, dataset: str, n: int) -> list[bytes]:
-    """The leaves of one chunk, in order; none if there is no such chunk."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a tree as it is stored: its number, what it is found by, and its leaves in order."""
+
+    n: int
+    first: bytes
+    leaves: list[bytes]
+
+    def in_place(self, n: int) -> bool:
+        """Whether it can be the n-th chunk, and is found by its smallest digest."""
+        return self.n == n and bool(self.leaves) and self.first == self.leaves[0][:DIGEST_BYTES]
+
+
+def chunks(connection: sa.Connection, run_id: str, dataset: str, wanted: Sequence[int] = ()) -> Iterator[Chunk]:
+    """The chunks of a tree in order (some numbers, or all), one at a time in memory."""
     table = schema.proof_leaves.c
-    query = sa.select(table.leaves).where(table.run_id == run_id, table.dataset == dataset, table.n == n)
-    packed = connection.scalar(query)
-    return _unpacked(bytes(packed)) if packed is not None else []
+    mine = (table.run_id == run_id, table.dataset == dataset)
+    for n in wanted or list(connection.scalars(sa.select(table.n).where(*mine).order_by(table.n))):
+        row = connection.execute(sa.select(table.first, table.leaves).where(*mine, table.n == n)).one_or_none()
+        if row is not None:
+            yield Chunk(n, _bytes(row.first), _unpacked(_bytes(row.leaves)))
 
 
 def chunk_of(connection: sa.Connection, run_id: str, dataset: str, digest: bytes) -> int:
-    """The number of the last chunk that may have a digest: the last one that does not start after it; at least 0."""
+    """The number of the last chunk that does not start after a digest; 0 if there is none."""
     table = schema.proof_leaves.c
     query = sa.select(sa.func.max(table.n)).where(
         table.run_id == run_id, table.dataset == dataset, table.first <= digest
     )
     return int(connection.scalar(query) or 0)
+
+
+def _bytes(value: object) -> bytes:
+    """What should be bytes; nothing where somebody put something else there (SQLite does not mind types)."""
+    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
 
 
 def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:

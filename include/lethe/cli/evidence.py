@@ -1,0 +1,335 @@
+"""`lethe ledger`, `certificate`, `prove`, `proof`, `evidence` and `keys`: what was done, and how others can check it.
+
+`certificate verify` and `proof verify` need no connection and no secret, only the file and the public key.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lethe.cli.shell import console, environment, say
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from lethe.environment import Environment
+    from lethe.evidence.certificate import Certificate
+    from lethe.evidence.proofs import History
+
+ledger_app = typer.Typer(help="Check the ledger of all that was done, and anchor it elsewhere.", no_args_is_help=True)
+certificate_app = typer.Typer(help="Show and check certificates of destruction.", no_args_is_help=True)
+proof_app = typer.Typer(help="Check proofs about single records.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make the secrets, and give out the public key.", no_args_is_help=True)
+evidence_app = typer.Typer(help="Delete evidence at the end of its own period.", no_args_is_help=True)
+
+PublicKeys = Annotated[
+    list[Path] | None,
+    typer.Option("--public-key", metavar="FILE", help="A public key (PEM) that may have signed; may be repeated."),
+]
+ConnectionId = Annotated[
+    str | None, typer.Option("--connection", metavar="ID", help="The Airflow connection of the bucket.")
+]
+RecordKey = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="KEY...",
+        help="The values of the dataset's key, in its order; of an object, its key. - reads them from standard input, "
+        "one a line, so that they do not enter the shell's history.",
+    ),
+]
+
+
+# --- ledger -----------------------------------------------------------------------------------------------------------
+
+
+@ledger_app.command("verify")
+def verify_ledger(
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE|S3", help="Anchors, or a certificate, kept elsewhere; may be repeated."),
+    ] = None,
+    connection: ConnectionId = None,
+    public_key: PublicKeys = None,
+    records: Annotated[bool, typer.Option("--records", help="Also all record-level outcomes, one by one.")] = False,
+) -> None:
+    """Check every entry of the ledger, every certificate and every anchor. Ends with 1 if anything is wrong."""
+    from lethe.evidence.anchors import vouched_heads
+    from lethe.evidence.certificate import audit
+
+    with environment() as env:
+        trusted = _trusted(env, public_key)
+        outside = [
+            head for place in anchor or () for head in vouched_heads(place, env.connection, trusted, conn_id=connection)
+        ]
+        audited = audit(env.governance, trusted, leaves=records)
+        verification = env.ledger.verify([*outside, *audited.heads])
+        unguarded = env.ledger.unguarded()
+    for flaw in verification.findings:
+        say(f"{flaw.message}.")
+    for text in audited.findings:
+        say(f"{text}.")
+    if unguarded:
+        say(f"Warning: the database does not refuse changes of the ledger; triggers missing: {', '.join(unguarded)}.")
+    head = verification.head
+    say(
+        f"{verification.entries:,} entries, {audited.certificates:,} certificates and {len(outside):,} anchors from "
+        f"elsewhere were compared. The last entry is {head.seq}, {head.hash}."
+    )
+    if not outside:
+        say(
+            "Without an anchor from elsewhere, entries after the latest certificate that were cut off or written anew "
+            "do not show; see `lethe ledger anchor`."
+        )
+    if verification.findings or audited.findings:
+        say("The evidence does NOT hold.")
+        raise typer.Exit(1)
+    say("The evidence holds.")
+
+
+@ledger_app.command("anchor")
+def anchor_ledger(
+    place: Annotated[str, typer.Argument(metavar="FILE|S3", help="A file to add to, or s3://bucket/prefix.")],
+    connection: ConnectionId = None,
+    lock_until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Lock the object until then (Object Lock)."),
+    ] = None,
+) -> None:
+    """Keep a signed note of the ledger's last entry, where who can change the ledger cannot change it."""
+    from lethe.evidence.anchors import keep
+
+    until = lock_until.replace(tzinfo=UTC) if lock_until is not None else None
+    with environment() as env:
+        anchor = env.ledger.anchor(env.keys)
+        where = keep(anchor, place, env.connection, conn_id=connection, locked_until=until)
+    say(f"Entry {anchor.seq} is anchored in {where}.")
+
+
+# --- certificates -----------------------------------------------------------------------------------------------------
+
+
+@certificate_app.command("show")
+def show_certificate(
+    run: Annotated[str, typer.Argument(help="The run, as `lethe report` shows it.")],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as a page; to have a PDF, print that from a browser.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the signed document.")] = None,
+) -> None:
+    """Show the certificate of a run; without options, print the signed document."""
+    from lethe.evidence import certificate as certificates
+
+    with environment() as env:
+        signed = certificates.get(env.governance, run)
+    if html is not None:
+        _write(html, certificates.page(signed))
+    if json is not None:
+        _write(json, signed.text())
+    if html is None and json is None:
+        typer.echo(signed.text(), nl=False)
+
+
+@certificate_app.command("verify")
+def verify_certificate(
+    file: Annotated[Path, typer.Argument(help="The signed document (JSON).")],
+    public_key: PublicKeys = None,
+) -> None:
+    """Check a certificate with nothing but the public key. Ends with 1 if it does not hold."""
+    from lethe.evidence import certificate as certificates
+    from lethe.evidence.signed import read_file
+
+    verified = certificates.verify(read_file(file), _public_keys(public_key), what=str(file))
+    _say_certificate(verified.certificate)
+    _say_trust(verified.document.signature.key_id, trusted=verified.trusted)
+
+
+def _say_certificate(certificate: Certificate) -> None:
+    say(
+        f"The certificate holds: run {certificate.run} of {certificate.category} ({certificate.source}), "
+        f"{certificate.state}, as of {certificate.as_of.isoformat()}."
+    )
+    table = Table("Dataset", "Due", "Erased", "Anonymised", "Held", "Renewed", "Gone before", "Left", "Problem")
+    for dataset in certificate.datasets:
+        became = dataset.became
+        counts = [
+            dataset.found.due if dataset.found else None,
+            *((became.erased, became.anonymised, became.held, became.renewed, became.gone) if became else [None] * 5),
+            dataset.left.due if dataset.left else None,
+        ]
+        cells = [f"{count:,}" if count is not None else "–" for count in counts]
+        table.add_row(dataset.name, *cells, dataset.problem or "")
+    console().print(table)
+
+
+def _say_trust(key_id: str, *, trusted: bool) -> None:
+    if trusted:
+        say(f"It is signed by the given key, {key_id}.")
+    else:
+        say(
+            f"Only self-consistency was checked: it is unchanged since key {key_id} signed it. Whose key that is, "
+            "--public-key tells."
+        )
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def prove(
+    dataset: Annotated[str, typer.Argument(metavar="CATEGORY.DATASET")],
+    key: RecordKey,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a proof that an outsider can check.")] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="The run to prove; the one that erased the record if left out.")
+    ] = None,
+    public_key: PublicKeys = None,
+) -> None:
+    """Say whether, when and by which run a record was erased. Its key is not repeated, stored or logged."""
+    from lethe.evidence import proofs
+
+    named = _record_key(key)
+    with environment() as env:
+        trusted = _trusted(env, public_key)
+        history = proofs.find(env.governance, env.keys, dataset, named, trusted)
+        _say_history(dataset, history)
+        if out is None:
+            return
+        seen = history.erased_by or (history.sightings[-1] if history.sightings else None)
+        about = run or (seen.run if seen else None)
+        if about is None:
+            raise typer.BadParameter("no run had the record; name the run to prove that of", param_hint="--run")
+        _write(out, proofs.prove(env.governance, env.keys, dataset, named, about, trusted).text())
+
+
+def _say_history(dataset: str, history: History) -> None:
+    for seen in history.sightings:
+        outcomes = " and ".join(outcome.value for outcome in seen.outcomes)
+        ended = f"ended {seen.finished_at:%Y-%m-%d %H:%M:%S} UTC" if seen.finished_at else "not ended"
+        say(
+            f"{outcomes} by run {seen.run} as of {seen.as_of.isoformat()}, {ended}, "
+            f"{'certified' if seen.certified else 'not certified yet'}"
+        )
+    erased = history.erased_by
+    say(
+        f"The record was erased by run {erased.run}." if erased else "No run has erased the record, as far as is known."
+    )
+    say(
+        f"{history.searched:,} runs of {dataset} were searched; {history.without_evidence:,} have no record-level "
+        "evidence (any more)."
+    )
+
+
+@proof_app.command("verify")
+def verify_proof(
+    file: Annotated[Path, typer.Argument(help="The proof, as `lethe prove --out` writes it.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="The record's key, as for `lethe prove`; - reads standard input."),
+    ] = None,
+    public_key: PublicKeys = None,
+) -> None:
+    """Check a proof with nothing but the public key and the record's key. Ends with 1 if it does not hold."""
+    from lethe.evidence import proofs
+    from lethe.evidence.signed import read_file
+
+    named = _record_key(key) if key else None
+    proven = proofs.verify(read_file(file), named, _public_keys(public_key), what=str(file))
+    which = "the named record" if proven.named else "a record"
+    where = f"run {proven.proof.run} ({proven.certificate.state}) as of {proven.certificate.as_of.isoformat()}"
+    if proven.outcomes:
+        outcomes = " and ".join(outcome.value for outcome in proven.outcomes)
+        say(f"The proof holds: {which} of {proven.proof.dataset} was {outcomes} by {where}.")
+    else:
+        say(
+            f"The proof holds: {which} of {proven.proof.dataset} was not among those that {where} dealt with, provided "
+            "that its salt is the one that Lethe's secret gives, which only the secret's keeper can check."
+        )
+    if not proven.named:
+        say("Which record that is was not checked; give its key.")
+    _say_trust(proven.proof.certificate.signature.key_id, trusted=proven.trusted)
+
+
+def _record_key(values: Sequence[str]) -> bytes:
+    from lethe.stores.base import record_key
+
+    if list(values) == ["-"]:
+        values = sys.stdin.read().splitlines()
+    if not values or not all(values):
+        raise typer.BadParameter("give the value of every column of the dataset's key", param_hint="KEY")
+    return record_key(tuple(values))
+
+
+# --- the evidence's own period ----------------------------------------------------------------------------------------
+
+
+@evidence_app.command()
+def expire(
+    before: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only what was issued before this day (UTC)."),
+    ] = None,
+) -> None:
+    """Delete certificates and record-level outcomes whose period (LETHE_EVIDENCE_PERIOD, P10Y) has ended."""
+    from lethe.evidence.expiry import evidence_period, expire
+
+    with environment() as env:
+        limit = before.replace(tzinfo=UTC) if before is not None else None
+        expired = expire(env.governance, period=evidence_period(), before=limit)
+    say(
+        f"{expired.certificates:,} certificates from before {expired.before.date().isoformat()} were deleted, with the "
+        f"outcomes of {expired.trees:,} datasets."
+    )
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@keys_app.command()
+def new() -> None:
+    """Print a new `lethe_keys` connection in Airflow's JSON format: keep it in a secrets backend."""
+    from lethe.keys import new_connection
+
+    typer.echo(new_connection())
+    typer.echo(
+        "Add it as connection lethe_keys (Airflow's secrets backend, or AIRFLOW_CONN_LETHE_KEYS). It cannot be made "
+        "again: without it, holds cannot be read and records not be proven.",
+        err=True,
+    )
+
+
+@keys_app.command()
+def public() -> None:
+    """Print the public key that certificates are checked by (PEM)."""
+    from lethe.evidence.signed import key_id, public_pem
+
+    with environment() as env:
+        key = env.keys.signing_key().public_key()
+    typer.echo(public_pem(key), nl=False)
+    typer.echo(f"key id {key_id(key)}", err=True)
+
+
+def _public_keys(files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
+    from lethe.evidence.signed import read_public_key
+
+    return [read_public_key(file) for file in files or ()]
+
+
+def _trusted(env: Environment, files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
+    """The given public keys and the own one."""
+    return [*_public_keys(files), env.keys.signing_key().public_key()]
+
+
+def _write(path: Path, text: str) -> None:
+    from lethe.errors import EvidenceError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be written ({error.strerror})") from None
+    say(f"{path} was written.")

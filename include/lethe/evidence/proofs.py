@@ -1,0 +1,352 @@
+"""Proofs about single records: whether, when and by which run one was erased, for a key that somebody names.
+
+`find` searches all runs. `prove` makes a file that an outsider checks with `verify`, which needs neither database nor
+secrets: the file has the record's digest and salt, the path to the root of its run's tree, and the signed certificate
+that states the root. It does not have the record's key: who knows the key works out the digest from it and the salt.
+Nothing is learned about other records, whose salts stay secret.
+
+That a record is *not* in a run shows by its two neighbours in the sorted tree. Such a proof rests on the salt: an
+outsider has to believe that it is the one that the company's secret gives; an auditor with the secret can see to it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import Field
+
+from lethe import governance as schema
+from lethe.errors import EvidenceError, LetheError
+from lethe.evidence import certificate as certificates
+from lethe.evidence import merkle
+from lethe.evidence.certificate import Certificate, SignedCertificate, Verified
+from lethe.evidence.outcomes import (
+    CODES,
+    DIGEST_BYTES,
+    LEAF_BYTES,
+    OUTCOMES,
+    OutcomeDigest,
+    RecordDigest,
+    chunk_of,
+    chunk_roots,
+    chunks,
+    commitment,
+    committing,
+    leaf_hashes,
+    recorded_outcomes,
+)
+from lethe.evidence.signed import Document, Hex32, canonical, read_document, read_json
+from lethe.governance import Governance
+from lethe.keys import Keys
+from lethe.stores.base import Outcome
+
+FORMAT = "lethe-proof/1"
+
+
+class ProvenLeaf(Document):
+    """A leaf of a tree and its path to the root."""
+
+    index: int = Field(ge=0)
+    digest: Hex32
+    outcome: Outcome
+    path: tuple[Hex32, ...] = Field(max_length=64)
+
+
+class Proof(Document):
+    """What a proof file says of one record in one run. It does not contain the record's key."""
+
+    format: Literal["lethe-proof/1"] = "lethe-proof/1"
+    run: str
+    dataset: str = Field(description="Written category.dataset.")
+    digest: Hex32 = Field(description="Commits to the record: SHA-256(0x02 ‖ dataset ‖ key ‖ salt).")
+    salt: Hex32 = Field(description="The record's own; says nothing about others.")
+    leaves: tuple[ProvenLeaf, ...] = Field(
+        description="The record's leaves; or where it has none, those before and after its place."
+    )
+    certificate: SignedCertificate
+
+    def text(self) -> str:
+        """The proof as one line of JSON."""
+        return canonical(self.model_dump(mode="json")).decode() + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one run did with the record.
+
+    Attributes:
+        run: the run.
+        as_of: the moment that it judged by.
+        finished_at: when it ended.
+        outcomes: what became of the record; more than one where a key stands for several (versions of an object).
+        certified: whether the outcome is under a signed certificate (it is not while the run goes on).
+    """
+
+    run: str
+    as_of: datetime
+    finished_at: datetime | None
+    outcomes: tuple[Outcome, ...]
+    certified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that the evidence says of a record.
+
+    Attributes:
+        sightings: the runs that had it among their candidates, oldest first.
+        searched: how many runs of the dataset have record-level evidence.
+        without_evidence: how many runs of the category that may have erased have none (any more) for the dataset.
+    """
+
+    sightings: tuple[Sighting, ...]
+    searched: int
+    without_evidence: int
+
+    @property
+    def erased_by(self) -> Sighting | None:
+        """The latest run that erased or anonymised it."""
+        gone = {Outcome.ERASED, Outcome.ANONYMISED}
+        return next((seen for seen in reversed(self.sightings) if gone & set(seen.outcomes)), None)
+
+
+# --- searching --------------------------------------------------------------------------------------------------------
+
+
+def find(
+    governance: Governance, keys: Keys, dataset: str, key: bytes, trusted: Sequence[Ed25519PublicKey] = ()
+) -> History:
+    """Search all runs of a dataset (``category.dataset``) for a record, and check each answer against its certificate.
+
+    Args:
+        governance: the database.
+        keys: the secrets of the digests.
+        dataset: written ``category.dataset``.
+        key: `stores.base.record_key` of the record.
+        trusted: the public keys that certificates may be signed by.
+
+    Raises:
+        EvidenceError: if no run had such a dataset, or the stored outcomes are not those of the certificates.
+    """
+    category, _, name = dataset.partition(".")
+    run, tree = schema.run.c, schema.proof_tree.c
+    of_dataset = (
+        sa.select(run.id, run.as_of, run.finished_at, tree.run_id.is_not(None).label("has_tree"))
+        .join(schema.run_dataset, schema.run_dataset.c.run_id == run.id)
+        .outerjoin(schema.proof_tree, sa.and_(tree.run_id == run.id, tree.dataset == schema.run_dataset.c.dataset))
+        .where(run.category == category, schema.run_dataset.c.dataset == name, run.dry_run.is_(False))
+        .order_by(run.started_at, run.id)
+    )
+    with governance.read() as connection:
+        runs = connection.execute(of_dataset).all()
+    if not runs:
+        raise EvidenceError(f"no run has had a dataset {dataset!r}; write category.dataset, as in the policies")
+    sightings = []
+    for row in runs:
+        if row.has_tree:
+            record = committing(keys, row.id, dataset)(key)
+            place = _place(governance, row.id, name, record, trusted)
+            if place.outcomes:
+                sightings.append(
+                    Sighting(row.id, row.as_of, row.finished_at, place.outcomes, place.certificate is not None)
+                )
+    searched = sum(1 for row in runs if row.has_tree)
+    return History(tuple(sightings), searched=searched, without_evidence=len(runs) - searched)
+
+
+def prove(
+    governance: Governance,
+    keys: Keys,
+    dataset: str,
+    key: bytes,
+    run_id: str,
+    trusted: Sequence[Ed25519PublicKey] = (),
+) -> Proof:
+    """What an outsider needs to check what a run did with a record, or that it did nothing with it.
+
+    Raises:
+        EvidenceError: if the run has no certificate or no outcomes of the dataset, or they were changed.
+    """
+    record = committing(keys, run_id, dataset)(key)
+    place = _place(governance, run_id, dataset.partition(".")[2], record, trusted)
+    if place.certificate is None:
+        raise EvidenceError(f"run {run_id} has no certificate yet; a proof needs one")
+    if f"{place.certificate.certificate.category}.{dataset.partition('.')[2]}" != dataset:
+        raise EvidenceError(f"run {run_id} is not of dataset {dataset}")
+    return Proof(
+        run=run_id,
+        dataset=dataset,
+        digest=record.digest.hex(),
+        salt=record.salt.hex(),
+        leaves=tuple(place.leaves),
+        certificate=place.certificate,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a digest is in a tree: its leaves, or those beside its place."""
+
+    outcomes: tuple[Outcome, ...]
+    leaves: list[ProvenLeaf]
+    certificate: SignedCertificate | None
+
+
+def _place(
+    governance: Governance, run_id: str, name: str, record: RecordDigest, trusted: Sequence[Ed25519PublicKey]
+) -> _Place:
+    """Look a digest up in the tree of a run, and check what is found as an outsider would."""
+    with governance.read() as connection:
+        tree = recorded_outcomes(connection, run_id).get(name)
+        if tree is None:
+            raise EvidenceError(f"run {run_id} has no record-level outcomes of {name} (any more)")
+        leaves = list(_leaves(connection, run_id, name, record.digest))
+        signed = _certificate(connection, run_id, name, tree, trusted)
+    try:
+        outcomes = _checked(leaves, record.digest, tree)
+    except EvidenceError:
+        raise EvidenceError(
+            f"run {run_id}: the stored outcomes of {name} were changed; they are not those under root {tree.root}"
+        ) from None
+    return _Place(outcomes, leaves, signed)
+
+
+def _leaves(connection: sa.Connection, run_id: str, name: str, digest: bytes) -> Iterator[ProvenLeaf]:
+    """The leaves of a digest; where there are none, the one before and the one after its place.
+
+    They are looked for in the chunk that the digest belongs to and its two neighbours.
+    """
+    roots = chunk_roots(connection, run_id, name)
+    middle = chunk_of(connection, run_id, name, digest)
+    wanted = [n for n in (middle - 1, middle, middle + 1) if 0 <= n < len(roots)]
+    around = list(chunks(connection, run_id, name, wanted)) if wanted else []
+    leaves = [(chunk.n, at, leaf) for chunk in around for at, leaf in enumerate(chunk.leaves)]
+    digests = [leaf[:DIGEST_BYTES] for _, _, leaf in leaves]
+    first = bisect_left(digests, digest)
+    last = first
+    while last < len(digests) and digests[last] == digest:
+        last += 1
+    chosen = leaves[first:last] or leaves[max(first - 1, 0) : first + 1]
+    hashes = {chunk.n: leaf_hashes(chunk.leaves) for chunk in around}
+    for n, at, leaf in chosen:
+        path = merkle.path_of(hashes[n], at) + merkle.path_of(roots, n)
+        outcome = OUTCOMES.get(leaf[DIGEST_BYTES:])
+        if outcome is None or len(leaf) != LEAF_BYTES:
+            raise EvidenceError(f"run {run_id}: the stored outcomes of {name} were changed")
+        yield ProvenLeaf(
+            index=n * merkle.CHUNK + at,
+            digest=leaf[:DIGEST_BYTES].hex(),
+            outcome=outcome,
+            path=tuple(node.hex() for node in path),
+        )
+
+
+def _certificate(
+    connection: sa.Connection, run_id: str, name: str, tree: OutcomeDigest, trusted: Sequence[Ed25519PublicKey]
+) -> SignedCertificate | None:
+    """The certificate that vouches for a tree; None if there is none yet."""
+    text = connection.scalar(sa.select(schema.certificate.c.document).where(schema.certificate.c.run_id == run_id))
+    if text is None:
+        return None
+    verified = certificates.verify(str(text).encode(), trusted, what=f"the certificate of run {run_id}")
+    certified = verified.certificate.dataset(name)
+    if verified.certificate.run != run_id or certified is None or certified.records != tree:
+        raise EvidenceError(f"run {run_id}: the record of the outcomes of {name} is not that of its certificate")
+    return verified.document
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def _checked(leaves: Sequence[ProvenLeaf], digest: bytes, tree: OutcomeDigest) -> tuple[Outcome, ...]:
+    """The outcomes that leaves prove for a digest; none if they prove that it is not in the tree.
+
+    Raises:
+        EvidenceError: if they prove neither.
+    """
+    for leaf in leaves:
+        content = bytes.fromhex(leaf.digest) + CODES[leaf.outcome]
+        path = [bytes.fromhex(node) for node in leaf.path]
+        root = merkle.root_by_path(merkle.leaf_hash(content), leaf.index, tree.count, path)
+        if root is None or root.hex() != tree.root:
+            raise EvidenceError("a leaf does not lead to the root")
+    wanted = digest.hex()
+    if leaves and all(leaf.digest == wanted for leaf in leaves):
+        return tuple(sorted({leaf.outcome for leaf in leaves}))
+    before = [leaf for leaf in leaves if leaf.digest < wanted]
+    after = [leaf for leaf in leaves if leaf.digest > wanted]
+    beside = [leaf.index for leaf in (*before, *after)]
+    complete = (
+        len(before) <= 1
+        and len(after) <= 1
+        and len(beside) == len(leaves)
+        and (bool(before) or not after or after[0].index == 0)
+        and (bool(after) or not before or before[0].index == tree.count - 1)
+        and (len(beside) != 2 or beside[0] + 1 == beside[1])
+        and (bool(beside) or (tree.count == 0 and tree.root == merkle.EMPTY_ROOT.hex()))
+    )
+    if not complete:
+        raise EvidenceError("the leaves prove neither that the record is in the tree nor that it is not")
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a proof that holds shows.
+
+    Attributes:
+        outcomes: what became of the record; empty: the run had no such record among its candidates, provided that
+            the salt is the right one (see the module).
+        proof: the proof.
+        certificate: the certificate under which it stands.
+        named: whether a key was given, and is the one that the proof is about.
+        trusted: whether a public key was given, and signed the certificate.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    proof: Proof
+    certificate: Certificate
+    named: bool
+    trusted: bool
+
+
+def verify(
+    data: bytes,
+    key: bytes | None = None,
+    trusted: Sequence[Ed25519PublicKey] = (),
+    *,
+    what: str = "the proof",
+) -> Proven:
+    """Check a proof: needs no database and no secret.
+
+    Args:
+        data: the proof file.
+        key: `stores.base.record_key` of the record that it should be about; None: that is not checked.
+        trusted: public keys that the certificate may be signed by; none: only self-consistency is checked.
+        what: names it in messages, such as its file.
+
+    Raises:
+        EvidenceError: if it is not a proof, is about another record, or does not hold.
+    """
+    content: dict[str, Any] = read_json(data, what=what)
+    proof = read_document(Proof, content, what=what)
+    verified: Verified = certificates.verify_content(content["certificate"], trusted, what=f"{what}, certificate")
+    certificate = verified.certificate
+    category, _, name = proof.dataset.partition(".")
+    dataset = certificate.dataset(name)
+    if proof.run != certificate.run or category != certificate.category or dataset is None or dataset.records is None:
+        raise EvidenceError(f"{what}: its certificate is not about {proof.dataset} in run {proof.run}")
+    digest = bytes.fromhex(proof.digest)
+    if key is not None and commitment(proof.dataset, key, bytes.fromhex(proof.salt)) != digest:
+        raise EvidenceError(f"{what}: it is about another record of {proof.dataset} than the one that is named")
+    try:
+        outcomes = _checked(proof.leaves, digest, dataset.records)
+    except LetheError as error:
+        raise EvidenceError(f"{what}: {error}; it was changed, or never held") from None
+    return Proven(outcomes, proof, certificate, named=key is not None, trusted=verified.trusted)
