@@ -49,22 +49,38 @@ def evaluate(dataset: str, source: SqlSource, checks: Sequence[Check]) -> tuple[
         StoreUnavailable: if the database cannot be reached, or broke off.
         StoreError: if the rows cannot be read.
     """
-    with _silence(), _datasource(source) as (datasource, engine):
-        results: list[ExpectationResult] = []
+    results: list[ExpectationResult] = []
+    with _silence(), _opened(dataset, source) as (datasource, connection):
         for check in checks:
             try:
-                outcome = _validate(datasource, engine, check)
+                outcome = _validate(datasource, connection.engine, check)
             except Exception as error:  # noqa: BLE001 - Great Expectations raises and wraps anything
-                _refuse_if_unreachable(dataset, engine)
+                connection.refuse_if_broken(dataset)
                 raise StoreError(
                     f"{dataset}: the rows that {check.suite['name']} is about cannot be read "
                     f"({type(_cause(error)).__name__}); nothing is erased"
                 ) from None
-            found = _results(check.suite, outcome)
-            if any(_raised(one.exception_info) for one in outcome.results):
-                _refuse_if_unreachable(dataset, engine)
-            results.extend(found)
-        return tuple(results)
+            connection.refuse_if_broken(dataset)
+            results.extend(_results(check.suite, outcome))
+    return tuple(results)
+
+
+class _Connection:
+    """The connection on which rows are read; remembers whether it broke, which Great Expectations does not tell."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._broken = False
+        sa.event.listen(engine, "handle_error", self._note)
+
+    def _note(self, context: sa.ExceptionContext) -> None:
+        self._broken = self._broken or context.is_disconnect
+
+    def refuse_if_broken(self, dataset: str) -> None:
+        if self._broken:
+            raise StoreUnavailable(
+                f"{dataset}: the database broke off while it was checked; nothing is erased, try again"
+            )
 
 
 @contextmanager
@@ -82,7 +98,25 @@ def _silence() -> Iterator[None]:
 
 
 @contextmanager
-def _datasource(source: SqlSource) -> Iterator[tuple[Any, sa.Engine]]:
+def _opened(dataset: str, source: SqlSource) -> Iterator[tuple[Any, _Connection]]:
+    try:
+        datasource = _datasource(source.url)
+    except Exception as error:  # noqa: BLE001 - Great Expectations raises and wraps anything
+        raise StoreUnavailable(
+            f"{dataset}: the database cannot be reached for checking it ({type(_cause(error)).__name__}); "
+            "nothing is erased, try again"
+        ) from None
+    connection = _Connection(datasource.get_execution_engine().engine)
+    if source.prepare is not None:
+        source.prepare(connection.engine)
+    try:
+        yield datasource, connection
+    finally:
+        for engine in (connection.engine, datasource.get_engine()):  # it has a second one, for looking at assets
+            engine.dispose()
+
+
+def _datasource(url: sa.URL) -> Any:  # noqa: ANN401 - one of GX's classes
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -99,19 +133,17 @@ def _datasource(source: SqlSource) -> Iterator[tuple[Any, sa.Engine]]:
         ),
     )
     # Not `add_postgres`: its URLs need a host, and a Unix socket has none.
-    datasource = context.data_sources.add_sql(
+    return context.data_sources.add_sql(
         "store",
-        connection_string=source.url.render_as_string(hide_password=False),
+        connection_string=url.render_as_string(hide_password=False),
         create_temp_table=True,
-        kwargs={"poolclass": sa.StaticPool},  # temporary tables are seen by their own connection only
+        kwargs=_single_connection(url),
     )
-    engine = datasource.get_execution_engine().engine
-    if source.prepare is not None:
-        source.prepare(engine)
-    try:
-        yield datasource, engine
-    finally:
-        engine.dispose()
+
+
+def _single_connection(url: sa.URL) -> dict[str, Any]:
+    """Temporary tables are seen by their own connection only; for SQLite, Great Expectations sees to it itself."""
+    return {} if url.get_backend_name() == "sqlite" else {"poolclass": sa.StaticPool}
 
 
 def _validate(datasource: Any, engine: sa.Engine, check: Check) -> ExpectationSuiteValidationResult:  # noqa: ANN401
@@ -165,17 +197,6 @@ def _raised(exception_info: Mapping[str, Any] | None) -> bool:
     if "raised_exception" in exception_info:
         return bool(exception_info["raised_exception"])
     return any(bool(one.get("raised_exception")) for one in exception_info.values())
-
-
-def _refuse_if_unreachable(dataset: str, engine: sa.Engine) -> None:
-    try:
-        with engine.connect() as connection:
-            connection.execute(sa.select(sa.literal(1)))
-    except sa.exc.SQLAlchemyError as error:
-        raise StoreUnavailable(
-            f"{dataset}: the database could not be reached while it was checked ({type(error).__name__}); "
-            "nothing is erased, try again"
-        ) from None
 
 
 def _cause(error: BaseException) -> BaseException:

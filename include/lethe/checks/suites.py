@@ -16,7 +16,6 @@ import tempfile
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
