@@ -1,0 +1,373 @@
+"""Clocks in Arrow columns, as numbers that can be compared with cutoffs without counting anything.
+
+A clock is a local day, a moment, or a time on the wall of some zone; each becomes whole numbers, and a cutoff becomes
+the first number of that kind that has not expired. Where a time on the wall occurred twice the later moment counts, and
+one that a change of clocks skipped is taken for the moment after it: no record is ever early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lethe.periods import Cutoff
+from lethe.policy import ColumnClock, TimestampFormat
+
+Bits = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DAY_US = 86_400_000_000
+_UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+_FIRST_DAY, _LAST_DAY = date.min.toordinal() - _EPOCH_DAY, date.max.toordinal() - _EPOCH_DAY
+
+_ISO = (
+    r"^(\d{4}-\d{2}-\d{2})"
+    r"(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s?(?:(Z|z)|([+-])(\d{2})(?::?(\d{2}))?)?)?$"
+)
+
+
+class WrongSchema(ValueError):
+    """A file lacks a column that is needed, or has it with a type that cannot be used."""
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970 in UTC; a time without a zone counts as if it were UTC."""
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // _MICROSECOND
+
+
+@lru_cache(maxsize=4096)
+def first_wall_time(instant: datetime, zone: ZoneInfo) -> datetime:
+    """The earliest time on the wall of `zone` that may stand for `instant` or a later moment.
+
+    Everything before it surely was before `instant`.
+    """
+
+    def latest(wall: datetime) -> datetime:
+        return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+
+    around = instant.astimezone(zone).replace(tzinfo=None)
+    if not _changes(around, zone):
+        return around
+    near = around.replace(second=0, microsecond=0)
+    walls = (near - timedelta(minutes=back) for back in range(1500, -1, -1))
+    return min(around, next((wall for wall in walls if latest(wall) >= instant), around))
+
+
+def _changes(wall: datetime, zone: ZoneInfo) -> bool:
+    """Whether the clocks of a zone changed in the day before a time on the wall, or about then."""
+    offsets = {(wall - timedelta(minutes=m)).replace(tzinfo=zone).utcoffset() for m in range(-180, 1800, 60)}
+    return len(offsets) > 1
+
+
+def _ceiling(value: int, divisor: int) -> int:
+    return max(_LEAST, min(_GREATEST, -(-value // divisor)))
+
+
+@dataclass(frozen=True)
+class Numbers64:
+    """Values of one kind.
+
+    Attributes:
+        kind: ``day`` (since 1970), ``instant`` or ``wall`` (both since 1970 in units of `unit` nanoseconds).
+        values: the numbers; anything where `valid` is false.
+        valid: where there is a value of this kind.
+        unit: nanoseconds.
+        zone: of times on the wall.
+    """
+
+    kind: str
+    values: Numbers
+    valid: Bits
+    unit: int = 1
+    zone: ZoneInfo | None = None
+
+    def before(self, cutoff: Cutoff) -> Bits:
+        """Where the clock is before a cutoff."""
+        if cutoff.none_expired:
+            return np.zeros(len(self.values), dtype=np.bool_)
+        found: Bits = (self.values < self.limit(cutoff)) & self.valid
+        return found
+
+    def limit(self, cutoff: Cutoff) -> int:
+        """The first number that has not expired."""
+        if self.kind == "day":
+            return cutoff.day.toordinal() - _EPOCH_DAY
+        moment = cutoff.instant if self.zone is None else first_wall_time(cutoff.instant, self.zone)
+        return _ceiling(microseconds(moment) * 1000, self.unit)
+
+    def day_of(self, number: int, zone: ZoneInfo) -> date:
+        """The local day in `zone` of one number, within the calendar."""
+        if self.kind == "day":
+            return date.fromordinal(max(_FIRST_DAY, min(_LAST_DAY, number)) + _EPOCH_DAY)
+        try:
+            moment = _EPOCH + timedelta(microseconds=number * self.unit // 1000)
+            if self.zone is not None:
+                moment = moment.replace(tzinfo=self.zone)
+            return moment.astimezone(zone).date()
+        except (OverflowError, ValueError):
+            return date.min if number < 0 else date.max
+
+    def days(self, zone: ZoneInfo) -> tuple[Numbers, Numbers]:
+        """The earliest and the latest local day in `zone` that each value may be on; see `valid`."""
+        if self.kind == "day":
+            return self.values, self.values
+        micro = self.values * (self.unit // 1000) if self.unit >= 1000 else self.values // 1000
+        if self.zone is not None and self.zone.key == zone.key:
+            found = np.floor_divide(micro, _DAY_US)
+            return found, found
+        if self.zone is None:
+            found = _local_days(pl.Series(micro).cast(pl.Datetime("us", "UTC")), zone)
+            return found, found
+        # Another zone's wall: half a day each way covers what a change of clocks can do, and errs towards holding.
+        times = pl.Series(micro).cast(pl.Datetime("us"))
+        earliest = times.dt.replace_time_zone(self.zone.key, ambiguous="earliest", non_existent="null")
+        latest = times.dt.replace_time_zone(self.zone.key, ambiguous="latest", non_existent="null")
+        rough = np.floor_divide(micro, _DAY_US)
+        return _local_days(earliest, zone, rough - 1), _local_days(latest, zone, rough + 1)
+
+
+def _local_days(times: pl.Series, zone: ZoneInfo, otherwise: Numbers | None = None) -> Numbers:
+    days = times.dt.convert_time_zone(zone.key).dt.date().to_physical().cast(pl.Int64)
+    found = days.fill_null(0).to_numpy()
+    if otherwise is not None and days.null_count():
+        found = np.where(days.is_null().to_numpy(), otherwise, found)
+    return np.asarray(found, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ClockValues:
+    """A clock column of some rows.
+
+    Attributes:
+        parts: its values by kind; a row is valid in at most one.
+        missing: where there is none.
+    """
+
+    parts: tuple[Numbers64, ...]
+    missing: Bits
+
+    @property
+    def unparsable(self) -> Bits:
+        """Where there is something that is no clock."""
+        found = ~self.missing
+        for part in self.parts:
+            found &= ~part.valid
+        return found
+
+    def before(self, cutoff: Cutoff) -> Bits:
+        """Where the clock is before a cutoff."""
+        found = self.parts[0].before(cutoff)
+        for part in self.parts[1:]:
+            found |= part.before(cutoff)
+        return found
+
+    def oldest(self, rows: Bits, zone: ZoneInfo) -> date | None:
+        """The earliest local day of some of the rows."""
+        days = [
+            part.day_of(int(part.values[chosen].min()), zone)
+            for part in self.parts
+            if (chosen := part.valid & rows).any()
+        ]
+        return min(days, default=None)
+
+    def days(self, zone: ZoneInfo) -> tuple[Numbers, Numbers]:
+        """The earliest and the latest local day of each row; of no meaning where it has no clock."""
+        first = np.zeros(len(self.missing), dtype=np.int64)
+        last = np.zeros(len(self.missing), dtype=np.int64)
+        for part in self.parts:
+            if part.valid.any():
+                low, high = part.days(zone)
+                first[part.valid] = low[part.valid]
+                last[part.valid] = high[part.valid]
+        return first, last
+
+
+Reader = Callable[[pa.Array], ClockValues]
+
+
+def plain(kind: pa.DataType) -> pa.DataType:
+    """A type without its dictionary or run-length encoding."""
+    while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        kind = kind.value_type
+    return kind
+
+
+def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column as one array, without dictionary or run-length encoding."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+    while pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    return array
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text, or bytes that may be text."""
+    checks = (
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+    )  # fmt: skip
+    return any(check(kind) for check in checks)
+
+
+def reader(kind: pa.DataType, clock: ColumnClock, zone: ZoneInfo) -> Reader:
+    """How to read a clock column of a type.
+
+    Args:
+        kind: the column's type.
+        clock: the dataset's clock.
+        zone: of times that state none.
+
+    Raises:
+        WrongSchema: if a column of this type is no clock (of the format that the policy states).
+    """
+    kind = plain(kind)
+    if pa.types.is_date(kind):
+        return _dates
+    if pa.types.is_timestamp(kind):
+        unit = _UNIT_NS[kind.unit]
+        return lambda array: _timestamps(array, unit, None if kind.tz else zone)
+    whole = pa.types.is_integer(kind)
+    if clock.format is TimestampFormat.YEAR and (whole or is_text(kind)):
+        return lambda array: _years(_integers(array, r"^\s*\d{4}\s*$"))
+    if clock.format is TimestampFormat.EPOCH_SECONDS and (whole or is_text(kind)):
+        return lambda array: _epoch(_integers(array, r"^\s*-?\d{1,12}\s*$"))
+    if clock.format is TimestampFormat.ISO_8601 and is_text(kind):
+        return lambda array: _iso(array, zone)
+    raise WrongSchema("a clock column has a type that is no clock")
+
+
+def _missing(array: pa.Array) -> Bits:
+    return np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _int64(array: pa.Array) -> Numbers:
+    numbers = pc.fill_null(array.cast(pa.int64()), 0) if array.null_count else array.cast(pa.int64())
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _dates(array: pa.Array) -> ClockValues:
+    missing = _missing(array)
+    values = _int64(array.cast(pa.int32()) if pa.types.is_date32(array.type) else array)
+    if pa.types.is_date64(array.type):
+        values = np.floor_divide(values, 86_400_000)
+    return ClockValues((Numbers64("day", values, ~missing),), missing)
+
+
+def _timestamps(array: pa.Array, unit: int, zone: ZoneInfo | None) -> ClockValues:
+    missing = _missing(array)
+    part = Numbers64("instant" if zone is None else "wall", _int64(array), ~missing, unit, zone)
+    return ClockValues((part,), missing)
+
+
+def text_of(array: pa.Array) -> pl.Series:
+    """Any column of single values as text; bytes that are no UTF-8 with replacement characters."""
+    kind = array.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        try:
+            array = array.cast(pa.large_binary()).cast(pa.large_string())
+        except pa.ArrowInvalid:
+            decoded = [None if value is None else value.decode("utf-8", "replace") for value in array.to_pylist()]
+            array = pa.array(decoded, pa.large_string())
+    elif pa.types.is_fixed_size_binary(kind):
+        array = pa.array([None if value is None else value.hex() for value in array.to_pylist()], pa.large_string())
+    elif pa.types.is_floating(kind):
+        return _numbers_as_text(pl.Series(array.cast(pa.float64()).to_numpy(zero_copy_only=False)), _missing(array))
+    elif pa.types.is_decimal(kind):
+        array = pa.array(
+            [None if v is None else format(v.normalize(), "f") for v in array.to_pylist()], pa.large_string()
+        )
+    else:
+        array = array.cast(pa.large_string())
+    return pl.Series(pl.from_arrow(array)).cast(pl.String)
+
+
+def _numbers_as_text(numbers: pl.Series, missing: Bits) -> pl.Series:
+    """Whole numbers without decimals: identifiers that went through a column of floats."""
+    whole = (numbers == numbers.floor()) & (numbers.abs() < 2**53)
+    text = numbers.cast(pl.String)
+    whole_text = numbers.fill_nan(0).cast(pl.Int64, strict=False).cast(pl.String)
+    found = text.to_frame("text").with_columns(whole_text.alias("whole"), whole.alias("is"), pl.Series("no", missing))
+    return found.select(
+        pl.when("no").then(None).when("is").then(pl.col("whole")).otherwise(pl.col("text")).alias("text")
+    )["text"]
+
+
+def _integers(array: pa.Array, pattern: str) -> tuple[Numbers, Bits, Bits]:
+    """Whole numbers: (values, valid, missing)."""
+    missing = _missing(array)
+    if pa.types.is_integer(array.type):
+        if pa.types.is_uint64(array.type):
+            series = pl.Series(pl.from_arrow(array)).cast(pl.Int64, strict=False)
+            return _filled(series), series.is_not_null().to_numpy(), missing
+        return _int64(array), ~missing, missing
+    text = text_of(array)
+    series = text.str.strip_chars().cast(pl.Int64, strict=False)
+    valid = series.is_not_null() & text.str.contains(pattern).fill_null(value=False)
+    return _filled(series), valid.to_numpy(), missing
+
+
+def _filled(series: pl.Series) -> Numbers:
+    return np.asarray(series.fill_null(0).to_numpy(), dtype=np.int64)
+
+
+def _years(found: tuple[Numbers, Bits, Bits]) -> ClockValues:
+    years, valid, missing = found
+    valid = valid & (years >= 1) & (years <= 9999)
+    following = np.where(valid, years + 1, 1971).astype("int64") - 1970
+    days = following.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64) - 1
+    return ClockValues((Numbers64("day", days, valid),), missing)
+
+
+def _epoch(found: tuple[Numbers, Bits, Bits]) -> ClockValues:
+    seconds, valid, missing = found
+    valid = valid & (seconds >= _FIRST_DAY * 86400) & (seconds < (_LAST_DAY + 1) * 86400)
+    return ClockValues((Numbers64("instant", np.where(valid, seconds, 0), valid, _UNIT_NS["s"]),), missing)
+
+
+def _iso(array: pa.Array, zone: ZoneInfo) -> ClockValues:
+    missing = _missing(array)
+    text = text_of(array).str.strip_chars()
+    parts = text.str.extract_groups(_ISO).struct.unnest()
+    names = parts.columns
+    days = parts[names[0]].str.to_date("%Y-%m-%d", strict=False)
+    day_numbers = _filled(days.to_physical().cast(pl.Int64))
+    valid = days.is_not_null().to_numpy() & (day_numbers >= _FIRST_DAY) & (day_numbers <= _LAST_DAY)
+    if parts[names[1]].null_count() == len(text):
+        return ClockValues((Numbers64("day", day_numbers, valid),), missing)
+    hour, minute, second = (parts[name].cast(pl.Int64, strict=False) for name in names[1:4])
+    in_range = ((hour < 24) & (minute < 60)).fill_null(value=False) & (second.fill_null(0) < 60)
+    fraction = (parts[names[4]].fill_null("") + "000000").str.slice(0, 6).cast(pl.Int64, strict=False)
+    micro = ((_filled(hour) * 60 + _filled(minute)) * 60 + _filled(second)) * 1_000_000 + _filled(fraction)
+    micro += day_numbers * _DAY_US
+    offset_hour, offset_minute = (parts[name].cast(pl.Int64, strict=False) for name in names[7:9])
+    offset_in_range = ((offset_hour.fill_null(0) < 24) & (offset_minute.fill_null(0) < 60)).to_numpy()
+    offset = (_filled(offset_hour) * 60 + _filled(offset_minute)) * 60_000_000
+    offset = np.where((parts[names[6]] == "-").fill_null(value=False).to_numpy(), -offset, offset)
+    timed = hour.is_not_null().to_numpy()
+    zoned = timed & (parts[names[5]].is_not_null() | parts[names[6]].is_not_null()).to_numpy()
+    sound = valid & in_range.to_numpy() & offset_in_range
+    return ClockValues(
+        (
+            Numbers64("day", day_numbers, valid & ~timed),
+            Numbers64("instant", micro - offset, sound & zoned, _UNIT_NS["us"]),
+            Numbers64("wall", micro, sound & timed & ~zoned, _UNIT_NS["us"], zone),
+        ),
+        missing,
+    )

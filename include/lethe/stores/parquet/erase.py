@@ -1,0 +1,821 @@
+"""Erasing the staged rows: exactly those, each once, under the holds in force, whatever dies meanwhile.
+
+**One loop for all.** For each key: read the store's real state and the intents written so far; work out what each
+version still needs; prepare it; write an intent; send the requests inside a lease; and read the state again. The
+outcome is taken from the state alone, so that a run that goes on after a crash does just what an undisturbed one does.
+
+- An intent (``intent/<batch>/<key>-<attempt>``, written with ``If-None-Match: *`` before anything is sent) names the
+  ETag that the new content will have, the versions that will be removed, and the rows that stay because they are held.
+  New content that is found under its ETag: the attempt was carried out, and what it did not come to remove is removed
+  now. A version that an intent names and that is gone went by our doing; any other that is gone: `Outcome.GONE`.
+- ``outcome/<batch>`` ends a batch. It is written once (``If-None-Match: *``); whoever comes second takes it over.
+
+**Holds.** The rewritten file is prepared, and its parts uploaded, without a lease. Inside it there are only requests
+that complete the upload (or put a small file) if the file still has the ETag that was discovered, and that remove
+versions by id. If a hold was placed since the rows were filtered, the lease is given back with nothing sent; if the
+hold covers a row that would have gone, the attempt is abandoned and prepared anew. The same rules are applied before an
+old version is removed that an attempt did not come to.
+
+**Versions.** The new content is written first, then the version that it replaces and the other planned ones are removed
+by id, in the same lease. If older versions stay (nothing in them has expired, or a hold keeps them), a delete marker
+keeps them from becoming current again; if none stays, the markers go too. A file that is no longer what was
+discovered is left alone, and its candidates are `Outcome.RENEWED`; what is due in it is found by the next discovery.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+from lethe.errors import StoreError, StoreUnavailable
+from lethe.holds.rules import HoldRules
+from lethe.policy import ParquetDataset
+from lethe.stores.base import Candidates, Gate, Outcome, Progress, Tally, Work, record_key
+from lethe.stores.parquet import footer as ft
+from lethe.stores.parquet.clocks import WrongSchema
+from lethe.stores.parquet.examine import contained, name_digest
+from lethe.stores.parquet.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
+from lethe.stores.parquet.holds import Loaded, Matcher
+from lethe.stores.parquet.judge import Judge
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
+from lethe.stores.parquet.rewrite import NotRewritable, Rewriter
+from lethe.stores.s3 import staging as staged
+from lethe.stores.s3.client import S3Access
+from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, is_passing, named, status_of, translate
+from lethe.stores.s3.listing import UNVERSIONED, Listing, Record, Version
+from lethe.stores.s3.staging import Staging, pack, unpack
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+THREADS = 4
+"""Keys that are worked on at a time."""
+ENCODERS = max(2, os.cpu_count() or 1)
+"""Row groups that are encoded at a time."""
+REWRITERS = 2
+"""Files that are fetched and rewritten at a time; what bounds memory."""
+PUT_BYTES = 5 << 20
+"""Content up to this size is put inside the lease; larger content is uploaded in parts before."""
+PART_BYTES = 16 << 20
+MOST_PARTS = 9000
+SPOOL_BYTES = 32 << 20
+"""New content beyond this size is kept on disk until it is uploaded."""
+ROUNDS = 100
+"""How often a key is looked at anew because something changed, before giving up."""
+FAULTS = 5
+"""Passing faults of the server that are borne per key."""
+
+_ATTRIBUTES = (
+    "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires", "Metadata",
+    "StorageClass", "ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled",
+)  # fmt: skip
+
+
+class State(StrEnum):
+    """What a planned version is found to be."""
+
+    READY = "ready"
+    """As it was discovered."""
+    SUPERSEDED = "superseded"
+    """There, but no longer current."""
+    LEFT_OVER = "left over"
+    """There, though its new content has been written."""
+    ERASED = "erased"
+    GONE = "gone"
+    CHANGED = "changed"
+    """The object without versions is another one."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An intent as it was staged.
+
+    Attributes:
+        number: counted from 1.
+        rules: the version of the registry that it was prepared by.
+        etag: what the new content will have; empty where there is none.
+        size: bytes of the new content.
+        sha256: of the new content where the server's ETag is no digest of it, else empty.
+        removes: version ids that will be removed.
+        held: rows that stay because they are held, as marks, by version id.
+    """
+
+    number: int
+    rules: int
+    etag: str = ""
+    size: int = 0
+    sha256: str = ""
+    removes: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+
+    def dumps(self) -> bytes:
+        """For staging."""
+        return json.dumps({**self.__dict__, "held": dict(self.held)}, sort_keys=True).encode()
+
+
+@dataclass
+class Look:
+    """What was found of a key at one time."""
+
+    record: Record | None
+    states: dict[str, State]
+    done: Attempt | None
+    attempts: list[Attempt]
+
+    @property
+    def present(self) -> dict[str, Version]:
+        """Versions with content, by id."""
+        return {version.id: version for version in self.record.content} if self.record else {}
+
+    @property
+    def newest(self) -> Version | None:
+        """The current version or delete marker."""
+        return self.record.versions[0] if self.record else None
+
+    def removed(self, version: str) -> bool:
+        """Whether an attempt was to remove a version."""
+        return any(version in attempt.removes for attempt in self.attempts)
+
+
+class Content:
+    """New content of a file: in memory, or on disk where it is large."""
+
+    def __init__(self, *, digest: bool) -> None:
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="lethe-")  # noqa: SIM115
+        self.size = 0
+        self._digest = hashlib.sha256() if digest else None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - the buffer protocol
+        """Append."""
+        self.file.write(data)
+        self.size += len(data)
+        if self._digest is not None:
+            self._digest.update(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256, where it was asked for."""
+        return self._digest.hexdigest() if self._digest else ""
+
+    def part(self, offset: int, length: int) -> bytes:
+        """Some of it."""
+        self.file.seek(offset)
+        return self.file.read(length)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.file.close()
+
+
+@dataclass
+class Prepared:
+    """What is to be sent for a key.
+
+    Attributes:
+        rules: the version of the registry that it was judged by.
+        source: the current version that is replaced or removed.
+        content: its new content.
+        request: the parameters of the PUT or upload.
+        upload: id of the upload, and its parts.
+        etag: what the new content will have.
+        removes: versions and markers that are removed by id.
+        marker: whether a delete marker is put first.
+        held: rows that stay because they are held, by version id.
+        stays: outcomes of planned versions that nothing is sent for.
+        going: rows that would go, by planned version, for checking newer holds.
+    """
+
+    rules: int
+    source: Planned | None = None
+    content: Content | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    upload: tuple[str, list[dict[str, Any]]] | None = None
+    etag: str = ""
+    removes: list[Version] = field(default_factory=list)
+    marker: bool = False
+    held: dict[str, Marks] = field(default_factory=dict)
+    stays: dict[str, Outcome] = field(default_factory=dict)
+    going: list[tuple[Planned, Marks]] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to send."""
+        return self.content is None and not self.removes
+
+    def close(self) -> None:
+        """Let go of content."""
+        if self.content is not None:
+            self.content.close()
+
+
+class _Again(Exception):
+    """Something changed: look again."""
+
+
+class Eraser:
+    """Erases batches of one dataset of one run."""
+
+    def __init__(
+        self,
+        access: S3Access,
+        listing: Listing,
+        staging: Staging,
+        work: Work,
+        dataset: ParquetDataset,
+        holds_version: int,
+        gate: Gate,
+        loaded: Loaded,
+    ) -> None:
+        self._access = access
+        self._listing = listing
+        self._staging = staging
+        self._dataset = dataset
+        self._judge = Judge(dataset, work.expiry)
+        self._holds_version = holds_version
+        self._gate = gate
+        self._loaded = loaded
+        self._client: S3Client = access.leased(gate.lease_seconds)
+        self._rewriters = threading.BoundedSemaphore(REWRITERS)
+        self._encoders = ThreadPoolExecutor(ENCODERS, thread_name_prefix="lethe-encode")
+        self._stop = threading.Event()
+
+    # --- batches -------------------------------------------------------------------------------------------------
+
+    def run(self, plan: Plan, batches: range, progress: Progress) -> Tally:
+        """Erase batches, several keys at a time, and end each batch with its outcome.
+
+        Raises:
+            DatasetChanged, StoreUnavailable, StoreError, RunError.
+        """
+        total = Tally()
+        waiting: deque[tuple[Batch, list[Future[dict[str, Any]]]]] = deque()
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lethe-erase")
+        try:
+            for number in batches:
+                ended = self._staging.get(f"outcome/{number}")
+                if ended is not None:
+                    total += _tally_of(ended, progress)
+                    continue
+                batch = plan.batch(number)
+                attempts = self._attempts(number)
+                futures = [
+                    pool.submit(self._key, batch, index, attempts.get(index, [])) for index in range(len(batch.units))
+                ]
+                waiting.append((batch, futures))
+                while sum(len(one) for _, one in waiting) > 2 * THREADS and len(waiting) > 1:
+                    total += self._end(*waiting.popleft(), progress)
+            while waiting:
+                total += self._end(*waiting.popleft(), progress)
+        finally:
+            self._stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            self._encoders.shutdown(wait=True, cancel_futures=True)
+            self._client.close()
+        return total
+
+    def _end(self, batch: Batch, futures: Sequence[Future[dict[str, Any]]], progress: Progress) -> Tally:
+        outcomes = []
+        for unit, future in zip(batch.units, futures, strict=True):
+            outcomes.append(future.result())
+            progress(unit.going)
+        tally = Tally()
+        for unit, outcome in zip(batch.units, outcomes, strict=True):
+            tally += _tally(batch, unit, outcome)
+        body = pack([tally.model_dump(), *outcomes])
+        if not self._staging.create(f"outcome/{batch.number}", body):
+            body = self._staging.get(f"outcome/{batch.number}") or body
+        return _tally_of(body, lambda _rows: None)
+
+    def _attempts(self, number: int) -> dict[int, list[Attempt]]:
+        """All intents of a batch, by key."""
+        found: dict[int, list[Attempt]] = {}
+        for name in self._staging.names(f"intent/{number}/"):
+            index = int(name.rpartition("/")[2].partition("-")[0])
+            attempt = self._read_attempt(name)
+            if attempt is not None:
+                found.setdefault(index, []).append(attempt)
+        return found
+
+    def _read_attempt(self, name: str) -> Attempt | None:
+        body = self._staging.get(name)
+        if body is None:
+            return None
+        fields = json.loads(body)
+        return Attempt(**{**fields, "removes": tuple(fields["removes"])})
+
+    # --- one key -------------------------------------------------------------------------------------------------
+
+    def _key(self, batch: Batch, index: int, attempts: list[Attempt]) -> dict[str, Any]:
+        """Do what a key needs, and say what became of its versions."""
+        unit = batch.units[index]
+        faults = 0
+        for _ in range(ROUNDS):
+            if self._stop.is_set():
+                raise StoreUnavailable(f"dataset {self._dataset.name}: stopped because another file failed")
+            look = self._look(unit, attempts)
+            prepared: Prepared | None = None
+            try:
+                prepared = self._prepare(batch, unit, look)
+                if prepared.nothing:
+                    return self._outcome(batch, unit, look, prepared)
+                attempts = self._intend_and_send(batch, index, look, prepared)
+            except (_Again, Changed):
+                attempts = self._attempts(batch.number).get(index, [])
+            except StoreUnavailable:
+                faults += 1
+                if faults >= FAULTS:
+                    raise
+                time.sleep(0.1 * 2**faults)
+                attempts = self._attempts(batch.number).get(index, [])
+            except (ft.Unreadable, NotRewritable, WrongSchema) as error:
+                raise StoreError(
+                    f"dataset {self._dataset.name}: file {name_digest(unit.key)} cannot be rewritten ({error}); "
+                    "nothing of it was erased"
+                ) from None
+            finally:
+                if prepared is not None:
+                    prepared.close()
+        raise StoreUnavailable(f"dataset {self._dataset.name}: file {name_digest(unit.key)} changes all the time")
+
+    def _look(self, unit: Unit, attempts: list[Attempt]) -> Look:
+        """Read a key's real state."""
+        look = Look(self._listing.one(unit.key), {}, None, attempts)
+        for attempt in attempts:
+            if attempt.etag and any(self._is_content(unit.key, found, attempt) for found in look.present.values()):
+                look.done = attempt
+        for version in unit.versions:
+            look.states[version.id] = self._state(unit, version, look)
+        return look
+
+    def _state(self, unit: Unit, version: Planned, look: Look) -> State:
+        found = look.present.get(version.id)
+        if found is None:
+            return State.ERASED if look.removed(version.id) or (version.current and look.done) else State.GONE
+        if version.id == UNVERSIONED and self._head(unit.key, version.id).etag != version.etag:
+            return State.ERASED if version.current and look.done else State.CHANGED
+        if version.current and look.done:
+            return State.LEFT_OVER
+        if version.current and look.newest is not found:
+            return State.SUPERSEDED
+        return State.READY
+
+    def _is_content(self, key: str, found: Version, attempt: Attempt) -> bool:
+        """Whether a version has the content that an attempt was to write."""
+        if found.size != attempt.size:
+            return False
+        etag = self._head(key, found.id).etag if found.id == UNVERSIONED else found.etag
+        if not attempt.sha256:
+            return etag == attempt.etag
+        file = LocalFile(self._access, Pin(self._dataset.bucket, key, found.id, None), found.size)
+        try:
+            digest = hashlib.sha256()
+            for offset in range(0, found.size, 1 << 20):
+                digest.update(file.source.read_at(min(1 << 20, found.size - offset), offset))
+            return digest.hexdigest() == attempt.sha256
+        finally:
+            file.close()
+
+    def _head(self, key: str, version: str) -> Head:
+        with named(self._access.place(self._dataset.bucket, "look at a file")):
+            try:
+                answer = self._access.client.head_object(Bucket=self._dataset.bucket, Key=key, VersionId=version)
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    raise _Again from None
+                raise
+        return Head.of(answer, int(answer["ContentLength"]))
+
+    # --- preparing -----------------------------------------------------------------------------------------------
+
+    def _prepare(self, batch: Batch, unit: Unit, look: Look) -> Prepared:
+        """What is to be sent, judged by the holds in force now."""
+        rules = self._gate.current()
+        prepared = Prepared(rules.version)
+        try:
+            for version in unit.versions:
+                self._prepare_version(batch, unit, version, look, rules, prepared)
+            if prepared.removes:
+                self._settle_markers(look, prepared)
+        except BaseException:
+            prepared.close()
+            raise
+        return prepared
+
+    def _prepare_version(
+        self, batch: Batch, unit: Unit, version: Planned, look: Look, rules: HoldRules, prepared: Prepared
+    ) -> None:
+        state = look.states[version.id]
+        if state in (State.ERASED, State.GONE, State.CHANGED):
+            return
+        if state is State.SUPERSEDED and not version.whole:
+            prepared.stays[version.id] = Outcome.RENEWED
+            return
+        if self._head(unit.key, version.id).locked:
+            prepared.stays[version.id] = Outcome.HELD
+            return
+        going = batch.going(version)
+        if state is State.LEFT_OVER:
+            held = look.done.held.get(version.id) if look.done else None
+            going = going.without(Marks.loads(base64.b64decode(held), version.groups)) if held else going
+            newer = rules.since(look.done.rules if look.done else 0)
+            covered = self._covered(unit.key, version, going, newer)
+            self._remove_or_keep(unit, version, look, prepared, going, keep=covered.count > 0)
+        elif version.current and state is State.READY:
+            self._prepare_current(unit, version, look, going, rules, prepared)
+        elif version.current:
+            covered = self._covered(unit.key, version, going, rules.since(self._holds_version))
+            self._remove_or_keep(unit, version, look, prepared, going, keep=covered.count > 0)
+        else:
+            keep = not self._held_elsewhere(batch, unit, version, look, rules)
+            self._remove_or_keep(unit, version, look, prepared, going, keep=keep)
+
+    def _remove_or_keep(
+        self, unit: Unit, version: Planned, look: Look, prepared: Prepared, going: Marks, *, keep: bool
+    ) -> None:
+        if keep:
+            prepared.stays[version.id] = Outcome.HELD
+            return
+        prepared.removes.append(look.present[version.id])
+        prepared.going.append((version, going))
+
+    def _prepare_current(
+        self, unit: Unit, version: Planned, look: Look, going: Marks, rules: HoldRules, prepared: Prepared
+    ) -> None:
+        newer = rules.since(self._holds_version)
+        if version.whole and not newer:
+            prepared.source = version
+            self._remove_or_keep(unit, version, look, prepared, going, keep=False)
+            return
+        with self._rewriters:
+            file = LocalFile(self._access, Pin(self._dataset.bucket, unit.key, version.id, version.etag), version.size)
+            try:
+                if file.head.locked:
+                    prepared.stays[version.id] = Outcome.HELD
+                    return
+                held = self._covered_in(file.open(), going, newer)
+                going = going.without(held)
+                if not going.count:
+                    prepared.stays[version.id] = Outcome.HELD
+                    return
+                prepared.source = version
+                if held.count:
+                    prepared.held[version.id] = held
+                if going.count == going.rows_in_all:
+                    self._remove_or_keep(unit, version, look, prepared, going, keep=False)
+                    return
+                prepared.going.append((version, going))
+                self._rewrite(file, going, prepared)
+                if version.id != UNVERSIONED or self._is_versioned():
+                    prepared.removes.append(look.present[version.id])
+                prepared.request = self._attributes(unit.key, version, file.answer)
+            finally:
+                file.close()
+
+    def _rewrite(self, file: LocalFile, going: Marks, prepared: Prepared) -> None:
+        opaque = str(file.answer.get("ServerSideEncryption") or "").startswith("aws:kms")
+        prepared.content = Content(digest=opaque)
+        Rewriter(file.source, file.footer(), file.size).write(going, prepared.content, self._encoders)
+
+    def _is_versioned(self) -> bool:
+        """Whether what is written gets a version id of its own, so that the version ``null`` stays behind."""
+        with named(self._access.place(self._dataset.bucket, "ask for its versioning")):
+            answer = self._access.client.get_bucket_versioning(Bucket=self._dataset.bucket)
+        return answer.get("Status") == "Enabled"
+
+    def _attributes(self, key: str, version: Planned, answer: Any) -> dict[str, Any]:  # noqa: ANN401
+        """The object's own attributes, as parameters of the request that replaces it."""
+        found = {name: answer[name] for name in _ATTRIBUTES if answer.get(name)}
+        if answer.get("TagCount"):
+            with named(self._access.place(self._dataset.bucket, "read a file's tags")):
+                tags = self._access.client.get_object_tagging(
+                    Bucket=self._dataset.bucket, Key=key, VersionId=version.id
+                )["TagSet"]
+            from urllib.parse import urlencode
+
+            found["Tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags])
+        return found
+
+    def _settle_markers(self, look: Look, prepared: Prepared) -> None:
+        """Remove a key's delete markers with its last version, or keep what stays from becoming current again."""
+        if prepared.content is not None or look.record is None:
+            return
+        going = {version.id for version in prepared.removes}
+        stays = [version for version in look.record.content if version.id not in going]
+        if not stays:
+            prepared.removes.extend(version for version in look.record.versions if version.marker)
+        elif look.newest is not None and look.newest.id in going:
+            prepared.marker = True
+
+    # --- holds ---------------------------------------------------------------------------------------------------
+
+    def _covered(self, key: str, version: Planned, rows: Marks, rules: HoldRules) -> Marks:
+        """Which of some rows of a version rules cover."""
+        if not rules:
+            return rows.without(rows)
+        return self._covered_in(self._open(key, version.id), rows, rules)
+
+    def _open(self, key: str, version: str) -> pq.ParquetFile:
+        return open_parquet(S3File(self._access, Pin(self._dataset.bucket, key, version, None)))
+
+    def _covered_in(self, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
+        if not rules or not rows.count:
+            return rows.without(rows)
+        matcher = Matcher(rules, self._dataset.identifiers, self._loaded)
+        try:
+            return self._judge.bind(file.schema_arrow).held_rows(file, rows, matcher)
+        except (pa.ArrowException, OSError) as error:
+            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})") from None
+
+    def _held_elsewhere(self, batch: Batch, unit: Unit, version: Planned, look: Look, rules: HoldRules) -> bool:
+        """Whether every row of a superseded version that is held now is in the current version too."""
+        going, before = batch.going(version), batch.held(version)
+        if before is None and not rules.since(self._holds_version):
+            return True
+        old = self._open(unit.key, version.id)
+        held = self._covered_in(old, going if before is None else going.either(before), rules)
+        if not held.count:
+            return True
+        newest = look.newest
+        if newest is None or newest.marker:
+            return False
+        try:
+            current = self._open(unit.key, newest.id)
+            rows = Marks.all(current.metadata.row_group(i).num_rows for i in range(current.num_row_groups))
+            return contained(old, held, current, self._covered_in(current, rows, rules))
+        except (ft.Unreadable, WrongSchema):
+            return False
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def _intend_and_send(self, batch: Batch, index: int, look: Look, prepared: Prepared) -> list[Attempt]:
+        """Write the intent, send everything inside a lease. Returns all attempts so far.
+
+        Raises:
+            _Again: if the attempt was abandoned, or another process is at work on the key.
+        """
+        unit = batch.units[index]
+        number = max((attempt.number for attempt in look.attempts), default=0) + 1
+        name = f"{batch.number}/{index}-{number}"
+        try:
+            self._upload(unit.key, name, prepared)
+            attempt = Attempt(
+                number,
+                prepared.rules,
+                prepared.etag,
+                prepared.content.size if prepared.content else 0,
+                prepared.content.sha256 if prepared.content else "",
+                tuple(version.id for version in prepared.removes),
+                {key: base64.b64encode(marks.dumps()).decode() for key, marks in prepared.held.items()},
+            )
+            if not self._staging.create(f"intent/{name}", attempt.dumps()):
+                raise _Again
+            if not self._send_under_lease(unit.key, prepared):
+                void = Attempt(number, prepared.rules)
+                self._staging.put(f"intent/{name}", void.dumps())
+                raise _Again
+        except BaseException:
+            self._abort(unit.key, prepared)
+            raise
+        return [*look.attempts, attempt]
+
+    def _upload(self, key: str, name: str, prepared: Prepared) -> None:
+        """Upload new content in parts where it is large, and work out the ETag that it will have."""
+        content = prepared.content
+        if content is None:
+            return
+        if content.size <= PUT_BYTES:
+            prepared.etag = f'"{hashlib.md5(content.part(0, content.size), usedforsecurity=False).hexdigest()}"'
+            return
+        bucket, client = self._dataset.bucket, self._access.client
+        with named(self._access.place(bucket, "upload a file")):
+            upload = client.create_multipart_upload(Bucket=bucket, Key=key, **prepared.request)["UploadId"]
+            parts: list[dict[str, Any]] = []
+            prepared.upload = upload, parts
+            # Before any part, so that `clean` finds the upload, whatever happens.
+            self._staging.put(f"upload/{name}", json.dumps([bucket, key, upload]).encode())
+            length = max(PART_BYTES, -(-content.size // MOST_PARTS))
+            digests = b""
+            for part, offset in enumerate(range(0, content.size, length), start=1):
+                body = content.part(offset, length)
+                etag = client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=part, Body=body)["ETag"]
+                parts.append({"PartNumber": part, "ETag": etag})
+                with suppress(ValueError):
+                    digests += bytes.fromhex(etag.strip('"'))
+        prepared.etag = f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"'
+
+    def _abort(self, key: str, prepared: Prepared) -> None:
+        if prepared.upload is not None:
+            with suppress(BotoCoreError, ClientError, HTTPClientError, OSError):
+                self._access.client.abort_multipart_upload(
+                    Bucket=self._dataset.bucket, Key=key, UploadId=prepared.upload[0]
+                )
+
+    def _send_under_lease(self, key: str, prepared: Prepared) -> bool:
+        """Send everything under the rules that it was prepared by; false where a newer hold covers a row of it."""
+        for _ in range(ROUNDS):
+            with self._gate.lease() as rules:
+                newer = rules.since(prepared.rules)
+                if not newer:
+                    self._send(key, prepared)
+                    return True
+            if any(self._covered(key, version, going, newer).count for version, going in prepared.going):
+                return False
+            prepared.rules = rules.version
+        raise StoreUnavailable(f"dataset {self._dataset.name}: holds are placed all the time; try again")
+
+    def _send(self, key: str, prepared: Prepared) -> None:
+        place = self._access.place(self._dataset.bucket, "replace a file")
+        try:
+            if prepared.content is not None and prepared.source is not None:
+                self._replace(key, prepared, prepared.source)
+            if prepared.marker and prepared.source is not None:
+                self._client.delete_object(Bucket=self._dataset.bucket, Key=key, IfMatch=prepared.source.etag)
+            self._remove(key, prepared)
+        except (BotoCoreError, ClientError, HTTPClientError, OSError) as error:
+            if code_of(error) in PRECONDITION | ABSENT:
+                raise _Again from None
+            raise translate(error, place) from None
+
+    def _replace(self, key: str, prepared: Prepared, source: Planned) -> None:
+        target: dict[str, Any] = {"Bucket": self._dataset.bucket, "Key": key, "IfMatch": source.etag}
+        if prepared.upload is None:
+            content = cast("Content", prepared.content)
+            self._client.put_object(**target, Body=content.part(0, content.size), **prepared.request)
+        else:
+            upload, parts = prepared.upload
+            self._client.complete_multipart_upload(
+                **target,
+                UploadId=upload,
+                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+            )
+            prepared.upload = None
+
+    def _remove(self, key: str, prepared: Prepared) -> None:
+        """Remove versions by id. One without an id only if it still is the same."""
+        bucket = self._dataset.bucket
+        etags = {version.id: version.etag for version, _ in prepared.going}
+        pinned = [version for version in prepared.removes if version.id != UNVERSIONED or version.marker]
+        for version in prepared.removes:
+            if version not in pinned:
+                self._client.delete_object(
+                    Bucket=bucket, Key=key, VersionId=version.id, IfMatch=etags.get(version.id, version.etag)
+                )
+        for start in range(0, len(pinned), 1000):
+            answer = self._client.delete_objects(
+                Bucket=bucket,
+                Delete={
+                    "Objects": [{"Key": key, "VersionId": version.id} for version in pinned[start : start + 1000]],
+                    "Quiet": True,
+                },
+            )
+            for error in answer.get("Errors", ()):
+                self._refused(key, str(error.get("VersionId") or UNVERSIONED), str(error.get("Code") or ""))
+
+    def _refused(self, key: str, version: str, code: str) -> None:
+        """A version was not removed: gone before, kept by the store, not now, or not by us."""
+        if code in ABSENT:
+            return
+        if code in PRECONDITION or (code == "AccessDenied" and self._head(key, version).locked):
+            raise _Again
+        place = self._access.place(self._dataset.bucket, "")
+        if is_passing(code):
+            raise StoreUnavailable(f"{place}: the S3 server could not remove a version now ({code})")
+        raise StoreError(
+            f"{place}: the connection's user may not remove versions of files ({code}): grant s3:DeleteObjectVersion"
+        )
+
+    # --- what became of it ---------------------------------------------------------------------------------------
+
+    def _outcome(self, batch: Batch, unit: Unit, look: Look, prepared: Prepared) -> dict[str, Any]:
+        """What became of a key's versions, from the store's real state."""
+        versions = []
+        freed = 0
+        for version in unit.versions:
+            state = look.states[version.id]
+            held: str | None = None
+            if version.id in prepared.stays:
+                outcome = prepared.stays[version.id]
+            elif state is State.ERASED:
+                outcome = Outcome.ERASED
+                held = look.done.held.get(version.id) if look.done else None
+                freed += version.size - (look.done.size if look.done and version.current else 0)
+            else:
+                outcome = Outcome.GONE if state is State.GONE else Outcome.RENEWED
+            versions.append({"outcome": outcome.value, "held": held})
+        current = {version.id for version in unit.versions if version.current}
+        there = {version.id for version in look.record.versions} if look.record else set()
+        removed = {gone for attempt in look.attempts for gone in attempt.removes} - there - current
+        return {"versions": versions, "with": len(removed), "bytes": max(0, freed)}
+
+
+def _held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
+    held = outcome["held"]
+    return None if held is None else Marks.loads(base64.b64decode(held), version.groups)
+
+
+def _tally(batch: Batch, unit: Unit, outcome: Mapping[str, Any]) -> Tally:
+    counts = {Outcome.ERASED: 0, Outcome.HELD: 0, Outcome.RENEWED: 0, Outcome.GONE: 0}
+    for version, became in zip(unit.versions, outcome["versions"], strict=True):
+        held = _held_marks(version, became)
+        kept = held.count if held else 0
+        counts[Outcome.HELD] += kept
+        counts[Outcome(became["outcome"])] += version.going - kept
+    del batch
+    return Tally(
+        erased=counts[Outcome.ERASED],
+        held=counts[Outcome.HELD],
+        renewed=counts[Outcome.RENEWED],
+        gone=counts[Outcome.GONE],
+        rows_with=outcome["with"],
+        bytes=outcome["bytes"],
+    )
+
+
+def _tally_of(body: bytes, progress: Progress) -> Tally:
+    tally = Tally(**unpack(body)[0])
+    progress(tally.total)
+    return tally
+
+
+def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Tally:
+    """The sum of the outcomes of all batches that have one."""
+    total = Tally()
+    for number in range(candidates.batches):
+        body = staging.get(f"outcome/{number}")
+        if body is not None:
+            total += _tally_of(body, lambda _rows: None)
+    return total
+
+
+def record_outcomes(
+    staging: Staging, plan: Plan, candidates: Candidates, key_columns: tuple[str, ...]
+) -> Iterator[tuple[bytes, Outcome]]:
+    """The outcome of every candidate of the batches that have one."""
+    for number in range(candidates.batches):
+        body = staging.get(f"outcome/{number}")
+        if body is None:
+            continue
+        batch = plan.batch(number)
+        for unit, outcome in zip(batch.units, unpack(body)[1:], strict=True):
+            for version, became in zip(unit.versions, outcome["versions"], strict=True):
+                keys = _keys(staging, batch, unit, version, key_columns)
+                kept = _kept(batch.going(version), _held_marks(version, became))
+                for key, is_held in zip(keys, kept, strict=True):
+                    yield record_key(key), Outcome.HELD if is_held else Outcome(became["outcome"])
+
+
+def _keys(
+    staging: Staging, batch: Batch, unit: Unit, version: Planned, columns: tuple[str, ...]
+) -> Iterator[tuple[object, ...]]:
+    if columns:
+        yield from staged_keys(staging, columns, version.keys)
+        return
+    for positions in batch.going(version).positions():
+        for position in positions.tolist():
+            yield unit.key, position
+
+
+def _kept(going: Marks, held: Marks | None) -> Iterator[bool]:
+    for index in range(len(going.sizes)):
+        rows = going.rows(index)
+        yield from (held.rows(index)[rows].tolist() if held is not None else [False] * going.counts[index])
+
+
+def abort_uploads(access: S3Access, run: str, dataset: str) -> None:
+    """Abort the uploads that a run did not complete. Harmless where there are none."""
+    for bucket in staged.buckets(access):
+        staging = Staging(access, bucket, run, dataset)
+        try:
+            names = list(staging.names("upload/"))
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            continue
+        for name in names:
+            target, key, upload = json.loads(staging.get(name) or b'["", "", ""]')
+            if not target:
+                continue
+            with named(access.place(target, "abort an upload")):
+                try:
+                    access.client.abort_multipart_upload(Bucket=target, Key=key, UploadId=upload)
+                except ClientError as error:
+                    if code_of(error) != "NoSuchUpload" and status_of(error) != 404:
+                        raise

@@ -1,0 +1,318 @@
+"""What a key holds, with all of its versions, and what has to be done about it.
+
+**The current version** of a file counts in full: its rows are the dataset's records.
+
+**Versions that are not current** (replaced by a newer one, or under a delete marker) are superseded copies, which their
+owner replaced or deleted. Nothing in them counts as a record but expired rows, because these have to be gone, wherever
+they are. A version cannot be changed in its place, so one with an expired row that no hold covers goes as a whole, with
+what else it has, but for one case: rows that a hold covers may exist in no other version. A version with such rows goes
+only if each of them is in the current version too, value for value; if not, it stays as it is until the hold is
+released, and all of its expired rows are reported as held. (This also finishes what a rewriting that died
+between writing the new version and removing the old one left behind, whichever run finds it.)
+
+**A file that the store itself keeps** (Object Lock, an S3 legal hold) stays, and its expired rows are reported as held.
+
+**What cannot be read** (no Parquet, damaged, encrypted, archived, another schema) is counted by the rows of its footer,
+else as one record, and named by the digest of its key. So is what cannot be rewritten faithfully; see `rewrite`. Empty
+objects whose name begins with ``_`` or ``.`` or ends with a slash are marks that Spark, Hadoop and consoles leave, and
+no records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from lethe.policy import ParquetDataset
+from lethe.stores.base import Unjudgeable
+from lethe.stores.parquet import footer as ft
+from lethe.stores.parquet.clocks import WrongSchema
+from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
+from lethe.stores.parquet.holds import Matcher
+from lethe.stores.parquet.judge import FileJudge, Judge, Judgement
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.partition import day_in_key
+from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.s3.client import S3Access
+from lethe.stores.s3.errors import code_of, named
+from lethe.stores.s3.listing import Record, Version
+
+MOST_COMPARED = 200_000
+"""Held rows of a superseded version that are looked for in the current one; with more it stays."""
+
+OWNER_ONLY = 1
+
+
+def name_digest(key: str) -> str:
+    """How a file is named outside of its store."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_mark(version: Version) -> bool:
+    """Whether an object is one of the empty marks that other software leaves between data files."""
+    name = version.key.rpartition("/")[2]
+    return version.size == 0 and (not name or name[0] in "_.")
+
+
+@dataclass
+class Totals:
+    """Counts over some keys; see `stores.base.Survey`."""
+
+    total: int = 0
+    expired: int = 0
+    held: int = 0
+    kept_on: int = 0
+    unjudgeable: Counter[Unjudgeable] = field(default_factory=Counter)
+    oldest: date | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, other: Totals) -> None:
+        """Add other counts; of names as many as a report can show."""
+        self.total += other.total
+        self.expired += other.expired
+        self.held += other.held
+        self.kept_on += other.kept_on
+        self.unjudgeable.update(other.unjudgeable)
+        if other.oldest is not None:
+            self.oldest = min(other.oldest, self.oldest or other.oldest)
+        self.unreadable.extend(other.unreadable[: max(0, MOST_NAMED - len(self.unreadable))])
+
+
+MOST_NAMED = 1000
+"""Files that a survey names; all are counted."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A version with rows that go.
+
+    Attributes:
+        id: its version id.
+        etag: with quotes.
+        size: bytes.
+        current: whether it is the current version.
+        going: the rows that go.
+        held: rows that a hold covers.
+        file: for reading more of it.
+        parquet: the same, opened.
+    """
+
+    id: str
+    etag: str
+    size: int
+    current: bool
+    going: Marks
+    held: Marks
+    file: S3File = field(repr=False)
+    parquet: pq.ParquetFile = field(repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the version goes as a whole."""
+        return not self.current or self.going.count == self.going.rows_in_all
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a key holds, and which of its versions have rows that go."""
+
+    key: str
+    totals: Totals
+    found: tuple[Found, ...]
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Examines the keys of one dataset. Safe to use from several threads."""
+
+    access: S3Access
+    dataset: ParquetDataset
+    judge: Judge
+    matcher: Matcher
+
+    def examine(self, record: Record) -> Verdict:
+        """Judge all versions of a key.
+
+        Raises:
+            Changed: if it changed meanwhile.
+            StoreUnavailable, StoreError.
+        """
+        totals = Totals()
+        found: list[Found] = []
+        if not record.readable and record.content:
+            self._unreadable(totals, record.key, 1)
+            return Verdict(record.key, totals, ())
+        current: tuple[Judgement, pq.ParquetFile] | None = None
+        for version in record.content:
+            if is_mark(version):
+                continue
+            is_current = version is record.versions[0]
+            try:
+                file, opened, bound, judged = self._judged(version, totals)
+            except ft.Unreadable as error:
+                self._unreadable(totals, record.key, error.rows)
+                continue
+            if is_current:
+                current = judged, opened
+                self._count(totals, judged)
+            goes = judged.going.count and self._goes(totals, file, judged, current, opened, is_current=is_current)
+            if goes:
+                found.append(
+                    Found(version.id, file.head.etag, file.size, is_current, judged.going, judged.held, file, opened)
+                )
+            elif not is_current:
+                continue
+            del bound
+        return Verdict(record.key, totals, tuple(found))
+
+    def _judged(self, version: Version, totals: Totals) -> tuple[S3File, pq.ParquetFile, FileJudge | None, Judgement]:
+        file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None))
+        opened = open_parquet(file)
+        rows = opened.metadata.num_rows
+        try:
+            bound = self.judge.bind(opened.schema_arrow) if rows else None
+            unexpired = self._shown_unexpired(version.key)
+            judged = bound.judge_file(opened, self.matcher, unexpired=unexpired) if bound else Judgement(rows=0)
+        except WrongSchema as error:
+            raise _unreadable(str(error), rows) from None
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
+        return file, opened, bound, judged
+
+    def _shown_unexpired(self, key: str) -> bool:
+        """Whether the date in a key shows that no row of the file has expired.
+
+        A day is taken off, because a partition's day may be that of another time zone.
+        """
+        if self.dataset.partition_clock is None or self.judge.expiry.default is None:
+            return False
+        day = day_in_key(self.dataset.partition_clock, key)
+        return day is not None and all(day.toordinal() - 1 >= cutoff.day.toordinal() for cutoff in self.judge.cutoffs)
+
+    @staticmethod
+    def _count(totals: Totals, judged: Judgement) -> None:
+        totals.total += judged.total
+        totals.expired += judged.expired
+        totals.kept_on += judged.kept_on
+        totals.held += judged.held.count
+        totals.unjudgeable.update(judged.unjudgeable)
+
+    def _goes(
+        self,
+        totals: Totals,
+        file: S3File,
+        judged: Judgement,
+        current: tuple[Judgement, pq.ParquetFile] | None,
+        opened: pq.ParquetFile,
+        *,
+        is_current: bool,
+    ) -> bool:
+        """Whether a version's rows that should go can; counts them."""
+        going, held = judged.going.count, judged.held.count
+        if not is_current:
+            stays = file.head.locked or not self._held_elsewhere(judged, opened, current)
+            rows = going + held if stays else going
+            totals.total += rows
+            totals.expired += rows
+            if stays:
+                totals.held += rows
+                return False
+        elif file.head.locked:
+            totals.held += going
+            return False
+        elif going < judged.rows:
+            try:
+                check_rewritable(read_footer(file))
+                check_attributes(self.access, file)
+            except (NotRewritable, ft.Unreadable):
+                totals.expired -= going
+                totals.unjudgeable[Unjudgeable.NOT_REWRITABLE] += going
+                totals.unreadable.append(name_digest(file.pin.key))
+                return False
+        if judged.oldest is not None:
+            totals.oldest = min(judged.oldest, totals.oldest or judged.oldest)
+        return True
+
+    @staticmethod
+    def _held_elsewhere(
+        judged: Judgement, opened: pq.ParquetFile, current: tuple[Judgement, pq.ParquetFile] | None
+    ) -> bool:
+        """Whether every held row of a superseded version is in the current one too."""
+        if not judged.held.count:
+            return True
+        return current is not None and contained(opened, judged.held, current[1], current[0].held)
+
+    def _unreadable(self, totals: Totals, key: str, rows: int) -> None:
+        totals.total += rows
+        totals.unjudgeable[Unjudgeable.UNREADABLE] += rows
+        totals.unreadable.append(name_digest(key))
+
+
+def _unreadable(why: str, rows: int) -> ft.Unreadable:
+    error = ft.Unreadable(why)
+    error.rows = max(1, rows)
+    return error
+
+
+def contained(one: pq.ParquetFile, rows: Marks, other: pq.ParquetFile, among: Marks) -> bool:
+    """Whether each of some rows of one file is, value for value and as often, among some rows of another."""
+    if rows.count > MOST_COMPARED or not one.schema_arrow.equals(other.schema_arrow):
+        return False
+    wanted = Counter(_row_digests(one, rows))
+    for digest in _row_digests(other, among):
+        if digest in wanted:
+            wanted[digest] -= 1
+            if not wanted[digest]:
+                del wanted[digest]
+    return not wanted
+
+
+def _row_digests(file: pq.ParquetFile, rows: Marks) -> Iterator[bytes]:
+    for index, count in enumerate(rows.counts):
+        start = 0
+        for batch in file.iter_batches(8192, row_groups=[index], use_threads=False) if count else ():
+            chosen = batch.filter(pa.array(rows.rows(index, start, start + batch.num_rows)))
+            start += batch.num_rows
+            for row in chosen.to_pylist():
+                yield hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def check_attributes(access: S3Access, file: S3File) -> None:
+    """Whether an object's own attributes can be given to the object that replaces it.
+
+    Raises:
+        NotRewritable: if it has metadata that S3 does not give back, or grants of its own.
+    """
+    pin = file.pin
+    with named(access.place(pin.bucket, "read a file's attributes")):
+        answer: Any = access.client.head_object(**pin.request)
+        if answer.get("MissingMeta") or not all(
+            text.isascii() for pair in answer.get("Metadata", {}).items() for text in pair
+        ):
+            raise NotRewritable("its metadata cannot be written again")
+        if answer.get("SSECustomerAlgorithm") or answer.get("WebsiteRedirectLocation"):
+            raise NotRewritable("it is encrypted with a key of its own, or redirects")
+        try:
+            grants = access.client.get_object_acl(Bucket=pin.bucket, Key=pin.key, VersionId=pin.version)
+        except ClientError as error:
+            if code_of(error) in (
+                "AccessDenied",
+                "NotImplemented",
+                "AccessControlListNotSupported",
+                "MethodNotAllowed",
+            ):
+                return
+            raise
+        if len(grants.get("Grants", ())) > OWNER_ONLY:
+            raise NotRewritable("others have been granted access to it")
+
+
+__all__ = ["Changed", "Examiner", "Found", "Totals", "Verdict", "contained", "is_mark", "name_digest"]

@@ -1,0 +1,383 @@
+"""Which rows of a Parquet file have expired, are kept on, are held, or cannot be judged.
+
+Only the columns that this needs are read: the clock, and where they are used the columns of `where`, `keep_while` and
+`by_value`; identifiers only for row groups with expired rows, and only where a hold names some. A row group is not
+read at all where its statistics show that no clock in it has expired. Statistics decide that way only: a row never goes
+on their word.
+
+- Rows outside of `where` are no records. As in SQL, NULL is neither in nor not in a list.
+- A row without a clock, or with one that cannot be parsed, cannot be judged; of several columns one is enough to be
+  unparsable.
+- Timestamps without a zone, also those in INT96, are times on the wall of the clock's zone, or of the policy's. (Spark
+  writes INT96 in UTC: set the clock's `time_zone` to UTC for such files.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lethe.periods import Cutoff
+from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
+from lethe.stores.base import Unjudgeable
+from lethe.stores.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader, text_of
+from lethe.stores.parquet.holds import Matcher
+from lethe.stores.parquet.marks import Marks
+
+ROWS_AT_ONCE = 1 << 17
+"""Rows of the needed columns that are decoded at a time."""
+READ_AHEAD = 2 << 20
+"""Bytes of a column that are read at a time."""
+
+
+@dataclass
+class Judgement:
+    """What a file holds.
+
+    Attributes:
+        rows: all rows.
+        total: rows in the dataset's scope.
+        expired: expired rows, held and kept on ones included.
+        kept_on: expired rows that `keep_while` keeps.
+        going: rows that may and must go.
+        held: expired rows that a hold covers.
+        unjudgeable: rows that cannot be judged, by why.
+        oldest: earliest clock day of the rows that go.
+    """
+
+    rows: int
+    total: int = 0
+    expired: int = 0
+    kept_on: int = 0
+    unjudgeable: dict[Unjudgeable, int] = field(default_factory=dict)
+    oldest: date | None = None
+    going: Marks = field(default_factory=lambda: Marks((), (), ()))
+    held: Marks = field(default_factory=lambda: Marks((), (), ()))
+
+    def note(self, why: Unjudgeable, rows: Bits | int) -> None:
+        """Count rows that cannot be judged."""
+        count = rows if isinstance(rows, int) else int(np.count_nonzero(rows))
+        if count:
+            self.unjudgeable[why] = self.unjudgeable.get(why, 0) + count
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a dataset that judging needs."""
+
+    clocks: tuple[str, ...]
+    scope: tuple[str, ...]
+    others: tuple[str, ...]
+    identifiers: tuple[str, ...]
+    key: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset: ParquetDataset, expiry: Expiry) -> Columns:
+        """The columns that a dataset's declaration names."""
+        others = [condition.column for condition in dataset.keep_while]
+        if expiry.column is not None:
+            others.append(expiry.column)
+        return cls(
+            dataset.clock.columns,
+            tuple(dict.fromkeys(condition.column for condition in dataset.where)),
+            tuple(dict.fromkeys(others)),
+            tuple(dict.fromkeys(name for names in dataset.identifiers.values() for name in names)),
+            dataset.key,
+        )
+
+    @property
+    def judged(self) -> list[str]:
+        """Columns that tell whether a row has expired."""
+        return list(dict.fromkeys((*self.clocks, *self.scope, *self.others)))
+
+    @property
+    def named(self) -> list[str]:
+        """All columns that a file must have."""
+        return list(dict.fromkeys((*self.judged, *self.identifiers, *self.key)))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the files of one dataset at one as-of moment."""
+
+    dataset: ParquetDataset
+    expiry: Expiry
+
+    @property
+    def columns(self) -> Columns:
+        """What it needs to read."""
+        return Columns.of(self.dataset, self.expiry)
+
+    @property
+    def clock_zone(self) -> ZoneInfo:
+        """The zone of timestamps that state none."""
+        name = self.dataset.clock.time_zone
+        return ZoneInfo(name) if name else self.expiry.zone
+
+    @property
+    def cutoffs(self) -> list[Cutoff]:
+        """All cutoffs that rows may be judged by."""
+        return [*([self.expiry.default] if self.expiry.default else []), *self.expiry.by_value.values()]
+
+    def bind(self, schema: pa.Schema) -> FileJudge:
+        """Get ready for files of a schema.
+
+        Raises:
+            WrongSchema: if it lacks a column, or has it twice or with a type that cannot be used.
+        """
+        for name in self.columns.named:
+            found = schema.get_all_field_indices(name)
+            if len(found) != 1:
+                raise WrongSchema("a needed column is missing, or there twice")
+            if pa.types.is_nested(plain(schema.field(found[0]).type)):
+                raise WrongSchema("a needed column is nested")
+        readers = {
+            name: reader(schema.field(name).type, self.dataset.clock, self.clock_zone) for name in self.columns.clocks
+        }
+        return FileJudge(self, schema, readers)
+
+
+@dataclass(frozen=True)
+class FileJudge:
+    """Judges files of one schema."""
+
+    judge: Judge
+    schema: pa.Schema
+    readers: Mapping[str, Reader]
+
+    def judge_file(self, file: pq.ParquetFile, matcher: Matcher, *, unexpired: bool = False) -> Judgement:
+        """Judge all rows of a file.
+
+        Args:
+            file: opened without reading ahead.
+            matcher: the holds.
+            unexpired: the file's key already shows that none of its clocks has expired.
+        """
+        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+        result = Judgement(rows=sum(group.num_rows for group in groups))
+        going: list[Bits] = []
+        held: list[Bits] = []
+        for index, group in enumerate(groups):
+            nothing = np.zeros(group.num_rows, dtype=np.bool_)
+            skip = self._unexpired(group, file) if not unexpired else not self.judge.columns.scope
+            if skip or not group.num_rows:
+                result.total += group.num_rows
+                going.append(nothing)
+                held.append(nothing)
+                continue
+            expired, kept_on, oldest = self._expired(file, index, result, unexpired=unexpired)
+            candidates = expired & ~kept_on
+            covered = nothing
+            if matcher and candidates.any():
+                covered, oldest = self._held(file, index, candidates, matcher)
+            result.expired += int(np.count_nonzero(expired))
+            result.kept_on += int(np.count_nonzero(kept_on))
+            going.append(candidates & ~covered)
+            held.append(covered)
+            if oldest is not None:
+                result.oldest = min(oldest, result.oldest or oldest)
+        result.going, result.held = Marks.of(going), Marks.of(held)
+        return result
+
+    def held_rows(self, file: pq.ParquetFile, candidates: Marks, matcher: Matcher) -> Marks:
+        """Which of the candidates holds cover. Nothing is read of row groups without candidates."""
+        found = []
+        for index in range(file.num_row_groups):
+            marks = candidates.rows(index)
+            if matcher and candidates.counts[index]:
+                marks, _ = self._held(file, index, marks, matcher)
+            else:
+                marks = np.zeros(len(marks), dtype=np.bool_)
+            found.append(marks)
+        return Marks.of(found)
+
+    # --- what statistics tell ----------------------------------------------------------------------------------
+
+    def _unexpired(self, group: pq.RowGroupMetaData, file: pq.ParquetFile) -> bool:
+        """Whether statistics show that all rows of a group are in scope, judgeable and unexpired."""
+        judge = self.judge
+        if judge.columns.scope or judge.expiry.default is None:
+            return False
+        clock = judge.dataset.clock
+        shown = [self._column_unexpired(group, name, file) for name in judge.columns.clocks]
+        complete = clock.when_missing is MissingClock.RUNNING or any(nulls == 0 for _, nulls in shown)
+        enough = all if clock.earliest_of else any
+        if clock.latest_of:
+            # A column that cannot be parsed would make the row unjudgeable; only text can be that.
+            texts = [name for name in judge.columns.clocks if not _is_temporal(self.schema.field(name).type)]
+            if texts:
+                return False
+            return any(unexpired and nulls == 0 for unexpired, nulls in shown)
+        return complete and enough(unexpired for unexpired, _ in shown)
+
+    def _column_unexpired(self, group: pq.RowGroupMetaData, name: str, file: pq.ParquetFile) -> tuple[bool, int]:
+        """Whether no value of a clock column is before any cutoff, and how many are NULL (-1: not known)."""
+        kind = self.schema.field(name).type
+        if not _is_temporal(kind):
+            return False, -1
+        for position in range(group.num_columns):
+            column = group.column(position)
+            if column.path_in_schema == name:
+                break
+        else:
+            return False, -1
+        statistics = column.statistics
+        if statistics is None or not statistics.has_null_count or column.physical_type == "INT96":
+            return False, -1
+        if statistics.null_count == group.num_rows:
+            return True, statistics.null_count
+        if not statistics.has_min_max:
+            return False, -1
+        least = pa.array([statistics.min_raw], pa.int32() if column.physical_type == "INT32" else pa.int64())
+        stored = file.schema_arrow.field(name).type
+        if pa.types.is_date64(stored):
+            stored = pa.date32()
+        values = self.readers[name](least.cast(stored))
+        return not any(values.before(cutoff).any() for cutoff in self.judge.cutoffs), statistics.null_count
+
+    # --- what the rows tell ------------------------------------------------------------------------------------
+
+    def _batches(self, file: pq.ParquetFile, index: int, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        start = 0
+        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=columns, use_threads=False):
+            yield start, batch
+            start += batch.num_rows
+
+    def _expired(
+        self, file: pq.ParquetFile, index: int, result: Judgement, *, unexpired: bool
+    ) -> tuple[Bits, Bits, date | None]:
+        """Rows of a group that have expired, and those of them that are kept on; counts the others."""
+        rows = file.metadata.row_group(index).num_rows
+        expired, kept_on = np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
+        oldest: date | None = None
+        columns = list(self.judge.columns.scope) if unexpired else self.judge.columns.judged
+        for start, batch in self._batches(file, index, columns):
+            stop = start + batch.num_rows
+            data = {name: flat(batch.column(name)) for name in columns}
+            scope = self._all(self.judge.dataset.where, data, batch.num_rows)
+            result.total += int(np.count_nonzero(scope))
+            if unexpired:
+                continue
+            clocks = {name: self.readers[name](data[name]) for name in self.judge.columns.clocks}
+            expired[start:stop] = self._judged(clocks, data, scope, result)
+            if expired[start:stop].any():
+                kept = expired[start:stop] & self._any(self.judge.dataset.keep_while, data, batch.num_rows)
+                kept_on[start:stop] = kept
+                day = self._oldest(clocks, expired[start:stop] & ~kept)
+                oldest = min(day, oldest or day) if day else oldest
+        return expired, kept_on, oldest
+
+    def _judged(
+        self, clocks: Mapping[str, ClockValues], data: Mapping[str, pa.Array], scope: Bits, result: Judgement
+    ) -> Bits:
+        """Which rows have expired."""
+        values = list(clocks.values())
+        missing = np.logical_and.reduce([one.missing for one in values])
+        unparsable = np.logical_or.reduce([one.unparsable for one in values]) & scope
+        result.note(Unjudgeable.UNPARSABLE_CLOCK, unparsable)
+        if self.judge.dataset.clock.when_missing is MissingClock.UNJUDGEABLE:
+            result.note(Unjudgeable.NO_CLOCK, missing & scope)
+        judged = scope & ~missing & ~unparsable
+        expired = np.zeros(len(scope), dtype=np.bool_)
+        expiry = self.judge.expiry
+        rest = judged
+        if expiry.column is not None:
+            texts = text_of(data[expiry.column])
+            for value, cutoff in expiry.by_value.items():
+                chosen = judged & (texts == value).fill_null(value=False).to_numpy()
+                expired |= chosen & self._before(values, cutoff)
+                rest = rest & ~chosen
+        if expiry.default is not None:
+            expired |= rest & self._before(values, expiry.default)
+        else:
+            result.note(Unjudgeable.NO_PERIOD, rest)
+        return expired
+
+    def _before(self, values: list[ClockValues], cutoff: Cutoff) -> Bits:
+        """Rows whose clock is before a cutoff: of the latest of several columns, all that there are."""
+        if self.judge.dataset.clock.earliest_of:
+            return np.asarray(np.logical_or.reduce([one.before(cutoff) for one in values]), dtype=np.bool_)
+        return np.asarray(np.logical_and.reduce([one.before(cutoff) | one.missing for one in values]), dtype=np.bool_)
+
+    def _oldest(self, clocks: Mapping[str, ClockValues], rows: Bits) -> date | None:
+        if not rows.any():
+            return None
+        if len(clocks) == 1:
+            return next(iter(clocks.values())).oldest(rows, self.judge.expiry.zone)
+        first, _ = self._days(clocks, rows)
+        return date.fromordinal(max(1, int(first.min()) + date(1970, 1, 1).toordinal()))
+
+    def _days(self, clocks: Mapping[str, ClockValues], rows: Bits) -> tuple[Numbers, Numbers]:
+        """The earliest and the latest local day that each of the chosen rows' clocks may be on."""
+        latest = not self.judge.dataset.clock.earliest_of
+        neutral = np.iinfo(np.int64).min if latest else np.iinfo(np.int64).max
+        pick = np.maximum if latest else np.minimum
+        first = np.full(int(np.count_nonzero(rows)), neutral, dtype=np.int64)
+        last = first.copy()
+        for values in clocks.values():
+            low, high = values.days(self.judge.expiry.zone)
+            missing = values.missing[rows]
+            first = pick(first, np.where(missing, neutral, low[rows]))
+            last = pick(last, np.where(missing, neutral, high[rows]))
+        return first, last
+
+    def _held(self, file: pq.ParquetFile, index: int, candidates: Bits, matcher: Matcher) -> tuple[Bits, date | None]:
+        """Which candidates of a row group are held, and the earliest day of those that are not."""
+        held = np.zeros(len(candidates), dtype=np.bool_)
+        oldest: date | None = None
+        columns = list(dict.fromkeys((*matcher.columns, *self.judge.columns.clocks)))
+        for start, batch in self._batches(file, index, columns):
+            stop = start + batch.num_rows
+            chosen = candidates[start:stop]
+            if not chosen.any():
+                continue
+            clocks = {name: self.readers[name](flat(batch.column(name))) for name in self.judge.columns.clocks}
+            some = pa.array(chosen)
+            data = {name: flat(batch.column(name).filter(some)) for name in matcher.columns}
+            days = self._days(clocks, chosen) if matcher.needs_days else None
+            positions = np.flatnonzero(chosen)
+            held[start + positions[matcher.held(data, len(positions), days)]] = True
+            day = self._oldest(clocks, chosen & ~held[start:stop])
+            oldest = min(day, oldest or day) if day else oldest
+        return held, oldest
+
+    # --- conditions --------------------------------------------------------------------------------------------
+
+    def _all(self, conditions: tuple[Condition, ...], data: Mapping[str, pa.Array], rows: int) -> Bits:
+        found = np.ones(rows, dtype=np.bool_)
+        for condition in conditions:
+            found &= meets(condition, data[condition.column])
+        return found
+
+    def _any(self, conditions: tuple[Condition, ...], data: Mapping[str, pa.Array], rows: int) -> Bits:
+        found = np.zeros(rows, dtype=np.bool_)
+        for condition in conditions:
+            found |= meets(condition, data[condition.column])
+        return found
+
+
+def _is_temporal(kind: pa.DataType) -> bool:
+    kind = plain(kind)
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def meets(condition: Condition, array: pa.Array) -> Bits:
+    """Which values meet a condition. Values are compared as text, truth values as ``true`` and ``false``."""
+    null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
+    if condition.is_null is not None:
+        return null if condition.is_null else ~null
+    wanted = pl.Series([_as_text(value) for value in condition.in_ or condition.not_in or ()], dtype=pl.String)
+    found = text_of(array).is_in(wanted.implode()).fill_null(value=False).to_numpy()
+    return np.asarray(found if condition.in_ is not None else ~found & ~null, dtype=np.bool_)
+
+
+def _as_text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

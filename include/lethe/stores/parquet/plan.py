@@ -1,0 +1,295 @@
+"""What discovering stages: for each batch a manifest of versions, the rows that go, and, where asked for, their keys.
+
+Objects in the staging of a run and dataset:
+
+- ``plan``: counts, digest, and the SHA-256 of every batch's manifest; written last. `Candidates.reference` has its own
+  SHA-256, so that nothing staged can be exchanged.
+- ``manifest/<batch>``: key, version id, ETag, size, rows and rows that go, per version, and the SHA-256 of their marks.
+- ``marks/<batch>``: the rows, as compressed bits.
+- ``keys/<name>/<part>``: the columns of `dataset.key` of the rows that go, in their order, as Parquet.
+- ``begun``: erasing has begun, and what is staged stays.
+- ``intent/…``, ``upload/…``, ``outcome/…``: see `erase`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lethe.errors import DatasetChanged
+from lethe.stores.base import Candidates
+from lethe.stores.parquet.examine import Found, name_digest
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.s3.staging import Staging, pack, unpack
+
+BATCH_ROWS = 50_000
+"""Rows after which a batch ends. A file is never split, so a batch has more where a file has."""
+BATCH_BYTES = 256 << 20
+BATCH_FILES = 200
+KEYS_AT_ONCE = 250_000
+"""Rows of key columns in one staged object."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A version with rows that go.
+
+    Attributes:
+        id: version id.
+        etag: with quotes.
+        size: bytes.
+        current: whether it was the current version.
+        groups: rows of each row group.
+        going: rows that go.
+        marks: where they are in the batch's marks: offset, length.
+        digest: SHA-256 of them.
+        held: the same of rows that were held, where a superseded version has some; else None.
+        keys: name of the staged keys; empty where there are none.
+    """
+
+    id: str
+    etag: str
+    size: int
+    current: bool
+    groups: tuple[int, ...]
+    going: int
+    marks: tuple[int, int]
+    digest: str
+    held: tuple[int, int] | None
+    keys: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether the version goes as a whole."""
+        return not self.current or self.going == sum(self.groups)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A key with the versions of it that have rows that go."""
+
+    key: str
+    versions: tuple[Planned, ...]
+
+    @property
+    def going(self) -> int:
+        """Rows that go, over all versions."""
+        return sum(version.going for version in self.versions)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one batch consists of."""
+
+    number: int
+    units: tuple[Unit, ...]
+    marks: bytes
+
+    def going(self, version: Planned) -> Marks:
+        """The rows of a version that go."""
+        return self._marks(version.marks, version)
+
+    def held(self, version: Planned) -> Marks | None:
+        """The rows of a superseded version that were held when it was discovered."""
+        return None if version.held is None else self._marks(version.held, version)
+
+    def _marks(self, where: tuple[int, int], version: Planned) -> Marks:
+        offset, length = where
+        return Marks.loads(self.marks[offset : offset + length], version.groups)
+
+
+class Planner:
+    """Stages candidates as they are found, in the order of their keys."""
+
+    def __init__(self, staging: Staging, key_columns: tuple[str, ...]) -> None:
+        self._staging = staging
+        self._key_columns = key_columns
+        self._digest = hashlib.sha256()
+        self._units: list[Unit] = []
+        self._marks = bytearray()
+        self._manifests: list[str] = []
+        self._rows = self._bytes = 0
+        self.largest = BATCH_ROWS
+
+    def add(self, key: str, found: tuple[Found, ...]) -> None:
+        """Stage a key. To be called in the order of keys."""
+        unit = Unit(key, tuple(self._planned(key, version) for version in found))
+        for version in unit.versions:
+            line = [key, version.id, version.etag, version.going, version.digest]
+            self._digest.update(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._units.append(unit)
+        self._rows += unit.going
+        self._bytes += sum(version.size for version in unit.versions)
+        if self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES or len(self._units) >= BATCH_FILES:
+            self._end_batch()
+
+    def _planned(self, key: str, version: Found) -> Planned:
+        return Planned(
+            version.id,
+            version.etag,
+            version.size,
+            version.current,
+            version.going.sizes,
+            version.going.count,
+            self._place(version.going),
+            version.going.digest,
+            None if version.current or not version.held.count else self._place(version.held),
+            keys_name(key, version.id) if self._key_columns else "",
+        )
+
+    def _place(self, marks: Marks) -> tuple[int, int]:
+        start = len(self._marks)
+        self._marks += marks.dumps()
+        return start, len(self._marks) - start
+
+    def _end_batch(self) -> None:
+        if not self._units:
+            return
+        number = len(self._manifests)
+        manifest = pack(asdict(unit) for unit in self._units)
+        self._staging.put(f"marks/{number}", bytes(self._marks))
+        self._staging.put(f"manifest/{number}", manifest)
+        self._manifests.append(hashlib.sha256(manifest).hexdigest())
+        self.largest = max(self.largest, self._rows)
+        self._units, self._marks, self._rows, self._bytes = [], bytearray(), 0, 0
+
+    def finish(self, counts: dict[str, Any], holds_version: int) -> Candidates:
+        """Stage the plan itself."""
+        self._end_batch()
+        summary = {
+            **counts,
+            "batches": len(self._manifests),
+            "batch_size": self.largest,
+            "digest": self._digest.hexdigest(),
+            "holds_version": holds_version,
+        }
+        plan = pack([summary, self._manifests])
+        self._staging.put("plan", plan)
+        return Candidates(**summary, reference=_reference(plan))
+
+
+def _reference(plan: bytes) -> str:
+    return f"plan:{hashlib.sha256(plan).hexdigest()}"
+
+
+def keys_name(key: str, version: str) -> str:
+    """The name of the staged keys of a version's rows."""
+    return name_digest(f"{key}\x00{version}")[:32]
+
+
+def stage_keys(staging: Staging, columns: tuple[str, ...], key: str, found: Found) -> None:
+    """Stage the key columns of the rows of a version that go, some at a time."""
+    part = rows = 0
+    batches: list[pa.RecordBatch] = []
+    prefix = f"keys/{keys_name(key, found.id)}/"
+
+    def write() -> None:
+        nonlocal part, rows, batches
+        out = io.BytesIO()
+        pq.write_table(pa.Table.from_batches(batches), out, compression="zstd", use_dictionary=False)
+        staging.put(f"{prefix}{part:08d}", out.getvalue())
+        part, rows, batches = part + 1, 0, []
+
+    for index, count in enumerate(found.going.counts):
+        start = 0
+        if not count:
+            continue
+        for batch in found.parquet.iter_batches(1 << 17, row_groups=[index], columns=list(columns), use_threads=False):
+            chosen = batch.filter(pa.array(found.going.rows(index, start, start + batch.num_rows)))
+            start += batch.num_rows
+            if chosen.num_rows:
+                batches.append(chosen)
+                rows += chosen.num_rows
+            if rows >= KEYS_AT_ONCE:
+                write()
+    if batches:
+        write()
+
+
+def staged_keys(staging: Staging, columns: tuple[str, ...], name: str) -> Iterator[tuple[object, ...]]:
+    """The staged keys of a version's rows, in order."""
+    for part in sorted(staging.names(f"keys/{name}/")):
+        body = staging.get(part)
+        if body is None:
+            raise DatasetChanged(f"{staging.dataset}: staged keys are gone; discover again")
+        for batch in pq.ParquetFile(pa.BufferReader(body)).iter_batches(1 << 14, columns=list(columns)):
+            yield from zip(*(batch.column(column).to_pylist() for column in columns), strict=True)
+
+
+class Plan:
+    """What was staged for a run, as erasing reads it."""
+
+    def __init__(self, staging: Staging, candidates: Candidates) -> None:
+        """Read it.
+
+        Raises:
+            DatasetChanged: if it is not what `candidates` stand for.
+        """
+        self._staging = staging
+        body = staging.get("plan")
+        if body is None or _reference(body) != candidates.reference:
+            raise self._changed()
+        summary, self._manifests = unpack(body)
+        if summary["digest"] != candidates.digest or summary["batches"] != candidates.batches:
+            raise self._changed()
+
+    def _changed(self) -> DatasetChanged:
+        return DatasetChanged(
+            f"{self._staging.dataset}: what is staged for run {self._staging.run} is not what was discovered and "
+            "approved; discover again"
+        )
+
+    @staticmethod
+    def candidates(staging: Staging) -> Candidates | None:
+        """What an earlier discovery of the run staged."""
+        body = staging.get("plan")
+        return None if body is None else Candidates(**unpack(body)[0], reference=_reference(body))
+
+    def batch(self, number: int) -> Batch:
+        """Read a batch.
+
+        Raises:
+            DatasetChanged: if it is not what was staged.
+        """
+        manifest, marks = self._staging.get(f"manifest/{number}"), self._staging.get(f"marks/{number}")
+        if (
+            manifest is None
+            or marks is None
+            or not 0 <= number < len(self._manifests)
+            or hashlib.sha256(manifest).hexdigest() != self._manifests[number]
+        ):
+            raise self._changed()
+        batch = Batch(number, tuple(_unit(row) for row in unpack(manifest)), marks)
+        for unit in batch.units:
+            for version in unit.versions:
+                try:
+                    intact = batch.going(version).digest == version.digest
+                except ValueError:
+                    intact = False
+                if not intact:
+                    raise self._changed()
+        return batch
+
+
+def _unit(row: dict[str, Any]) -> Unit:
+    return Unit(
+        row["key"],
+        tuple(
+            Planned(
+                **{
+                    **version,
+                    "groups": tuple(version["groups"]),
+                    "marks": tuple(version["marks"]),
+                    "held": None if version["held"] is None else tuple(version["held"]),
+                }
+            )
+            for version in row["versions"]
+        ),
+    )

@@ -1,0 +1,321 @@
+"""Rows inside Parquet files on S3: what `stores.base.Store` asks for.
+
+What counts, and what becomes of old versions, is said in `examine`; which rows stay in `judge`; how files are rewritten
+in `rewrite`; how erasing stays exact and under holds in `erase`. A batch is a group of files: it ends after about
+`plan.BATCH_ROWS` rows, but a file is never split, so that `Candidates.batch_size` is that of the largest batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from lethe.connections import Connection
+from lethe.errors import StoreError, StoreUnavailable
+from lethe.holds.rules import HoldRules
+from lethe.policy import ParquetDataset
+from lethe.stores.base import (
+    Candidates,
+    Description,
+    FieldSchema,
+    Gate,
+    Outcome,
+    Problem,
+    Progress,
+    Remainder,
+    Survey,
+    Tally,
+    Work,
+    no_progress,
+)
+from lethe.stores.parquet import footer as ft
+from lethe.stores.parquet.clocks import WrongSchema, is_text, plain, reader
+from lethe.stores.parquet.erase import Eraser, record_outcomes, sum_of_outcomes
+from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
+from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
+from lethe.stores.parquet.holds import Loaded, Matcher
+from lethe.stores.parquet.judge import Judge
+from lethe.stores.parquet.plan import Plan, Planner, stage_keys
+from lethe.stores.s3 import staging as staged
+from lethe.stores.s3.client import S3Access
+from lethe.stores.s3.listing import Listing, Record, read_fast
+from lethe.stores.s3.staging import Staging
+
+THREADS = 4
+"""Files that are examined, or rewritten, at a time."""
+TRIES = 5
+"""How often a file that changes while it is examined is looked at again."""
+SAMPLE = 3
+"""Files whose schema is looked at to check a dataset."""
+
+
+class ParquetStore:
+    """Datasets of rows in Parquet files behind one connection of type ``aws``."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Bind to a connection. No request is sent.
+
+        Raises:
+            ConnectionMissing: if it is not of type ``aws``, or cannot be used.
+        """
+        self._access = S3Access.open(connection)
+        # Listing changes how a client's answers are read, so it has a client of its own.
+        self._lister = S3Access.open(connection)
+        self._loaded = Loaded()
+
+    @cached_property
+    def _listing_client(self) -> Any:  # noqa: ANN401 - S3Client
+        read_fast(self._lister.client)
+        return self._lister.client
+
+    def _listing(self, dataset: ParquetDataset) -> Listing:
+        place = self._access.place(dataset.bucket, "list versions")
+        return Listing(self._listing_client, dataset.bucket, place)
+
+    def _records(self, dataset: ParquetDataset, pool: Executor) -> Iterator[Record]:
+        return self._listing(dataset).walk(dataset.prefix, pool, without=self._access.scratch_prefix)
+
+    # --- what a dataset is ---------------------------------------------------------------------------------------
+
+    def check(self, dataset: ParquetDataset) -> list[Problem]:
+        """Whether the bucket is there, and the first files have the columns that the policy names.
+
+        A prefix without files is no problem: everything under it may have been erased.
+        """
+        problems: list[Problem] = []
+        readable = unreadable = 0
+        for name, kind in ((f"identifiers.{k}", k) for k in dataset.identifiers):
+            if not dataset.identifiers[kind]:
+                problems.append(Problem(field=name, message="names no column"))
+        for record in self._sample(dataset):
+            try:
+                schema = self._schema(dataset, record)
+            except (ft.Unreadable, Changed):
+                unreadable += 1
+                continue
+            readable += 1
+            problems.extend(problem for problem in _problems(dataset, schema) if problem not in problems)
+        if unreadable and not readable:
+            problems.append(Problem(field="prefix", message=f"no file under {dataset.location} can be read as Parquet"))
+        return problems
+
+    def _sample(self, dataset: ParquetDataset) -> list[Record]:
+        with ThreadPoolExecutor(1, thread_name_prefix="lethe-list") as pool:
+            files = (
+                record
+                for record in self._records(dataset, pool)
+                if not record.versions[0].marker and not is_mark(record.versions[0])
+            )
+            return list(islice(files, SAMPLE))
+
+    def _schema(self, dataset: ParquetDataset, record: Record) -> pa.Schema:
+        version = record.versions[0]
+        return open_parquet(S3File(self._access, Pin(dataset.bucket, record.key, version.id, None))).schema_arrow
+
+    def describe(self, dataset: ParquetDataset) -> Description:
+        """Bucket, prefix and the columns of the first readable file."""
+        fields: tuple[FieldSchema, ...] = ()
+        for record in self._sample(dataset):
+            try:
+                schema = self._schema(dataset, record)
+            except (ft.Unreadable, Changed):
+                continue
+            fields = tuple(FieldSchema(name=field.name, type=str(field.type)) for field in schema)
+            break
+        return Description(namespace=f"s3://{dataset.bucket}", name=dataset.prefix or "/", fields=fields)
+
+    # --- what it holds -------------------------------------------------------------------------------------------
+
+    def survey(self, work: Work, holds: HoldRules) -> Survey:
+        """Count what is expired, held and unjudgeable now."""
+        totals = Totals()
+        for verdict in self._verdicts(work, holds, None, no_progress):
+            totals.add(verdict.totals)
+        return Survey(**_counts(totals))
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
+        dataset = _parquet(work)
+        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        if staging.get("begun") is not None:
+            begun = Plan.candidates(staging)
+            if begun is not None:
+                return begun
+        staging.clear()
+        totals = Totals()
+        planner = Planner(staging, dataset.key)
+        for verdict in self._verdicts(work, holds, staging, progress):
+            totals.add(verdict.totals)
+            if verdict.found:
+                planner.add(verdict.key, verdict.found)
+        return planner.finish(Survey(**_counts(totals)).model_dump(mode="json"), holds.version)
+
+    def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
+        """What every key holds, in the order of keys; some are examined at a time."""
+        dataset = _parquet(work)
+        judge = Judge(dataset, work.expiry)
+        matcher = Matcher(holds, dataset.identifiers, self._loaded)
+        examiner = Examiner(self._access, dataset, judge, matcher)
+        listing = self._listing(dataset)
+
+        def examine(record: Record) -> Verdict:
+            now: Record | None = record
+            for _ in range(TRIES):
+                if now is None:
+                    return Verdict(record.key, Totals(), ())
+                try:
+                    verdict = examiner.examine(now)
+                    if staging is not None and dataset.key:
+                        for found in verdict.found:
+                            stage_keys(staging, dataset.key, record.key, found)
+                except Changed:
+                    now = listing.one(record.key)
+                else:
+                    return verdict
+            raise StoreUnavailable(
+                f"{self._access.place(dataset.bucket, '')}: a file of dataset {dataset.name} changes all the time; "
+                "discover when it is at rest"
+            )
+
+        with ThreadPoolExecutor(1, thread_name_prefix="lethe-list") as lister, _pool("examine") as pool:
+            for verdict in _in_order(pool, examine, self._records(dataset, lister)):
+                progress(verdict.totals.total)
+                yield verdict
+
+    # --- erasing -------------------------------------------------------------------------------------------------
+
+    def erase(
+        self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
+    ) -> Tally:
+        """Erase batches; see `erase`."""
+        dataset = _parquet(work)
+        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        plan = Plan(staging, candidates)
+        staging.create("begun", b"")
+        eraser = Eraser(
+            self._access, self._listing(dataset), staging, work, dataset, candidates.holds_version, gate, self._loaded
+        )
+        return eraser.run(plan, batches, progress)
+
+    def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
+        """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
+        dataset = _parquet(work)
+        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        return record_outcomes(staging, Plan(staging, candidates), candidates, dataset.key)
+
+    def tally(self, work: Work, candidates: Candidates) -> Tally:
+        """The sum of the outcomes of all batches that have one."""
+        dataset = _parquet(work)
+        return sum_of_outcomes(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
+
+    def remainders(self, work: Work) -> tuple[Remainder, ...]:
+        """Nothing: old versions go in the same batch, and what could not go is reported as held."""
+        _parquet(work)
+        return ()
+
+    # --- staging -------------------------------------------------------------------------------------------------
+
+    def staged_runs(self) -> list[tuple[str, str]]:
+        """What is staged behind the connection."""
+        return staged.staged_runs(self._access)
+
+    def clean(self, run: str, dataset: str) -> None:
+        """Remove what was staged, with unfinished uploads."""
+        from lethe.stores.parquet.erase import abort_uploads
+
+        abort_uploads(self._access, run, dataset)
+        staged.clean(self._access, run, dataset)
+
+    def fence(self, timeout: float) -> None:
+        """Return at once: requests that change records are sent under leases only."""
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._access.close()
+        self._lister.close()
+
+
+def _parquet(work: Work) -> ParquetDataset:
+    if not isinstance(work.dataset, ParquetDataset):
+        raise StoreError(f"dataset {work.dataset.name}: of kind {work.dataset.kind}, not parquet")
+    return work.dataset
+
+
+def _counts(totals: Totals) -> dict[str, Any]:
+    return {
+        "total": totals.total,
+        "expired": totals.expired,
+        "held": totals.held,
+        "kept_on": totals.kept_on,
+        "unjudgeable": dict(totals.unjudgeable),
+        "oldest": totals.oldest,
+        "unreadable": tuple(totals.unreadable),
+    }
+
+
+def _pool(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(THREADS, os.cpu_count() or 1), thread_name_prefix=f"lethe-{name}")
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Any, items: Iterable[Any]) -> Iterator[Any]:  # noqa: ANN401
+    """The results in the order of the items, a few of which are worked on ahead."""
+    ahead: deque[Future[Any]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > 2 * THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+def _problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Problem]:
+    """What a file's schema lacks."""
+    for field, column in _named_columns(dataset):
+        found = schema.get_all_field_indices(column)
+        if not found:
+            yield Problem(field=field, message=f"there is no column {column!r} in the files of {dataset.location}")
+        elif len(found) > 1:
+            yield Problem(field=field, message=f"column {column!r} is there twice in files of {dataset.location}")
+        elif pa.types.is_nested(plain(schema.field(column).type)):
+            yield Problem(field=field, message=f"column {column!r} is nested; name a column of single values")
+        elif field.startswith("clock."):
+            yield from _clock_problems(dataset, field, schema.field(column))
+
+
+def _clock_problems(dataset: ParquetDataset, field: str, column: pa.Field) -> Iterator[Problem]:
+    from zoneinfo import ZoneInfo
+
+    try:
+        reader(column.type, dataset.clock, ZoneInfo("UTC"))
+    except WrongSchema:
+        if dataset.clock.format is None and (is_text(plain(column.type)) or pa.types.is_integer(plain(column.type))):
+            message = f"column {column.name!r} is of type {column.type}: say its format (clock.format)"
+        else:
+            message = f"column {column.name!r} is of type {column.type}, which is no clock (of that format)"
+        yield Problem(field=field, message=message)
+
+
+def _named_columns(dataset: ParquetDataset) -> Iterator[tuple[str, str]]:
+    """Fields of the dataset with the columns that they name."""
+    clock = "column" if dataset.clock.column else "latest_of" if dataset.clock.latest_of else "earliest_of"
+    for column in dataset.clock.columns:
+        yield f"clock.{clock}", column
+    for kind, columns in dataset.identifiers.items():
+        for column in columns:
+            yield f"identifiers.{kind}", column
+    for column in dataset.key:
+        yield "key", column
+    for name in ("where", "keep_while"):
+        for condition in getattr(dataset, name):
+            yield name, condition.column
