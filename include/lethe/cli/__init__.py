@@ -1,0 +1,51 @@
+"""The `lethe` command: the same stages as in Airflow, without a scheduler, and the hold registry.
+
+Exit codes: 0 done, 1 failed with a message, 2 wrong usage. Modules that take long to import are imported by the
+commands that need them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
+from lethe.cli.holds import hold_app
+from lethe.cli.policies import policy_app
+from lethe.cli.runs import due, report, run
+from lethe.cli.shell import ErrorsAsMessages
+
+app = typer.Typer(
+    name="lethe",
+    cls=ErrorsAsMessages,
+    help="Carry out the retention schedule: find what has expired, check it, erase it unless held, and prove it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, which may hold personal data
+)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    context.obj = {"debug": debug}
+
+
+app.add_typer(policy_app, name="policy")
+app.command()(due)
+app.command()(run)
+app.add_typer(hold_app, name="hold")
+app.command()(report)
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(certificate_app, name="certificate")
+app.command()(prove)
+app.add_typer(proof_app, name="proof")
+app.add_typer(evidence_app, name="evidence")
+app.add_typer(keys_app, name="keys")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

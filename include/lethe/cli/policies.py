@@ -1,0 +1,96 @@
+"""`lethe policy`: whether policies are right, and whether the stores are what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lethe.cli.shell import complain, console, environment, say
+from lethe.errors import LetheError, PolicyError
+
+if TYPE_CHECKING:
+    from lethe.environment import Environment
+    from lethe.policy import Dataset, Policy
+
+policy_app = typer.Typer(help="Validate policies and the stores that they name.", no_args_is_help=True)
+
+
+@policy_app.command()
+def check(
+    categories: Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")] = None,
+    files_only: Annotated[bool, typer.Option("--files-only", help="Do not try the connections.")] = False,
+) -> None:
+    """Validate all policies, and test the stores: tables, columns, types, keys, indexes, buckets."""
+    with environment() as env:
+        policies, problems = _read(env.settings.policies)
+        unknown = [name for name in categories or () if name not in policies and not any(name in p for p in problems)]
+        problems += [f"there is no policy of the category {name}" for name in unknown]
+        chosen = [policy for name, policy in policies.items() if not categories or name in categories]
+        table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
+        for policy in chosen:
+            for dataset in policy.datasets:
+                found = [] if files_only else _check(env, policy, dataset)
+                problems += found
+                verdict = "[red]no" if found else "not tried" if files_only else "[green]yes"
+                table.add_row(
+                    policy.category, dataset.name, dataset.store, dataset.location, policy.retention.rule, verdict
+                )
+        if not files_only:
+            problems += _governance(env)
+    if chosen:
+        console().print(table)
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    say(f"{len(chosen)} {'policy is' if len(chosen) == 1 else 'policies are'} fine.")
+
+
+def _read(folder: Path) -> tuple[dict[str, Policy], list[str]]:
+    """The policies that can be read, and a message for each that cannot, and for datasets that overlap."""
+    from lethe.policy import load, overlaps, policy_files
+
+    policies: dict[str, Policy] = {}
+    problems: list[str] = []
+    try:
+        files = policy_files(folder)
+    except PolicyError as error:
+        return policies, [str(error)]
+    for path in files:
+        try:
+            policies[path.stem] = load(path)
+        except PolicyError as error:
+            problems.append(str(error))
+    return policies, problems + list(overlaps(policies.values()))
+
+
+def _check(env: Environment, policy: Policy, dataset: Dataset) -> list[str]:
+    place = f"{policy.category}.yaml datasets.{dataset.name}"
+    try:
+        return [f"{place}.{problem.field}: {problem.message}" for problem in env.store(dataset).check(dataset)]
+    except LetheError as error:
+        return [f"{place}: {error}"]
+
+
+def _governance(env: Environment) -> list[str]:
+    """What keeps holds from binding: a registry out of reach, or holds on what no policy has any more."""
+    from lethe.holding import without_effect
+
+    try:
+        return without_effect(env)
+    except PolicyError:
+        return []  # said already
+    except LetheError as error:
+        return [str(error)]
+
+
+@policy_app.command()
+def schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    from lethe.policy import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,230 @@
+"""`lethe due`, `lethe run` and `lethe report`: what has expired, erasing it, and what was done."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lethe.cli.shell import complain, console, environment, moment, say, user
+from lethe.errors import LetheError, RunError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lethe.environment import Environment
+    from lethe.policy import Dataset, Policy
+    from lethe.stages import Approver, DatasetReport, Report
+    from lethe.stores.base import Survey
+
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="MOMENT", help="ISO 8601 with a time zone; not in the future. Now if left out."),
+]
+
+
+def due(
+    categories: Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")] = None,
+    as_of: AsOf = None,
+) -> None:
+    """Show what is expired now: how much of it is held, kept on or due, and for how long it has been overdue."""
+    at = moment(as_of)
+    table = Table("Category", "Dataset", caption=f"As of {at.isoformat()}")
+    for title in ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due", "Oldest", "Overdue"):
+        table.add_column(title, justify="right")
+    problems = []
+    with environment() as env:
+        for policy in _policies(env, categories or ()):
+            for dataset in policy.datasets:
+                try:
+                    table.add_row(policy.category, dataset.name, *_due(env, policy, dataset, at))
+                except LetheError as error:
+                    problems.append(f"{policy.category}.{dataset.name}: {error}")
+                    table.add_row(policy.category, dataset.name, "[red]not known")
+    console().print(table)
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _policies(env: Environment, categories: Sequence[str]) -> list[Policy]:
+    return [env.policy(category) for category in categories] if categories else list(env.policies.values())
+
+
+def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> list[str]:
+    from lethe.stages import work
+
+    job = work(policy, "due", at, dataset.name)
+    survey = env.store(dataset).survey(job, env.registry.rules(policy.category, dataset))
+    cutoffs = [cutoff.day for cutoff in (job.expiry.default, *job.expiry.by_value.values()) if cutoff]
+    overdue = ""
+    if survey.oldest is not None and survey.due and cutoffs:
+        days = max((max(cutoffs) - survey.oldest).days - 1, 0)
+        overdue = f"{days:,} day{'' if days == 1 else 's'}"
+    oldest = survey.oldest.isoformat() if survey.oldest and survey.due else ""
+    return [*_counts(survey), oldest, overdue]
+
+
+def _counts(survey: Survey) -> list[str]:
+    unjudgeable = ", ".join(f"{count:,} {reason.value}" for reason, count in survey.unjudgeable.items() if count)
+    numbers = [f"{n:,}" for n in (survey.total, survey.expired, survey.held, survey.kept_on)]
+    return [*numbers, unjudgeable or "0", f"{survey.due:,}"]
+
+
+def _digest(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise typer.BadParameter("a digest is 64 hexadecimal digits, as a dry run prints it")
+    return text
+
+
+def run(
+    category: Annotated[str, typer.Argument(help="The category of the schedule to carry out.")],
+    as_of: AsOf = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Find and validate, print the digest, erase nothing.")
+    ] = False,
+    datasets: Annotated[list[str] | None, typer.Option("--dataset", help="Only this one; may be repeated.")] = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            callback=_digest, metavar="DIGEST", help="Erase just what a dry run with this digest found, or nothing."
+        ),
+    ] = None,
+    approve_as: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who approves, should limits be passed: somebody else than who runs it."),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who runs it; the user's name if left out.")] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="An open run of the category is dead: settle it and start a new one.")
+    ] = False,
+) -> None:
+    """Erase what has expired in a category: plan, discover, validate, approve, erase, verify, certify."""
+    from lethe import stages
+    from lethe.cli.progress import ProgressBars
+
+    person = by or user()
+    with environment() as env, ProgressBars() as bars:
+        planned = stages.plan(
+            env,
+            category,
+            moment(as_of),
+            trigger=f"lethe run on {socket.gethostname()}, process {os.getpid()}",
+            requested_by=person,
+            dry_run=dry_run,
+            datasets=datasets or (),
+            expect=expect,
+            take_over=take_over,
+        )
+
+        def ask(reasons: Sequence[str]) -> Approver | None:
+            with bars.paused():
+                return _ask(reasons, approve_as)
+
+        failure: RunError | None = None
+        try:
+            report = stages.run(env, planned, approver=ask, watcher=bars)
+        except RunError as error:
+            failure, report = error, stages.report_of(env, planned.run)
+    console().print(_report_table(report))
+    if dry_run:
+        say(f"Digest: {report.digest}")
+    if failure is not None:
+        raise failure
+
+
+def _ask(reasons: Sequence[str], approve_as: str | None) -> Approver | None:
+    from lethe.stages import Approver
+
+    if approve_as is not None:
+        return Approver(approve_as, approves=True)
+    if not sys.stdin.isatty():
+        say("Limits are passed. Look at `lethe run … --dry-run`, then let somebody else than who runs it approve:")
+        say("`lethe run … --approve-as NAME --expect DIGEST`, or in Airflow.")
+        return None
+    for reason in reasons:
+        say(reason)
+    name = typer.prompt("Who decides (somebody else than who runs it)")
+    return Approver(name, approves=typer.confirm(f"{name}: erase them?"))
+
+
+def report(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; the latest ones if left out.")] = None,
+    category: Annotated[str | None, typer.Option(help="Only runs of this category.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many runs.")] = 20,
+) -> None:
+    """Show the latest runs, or all about one."""
+    from lethe.stages import report_of
+
+    with environment() as env:
+        if run_id is None:
+            console().print(_runs_table(env, count, category))
+            return
+        record, found = env.runs.get(run_id), report_of(env, run_id)
+        approvals = {dataset.dataset: dataset.approval for dataset in env.runs.datasets(run_id)}
+    say(f"Run {found.run}: {record.category}, {found.state}")
+    say(f"As of {found.as_of.isoformat()}, cutoff {found.cutoff}, policy {record.policy_digest}")
+    say(f"Started by {record.requested_by or 'a schedule'} ({record.trigger}) at {record.started_at.isoformat()}")
+    console().print(_report_table(found))
+    for name, approval in approvals.items():
+        if approval is not None:
+            verdict = "approved" if approval["approved"] else "not approved"
+            why = "".join(f"; {reason}" for reason in approval["reasons"])
+            say(f"{name}: {verdict} by {approval['by']} at {approval['at']}{why}")
+    for dataset in found.datasets:
+        if dataset.problem:
+            say(f"{dataset.dataset}: {dataset.problem}")
+    say(f"Digest: {found.digest}")
+
+
+def _runs_table(env: Environment, count: int, category: str | None) -> Table:
+    table = Table("Run", "Category", "State", "As of", "Cutoff", "Started", "By")
+    for record in env.runs.latest(count, category=category):
+        table.add_row(
+            record.id,
+            record.category,
+            record.state + (" (dry run)" if record.dry_run and record.state != "dry" else ""),
+            record.as_of.isoformat(),
+            record.cutoff,
+            record.started_at.isoformat(timespec="seconds"),
+            record.requested_by or record.trigger,
+        )
+    return table
+
+
+def _report_table(found: Report) -> Table:
+    table = Table(
+        "Dataset", title=f"{found.category}: {found.state}", caption=f"Run {found.run}, cutoff {found.cutoff}"
+    )
+    for title in ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due"):
+        table.add_column(title, justify="right")
+    for title in ("Erased", "Held since", "Renewed", "Gone", "Left"):
+        table.add_column(title, justify="right")
+    table.add_column("Checks")
+    for dataset in found.datasets:
+        table.add_row(dataset.dataset, *_report_row(dataset))
+    return table
+
+
+def _report_row(dataset: DatasetReport) -> list[str]:
+    counts = _counts(dataset.candidates) if dataset.candidates else [""] * 6
+    tally = dataset.tally
+    outcomes = [""] * 4
+    if tally is not None:
+        outcomes = [f"{n:,}" for n in (tally.erased + tally.anonymised, tally.held, tally.renewed, tally.gone)]
+    left = f"{dataset.left.due:,}" if dataset.left else ""
+    failed = sum(len(validation.failures) for validation in dataset.validation)
+    if dataset.problem:
+        checks = "[red]failed"
+    elif failed:
+        checks = f"[red]{failed} broken"
+    else:
+        checks = "[green]hold" if dataset.validation else ""
+    return [*counts, *outcomes, left, checks]
