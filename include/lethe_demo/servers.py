@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _STARTUP_SECONDS = 60
+_SHUTDOWN_SECONDS = 3  # by then its data is on disk; it waits longer only for streams that never end
 
 
 def free_ports(count: int) -> list[int]:
@@ -195,7 +196,7 @@ class EmbeddedS3:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             try:
-                self._process.wait(10)
+                self._process.wait(_SHUTDOWN_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
