@@ -33,7 +33,7 @@ _OUTSIDE_LOADS = 3
 """How often a batch gives way to load holds that were placed meanwhile, before it loads them under its locks."""
 
 
-class Unloaded(Exception):  # noqa: N818 - a signal, not an error
+class Unloaded(Exception):
     """A batch needs held identifiers that this session has not loaded yet."""
 
     def __init__(self, tables: HeldTables, rules: HoldRules) -> None:
@@ -42,7 +42,7 @@ class Unloaded(Exception):  # noqa: N818 - a signal, not an error
         self.rules = rules
 
 
-class Moved(Exception):  # noqa: N818 - a signal, not an error
+class Moved(Exception):
     """Rows changed although they were locked, which is not possible unless something meddles: try again."""
 
 
@@ -134,32 +134,29 @@ class Eraser:
         staged = self.staging.keys.alias("staged")
         table = self.target.table
         same = [
-            self.dialect.in_slice(staged),
-            self.dialect.in_range(table),
+            self.dialect.in_slice(staged, part),
+            self.dialect.in_range(table, part),
             sa.not_(staged.c.held),
             self.dialect.unchanged(table, staged),
             self.staging.same_key(table, staged),
             self._judgement.candidate,
             *self._new.absent(self._judgement),
         ]
-        ends = _parameters(part)
         if self.target.children:
-            count, rows_with = self._with_children(staged, same, ends, part.unheld)
+            count, rows_with = self._with_children(staged, same, part.unheld)
         else:
-            count, rows_with = self._execute(self._statement(staged, [], sa.true(), *same), ends), 0
+            count, rows_with = self._execute(self._statement(staged, [], sa.true(), *same)), 0
         if count != part.unheld:
             savepoint.rollback()
             return None
         savepoint.commit()
         return self._tally(count, rows_with, held=part.size - part.unheld)
 
-    def _with_children(
-        self, staged: sa.FromClause, same: Sequence[Predicate], ends: dict[str, Any], expected: int
-    ) -> tuple[int, int]:
+    def _with_children(self, staged: sa.FromClause, same: Sequence[Predicate], expected: int) -> tuple[int, int]:
         """Lock, note and erase the unchanged rows and their children; nothing unless all candidates are unchanged."""
         rows = sa.select(*self._shape()).select_from(staged.join(self.target.table, sa.true())).where(*same)
-        self.dialect.lock_rows(self.connection, rows, self.target.table, ends)
-        verdict = self._note(self._shape(), rows, ends)
+        self.dialect.lock_rows(self.connection, rows, self.target.table)
+        verdict = self._note(self._shape(), rows)
         if self._count(verdict, _GO) != expected:
             return -1, 0
         erased = self._erase(verdict)
@@ -170,19 +167,18 @@ class Eraser:
         """Judge every candidate of the batch as it is now, with its row locked, and erase those that may go."""
         staged = self.staging.keys.alias("staged")
         table = self.target.table
-        ends = _parameters(part)
-        self._require_whole(staged, part, ends)
-        mine = sa.and_(self.dialect.in_slice(staged), sa.not_(staged.c.held))
+        self._require_whole(staged, part)
+        mine = sa.and_(self.dialect.in_slice(staged, part), sa.not_(staged.c.held))
         joined = staged.join(table, self.staging.same_key(table, staged))
         self.dialect.lock_rows(
-            self.connection, sa.select(staged.c.held, *self._judgement.key).select_from(joined).where(mine), table, ends
+            self.connection, sa.select(staged.c.held, *self._judgement.key).select_from(joined).where(mine), table
         )
         tables = self._new
-        if not self.dialect.optimistic or self._any_changed(joined, mine, staged, ends):
+        if not self.dialect.optimistic or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
         shape = [*self._shape(), self.dialect.position(staged).label("position")]
-        verdict = self._note(shape, self._verdicts(staged, mine, tables), ends)
+        verdict = self._note(shape, self._verdicts(staged, mine, tables))
         counts = self._outcomes(verdict)
         erased, rows_with = self._erase(verdict)
         if erased != counts.pop(_GO, 0):
@@ -192,23 +188,22 @@ class Eraser:
         held = part.size - part.unheld + counts.pop(Outcome.HELD, 0)
         return self._tally(erased, rows_with, held=held, **counts)
 
-    def _require_whole(self, staged: sa.FromClause, part: Slice, ends: dict[str, Any]) -> None:
+    def _require_whole(self, staged: sa.FromClause, part: Slice) -> None:
         size, unheld = self.connection.execute(
             sa.select(sa.func.count(), sa.func.count().filter(sa.not_(staged.c.held))).where(
-                self.dialect.in_slice(staged)
+                self.dialect.in_slice(staged, part)
             ),
-            ends,
         ).one()
         if (size, unheld) != (part.size, part.unheld):
             raise DatasetChanged(
                 f"{self.work.dataset.name}: what is staged for run {self.work.run} has been changed; discover again"
             )
 
-    def _any_changed(self, joined: sa.FromClause, mine: Predicate, staged: sa.FromClause, ends: dict[str, Any]) -> bool:
+    def _any_changed(self, joined: sa.FromClause, mine: Predicate, staged: sa.FromClause) -> bool:
         """Whether a candidate of the batch was changed since discovery and has still expired."""
         changed = sa.not_(self.dialect.unchanged(self.target.table, staged))
         found = sa.select(sa.literal(1)).select_from(joined).where(mine, changed, self._judgement.candidate).limit(1)
-        return self.connection.execute(found, ends).first() is not None
+        return self.connection.execute(found).first() is not None
 
     def _verdicts(self, staged: sa.FromClause, mine: Predicate, tables: HeldTables) -> sa.Select[Any]:
         table = self.target.table
@@ -237,8 +232,8 @@ class Eraser:
         """Rows that are to be erased."""
         return [_as_outcome(_GO), *self._way()]
 
-    def _note(self, shape: Sequence[sa.Label[Any]], rows: sa.Select[Any], ends: dict[str, Any]) -> sa.Table:
-        return note(self.connection, "lethe_verdict", shape, rows, ends)
+    def _note(self, shape: Sequence[sa.Label[Any]], rows: sa.Select[Any]) -> sa.Table:
+        return note(self.connection, "lethe_verdict", shape, rows)
 
     def _count(self, verdict: sa.FromClause, outcome: str) -> int:
         found = sa.select(sa.func.count()).where(verdict.c.outcome == outcome)
@@ -263,7 +258,7 @@ class Eraser:
         address = self.dialect.address(self.target.table, self._judgement.key)
         on = [(column, verdict.c[f"at_{number}"]) for number, column in enumerate(address)]
         statement = self._statement(verdict, on, verdict.c.outcome == _GO, self._judgement.candidate)
-        return self._execute(statement, {}), rows_with
+        return self._execute(statement), rows_with
 
     def _erase_children(self, parents: sa.Table, child: Child, depth: int) -> int:
         table = child.table
@@ -278,11 +273,11 @@ class Eraser:
             shape = [_as_outcome(_GO), *(table.c[name].label(f"ref_{name}") for name in names)]
             joined = table.join(parents, sa.and_(*(mine == theirs for mine, theirs in on)))
             rows = sa.select(*shape).select_from(joined).where(chosen)
-            self.dialect.lock_rows(self.connection, rows, table, {})
-            noted = note(self.connection, f"lethe_children_{depth}", shape, rows, {})
+            self.dialect.lock_rows(self.connection, rows, table)
+            noted = note(self.connection, f"lethe_children_{depth}", shape, rows)
             below = sum(self._erase_children(noted, grandchild, depth + 1) for grandchild in child.children)
             noted.drop(self.connection)
-        return below + self._execute(self.dialect.delete(table, parents, on, chosen), {})
+        return below + self._execute(self.dialect.delete(table, parents, on, chosen))
 
     def _statement(
         self, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate, *where: Predicate
@@ -294,8 +289,8 @@ class Eraser:
         masks = {mask.column: fitting(table.c[mask.column], mask.value) for mask in self._judgement.dataset.masks}
         return self.dialect.update(table, other, on, chosen).where(*where).values(masks)
 
-    def _execute(self, statement: sa.Delete | sa.Update, ends: dict[str, Any]) -> int:
-        return self.connection.execute(statement, ends).rowcount
+    def _execute(self, statement: sa.Delete | sa.Update) -> int:
+        return self.connection.execute(statement).rowcount
 
     def _tally(self, done: int, rows_with: int, *, held: int, renewed: int = 0, gone: int = 0) -> Tally:
         erased = self.work.disposition is Disposition.ERASE
@@ -314,18 +309,13 @@ def note(
     name: str,
     shape: Sequence[sa.Label[Any]],
     rows: sa.Select[Any],
-    ends: dict[str, Any],
 ) -> sa.Table:
     """Put rows into a new temporary table with the columns of `shape`; it ends with the transaction at the latest."""
     made = sa.CreateTableAs(sa.select(*shape).where(sa.false()), name, temporary=True)
     connection.execute(made)
-    connection.execute(sa.insert(made.table).from_select([column.name for column in shape], rows), ends)
+    connection.execute(sa.insert(made.table).from_select([column.name for column in shape], rows))
     return made.table
 
 
 def _as_outcome(value: str) -> sa.Label[str]:
     return sa.cast(sa.literal(value), sa.Text()).label("outcome")
-
-
-def _parameters(part: Slice) -> dict[str, Any]:
-    return {name: getattr(part, name) for name in ("first", "last", "low", "high", "writer")}

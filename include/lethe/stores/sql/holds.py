@@ -6,7 +6,7 @@ A table has each identifier once, with a class that says in which clock ranges i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -111,31 +111,32 @@ class HeldTables:
     def join(self, judgement: Judgement, source: sa.FromClause) -> tuple[sa.FromClause, Predicate]:
         """`source`, which has the judged table, joined so that the predicate says of each of its rows if it is held."""
         conditions: list[Predicate] = [judgement.within(clock) for clock in self._held.ranges]
-        for kind, columns in judgement.dataset.identifiers.items():
-            table = self._tables.get(kind)
-            for column in columns if table is not None else ():
-                named = judgement.table.c[column]
-                held = table.alias(f"held_{kind}_{column}")
-                key = self._dialect.identifier(named, kind, judgement.dataset.phone_region)
-                source = source.outerjoin(held, held.c.value == key)
-                conditions.append(sa.and_(held.c.value.is_not(None), self._in_force(judgement, held)))
-                conditions += self._further(judgement, named, kind, table)
+        for kind, column, table in self._columns(judgement):
+            held = table.alias(f"held_{kind}_{column.name}")
+            key = self._dialect.identifier(column, kind, judgement.dataset.phone_region)
+            source = source.outerjoin(held, held.c.value == key)
+            conditions.append(sa.and_(held.c.value.is_not(None), self._in_force(judgement, held)))
+            conditions += self._further(judgement, column, kind, table)
         return source, sa.or_(sa.false(), *conditions)
 
     def absent(self, judgement: Judgement) -> list[Predicate]:
         """Predicates that all are true of a row that is not held; for statements that nothing can be joined to."""
         predicates = [sa.not_(judgement.within(clock)) for clock in self._held.ranges]
+        for kind, column, table in self._columns(judgement):
+            held = table.alias(f"held_{kind}_{column.name}")
+            key = self._dialect.identifier(column, kind, judgement.dataset.phone_region)
+            found = sa.select(sa.literal(1)).select_from(held)
+            found = found.where(held.c.value == key, self._in_force(judgement, held))
+            predicates.append(sa.not_(sa.exists(found.correlate_except(held))))
+            predicates += [sa.not_(further) for further in self._further(judgement, column, kind, table)]
+        return predicates
+
+    def _columns(self, judgement: Judgement) -> Iterator[tuple[IdentifierType, AnyColumn, sa.Table]]:
+        """The columns in which something may be held, with the tables that they are compared with."""
         for kind, columns in judgement.dataset.identifiers.items():
             table = self._tables.get(kind)
-            for column in columns if table is not None else ():
-                named = judgement.table.c[column]
-                held = table.alias(f"held_{kind}_{column}")
-                key = self._dialect.identifier(named, kind, judgement.dataset.phone_region)
-                found = sa.select(sa.literal(1)).select_from(held)
-                found = found.where(held.c.value == key, self._in_force(judgement, held))
-                predicates.append(sa.not_(sa.exists(found.correlate_except(held))))
-                predicates += [sa.not_(further) for further in self._further(judgement, named, kind, table)]
-        return predicates
+            if table is not None:
+                yield from ((kind, judgement.table.c[column], table) for column in columns)
 
     def _in_force(self, judgement: Judgement, held: sa.FromClause) -> Predicate:
         """Whether an identifier is held at a record's clock."""
@@ -152,5 +153,6 @@ class HeldTables:
         self, judgement: Judgement, column: AnyColumn, kind: IdentifierType, table: sa.Table
     ) -> list[Predicate]:
         """Matches that no join finds; they err towards holding, whatever the clock."""
-        further = self._dialect.further_match(column, kind, table.alias(f"other_{kind}_{column.name}"))
-        return [] if further is None else [further]
+        other = table.alias(f"other_{kind}_{column.name}")
+        further = self._dialect.further_match(column, kind, judgement.dataset.phone_region, other)
+        return [] if further is None else [sa.func.coalesce(further, sa.false(), type_=sa.Boolean()) == sa.true()]

@@ -39,7 +39,7 @@ from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import HeldTables
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
-from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of, tally_of
+from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
 
 _MOST_WITH_CHILDREN = 10_000
 """Records that one transaction erases at most where rows of child tables go with them."""
@@ -50,7 +50,7 @@ _SEPARATOR = "\x1f"
 T = TypeVar("T")
 
 
-class _InTheWay(Exception):  # noqa: N818 - a signal, not an error
+class _InTheWay(Exception):
     """Another transaction was in the way; the same again may do."""
 
 
@@ -360,16 +360,11 @@ class SqlStore:
             done = connection.execute(sa.select(batches).where(batches.c.done).order_by(batches.c.batch)).all()
             staged, excepted = staging.keys, staging.exceptions
             joined = staged.outerjoin(excepted, excepted.c.position == self._dialect.position(staged))
-            rows = (
-                sa.select(*staging.key_columns(staged), staged.c.held, excepted.c.outcome)
-                .select_from(joined)
-                .where(self._dialect.in_slice(staged))
-            )
+            rows = sa.select(*staging.key_columns(staged), staged.c.held, excepted.c.outcome).select_from(joined)
             stream = connection.execution_options(yield_per=10_000)
             for batch in done:
-                part = slice_of(batch)
-                ends = {"first": part.first, "last": part.last, "writer": part.writer}
-                for *key, held, outcome in stream.execute(rows, ends):
+                mine = self._dialect.in_slice(staged, slice_of(batch))
+                for *key, held, outcome in stream.execute(rows.where(mine)):
                     become = Outcome(outcome) if outcome else Outcome.HELD if held else usual
                     yield record_key(tuple(key)), become
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -214,7 +214,9 @@ class Dialect(ABC):
     def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
         """What a held identifier is staged as: one of them is what any spelling of it in a record comes to."""
 
-    def further_match(self, column: AnyColumn, kind: IdentifierType, held: sa.FromClause) -> Predicate | None:
+    def further_match(
+        self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
+    ) -> Predicate | None:
         """A further way in which a column may name one of `held`, for values that `identifier` is not sure of."""
         return None
 
@@ -262,11 +264,11 @@ class Dialect(ABC):
         """The position of a staged row, as text or a number that sorts in no particular way."""
 
     @abstractmethod
-    def in_slice(self, staged: sa.FromClause) -> Predicate:
-        """Whether a staged row is in a batch; parameters `first`, `last` and `writer`."""
+    def in_slice(self, staged: sa.FromClause, part: Slice) -> Predicate:
+        """Whether a staged row is in a batch."""
 
-    def in_range(self, table: sa.FromClause) -> Predicate:
-        """Whether a row lies where a batch's records do; parameters `low` and `high`."""
+    def in_range(self, table: sa.FromClause, part: Slice) -> Predicate:
+        """Whether a row lies where a batch's records do."""
         return sa.true()
 
     def unchanged(self, table: sa.FromClause, staged: sa.FromClause) -> Predicate:
@@ -280,9 +282,7 @@ class Dialect(ABC):
         """The columns by which a row is found fastest within one transaction."""
 
     @abstractmethod
-    def lock_rows(
-        self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause, parameters: dict[str, Any]
-    ) -> None:
+    def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Lock the rows of `table` in `rows` until the end of the transaction, where the database locks rows."""
 
     @abstractmethod
@@ -299,14 +299,36 @@ class Dialect(ABC):
 
     # --- digest ---
 
-    @abstractmethod
     def key_text(self, column: AnyColumn) -> AnyColumn | None:
         """A key column as `record_key` writes it; None where only Python can."""
+        return None
 
     @abstractmethod
     def key_order(self, column: AnyColumn) -> AnyColumn:
         """A key column in an order that does not depend on settings of the database: text by its bytes."""
 
-    @abstractmethod
     def joined(self, connection: sa.Connection, lines: sa.Select[Any], count: int) -> Iterator[bytes]:
-        """The only column of `lines` (already ordered), as bytes, each line ended by a newline."""
+        """The only column of the `count` rows of `lines` (already ordered) as bytes, each ended by a newline."""
+        for part in connection.execution_options(yield_per=20_000).execute(lines).partitions():
+            yield "".join(f"{line}\n" for (line,) in part).encode()
+
+
+def local_day(value: object, kind: ClockKind, zone: ZoneInfo) -> date:
+    """The local day of a clock that was read as Python has it."""
+    if isinstance(value, datetime):
+        return value.astimezone(zone).date() if value.tzinfo else value.date()
+    if isinstance(value, date):
+        return value
+    number = float(str(value))
+    if kind is ClockKind.YEAR:
+        return date(int(number), 12, 31)
+    return datetime.fromtimestamp(number, UTC).astimezone(zone).date()
+
+
+def whole_seconds(instant: datetime) -> int:
+    """The first whole second since 1970 that is not before a moment."""
+    return int(instant.replace(microsecond=0).timestamp()) + (instant.microsecond > 0)
+
+
+EPOCHS = (-62_135_596_800, 253_402_300_800)
+"""The years 1 to 9999 in seconds since 1970: from (included) and until (excluded)."""

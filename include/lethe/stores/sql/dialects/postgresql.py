@@ -15,9 +15,9 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import psycopg
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sql.dialects.base import (
+    EPOCHS,
     AnyColumn,
     Bound,
     ClockKind,
@@ -37,6 +38,8 @@ from lethe.stores.sql.dialects.base import (
     Predicate,
     Slice,
     Zones,
+    local_day,
+    whole_seconds,
 )
 from lethe.stores.sql.settings import Settings
 
@@ -47,9 +50,6 @@ _STAGING_LOCK = 0x4C65746865537467
 """Key of the advisory lock under which scratch tables are made ("LetheStg")."""
 
 _FIRST_YEAR = date(1, 1, 1)
-_EPOCHS = (-62_135_596_800, 253_402_300_800)
-"""The years 1 to 9999 in seconds since 1970."""
-
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _MOMENT = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?"
@@ -287,7 +287,7 @@ class PostgreSQL(Dialect):
             case ClockKind.AWARE:
                 return column >= _typed(datetime(1, 1, 1, tzinfo=UTC), sa.DateTime(timezone=True))
             case ClockKind.EPOCH:
-                return sa.and_(column >= _EPOCHS[0], column < _EPOCHS[1])
+                return sa.and_(column >= EPOCHS[0], column < EPOCHS[1])
             case ClockKind.YEAR:
                 return column.between(date.min.year, date.max.year)
             case ClockKind.TEXT:
@@ -305,7 +305,7 @@ class PostgreSQL(Dialect):
             case ClockKind.AWARE:
                 return column < _typed(bound.instant, sa.DateTime(timezone=True))
             case ClockKind.EPOCH:
-                return column < _epoch(bound.instant)
+                return column < whole_seconds(bound.instant)
             case ClockKind.YEAR:
                 return column < bound.day.year
             case ClockKind.TEXT:
@@ -416,7 +416,9 @@ class PostgreSQL(Dialect):
             keys |= set(_addresses(normalised))
         return keys
 
-    def further_match(self, column: AnyColumn, kind: IdentifierType, held: sa.FromClause) -> Predicate | None:
+    def further_match(
+        self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
+    ) -> Predicate | None:
         """Telephone numbers with anything unusual in them: an extension, words, two numbers, letters for digits.
 
         There any run of digits that is the end of a held number holds the record.
@@ -435,6 +437,7 @@ class PostgreSQL(Dialect):
                 .join(start, sa.true())
                 .join(size, sa.true())
                 .where(held.c.value == _c(sa.func.substr(_only_digits(digits), start, size)))
+                .correlate_except(held, start, size)
             )
             for digits in (figures, spelt)
         ]
@@ -504,18 +507,20 @@ class PostgreSQL(Dialect):
         self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
     ) -> Iterator[tuple[Slice, object]]:
         """Ranges of whole pages of the staging table, or of items of one page where batches are smaller."""
-        rows = sa.select(
-            sa.func.count(),
-            sa.func.count().filter(sa.not_(staged.c.held)),
-            sa.func.min(staged.c.row_ctid),
-            sa.func.max(staged.c.row_ctid),
-            sa.func.min(staged.c.clock).filter(sa.not_(staged.c.held)),
-        ).where(self.in_slice(staged))
 
         def measure(first: tuple[int, int], last: tuple[int, int]) -> tuple[Slice, object]:
-            ends = {"first": f"({first[0]},{first[1]})", "last": f"({last[0]},{last[1]})"}
-            count, unheld, low, high, oldest = connection.execute(rows, {**ends, "writer": writer}).one()
-            return Slice(**ends, low=low, high=high, size=count, unheld=unheld, writer=writer), oldest
+            ends = (f"({first[0]},{first[1]})", f"({last[0]},{last[1]})")
+            part = Slice(*ends, low=None, high=None, size=0, unheld=0, writer=writer)
+            size, unheld, low, high, oldest = connection.execute(
+                sa.select(
+                    sa.func.count(),
+                    sa.func.count().filter(sa.not_(staged.c.held)),
+                    sa.func.min(staged.c.row_ctid),
+                    sa.func.max(staged.c.row_ctid),
+                    sa.func.min(staged.c.clock).filter(sa.not_(staged.c.held)),
+                ).where(self.in_slice(staged, part))
+            ).one()
+            return replace(part, low=low, high=high, size=size, unheld=unheld), oldest
 
         writer = connection.scalar(sa.select(sa.cast(sa.cast(sa.func.pg_current_xact_id(), Xid()), sa.Text())))
         pages = _pages(connection, staged)
@@ -539,19 +544,17 @@ class PostgreSQL(Dialect):
         """The staged row's own address."""
         return staged.c.ctid
 
-    def in_slice(self, staged: sa.FromClause) -> Predicate:
+    def in_slice(self, staged: sa.FromClause, part: Slice) -> Predicate:
         """By the staged row's own address; and nobody but the discovering transaction may have written it."""
         return sa.and_(
-            staged.c.ctid >= sa.bindparam("first", type_=Tid()),
-            staged.c.ctid <= sa.bindparam("last", type_=Tid()),
-            staged.c.xmin == sa.bindparam("writer", type_=Xid()),
+            staged.c.ctid >= _typed(part.first, Tid()),
+            staged.c.ctid <= _typed(part.last, Tid()),
+            staged.c.xmin == _typed(part.writer, Xid()),
         )
 
-    def in_range(self, table: sa.FromClause) -> Predicate:
+    def in_range(self, table: sa.FromClause, part: Slice) -> Predicate:
         """By address, so that only the pages of the batch's records are read."""
-        return sa.and_(
-            table.c.ctid >= sa.bindparam("low", type_=Tid()), table.c.ctid <= sa.bindparam("high", type_=Tid())
-        )
+        return sa.and_(table.c.ctid >= _typed(part.low, Tid()), table.c.ctid <= _typed(part.high, Tid()))
 
     def unchanged(self, table: sa.FromClause, staged: sa.FromClause) -> Predicate:
         """The same address and inserting transaction (see the module)."""
@@ -567,12 +570,10 @@ class PostgreSQL(Dialect):
         """Address and table; they stay the same while the row is locked."""
         return [table.c.ctid, table.c.tableoid]
 
-    def lock_rows(
-        self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause, parameters: dict[str, Any]
-    ) -> None:
+    def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """SELECT FOR UPDATE, of which only the count comes here."""
         locked = rows.with_for_update(of=table).subquery()
-        connection.execute(sa.select(sa.func.count()).select_from(locked), parameters)
+        connection.execute(sa.select(sa.func.count()).select_from(locked))
 
     def delete(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
@@ -608,21 +609,7 @@ class PostgreSQL(Dialect):
             text = connection.scalar(sa.select(sa.func.string_agg(line, "\n")))
             yield text.encode() + b"\n" if text is not None else b""
             return
-        cursor = connection.execution_options(yield_per=20_000).execute(lines)
-        for part in cursor.partitions():
-            yield "".join(f"{line}\n" for (line,) in part).encode()
-
-
-def local_day(value: object, kind: ClockKind, zone: ZoneInfo) -> date:
-    """The local day of a clock that was read as Python has it."""
-    if isinstance(value, datetime):
-        return value.astimezone(zone).date() if value.tzinfo else value.date()
-    if isinstance(value, date):
-        return value
-    number = float(str(value))
-    if kind is ClockKind.YEAR:
-        return date(int(number), 12, 31)
-    return datetime.fromtimestamp(number, UTC).astimezone(zone).date()
+        yield from super().joined(connection, lines, count)
 
 
 def _limit(connection: sa.Connection, **seconds: float) -> None:
@@ -638,12 +625,6 @@ def _configure(connection: sa.Connection, settings: dict[str, str]) -> None:
 
 def _typed(value: object, kind: sa.types.TypeEngine[Any]) -> AnyColumn:
     return sa.literal(value, kind)
-
-
-def _epoch(instant: datetime) -> int:
-    """The first whole second that is not before a moment."""
-    whole = int(instant.replace(microsecond=0).timestamp())
-    return whole + (instant.microsecond > 0)
 
 
 def _c(text: AnyColumn) -> AnyColumn:

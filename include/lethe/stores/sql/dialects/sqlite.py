@@ -1,0 +1,434 @@
+"""SQLite, through Python's sqlite3.
+
+SQLite has no types for dates and no exact text functions, but it calls Python: clocks are parsed and identifiers
+normalised by the very functions that the rest of Lethe uses. It has one writer at a time, so a batch that has begun
+(BEGIN IMMEDIATE) sees rows that nobody changes, and the write lock is the gate lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
+
+from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.policy import TimestampFormat
+from lethe.stores.base import Remainder
+from lethe.stores.sql.dialects.base import (
+    EPOCHS,
+    AnyColumn,
+    Bound,
+    ClockKind,
+    Dialect,
+    Fault,
+    Predicate,
+    Slice,
+    Zones,
+    local_day,
+    whole_seconds,
+)
+from lethe.stores.sql.settings import Settings
+
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?"
+    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
+_LENGTH_OF_DATE = 10
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+_BEGIN = "lethe_begin"
+_POLL_SECONDS = 0.002
+_PAUSE_SECONDS = 0.01
+_PAUSE_FOR_PLACER_SECONDS = 0.05
+
+_TO_ANY = "="
+"""Before the last digits of every held telephone number: compared with numbers that cannot be read exactly."""
+_TO_LOOSE = "~"
+"""Before the last digits of a held number that itself could not be read exactly: compared with all others."""
+
+
+class SQLite(Dialect):
+    """SQLite."""
+
+    name = "sqlite"
+
+    # --- connections and transactions ---
+
+    def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
+        """An engine without a pool, for a file that must be there."""
+        file = url.database or ""
+        if file != ":memory:":
+            url = url.set(database=f"file:{quote(file)}", query={"mode": "rw", "uri": "true"})
+        engine = sa.create_engine(
+            url, poolclass=sa.NullPool, hide_parameters=True, connect_args={"timeout": settings.lock_timeout}
+        )
+        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+
+    @contextmanager
+    def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> Iterator[sa.Connection]:
+        """A transaction: all of them are snapshots."""
+        with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE" if writes else "BEGIN"}).connect() as connection:
+            with connection.begin():
+                yield connection
+
+    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+        """Begin with the write lock."""
+        connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        try:
+            return connection.begin()
+        finally:
+            connection.execution_options(**{_BEGIN: "BEGIN"})
+
+    def pause(self, *, holds_changed: bool) -> None:
+        """SQLite's lock goes to whoever asks first: give a placer of holds the time to ask."""
+        time.sleep(_PAUSE_FOR_PLACER_SECONDS if holds_changed else _PAUSE_SECONDS)
+
+    def fence(self, engine: sa.Engine, timeout: float) -> None:
+        """Take the write lock, and give it back. SQLite's own waiting sleeps too long between its tries."""
+        deadline = time.monotonic() + timeout
+        with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}).connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - the engine is sqlite3's
+            driver.execute("PRAGMA busy_timeout = 0")
+            while True:
+                try:
+                    with connection.begin() as transaction:
+                        transaction.rollback()
+                    return
+                except sa.exc.OperationalError as error:
+                    if self.fault(error) is not Fault.AGAIN or time.monotonic() > deadline:
+                        raise
+                time.sleep(_POLL_SECONDS)
+
+    def fault(self, error: sa.exc.DBAPIError) -> Fault:
+        """By result code (https://www.sqlite.org/rescode.html)."""
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        if code is None:
+            return Fault.OTHER
+        if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return Fault.REFERRED
+        if code == sqlite3.SQLITE_ERROR and str(error.orig).startswith("no such"):
+            return Fault.VANISHED
+        return {
+            sqlite3.SQLITE_BUSY: Fault.AGAIN,
+            sqlite3.SQLITE_LOCKED: Fault.AGAIN,
+            sqlite3.SQLITE_FULL: Fault.FULL,
+            sqlite3.SQLITE_READONLY: Fault.DENIED,
+            sqlite3.SQLITE_PERM: Fault.DENIED,
+            sqlite3.SQLITE_AUTH: Fault.DENIED,
+            sqlite3.SQLITE_CANTOPEN: Fault.UNAVAILABLE,
+            sqlite3.SQLITE_IOERR: Fault.UNAVAILABLE,
+        }.get(code & 0xFF, Fault.OTHER)
+
+    def code(self, error: sa.exc.DBAPIError) -> str:
+        """SQLite's name of the error."""
+        return getattr(error.orig, "sqlite_errorname", None) or type(error.orig).__name__
+
+    # --- tables ---
+
+    def table_id(self, connection: sa.Connection, table: sa.Table) -> str:
+        """SHA-256 of the statement that made the table."""
+        master = sa.table("sqlite_master", sa.column("type"), sa.column("name"), sa.column("sql"))
+        made = connection.scalar(
+            sa.select(master.c.sql).where(master.c.type == "table", master.c.name == str(table.name))
+        )
+        return hashlib.sha256(str(made).encode()).hexdigest()
+
+    def lineage_name(self, connection: sa.Connection, url: sa.URL, schema: str | None, table: str) -> tuple[str, str]:
+        """The file's name without its folder, and the table."""
+        return f"sqlite:///{Path(url.database or '').name}", f"{schema}.{table}" if schema else table
+
+    def remainders(self) -> tuple[Remainder, ...]:
+        """Erased rows are overwritten (`secure_delete`); copies of the file are not known here."""
+        return (
+            Remainder(what="write-ahead log or rollback journal of the file, until the next checkpoint"),
+            Remainder(what="backups of the file, as its operators keep them"),
+        )
+
+    # --- clocks ---
+
+    def clock_kind(self, kind: sa.types.TypeEngine[Any], written: TimestampFormat | None) -> ClockKind | str:
+        """Dates and timestamps are ISO 8601 text in SQLite; other columns need a format."""
+        dated = isinstance(kind, sa.Date | sa.DateTime)
+        number = isinstance(kind, sa.Integer | sa.Numeric)
+        name = str(kind).lower()
+        match written:
+            case None if dated:
+                return ClockKind.TEXT
+            case TimestampFormat.ISO_8601 if dated or isinstance(kind, sa.String):
+                return ClockKind.TEXT
+            case TimestampFormat.EPOCH_SECONDS if dated or number:
+                return ClockKind.EPOCH
+            case TimestampFormat.YEAR if isinstance(kind, sa.Integer):
+                return ClockKind.YEAR
+            case None:
+                hint = " (give clock.format)" if number or isinstance(kind, sa.String) else ""
+                return f"is of type {name}: a clock needs a date or a timestamp{hint}"
+            case TimestampFormat.ISO_8601:
+                return f"is of type {name}: a clock of format {written} needs text"
+            case _:
+                return f"is of type {name}: a clock of format {written} needs a number"
+
+    def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
+        """By parsing; numbers must be numbers, which a column's type does not guarantee in SQLite."""
+        raw = sa.type_coerce(column, sa.types.NullType())
+        if kind is ClockKind.EPOCH:
+            numeric = sa.func.typeof(raw).in_(["integer", "real"])
+            return sa.and_(numeric, raw >= sa.literal(EPOCHS[0]), raw < sa.literal(EPOCHS[1]))
+        if kind is ClockKind.YEAR:
+            return sa.and_(
+                sa.func.typeof(raw) == "integer", raw >= sa.literal(date.min.year), raw <= sa.literal(date.max.year)
+            )
+        return sa.func.lethe_readable(raw, type_=sa.Boolean()) == sa.true()
+
+    def before(self, column: AnyColumn, kind: ClockKind, bound: Bound) -> Predicate:
+        """By parsing, except for numbers."""
+        raw = sa.type_coerce(column, sa.types.NullType())
+        if kind is ClockKind.EPOCH:
+            return raw < sa.literal(whole_seconds(bound.instant))
+        if kind is ClockKind.YEAR:
+            return raw < sa.literal(bound.day.year)
+        ends = (bound.day.isoformat(), bound.instant.isoformat(), bound.wall.isoformat())
+        return sa.func.lethe_before(raw, *ends, type_=sa.Boolean()) == sa.true()
+
+    def clock_value(
+        self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
+    ) -> tuple[AnyColumn, ClockKind]:
+        """The local day, as ISO 8601 text."""
+        pairs = [part for column, kind in clocks for part in (sa.type_coerce(column, sa.types.NullType()), kind.value)]
+        return sa.func.lethe_day(zones.policy.key, int(latest), *pairs, type_=sa.Text()), ClockKind.DATE
+
+    def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
+        """The local day."""
+        return date.fromisoformat(str(value))
+
+    # --- identifiers ---
+
+    def carries(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        """Whatever can be written as text."""
+        return not isinstance(kind, sa.LargeBinary)
+
+    def held_type(self) -> sa.types.TypeEngine[str]:
+        """Text, which SQLite compares by its bytes."""
+        return sa.Text()
+
+    def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
+        """As `lethe.identifiers.normalise` has it: exactly what holds are stored as."""
+        return sa.func.lethe_identifier(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
+
+    def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
+        """The identifier itself; of telephone numbers also the last digits, for what cannot be read exactly."""
+        if kind is IdentifierType.IP:
+            return {_address(normalised)}
+        if not kind.is_telephone:
+            return (normalised,)
+        digits = coarse(kind, normalised)
+        keys = {normalised, _TO_ANY + digits}
+        return keys if normalised.startswith("+") else keys | {_TO_LOOSE + digits}
+
+    def further_match(
+        self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
+    ) -> Predicate | None:
+        """Telephone numbers of which one is not in E.164: by their last digits."""
+        if not kind.is_telephone:
+            return None
+        loose = sa.func.lethe_loose(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
+        return sa.exists(sa.select(sa.literal(1)).select_from(held).where(held.c.value == loose).correlate_except(held))
+
+    def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
+        """Inserted in one transaction."""
+        iterator = iter(rows)
+        while block := list(islice(iterator, 20_000)):
+            connection.execute(sa.insert(table), [{"value": value, "number": number} for value, number in block])
+
+    # --- staging ---
+
+    def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
+        """With a prefix: SQLite has no schemas, and another file would not commit together with this one."""
+        return None, f"{settings.scratch_schema}_{name}"
+
+    def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
+        """Where it is not there."""
+        connection.execute(CreateTable(table, if_not_exists=True))
+
+    def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
+        """None: every row is judged again."""
+        return ()
+
+    def mark_columns(self) -> Sequence[sa.Column[Any]]:
+        """The staging table's own row number, counted from 1 in the order of staging."""
+        return (sa.Column("rowid", sa.Integer(), system=True),)
+
+    def position_type(self) -> sa.types.TypeEngine[Any]:
+        """A row number."""
+        return sa.Integer()
+
+    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
+        """The order in which SQLite finds them: of the table, or of the clock's index."""
+        return ()
+
+    def slices(
+        self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
+    ) -> Iterator[tuple[Slice, object]]:
+        """Ranges of row numbers."""
+        for first in range(1, count + 1, batch_size):
+            part = Slice(str(first), str(first + batch_size - 1), None, None, 0, 0)
+            size, unheld, oldest = connection.execute(
+                sa.select(
+                    sa.func.count(),
+                    sa.func.count().filter(sa.not_(staged.c.held)),
+                    sa.func.min(staged.c.clock).filter(sa.not_(staged.c.held)),
+                ).where(self.in_slice(staged, part))
+            ).one()
+            yield Slice(part.first, part.last, None, None, size, unheld), oldest
+
+    def position(self, staged: sa.FromClause) -> AnyColumn:
+        """The row number."""
+        return staged.c.rowid
+
+    def in_slice(self, staged: sa.FromClause, part: Slice) -> Predicate:
+        """By row number."""
+        return staged.c.rowid.between(int(part.first), int(part.last))
+
+    # --- statements ---
+
+    def address(self, table: sa.FromClause, key: Sequence[AnyColumn]) -> Sequence[AnyColumn]:
+        """The key."""
+        return key
+
+    def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
+        """Nothing: the transaction has the write lock."""
+
+    def delete(
+        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
+    ) -> sa.Delete:
+        """DELETE … WHERE key IN …."""
+        return sa.delete(table).where(_among(on, chosen))
+
+    def update(
+        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
+    ) -> sa.Update:
+        """UPDATE … WHERE key IN …."""
+        return sa.update(table).where(_among(on, chosen))
+
+    # --- digest ---
+
+    def key_order(self, column: AnyColumn) -> AnyColumn:
+        """Text by its bytes."""
+        return sa.collate(column, "BINARY") if isinstance(column.type, sa.String) else column
+
+
+def _among(on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate) -> Predicate:
+    mine, theirs = [pair[0] for pair in on], [pair[1] for pair in on]
+    rows = sa.select(*theirs).where(chosen)
+    return mine[0].in_(rows) if len(mine) == 1 else sa.tuple_(*mine).in_(rows)
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+def _prepare(driver: sqlite3.Connection, _record: object) -> None:
+    """Settings and functions of a new connection."""
+    driver.isolation_level = None  # transactions begin where `_begin` says, not by sqlite3's guess
+    driver.execute("PRAGMA foreign_keys = ON")
+    driver.execute("PRAGMA secure_delete = ON")
+    driver.execute("PRAGMA temp_store = MEMORY")
+    functions = {"readable": (1, _readable), "before": (4, _before), "day": (-1, _day), "identifier": (3, _identifier)}
+    functions["loose"] = (3, _loose)
+    for name, (arguments, function) in functions.items():
+        driver.create_function(f"lethe_{name}", arguments, function, deterministic=True)
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(text: str) -> date | None:
+    """A date, or a timestamp (which is a date, too); None where the text is neither."""
+    if not _MOMENT.fullmatch(text):
+        return None
+    try:
+        return date.fromisoformat(text) if len(text) == _LENGTH_OF_DATE else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _read(value: object) -> date | None:
+    return _parsed(value) if isinstance(value, str) else None
+
+
+def _readable(value: object) -> int | None:
+    return None if value is None else int(_read(value) is not None)
+
+
+def _before(value: object, day: str, instant: str, wall: str) -> int | None:
+    if value is None:
+        return None
+    moment = _read(value)
+    if moment is None:
+        return 0
+    if not isinstance(moment, datetime):
+        return int(moment < _bound(day, date))
+    return int(moment < _bound(wall if moment.tzinfo is None else instant, datetime))
+
+
+@lru_cache(maxsize=1_000)
+def _bound(text: str, kind: type[date]) -> Any:  # noqa: ANN401 - of the kind that is asked for
+    return kind.fromisoformat(text)
+
+
+def _day(zone: str, latest: int, *clocks: object) -> str | None:
+    days = [_one_day(value, ClockKind(str(kind)), zone) for value, kind in zip(clocks[::2], clocks[1::2], strict=True)]
+    known = [day for day in days if day is not None]
+    return (max if latest else min)(known) if known else None
+
+
+def _one_day(value: object, kind: ClockKind, zone: str) -> str | None:
+    moment = _read(value) if kind is ClockKind.TEXT else value
+    try:
+        return None if moment is None else local_day(moment, kind, ZoneInfo(zone)).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _identifier(kind: str, value: object, region: str | None) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    if IdentifierType(kind).is_telephone:
+        text = _CONTROLS.sub(" ", text)
+    try:
+        normalised = normalise(IdentifierType(kind), text, region=region)
+    except ValueError:
+        return None
+    return _address(normalised) if kind == IdentifierType.IP else normalised
+
+
+def _loose(kind: str, value: object, region: str | None) -> str | None:
+    """What of a telephone number is compared with numbers of which either cannot be read exactly."""
+    normalised = _identifier(kind, value, region)
+    if normalised is None:
+        return None
+    return (_TO_LOOSE if normalised.startswith("+") else _TO_ANY) + coarse(IdentifierType(kind), normalised)
+
+
+def _address(text: str) -> str:
+    """An IP address in one spelling; what is none stays as it is."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text

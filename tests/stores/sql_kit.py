@@ -1,0 +1,256 @@
+"""Real databases with small tables, and a gate whose holds change when a test says so."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from lethe.connections import Connection, sqlalchemy_url
+from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
+from lethe.identifiers import IdentifierType, normalise
+from lethe.periods import Period, cutoff_for
+from lethe.policy import Disposition, Expiry, TableDataset
+from lethe.stores.base import Candidates, Outcome, Tally, Work
+from lethe.stores.sql import SqlStore
+from lethe_demo.servers import EmbeddedPostgres
+
+PRAGUE = ZoneInfo("Europe/Prague")
+AS_OF = datetime(2026, 11, 21, 2, 15, tzinfo=UTC)
+EXPIRY = Expiry(zone=PRAGUE, default=cutoff_for(AS_OF, PRAGUE, Period.parse("P18M")))
+CUTOFF = date(2025, 5, 21)
+"""Local days before it have expired by `EXPIRY`."""
+
+LEADS = {
+    "kind": "table",
+    "name": "leads",
+    "store": "warehouse",
+    "table": "leads",
+    "key": ["id"],
+    "clock": {"column": "last_contact"},
+    "identifiers": {"email": ["email"]},
+}
+
+
+@dataclass
+class Database:
+    """One database, and the store of a connection to it."""
+
+    connection: Connection
+    store: SqlStore
+    engine: sa.Engine
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is PostgreSQL (else SQLite)."""
+        return self.engine.dialect.name == "postgresql"
+
+    def create(self, name: str, *columns: Any, schema: str | None = None, **options: Any) -> sa.Table:  # noqa: ANN401
+        """Create a table."""
+        table = sa.Table(name, sa.MetaData(), *columns, schema=schema, **options)
+        with self.engine.begin() as connection:
+            table.create(connection)
+        return table
+
+    def leads(self, rows: Sequence[Mapping[str, Any]] = (), *, clock: Any = None, **extra: Any) -> sa.Table:  # noqa: ANN401
+        """The table of `LEADS`, with a timestamp with time zone as its clock where nothing else is said."""
+        columns = [sa.Column(name, kind) for name, kind in extra.items()]
+        table = self.create(
+            "leads",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("email", sa.Text),
+            sa.Column("last_contact", clock or self.moment, index=True),
+            *columns,
+        )
+        self.insert(table, rows)
+        return table
+
+    @property
+    def moment(self) -> Any:  # noqa: ANN401
+        """The type of timestamps with a time zone; SQLite has none, and keeps text."""
+        return sa.DateTime(timezone=True) if self.is_postgres else Moment()
+
+    def insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows."""
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(table), [dict(row) for row in rows])
+
+    def do(self, *statements: sa.Executable) -> None:
+        """Run statements in one transaction."""
+        with self.engine.begin() as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def run_text(self, *statements: str) -> None:
+        """Run statements that Core has no words for."""
+        with self.engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def ids(self, table: sa.Table, column: str = "id") -> list[Any]:
+        """The survivors."""
+        with self.engine.connect() as connection:
+            return list(connection.scalars(sa.select(table.c[column]).order_by(table.c[column])))
+
+    def rows(self, table: sa.Table) -> list[tuple[Any, ...]]:
+        """All rows of a table, in the order of its columns."""
+        with self.engine.connect() as connection:
+            return sorted(tuple(row) for row in connection.execute(sa.select(table)))
+
+    def tables(self) -> set[str]:
+        """All tables with staging in their name or schema, temporary ones of other sessions included."""
+        inspector = sa.inspect(self.engine)
+        schemas = [name for name in inspector.get_schema_names() if name != "information_schema"]
+        every = {f"{schema}.{table}" for schema in schemas for table in inspector.get_table_names(schema=schema)}
+        return {name for name in every if "lethe" in name}
+
+    def another(self, **extra: Any) -> SqlStore:  # noqa: ANN401
+        """Another store for the same database, with other settings."""
+        return SqlStore(replace(self.connection, extra={**self.connection.extra, **extra}))
+
+
+class Moment(sa.types.UserDefinedType[datetime]):
+    """A timestamp with its offset, as ISO 8601 text in a column declared as a timestamp."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401
+        """The declared type."""
+        return "TIMESTAMP"
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any]:
+        """As text."""
+        return lambda value: value.isoformat() if isinstance(value, datetime) else value
+
+
+@contextmanager
+def sqlite(folder: Path, **extra: Any) -> Iterator[Database]:  # noqa: ANN401
+    """An empty SQLite database in a folder."""
+    file = folder / f"{secrets.token_hex(4)} warehouse.db"
+    file.touch()
+    yield from _database(Connection(conn_id="warehouse", conn_type="sqlite", host=str(file), extra=extra))
+
+
+@contextmanager
+def postgresql(server: EmbeddedPostgres, **extra: Any) -> Iterator[Database]:  # noqa: ANN401
+    """An empty database of a server."""
+    name = f"sql_{secrets.token_hex(4)}"
+    server.create_database(name)
+    connection = replace(server.connection("warehouse", name), extra=extra)
+    try:
+        yield from _database(connection)
+    finally:
+        server.drop_database(name)
+
+
+def _database(connection: Connection) -> Iterator[Database]:
+    engine = sa.create_engine(sqlalchemy_url(connection), poolclass=sa.NullPool)
+    store = SqlStore(connection)
+    yield Database(connection, store, engine)
+    store.close()
+    engine.dispose()
+
+
+def dataset(base: Mapping[str, Any] = LEADS, **changes: Any) -> TableDataset:  # noqa: ANN401
+    """A dataset, `LEADS` with changes where nothing else is said."""
+    return TableDataset.model_validate({**base, **changes})
+
+
+def work(of: TableDataset | None = None, *, run: str = "run-1", expiry: Expiry = EXPIRY, **options: Any) -> Work:  # noqa: ANN401
+    """The work of a run."""
+    return Work(run=run, category="leads", dataset=of or dataset(), expiry=expiry, as_of=AS_OF, **options)
+
+
+def anonymise(of: TableDataset, **options: Any) -> Work:  # noqa: ANN401
+    """The work of a run that anonymises."""
+    return work(of, disposition=Disposition.ANONYMISE, **options)
+
+
+@dataclass
+class Gate:
+    """A gate whose holds a test changes; `before` is called with the number of each batch that asks."""
+
+    rules: HoldRules = NO_HOLDS
+    before: Callable[[int], None] | None = None
+    lease_seconds: float = 30.0
+    asked: int = 0
+
+    def current(self) -> HoldRules:
+        """The rules in force."""
+        number, self.asked = self.asked, self.asked + 1
+        if self.before is not None:
+            self.before(number)
+        return self.rules
+
+    def lease(self) -> AbstractContextManager[HoldRules]:
+        """Not used by stores with transactions."""
+        return nullcontext(self.rules)
+
+    def place(self, *rules: HoldRule) -> None:
+        """Place holds, each as a further version of the registry."""
+        for rule in rules:
+            version = self.rules.version + 1
+            self.rules = HoldRules(version, (*self.rules.rules, replace(rule, version=version)))
+
+    def release(self) -> None:
+        """Release all holds."""
+        self.rules = HoldRules(self.rules.version + 1)
+
+
+def hold(clock: ClockRange | None = None, **identifiers: str | Sequence[str]) -> HoldRule:
+    """A hold on identifiers by type, as people write them, or on everything."""
+    named = {
+        IdentifierType(kind): [
+            normalise(IdentifierType(kind), text) for text in ([texts] if isinstance(texts, str) else texts)
+        ]
+        for kind, texts in identifiers.items()
+    }
+    return HoldRule(
+        hold=secrets.token_hex(4),
+        matter="matter 1",
+        version=1,
+        everything=not named,
+        types=frozenset(named),
+        clock=clock or ClockRange(),
+        load=lambda: named,
+    )
+
+
+def holding(*rules: HoldRule) -> HoldRules:
+    """The rules of a registry with these holds."""
+    gate = Gate()
+    gate.place(*rules)
+    return gate.rules
+
+
+def run_through(database: Database, job: Work, rules: HoldRules = NO_HOLDS, gate: Gate | None = None) -> Tally:
+    """Discover and erase all."""
+    candidates = database.store.discover(job, rules)
+    return database.store.erase(job, candidates, range(candidates.batches), gate or Gate(rules))
+
+
+def outcomes(database: Database, job: Work, candidates: Candidates) -> dict[str, Outcome]:
+    """What became of each candidate, by its key; no candidate may be there twice."""
+    pairs = list(database.store.outcomes(job, candidates))
+    found = {key.decode(): outcome for key, outcome in pairs}
+    assert len(found) == len(pairs)
+    return found
+
+
+@dataclass
+class Progressed:
+    """Counts what progress is told."""
+
+    total: int = field(default=0)
+
+    def __call__(self, records: int) -> None:
+        """So many more."""
+        self.total += records
