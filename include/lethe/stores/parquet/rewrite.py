@@ -431,7 +431,7 @@ class Rewriter:
         }
 
     def _bloom(self, meta: Struct) -> dict[str, float]:
-        """Options that make a Bloom filter of the same size."""
+        """Options that make a Bloom filter of at most the same size; pyarrow fits it to the values that there are."""
         raw = self._source.read_at(
             min(64, self._size - ft.number(meta, ChunkMeta.BLOOM)), ft.number(meta, ChunkMeta.BLOOM)
         )
