@@ -1,0 +1,212 @@
+"""docker-compose.yaml and the image against what the project needs. Docker itself is not needed for these tests."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lethe import governance, keys
+from lethe.connections import Connection
+from lethe.policy import load_all
+from lethe.settings import Settings
+
+AIRFLOW = "3.3.2"
+OF_AIRFLOW = {
+    "airflow-apiserver",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "airflow-worker",
+    "airflow-init",
+}
+ONE_SHOT = {"airflow-init", "seed"}
+_VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:?[?-])?([^}]*)\}")
+
+Service = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def text(root: Path) -> str:
+    return (root / "docker-compose.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def compose(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, Service]:
+    services: dict[str, Service] = compose["services"]
+    return services
+
+
+@pytest.fixture(scope="module")
+def airflow(services: dict[str, Service]) -> dict[str, Service]:
+    """The services that run Airflow's image."""
+    return {name: services[name] for name in [*OF_AIRFLOW, "seed"]}
+
+
+def fill(value: str) -> str:
+    """A value with its variables filled in."""
+    return _VARIABLE.sub("secret", value)
+
+
+def test_all_services_are_there(services: dict[str, Service]) -> None:
+    stores = {"warehouse", "s3", "governance", "seed"}
+    assert set(services) == OF_AIRFLOW | {"postgres", "redis"} | stores
+
+
+def test_every_service_has_a_health_check_or_ends(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        if name in ONE_SHOT:
+            assert service["restart"] == "no", name
+        else:
+            check = service["healthcheck"]
+            assert check["test"][0] in ("CMD", "CMD-SHELL"), name
+            assert {"interval", "timeout", "retries", "start_period"} <= set(check), name
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_services_wait_for_what_they_need(services: dict[str, Service]) -> None:
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            expected = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
+            assert how["condition"] == expected, f"{name} waits for {needed}"
+    for name in OF_AIRFLOW - {"airflow-init"}:
+        assert {"postgres", "redis", "governance", "airflow-init"} <= set(services[name]["depends_on"])
+    assert {"airflow-apiserver", "warehouse", "s3"} <= set(services["airflow-worker"]["depends_on"])
+    assert set(services["seed"]["depends_on"]) == {"warehouse", "s3"}
+
+
+def test_images_are_pinned(services: dict[str, Service], root: Path) -> None:
+    for name, service in services.items():
+        _, _, tag = service["image"].partition(":")
+        assert re.fullmatch(r"\d+\.\d+[\w.-]*", tag), f"{name}: {service['image']}"
+    base = re.search(r"^FROM apache/airflow:(\S+)-python3\.\d+$", (root / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    assert base[1] == AIRFLOW
+
+
+def test_the_image_installs_the_lock_that_everybody_installs(root: Path) -> None:
+    dockerfile = (root / "Dockerfile").read_text()
+    assert "--require-hashes --requirement /opt/airflow/requirements.txt" in dockerfile
+    assert f"apache-airflow=={AIRFLOW} " in (root / "requirements.txt").read_text()
+    ignored = (root / ".dockerignore").read_text().split()
+    for source in re.findall(r"^COPY --chown=\S+ (.+) \S+$", dockerfile, re.MULTILINE):
+        for path in source.split():
+            assert (root / path).exists(), path
+            assert f"!{path}" in ignored
+
+
+def test_all_of_airflow_has_the_same_image_mounts_and_environment(airflow: dict[str, Service]) -> None:
+    first = airflow["airflow-apiserver"]
+    for name, service in airflow.items():
+        assert service["image"] == first["image"], name
+        assert service["build"] == ".", name
+        assert service["volumes"] == first["volumes"], name
+        assert first["environment"].items() <= service["environment"].items(), name
+
+
+def test_mounts_are_where_airflow_and_lethe_look(airflow: dict[str, Service], root: Path) -> None:
+    mounts = dict(volume.split(":")[:2] for volume in airflow["airflow-worker"]["volumes"])
+    for folder in ("dags", "plugins", "config", "include", "expectations"):
+        assert mounts[f"./{folder}"] == f"/opt/airflow/{folder}"
+        assert (root / folder).is_dir()
+    home = airflow["airflow-worker"]["environment"]["LETHE_HOME"]
+    assert home in mounts.values(), "Data Docs are written there"
+    checkout = Path("/opt/airflow")
+    assert Settings().policies.relative_to(root) == Path("include/policies")
+    assert str(checkout / "include") in mounts.values()
+
+
+def test_airflow_is_set_up_for_celery(airflow: dict[str, Service], compose: dict[str, Any]) -> None:
+    environment = airflow["airflow-scheduler"]["environment"]
+    assert environment["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+    assert environment["AIRFLOW__CORE__AUTH_MANAGER"].endswith("FabAuthManager")
+    assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-apiserver:8080/execution/"
+    assert environment["AIRFLOW__CORE__LOAD_EXAMPLES"] == "false"
+    assert environment["AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD"] == "true"
+    for name in ("AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY"):
+        assert environment[name].startswith("${"), name
+    commands = {name: str(service.get("command")) for name, service in airflow.items()}
+    assert commands["airflow-worker"] == "celery worker"
+    assert airflow["airflow-worker"]["environment"]["DUMB_INIT_SETSID"] == "0"
+    assert "airflow pools import /opt/airflow/config/pools.json" in commands["airflow-init"]
+    assert compose["services"]["seed"]["entrypoint"] == "python -m lethe_demo.seed"
+
+
+def test_every_connection_is_defined_and_leads_to_a_service(
+    airflow: dict[str, Service], services: dict[str, Service], root: Path
+) -> None:
+    policies = load_all(root / "include" / "policies")
+    needed = {dataset.store for policy in policies.values() for dataset in policy.datasets}
+    environment = airflow["airflow-worker"]["environment"]
+    for conn_id in needed | {governance.CONNECTION_ID}:
+        connection = Connection.parse(conn_id, fill(environment[f"AIRFLOW_CONN_{conn_id.upper()}"]))
+        if connection.conn_type == "aws":
+            host = str(connection.extra["endpoint_url"]).removeprefix("http://").partition(":")[0]
+        else:
+            assert connection.conn_type == "postgres"
+            host = connection.host or ""
+        assert host in services, conn_id
+        assert connection.password == "secret"
+    assert environment[f"AIRFLOW_CONN_{keys.CONNECTION_ID.upper()}"].startswith("${LETHE_KEYS:?")
+
+
+def test_the_governance_database_is_not_airflows(airflow: dict[str, Service]) -> None:
+    environment = airflow["airflow-worker"]["environment"]
+    connection = Connection.parse("lethe_governance", fill(environment["AIRFLOW_CONN_LETHE_GOVERNANCE"]))
+    metadata = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    assert f"@{connection.host}/" not in metadata
+
+
+def test_databases_are_those_that_the_connections_name(
+    airflow: dict[str, Service], services: dict[str, Service]
+) -> None:
+    environment = airflow["airflow-worker"]["environment"]
+    connection = Connection.parse("lethe_governance", fill(environment["AIRFLOW_CONN_LETHE_GOVERNANCE"]))
+    server = services[str(connection.host)]["environment"]
+    assert (server["POSTGRES_DB"], server["POSTGRES_USER"]) == (connection.schema, connection.login)
+    for conn_id in ("CRM", "OPERATIONS"):
+        warehouse = Connection.parse(conn_id, fill(environment[f"AIRFLOW_CONN_LETHE_{conn_id}"]))
+        assert services["warehouse"]["environment"]["POSTGRES_USER"] == warehouse.login
+
+
+def test_s3_knows_the_keys_that_the_connection_has(compose: dict[str, Any], airflow: dict[str, Service]) -> None:
+    identities = compose["configs"]["s3-identities"]["content"]
+    json.loads(fill(identities))
+    connection = airflow["airflow-worker"]["environment"]["AIRFLOW_CONN_LETHE_LAKE"]
+    for variable in ("S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        assert f"${{{variable}:?" in identities
+        assert f"${{{variable}:?" in connection
+
+
+def test_no_secret_is_in_the_file_and_all_are_asked_for(text: str, root: Path) -> None:
+    lines = (root / ".env.example").read_text().splitlines()
+    example = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    used = {match[1]: match[2] for match in _VARIABLE.finditer(text)}
+    assert set(used) == set(example)
+    for variable, how in used.items():
+        if variable == "AIRFLOW_UID":
+            continue
+        assert how == ":?", f"{variable} has to be given"
+        assert example[variable] == "", f"{variable} has no default"
+    for line in text.splitlines():
+        if re.search(r"password|secret|_key\b", line, re.IGNORECASE) and not line.lstrip().startswith("#"):
+            assert "${" in line or "signing_key" in line, line
+
+
+def test_nothing_is_open_to_the_network(services: dict[str, Service]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published == ["127.0.0.1:8080:8080"]
+
+
+def test_what_was_filled_in_is_not_committed(root: Path) -> None:
+    assert ".env" in (root / ".gitignore").read_text().splitlines()
