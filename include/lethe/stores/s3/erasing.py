@@ -433,7 +433,7 @@ class Eraser:
 
     def _failed(self, batch: Batch, position: int, version: Version, code: str) -> None:
         """What one version's error means for its candidate."""
-        place = self.access.place(self.bucket, "delete object versions (s3:DeleteObjectVersion)")
+        place = self.access.place(self.bucket, "delete object versions")
         if code in PRECONDITION:
             batch.outcomes[position] = Outcome.RENEWED
         elif code in NOT_ALLOWED and self.judge.reader.locked(version):
@@ -445,7 +445,10 @@ class Eraser:
             batch.error = batch.error or StoreUnavailable(f"{place}: {code}")
         else:
             batch.failed += 1
-            batch.error = StoreError(f"{place}: the connection's user may not do that, or S3 refuses ({code})")
+            batch.error = StoreError(
+                f"{place}: S3 refuses to delete object versions ({code}); "
+                "the connection's user needs s3:DeleteObject and s3:DeleteObjectVersion"
+            )
 
     # --- after a wave ---------------------------------------------------------------------------------------------
 
@@ -465,7 +468,7 @@ _TOO_LATE = "lease over"
 
 def _conditional(version: Version) -> bool:
     """Whether the request has to say which content is meant, because no version id does."""
-    return version.id == UNVERSIONED and not version.marker and bool(version.etag)
+    return version.id == UNVERSIONED and not version.marker
 
 
 def _object(version: Version) -> dict[str, str]:

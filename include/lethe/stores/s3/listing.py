@@ -33,6 +33,7 @@ AHEAD = 8
 """Listings whose first page is fetched ahead."""
 UNVERSIONED = "null"
 """The version id of objects written without versioning."""
+_EMPTY = '"d41d8cd98f00b204e9800998ecf8427e"'
 _LOST = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -126,7 +127,7 @@ def _page(root: ET.Element, by_folder: bool) -> Page:
                 Version(
                     fields["Key"],
                     fields.get("VersionId") or UNVERSIONED,
-                    "" if marker else fields["ETag"],
+                    "" if marker else _etag(fields["ETag"]),
                     fields["LastModified"],
                     0 if marker else int(fields["Size"]),
                     marker,
@@ -142,6 +143,11 @@ def _page(root: ET.Element, by_folder: bool) -> Page:
         versions = [version._replace(key=unquote_plus(version.key)) for version in versions]
         folders = [unquote_plus(folder) for folder in folders]
     return Page(tuple(versions), tuple(folders), _following(facts), by_folder)
+
+
+def _etag(listed: str) -> str:
+    """The ETag, which SeaweedFS leaves empty in listings of empty objects: theirs is the MD5 of nothing."""
+    return listed if listed.strip('"') else _EMPTY
 
 
 def _following(facts: Mapping[str, str]) -> Mapping[str, str] | None:
