@@ -152,13 +152,11 @@ def _run(demo: Demo, scale: float) -> bool:
         with phases.phase("Airflow"):
             api = demo.airflow.wait(demo.children, account.CATEGORIES)
         _sign_in(demo)
-        before = {run.id for found in account.finished_runs(env).values() for run in found}
         with phases.phase("The five categories"):
             conf = {"as_of": seeding.as_of.isoformat()}
             runs = {category: api.start(category, conf) for category in account.CATEGORIES}
             states = show.follow(phases.console, api, demo.children, runs)
-        new = [run for found in account.finished_runs(env).values() for run in found if run.id not in before]
-        phases.console.print(show.results([done for run in new for done in account.done_by(env, run)]))
+        phases.console.print(show.results(account.done_by_airflow(env, runs)))
         with phases.phase("Looking at the stores"):
             seen = list(_look(demo, env, seeding))
         phases.console.print(show.verdicts(seen))

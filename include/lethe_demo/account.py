@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,6 +82,13 @@ class Done:
 def done_by(env: Environment, run: RunRecord) -> list[Done]:
     """What a run did, by dataset."""
     return [Done.of(run.category, report) for report in report_of(env, run.id).datasets]
+
+
+def done_by_airflow(env: Environment, runs: Mapping[str, str]) -> list[Done]:
+    """What the Airflow runs (DAG → run id) did, by dataset, whether or not they succeeded."""
+    triggers = {f"airflow:{dag}/{run}" for dag, run in runs.items()}
+    found = [run for category in runs for run in env.runs.latest(_MANY, category=category) if run.trigger in triggers]
+    return [done for run in found for done in done_by(env, run)]
 
 
 def finished_runs(env: Environment) -> dict[str, list[RunRecord]]:

@@ -15,7 +15,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +132,7 @@ class AirflowServer:
         return url.render_as_string(hide_password=False)
 
     def migrate(self, children: Children) -> None:
-        """Create Airflow's tables, and the pools of the policies.
+        """Create Airflow's tables, unless that was done by the same version before.
 
         Raises:
             RuntimeError: if that fails.
@@ -138,10 +140,10 @@ class AirflowServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lineage.parent.mkdir(parents=True, exist_ok=True)
         _ = self.password
-        pools = self.folder / "pools.json"
-        children.run("airflow-db", [*_AIRFLOW, "db", "migrate"], self.environment)
-        pools.write_text(json.dumps(policy_pools(load_all(self.checkout / "include" / "policies").values())))
-        children.run("airflow-pools", [*_AIRFLOW, "pools", "import", str(pools)], self.environment)
+        done = self.folder / f"migrated-{version('apache-airflow')}"
+        if not done.exists():
+            children.run("airflow-db", [*_AIRFLOW, "db", "migrate"], self.environment)
+            done.touch()
 
     def start(self, children: Children) -> None:
         """Start the four services."""
@@ -150,7 +152,7 @@ class AirflowServer:
             children.start(service, [*_AIRFLOW, service, *quiet], self.environment)
 
     def wait(self, children: Children, dags: tuple[str, ...]) -> AirflowApi:
-        """Wait until Airflow answers and knows the DAGs.
+        """Wait until Airflow answers and knows the DAGs, and make the pools that they need.
 
         Raises:
             AirflowError: if a service ends, a DAG file has an error, or two minutes pass.
@@ -162,6 +164,7 @@ class AirflowServer:
             if ended:
                 raise AirflowError(f"{', '.join(ended)} ended; see {children.folder / f'{ended[0]}.log'}")
             if api.has(dags):
+                api.make_pools(policy_pools(load_all(self.checkout / "include" / "policies").values()))
                 return api
             if time.monotonic() > deadline:
                 raise AirflowError(f"Airflow did not show all DAGs in {_UP_SECONDS} s; see {children.folder}")
@@ -214,10 +217,22 @@ class AirflowApi:
             raise AirflowError(f"{errors[0]['filename']}: {errors[0]['stack_trace'].splitlines()[-1]}")
         return found >= set(dags)
 
+    def make_pools(self, pools: Mapping[str, Mapping[str, object]]) -> None:
+        """Make pools, unless they are there."""
+        there = {pool["name"] for pool in self.get("/api/v2/pools")["pools"]}
+        for name in pools.keys() - there:
+            self._request("POST", "/api/v2/pools", {"name": name, **pools[name]})
+
     def start(self, dag: str, conf: Mapping[str, object]) -> str:
-        """Unpause a DAG and start a run of it; give the run's id."""
+        """Start a run of a DAG and unpause it; give the run's id.
+
+        Airflow starts the run that was due last as soon as a DAG is unpaused. So where one is due, this run takes its
+        place: it has its date, and is there first.
+        """
+        due = self.get(f"/api/v2/dags/{dag}")["next_dagrun_logical_date"]
+        date = due if due and datetime.fromisoformat(due) < datetime.now(UTC) else None
+        run = self._request("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": dict(conf)})
         self._request("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
-        run = self._request("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(run["dag_run_id"])
 
     def state(self, dag: str, run: str) -> str:

@@ -17,7 +17,8 @@ from typing import Self
 
 import psutil
 
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 5.0
+"""How long processes may take to end by themselves. Airflow's API server would wait for others to close connections."""
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -28,7 +29,7 @@ def adopt_orphans() -> None:
 
 
 def end_descendants() -> int:
-    """End every process that this one, or one of its descendants, has started and that still runs; how many there were."""
+    """End every process that this one or a descendant of it started and that still runs; how many there were."""
     left = [process for process in psutil.Process().children(recursive=True) if _runs(process)]
     _end(left)
     return len(left)
