@@ -54,10 +54,9 @@ class Period:
         return cls(months=months, days=days)
 
     def __str__(self) -> str:
-        """The shortest ISO 8601 form."""
+        """ISO 8601, as schedules say it: whole years, else months, else days."""
         if self.months:
-            years, months = divmod(self.months, 12)
-            return "P" + (f"{years}Y" if years else "") + (f"{months}M" if months else "")
+            return f"P{self.months // 12}Y" if self.months % 12 == 0 else f"P{self.months}M"
         return f"P{self.days}D"
 
     def last_day(self, start: date) -> date:

@@ -98,11 +98,11 @@ AS_OF = datetime(2026, 11, 21, 2, 15, tzinfo=PRAGUE)
 @pytest.mark.parametrize(
     ("category", "rule", "first_kept"),
     [
-        ("webinars", "for P1Y6M", date(2025, 5, 21)),
+        ("webinars", "for P18M", date(2025, 5, 21)),
         ("events", "for P3Y", date(2023, 11, 21)),
         ("logistics", "within P60D, starting P5D before", date(2026, 9, 27)),
         ("leads", "within P6M, starting P7D before", date(2026, 5, 28)),
-        ("analytics", "for P2Y1M", date(2024, 10, 21)),
+        ("analytics", "for P25M", date(2024, 10, 21)),
         ("accounts", "within P7Y, starting P14D before", date(2019, 12, 5)),
         ("account_users", "for P1Y", date(2025, 11, 21)),
         ("agreements", "for P10Y; counted from the end of the year", date(2016, 1, 1)),
