@@ -154,7 +154,7 @@ ledger = sa.Table(
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
     sa.Column("at", sa.Text, nullable=False, comment="UTC, ISO 8601; as text, because it is hashed."),
     sa.Column("kind", sa.String(40), nullable=False),
-    sa.Column("subject", sa.Text, nullable=False, comment="The run, hold or policy that it is about."),
+    sa.Column("subject", sa.Text, nullable=False, index=True, comment="The run, hold or policy that it is about."),
     sa.Column("body", sa.Text, nullable=False, comment="Canonical JSON (RFC 8785)."),
     sa.Column("previous", sa.String(64), nullable=False),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),

@@ -20,6 +20,8 @@ from pydantic import Field
 from lethe.checks.results import Validation
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError, RunError, StoreUnavailable, ValidationFailed
+from lethe.evidence import certificate
+from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.runs import DatasetRecord, RunRecord
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.policy import Dataset, Policy
@@ -142,6 +144,7 @@ def plan(
         raise ParameterError(f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}")
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
     _require_sound(env, category, chosen)
+    env.keys.signing_key()  # refused now rather than when it is time to certify
     names = [dataset.name for dataset in chosen]
     record = env.runs.start(
         policy,
@@ -155,6 +158,8 @@ def plan(
     )
     for unsettled in env.runs.unsettled(category):
         _settle(env, unsettled)
+    for run_id in certificate.uncertified(env.governance, category):
+        certificate.issue(env.governance, env.keys, run_id, env.registry.holds())
     _sweep(env, chosen)
     return Plan(
         run=record.id,
@@ -440,6 +445,7 @@ def _settle(env: Environment, record: RunRecord) -> None:
         problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
         state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
         env.runs.finish(record.id, state, {"problems": problems})
+    certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     for staged in policy.datasets:
         with contextlib.suppress(StoreUnavailable):  # what a store that is down keeps, the next run sweeps
             env.store(staged).clean(record.id, staged.name)
@@ -468,8 +474,11 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
     if dataset.candidates is not None and not record.dry_run:
         candidates = Candidates.model_validate(dataset.candidates)
         tally = store.tally(job, candidates)
+        outcomes = store.outcomes(job, candidates)
+        records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes)
         if tally.total < candidates.due and dataset.approval is not None and not missing:
             missing = f"{candidates.due - tally.total:,} candidates have no outcome"
+        missing = missing or certificate.disagreement(tally, records)
         body = tally.model_dump(mode="json")
         env.runs.record(record.id, job.dataset.name, "dataset.settled", body, tally=body)
     if missing and not dataset.problem:

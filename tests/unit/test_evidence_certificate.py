@@ -100,6 +100,7 @@ def ended_run(
     *,
     policy: Policy = POLICY,
     state: str = "succeeded",
+    finished_at: datetime | None = AS_OF,
     **columns: Any,  # noqa: ANN401
 ) -> None:
     """A run that has ended, with the record-level outcomes of its one dataset."""
@@ -152,7 +153,7 @@ def ended_run(
     record_outcomes(governance, KEYS, run_id, "registrations", iter(became.items()))
     with governance.write() as connection:
         connection.execute(
-            sa.update(schema.run).where(schema.run.c.id == run_id).values(state=state, finished_at=AS_OF)
+            sa.update(schema.run).where(schema.run.c.id == run_id).values(state=state, finished_at=finished_at)
         )
 
 
@@ -206,7 +207,7 @@ def test_a_run_has_one_certificate_however_often_it_is_asked_for(governance: Gov
 
 
 def test_an_open_run_and_an_unknown_one_get_no_certificate(governance: Governance) -> None:
-    ended_run(governance, "webinars-1", SOME, state="open")
+    ended_run(governance, "webinars-1", SOME, state="open", finished_at=None)
     with pytest.raises(EvidenceError, match="still open"):
         certificate.issue(governance, KEYS, "webinars-1", [])
     with pytest.raises(EvidenceError, match="no run webinars-2"):
@@ -219,7 +220,9 @@ def test_without_a_signing_key_nothing_is_issued_and_the_message_says_so(governa
     ended_run(governance, "webinars-1", SOME)
     with pytest.raises(EvidenceError, match=r"signing_key is missing; see `lethe keys new`"):
         certificate.issue(governance, Keys(b"m" * 32), "webinars-1", [])
-    assert certificate.uncertified(governance) == ["webinars-1"]
+    assert certificate.uncertified(governance, "webinars") == ["webinars-1"]
+    certificate.issue(governance, KEYS, "webinars-1", [])
+    assert certificate.uncertified(governance, "webinars") == []
 
 
 def test_the_certificate_of_a_failed_run_says_what_is_missing(governance: Governance) -> None:
@@ -332,11 +335,11 @@ def test_pages_of_all_kinds_of_runs_can_be_made(tmp_path: Path) -> None:
                 assert "None" not in re.sub("None concerned", "", page)
 
 
-# --- record-level outcomes ----------------------------------------------------------------------------------------------
+# --- record-level outcomes --------------------------------------------------------------------------------------------
 
 
 def test_outcomes_can_be_recorded_again_and_only_the_last_count_until_the_certificate(governance: Governance) -> None:
-    ended_run(governance, "webinars-1", SOME, state="open")
+    ended_run(governance, "webinars-1", SOME, state="closing", finished_at=None)
     with governance.read() as connection:
         before = outcomes.recorded_outcomes(connection, "webinars-1")["registrations"]
         entries = connection.scalar(sa.select(sa.func.count()).select_from(schema.ledger))
@@ -348,7 +351,7 @@ def test_outcomes_can_be_recorded_again_and_only_the_last_count_until_the_certif
     assert after.count == 4
     assert proofs.find(governance, KEYS, "webinars.registrations", b"another").sightings[0].outcomes == (Outcome.GONE,)
     with governance.write() as connection:
-        connection.execute(sa.update(schema.run).values(state="failed"))
+        connection.execute(sa.update(schema.run).values(state="failed", finished_at=AS_OF))
     certificate.issue(governance, KEYS, "webinars-1", [])
 
     def unread() -> Iterator[tuple[bytes, Outcome]]:
@@ -522,6 +525,9 @@ def test_evidence_goes_when_its_own_period_ends_and_the_ledger_tells(governance:
         for table in (schema.certificate, schema.proof_tree, schema.proof_leaves):
             assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
     assert certificate.audit(governance, PUBLIC).findings == ()
+    assert certificate.uncertified(governance, "webinars") == []
+    with pytest.raises(EvidenceError, match="has expired or was removed"):
+        certificate.issue(governance, KEYS, "webinars-1", [])
     assert Ledger(governance).verify().holds
     history = proofs.find(governance, KEYS, "webinars.registrations", next(iter(SOME)))
     assert (history.searched, history.without_evidence) == (0, 2)

@@ -123,9 +123,7 @@ def _access(bucket: Bucket, connect: Connect, conn_id: str | None) -> S3Access:
     from lethe.stores.s3.client import S3Access
 
     if conn_id is None:
-        raise ParameterError(
-            f"bucket {bucket.name} needs a connection: name it with --connection, such as lethe_lake"
-        )
+        raise ParameterError(f"bucket {bucket.name} needs a connection: name it with --connection, such as lethe_lake")
     return S3Access.open(connect(conn_id))
 
 

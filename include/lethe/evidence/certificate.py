@@ -193,11 +193,12 @@ def issue(governance: Governance, keys: Keys, run_id: str, holds: Sequence[Hold]
     Args:
         governance: where the run is recorded.
         keys: with the signing key.
-        run_id: a run that is not open any more.
+        run_id: a run whose record is complete (`Runs.finish`).
         holds: the holds that bind now (`HoldRegistry.holds`).
 
     Raises:
-        EvidenceError: if there is no such run, it still is open, or there is no signing key.
+        EvidenceError: if there is no such run, it is not finished, its certificate has expired, or there is no
+            signing key.
     """
     ledger = Ledger(governance)
     with governance.write() as connection:
@@ -237,17 +238,24 @@ def get(governance: Governance, run_id: str) -> SignedCertificate:
     return stored
 
 
-def uncertified(governance: Governance) -> list[str]:
-    """The runs that have ended without a certificate: their process died in between. `issue` makes up for it."""
+def uncertified(governance: Governance, category: str) -> list[str]:
+    """The runs of a category that finished and never got a certificate: their process died in between."""
     table = schema.run.c
     query = (
         sa.select(table.id)
         .outerjoin(schema.certificate, schema.certificate.c.run_id == table.id)
-        .where(schema.certificate.c.run_id.is_(None), table.state != "open")
+        .where(schema.certificate.c.run_id.is_(None), table.category == category, table.finished_at.is_not(None))
+        .where(~sa.exists(_entries_of(table.id)))
         .order_by(table.started_at)
     )
     with governance.read() as connection:
         return list(connection.scalars(query))
+
+
+def _entries_of(run_id: str | sa.ColumnElement[str]) -> sa.Select[tuple[int]]:
+    """The ledger's entries of a run's certificate, of which there is at most one."""
+    entry = schema.ledger.c
+    return sa.select(entry.seq).where(entry.kind == ISSUED, entry.subject == run_id)
 
 
 def _stored(connection: sa.Connection, run_id: str) -> SignedCertificate | None:
@@ -265,8 +273,10 @@ def _certificate(
     run = connection.execute(sa.select(schema.run).where(schema.run.c.id == run_id)).one_or_none()
     if run is None:
         raise EvidenceError(f"there is no run {run_id}; `lethe report` lists the latest")
-    if run.state == "open":
-        raise EvidenceError(f"run {run_id} is still open; its certificate is issued when it has ended")
+    if run.finished_at is None:
+        raise EvidenceError(f"run {run_id} is still {run.state}; its certificate is issued when its record is complete")
+    if connection.scalar(_entries_of(run_id)) is not None:
+        raise EvidenceError(f"run {run_id} had its certificate, which has expired or was removed; it gets no other")
     policy = Policy.model_validate(run.policy)
     table = schema.run_dataset
     rows = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.dataset))
