@@ -1,8 +1,9 @@
 """Runs suites with Great Expectations. The only module that imports it, and only when something is to be checked.
 
-Great Expectations reads the rows in their own database: each query becomes a temporary table of one connection, which
-is gone with it, and every expectation is a count over that table. Nothing but counts is fetched. Without the temporary
-table, it would fetch all rows of a query just to learn its columns' names (1.24).
+Great Expectations works in the database, on a connection of the store: the rows become a temporary table of it, which
+is gone with it, every expectation is a count over that table, and nothing but counts is fetched. Were it given a
+query instead, it would fetch all its rows just to learn the names of their columns (1.24); were it given a URL, it
+would know the password.
 
 It knows no files and sends nothing anywhere: an ephemeral context, without analytics and progress bars. What it logs
 or raises may quote statements and values, so it is kept silent, and only its verdicts and counts are passed on.
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
 
 _COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
-_TEXT_PASSES = 2
-"""How often a query goes through SQLAlchemy's `text` before it is run, each time losing one level of escapes."""
+_ROWS = "lethe_rows"
+"""The temporary table. Nobody else sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +44,66 @@ class Check:
 
 
 def evaluate(dataset: str, source: SqlSource, checks: Sequence[Check]) -> tuple[ExpectationResult, ...]:
-    """Evaluate suites in the database of `source`, one after the other on one connection.
+    """Evaluate suites in the database of `source`, one after the other.
 
     Raises:
-        StoreUnavailable: if the database cannot be reached, or broke off.
-        StoreError: if the rows cannot be read.
+        StoreUnavailable, StoreError: if the database cannot be reached, breaks off, or does not let the rows be read.
     """
-    results: list[ExpectationResult] = []
-    with _silence(), _opened(dataset, source) as (datasource, connection):
-        for check in checks:
-            try:
-                outcome = _validate(datasource, connection.engine, check)
-            except Exception as error:  # noqa: BLE001 - Great Expectations raises and wraps anything
-                connection.refuse_if_broken(dataset)
-                raise StoreError(
-                    f"{dataset}: the rows that {check.suite['name']} is about cannot be read "
-                    f"({type(_cause(error)).__name__}); nothing is erased"
-                ) from None
-            connection.refuse_if_broken(dataset)
-            results.extend(_results(check.suite, outcome))
-    return tuple(results)
+    return tuple(result for check in checks for result in _evaluate(dataset, source, check))
 
 
-class _Connection:
-    """The connection on which rows are read; remembers whether it broke, which Great Expectations does not tell."""
+def _evaluate(dataset: str, source: SqlSource, check: Check) -> list[ExpectationResult]:
+    with source.connect() as connection, _temporary(connection, check.query), _silence():
+        lent = _Lent(connection)
+        try:
+            outcome = _validate(lent, check)
+        except Exception as error:  # noqa: BLE001 - Great Expectations raises and wraps anything
+            raise lent.refusal(dataset) or StoreError(
+                f"{dataset}: Great Expectations cannot check {check.suite['name']} ({type(_cause(error)).__name__}); "
+                "nothing is erased"
+            ) from None
+        refusal = lent.refusal(dataset)
+    if refusal is not None:
+        raise refusal
+    return list(_results(check.suite, outcome))
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self.engine = engine
+
+@contextmanager
+def _temporary(connection: sa.Connection, query: Query) -> Iterator[None]:
+    """The rows as a temporary table, gone with the connection at the latest."""
+    connection.execute(sa.CreateTableAs(query, _ROWS, temporary=True))
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.invalidate()
+
+
+class _Lent:
+    """A connection lent to Great Expectations; remembers whether it broke, which Great Expectations does not tell."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.backend = connection.dialect.name
+        self.url = f"{connection.dialect.name}+{connection.dialect.driver}://"
+        self._driver_connection = connection.connection.driver_connection
         self._broken = False
+
+    def open(self) -> object:
+        """For engines, as their `creator`."""
+        return self._driver_connection
+
+    def watch(self, engine: sa.Engine) -> None:
+        """Note what happens to an engine of it."""
         sa.event.listen(engine, "handle_error", self._note)
 
     def _note(self, context: sa.ExceptionContext) -> None:
         self._broken = self._broken or context.is_disconnect
 
-    def refuse_if_broken(self, dataset: str) -> None:
-        if self._broken:
-            raise StoreUnavailable(
-                f"{dataset}: the database broke off while it was checked; nothing is erased, try again"
-            )
+    def refusal(self, dataset: str) -> StoreUnavailable | None:
+        """Why nothing can be said, if it broke."""
+        if not self._broken:
+            return None
+        return StoreUnavailable(f"{dataset}: the database broke off while it was checked; nothing is erased, try again")
 
 
 @contextmanager
@@ -97,26 +120,25 @@ def _silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _validate(lent: _Lent, check: Check) -> ExpectationSuiteValidationResult:
+    from great_expectations.core import ExpectationSuite
+
+    name = check.suite["name"]
+    with _datasource(lent) as datasource:
+        asset = datasource.add_table_asset(name, table_name=_ROWS)
+        return (
+            asset.add_batch_definition_whole_table(name)
+            .get_batch()
+            .validate(
+                ExpectationSuite(name=name, expectations=check.suite["expectations"]),
+                result_format=_COUNTS_ONLY,
+                expectation_parameters=dict(check.parameters),
+            )
+        )
+
+
 @contextmanager
-def _opened(dataset: str, source: SqlSource) -> Iterator[tuple[Any, _Connection]]:
-    try:
-        datasource = _datasource(source.url)
-    except Exception as error:  # noqa: BLE001 - Great Expectations raises and wraps anything
-        raise StoreUnavailable(
-            f"{dataset}: the database cannot be reached for checking it ({type(_cause(error)).__name__}); "
-            "nothing is erased, try again"
-        ) from None
-    connection = _Connection(datasource.get_execution_engine().engine)
-    if source.prepare is not None:
-        source.prepare(connection.engine)
-    try:
-        yield datasource, connection
-    finally:
-        for engine in (connection.engine, datasource.get_engine()):  # it has a second one, for looking at assets
-            engine.dispose()
-
-
-def _datasource(url: sa.URL) -> Any:  # noqa: ANN401 - one of GX's classes
+def _datasource(lent: _Lent) -> Iterator[Any]:
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -132,41 +154,18 @@ def _datasource(url: sa.URL) -> Any:  # noqa: ANN401 - one of GX's classes
             progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
         ),
     )
-    # Not `add_postgres`: its URLs need a host, and a Unix socket has none.
-    return context.data_sources.add_sql(
-        "store",
-        connection_string=url.render_as_string(hide_password=False),
-        create_temp_table=True,
-        kwargs=_single_connection(url),
+    # It makes two engines, and sets this pool for SQLite itself.
+    pool = {} if lent.backend == "sqlite" else {"poolclass": sa.StaticPool}
+    datasource = context.data_sources.add_sql(
+        "store", connection_string=lent.url, kwargs={"creator": lent.open, **pool}
     )
-
-
-def _single_connection(url: sa.URL) -> dict[str, Any]:
-    """Temporary tables are seen by their own connection only; for SQLite, Great Expectations sees to it itself."""
-    return {} if url.get_backend_name() == "sqlite" else {"poolclass": sa.StaticPool}
-
-
-def _validate(datasource: Any, engine: sa.Engine, check: Check) -> ExpectationSuiteValidationResult:  # noqa: ANN401
-    from great_expectations.core import ExpectationSuite
-
-    name = check.suite["name"]
-    asset = datasource.add_query_asset(name, query=_text(check.query, engine))
-    batch = asset.add_batch_definition_whole_table(name).get_batch()
-    return batch.validate(
-        ExpectationSuite(name=name, expectations=check.suite["expectations"]),
-        result_format=_COUNTS_ONLY,
-        expectation_parameters=dict(check.parameters),
-    )
-
-
-def _text(query: Query, engine: sa.Engine) -> str:
-    """The query as text, with what SQLAlchemy's `text` would take for parameters escaped."""
-    dialect_class: Any = type(engine.dialect)
-    dialect: sa.Dialect = dialect_class(paramstyle="named")
-    text = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    if "%" in text:
-        raise ValueError("a query with a percent sign")
-    return text.replace(":", "\\" * _TEXT_PASSES + ":")
+    reading = datasource.get_execution_engine()
+    lent.watch(reading.engine)
+    try:
+        yield datasource
+    finally:
+        reading.close()
+        datasource.get_engine().dispose()
 
 
 def _results(suite: Json, outcome: ExpectationSuiteValidationResult) -> Iterator[ExpectationResult]:

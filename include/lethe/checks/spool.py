@@ -43,7 +43,7 @@ def as_table(source: RowSource, folder: Path) -> SqlSource:
         for rows in _chunks(source.rows):
             connection.execute(sa.insert(_table), [_columns(row, key) for row in rows])
         connection.commit()
-    return SqlSource(url, sa.select(*_table.c))
+    return SqlSource(engine.connect, sa.select(*_table.c))
 
 
 def _chunks(rows: Iterable[Staged]) -> Iterator[list[Staged]]:

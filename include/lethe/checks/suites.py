@@ -99,7 +99,8 @@ def _number_of(query: Query) -> Query:
 def _surveyed(left: Survey) -> SqlSource:
     """What a survey says, as the single row of a table of its own."""
     row = {"expired": left.expired - left.kept_on, "unjudgeable": sum(left.unjudgeable.values())}
-    return SqlSource(sa.make_url("sqlite://"), sa.select(*(sa.literal(n).label(name) for name, n in row.items())))
+    engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
+    return SqlSource(engine.connect, sa.select(*(sa.literal(count).label(name) for name, count in row.items())))
 
 
 def _row_parameters(work: Work, suite: Json) -> dict[str, object]:

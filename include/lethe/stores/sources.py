@@ -24,6 +24,7 @@ unjudgeable    records that cannot be judged
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -50,14 +51,13 @@ class SqlSource:
     """Rows in a database.
 
     Attributes:
-        url: the database.
-        query: the rows, with the columns that this module names. Text with ``%`` in it is not supported.
-        prepare: called with the engine that reads them, before it connects; for functions that the query needs.
+        connect: opens a connection that can read the rows and make temporary tables. Its errors, and those of
+            statements run while it is open, are the store's own.
+        query: the rows, with the columns that this module names.
     """
 
-    url: sa.URL = field(repr=False)
+    connect: Callable[[], AbstractContextManager[sa.Connection]] = field(repr=False)
     query: Query
-    prepare: Callable[[sa.Engine], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
