@@ -68,12 +68,26 @@ class Eraser:
     def batch(self, number: int) -> Tally:
         """Do one batch, or read what became of it."""
         for turn in range(_OUTSIDE_LOADS + 1):
+            patient = turn < _OUTSIDE_LOADS
             try:
-                return self._transaction(number, patient=turn < _OUTSIDE_LOADS)
+                return self._transaction(number, patient=patient)
             except Unloaded as signal:
-                with self.connection.begin():
-                    signal.tables.load(self.connection, signal.rules)
+                self._load(signal.tables, signal.rules)
+            except BaseException:
+                if not patient:  # what it loaded is rolled back
+                    self._new.forget()
+                    self._all.forget()
+                raise
         raise AssertionError("the last turn loads holds itself")
+
+    def _load(self, tables: HeldTables, rules: HoldRules) -> None:
+        """Load held identifiers outside of any batch, so that nobody waits for it."""
+        try:
+            with self.connection.begin():
+                tables.load(self.connection, rules)
+        except BaseException:
+            tables.forget()
+            raise
 
     def _transaction(self, number: int, *, patient: bool) -> Tally:
         with self.dialect.begin_batch(self.connection, self.settings):
@@ -81,10 +95,10 @@ class Eraser:
             if row.done:
                 return tally_of(row)
             rules = self.gate.current()
-            changed, self._version = rules.version != self._version, rules.version
             tally = self._dispose(slice_of(row), rules, patient=patient)
             self._record(number, tally)
-        self.dialect.pause(holds_changed=changed)
+        self.dialect.pause(holds_changed=rules.version != self._version)
+        self._version = rules.version
         return tally
 
     def _claim(self, number: int) -> sa.Row[Any]:

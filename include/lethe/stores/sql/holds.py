@@ -18,6 +18,9 @@ from lethe.stores.sql.expiry import Judgement
 
 _OPEN = ClockRange()
 
+_CHEAP_TO_EMPTY = 10_000
+"""Up to so many identifiers, emptying a table is cheaper than dropping it and making another."""
+
 
 @dataclass
 class HeldIdentifiers:
@@ -69,6 +72,7 @@ class HeldTables:
         self._name = name
         self._rules: tuple[HoldRule, ...] | None = None
         self._held = HeldIdentifiers()
+        self._made: dict[IdentifierType, sa.Table] = {}
         self._tables: Mapping[IdentifierType, sa.Table] = {}
         self._count = 0
 
@@ -87,17 +91,31 @@ class HeldTables:
 
     def load(self, connection: sa.Connection, rules: HoldRules) -> None:
         """Replace what the tables have by the identifiers of `rules`, within the connection's transaction."""
-        self._rules = None
-        for table in self._tables.values():
-            table.drop(connection, checkfirst=True)
+        before, self._rules = self._rules, None
+        if before is None or self._count > _CHEAP_TO_EMPTY:
+            self._drop(connection)
         self._held = HeldIdentifiers.of(rules, self._dialect)
-        self._tables = {kind: self._table(kind) for kind, keys in self._held.keys.items() if keys}
-        for kind, table in self._tables.items():
-            table.create(connection, checkfirst=False)
-            self._dialect.load(connection, table, self._held.keys[kind].items())
+        for table in self._made.values():
+            connection.execute(sa.delete(table))
+        for kind, keys in self._held.keys.items():
+            if kind not in self._made:
+                table = self._table(kind)
+                table.create(connection, checkfirst=False)
+                self._made[kind] = table
+            self._dialect.load(connection, self._made[kind], keys.items())
+        self._tables = {kind: self._made[kind] for kind, keys in self._held.keys.items() if keys}
         self._count = self._held.count
         self._held.keys.clear()  # they may be many, and are personal data
         self._rules = rules.rules
+
+    def forget(self) -> None:
+        """Take nothing for loaded, because a transaction that may have loaded something was rolled back."""
+        self._rules, self._tables, self._count = None, {}, 0
+
+    def _drop(self, connection: sa.Connection) -> None:
+        for table in self._made.values():
+            table.drop(connection, checkfirst=True)
+        self._made.clear()
 
     def _table(self, kind: IdentifierType) -> sa.Table:
         return sa.Table(

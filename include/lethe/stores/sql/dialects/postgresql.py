@@ -114,6 +114,7 @@ class PostgreSQL(Dialect):
             poolclass=sa.NullPool,
             isolation_level="READ COMMITTED",
             hide_parameters=True,
+            enable_from_linting=False,
             connect_args={
                 "connect_timeout": max(2, round(settings.connect_timeout)),
                 "options": "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe",

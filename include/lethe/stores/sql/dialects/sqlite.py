@@ -74,7 +74,8 @@ class SQLite(Dialect):
         if file != ":memory:":
             url = url.set(database=f"file:{quote(file)}", query={"mode": "rw", "uri": "true"})
         engine = sa.create_engine(
-            url, poolclass=sa.NullPool, hide_parameters=True, connect_args={"timeout": settings.lock_timeout}
+            url, poolclass=sa.NullPool, hide_parameters=True,
+            enable_from_linting=False, connect_args={"timeout": settings.lock_timeout}
         )
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
