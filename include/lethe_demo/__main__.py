@@ -1,59 +1,25 @@
-"""`make demo`: a company, its five categories run by Airflow, and a look at whether every promise was kept.
-
-Everything runs on this machine, listens on 127.0.0.1 only, keeps its data in `.lethe/demo`, and ends with the demo.
-"""
+"""`make demo`: runs the demo until Ctrl-C, or with `--once` until all is done. Every process ends with it."""
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import os
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
-from lethe.connections import Connection
-from lethe.environment import Environment
 from lethe.errors import LetheError
-from lethe.keys import new_connection
-from lethe.settings import Settings
-from lethe_demo import account, show, traces
-from lethe_demo.airflow_server import USER, AirflowError, AirflowServer
-from lethe_demo.oracle import Oracle, Verdict
-from lethe_demo.processes import Children, adopt_orphans, end_descendants
-from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, Seeding, seed
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+from lethe_demo import demo, show
+from lethe_demo.airflow_server import AirflowError
+from lethe_demo.processes import adopt_orphans, end_descendants
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-_DATABASES = {CRM_ID: "crm", OPERATIONS_ID: "operations", "lethe_governance": "governance"}
-_METADATA = "airflow"
-
-
-@dataclass(frozen=True)
-class Demo:
-    """The parts of a demo that is up."""
-
-    folder: Path
-    settings: Settings
-    connections: dict[str, Connection]
-    postgres: EmbeddedPostgres
-    airflow: AirflowServer
-    children: Children
-    phases: show.Phases
-
-    def resolve(self, conn_id: str) -> Connection:
-        """A connection by its id."""
-        return self.connections[conn_id]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -61,19 +27,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lethe_demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end when all is done, instead of staying up")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the company; 1 is the usual one")
-    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".lethe" / "demo", help="where all data goes")
+    parser.add_argument("--folder", type=Path, default=demo.CHECKOUT / ".lethe" / "demo", help="where all data goes")
     arguments = parser.parse_args()
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    folder = arguments.folder.resolve()
+    for name in _SIGNALS:
         signal.signal(name, _interrupt)
     warnings.filterwarnings("ignore", module="platformdirs")
     console = Console()
     adopt_orphans()
     try:
-        with _alone(arguments.folder), ExitStack() as stack:
-            demo = _bring_up(stack, arguments.folder, show.Phases(console))
-            good = _run(demo, arguments.scale)
+        with _alone(folder), ExitStack() as stack:
+            up = demo.bring_up(stack, folder, show.Phases(console))
+            good = demo.run(up, arguments.scale)
             if not arguments.once:
-                _stay(demo)
+                demo.stay(up)
     except KeyboardInterrupt:
         console.print("Ended.")
         return 130
@@ -88,6 +55,9 @@ def main() -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """End, once: nothing that comes while processes are being ended may keep that from being done."""
+    for name in _SIGNALS:
+        signal.signal(name, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -105,102 +75,6 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise AirflowError(f"a demo is running in {folder} already; end it with Ctrl-C there") from None
         yield
-
-
-def _bring_up(stack: ExitStack, folder: Path, phases: show.Phases) -> Demo:
-    children = stack.enter_context(Children(folder / "services"))
-    with phases.phase("PostgreSQL and S3"), ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(stack.enter_context, EmbeddedS3(folder / "s3"))
-        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        s3 = starting.result()
-    for name in (*_DATABASES.values(), _METADATA):
-        postgres.create_database(name)
-    connections = {conn_id: postgres.connection(conn_id, name) for conn_id, name in _DATABASES.items()}
-    connections[LAKE_ID] = s3.connection(LAKE_ID)
-    connections["lethe_keys"] = _keys(folder / "keys.json")
-    settings = Settings(home=folder / "lethe")
-    airflow = AirflowServer(
-        folder=folder / "airflow",
-        checkout=CHECKOUT,
-        metadata=postgres.connection("airflow", _METADATA),
-        connections=connections,
-        lethe_home=settings.home,
-        lineage=folder / "lineage" / "events.jsonl",
-    )
-    return Demo(folder, settings, connections, postgres, airflow, children, phases)
-
-
-def _keys(file: Path) -> Connection:
-    """The demo's keys: made once, readable by their owner only."""
-    if not file.exists():
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-            opened.write(new_connection())
-    return Connection.parse("lethe_keys", file.read_text())
-
-
-def _run(demo: Demo, scale: float) -> bool:
-    phases = demo.phases
-    with phases.phase("The company and Airflow's database"), ThreadPoolExecutor(1) as beside:
-        migrating = beside.submit(demo.airflow.migrate, demo.children)
-        seeding = seed(demo.resolve, datetime.now(UTC), scale, say=phases.say)
-        migrating.result()
-        demo.airflow.start(demo.children)
-    with Environment(demo.resolve, demo.settings) as env:
-        with phases.phase("Legal holds"):
-            for matter in account.place_matters(env, seeding.company):
-                phases.say(f"{matter} is in force")
-        with phases.phase("Airflow"):
-            api = demo.airflow.wait(demo.children, account.CATEGORIES)
-        _sign_in(demo)
-        with phases.phase("The five categories"):
-            conf = {"as_of": seeding.as_of.isoformat()}
-            runs = {category: api.start(category, conf) for category in account.CATEGORIES}
-            states = show.follow(phases.console, api, demo.children, runs)
-        phases.console.print(show.results(account.done_by_airflow(env, runs)))
-        with phases.phase("Looking at the stores"):
-            seen = list(_look(demo, env, seeding))
-        phases.console.print(show.verdicts(seen))
-    good = all(verdict.holds for verdict in seen) and set(states.values()) == {"success"}
-    phases.console.print("[green]Every promise holds.[/]" if good else "[red]Not every promise holds.[/]")
-    phases.console.print(f"Took {phases.total()}.", highlight=False)
-    _sign_in(demo)
-    return good
-
-
-def _look(demo: Demo, env: Environment, seeding: Seeding) -> Iterator[Verdict]:
-    oracle = Oracle(seeding.company, account.judged_by(env))
-    yield from oracle.look(demo.resolve)
-    yield from account.look_at_record(env, oracle)
-    folders = {
-        "logs of tasks": demo.airflow.folder,
-        "logs of services": demo.children.folder,
-        "lineage": demo.airflow.lineage.parent,
-        "Data Docs": demo.settings.home,
-    }
-    databases = {
-        "Airflow's metadata": (demo.airflow.metadata, _METADATA),
-        "governance database": (demo.connections["lethe_governance"], "governance"),
-    }
-    yield from traces.look(oracle.company, folders, databases)
-
-
-def _sign_in(demo: Demo) -> None:
-    demo.phases.console.print(
-        f"Airflow: [bold]{demo.airflow.url}[/]  (user [bold]{USER}[/], password [bold]{demo.airflow.password}[/])",
-        highlight=False,
-    )
-
-
-def _stay(demo: Demo) -> None:
-    """Stay up until Ctrl-C; end with a message if a service does."""
-    demo.phases.console.print("Stays up until Ctrl-C.")
-    try:
-        while not demo.children.ended():
-            time.sleep(1)
-    except KeyboardInterrupt:
-        demo.phases.console.print("Ending everything …")
-        return
-    raise AirflowError(f"{', '.join(demo.children.ended())} ended; see {demo.children.folder}")
 
 
 if __name__ == "__main__":

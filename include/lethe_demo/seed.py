@@ -116,11 +116,11 @@ def seed(resolve: Resolver, as_of: datetime, scale: float = 1.0, say: Say = say_
     again = _begin(resolve, company)
     with ThreadPoolExecutor(1) as beside:  # weed and PostgreSQL work at the same time
         lake = beside.submit(_timed, say, "buckets", lambda: _fill_lake(resolve(LAKE_ID), company, again))
-        _timed(say, "CRM", lambda: _fill(crm, schema.CRM, company.crm, schema.CRM_INDEXES))
+        _timed(say, "CRM", lambda: fill(crm, schema.CRM, company.crm, schema.CRM_INDEXES))
         _timed(
             say,
             "operations",
-            lambda: _fill(operations, schema.OPERATIONS, company.operations, schema.OPERATIONS_INDEXES),
+            lambda: fill(operations, schema.OPERATIONS, company.operations, schema.OPERATIONS_INDEXES),
         )
         lake.result()
     with database(operations) as opened:
@@ -166,7 +166,8 @@ def _begin(resolve: Resolver, company: Company) -> bool:
     return begun
 
 
-def _fill(target: Connection, tables: str, contents: Sequence[Table], indexes: str) -> str:
+def fill(target: Connection, tables: str, contents: Sequence[Table], indexes: str) -> str:
+    """Create tables, copy their rows in, then index them; says how many there are."""
     with database(target) as connection:
         connection.execute(tables.encode())
         for table in contents:

@@ -1,0 +1,1 @@
+"""Measurements: what erasing costs, beside the fastest that can be written by hand."""
