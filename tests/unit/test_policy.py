@@ -16,7 +16,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lethe.cli.reference import reference
 from lethe.errors import PolicyError
+from lethe.identifiers import IdentifierType
 from lethe.policy import Condition, Policy, json_schema, load, load_all, overlaps, parse
 
 HERE = Path(__file__).parent
@@ -632,3 +634,12 @@ def test_editors_accept_the_policies_and_refuse_unknown_fields(root: Path) -> No
 def test_the_policies_of_the_project_are_right(root: Path) -> None:
     policies = load_all(root / "include/policies")
     assert {"webinars", "events", "logistics", "leads", "analytics"} <= set(policies)
+
+
+# --- the documentation -----------------------------------------------------------------------------------------------
+
+
+def test_the_reference_of_all_fields_is_up_to_date(root: Path) -> None:
+    text = (root / "docs/writing-a-policy.md").read_text()
+    assert text.rstrip().endswith(reference().rstrip()), "replace it by what `lethe policy reference` prints"
+    assert all(kind.value in text.partition("## Every field")[0] for kind in IdentifierType)

@@ -94,3 +94,11 @@ def schema() -> None:
     from lethe.policy import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@policy_app.command()
+def reference() -> None:
+    """Print the reference of all fields, as docs/writing-a-policy.md has it."""
+    from lethe.cli.reference import reference as fields
+
+    typer.echo(fields())

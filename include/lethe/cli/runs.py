@@ -109,20 +109,24 @@ def run(
     """Erase what has expired in a category: plan, discover, validate, approve, erase, verify, certify."""
     from lethe import stages
     from lethe.cli.progress import ProgressBars
+    from lethe.evidence.runs import RunBusy
 
     person = by or user()
     with environment() as env, ProgressBars() as bars:
-        planned = stages.plan(
-            env,
-            category,
-            moment(as_of),
-            trigger=f"lethe run on {socket.gethostname()}, process {os.getpid()}",
-            requested_by=person,
-            dry_run=dry_run,
-            datasets=datasets or (),
-            expect=expect,
-            take_over=take_over,
-        )
+        try:
+            planned = stages.plan(
+                env,
+                category,
+                moment(as_of),
+                trigger=f"lethe run on {socket.gethostname()}, process {os.getpid()}",
+                requested_by=person,
+                dry_run=dry_run,
+                datasets=datasets or (),
+                expect=expect,
+                take_over=take_over,
+            )
+        except RunBusy as error:
+            raise RunBusy(f"{error}. If you know that it is dead, add --take-over") from None
 
         def ask(reasons: Sequence[str]) -> Approver | None:
             with bars.paused():
@@ -134,7 +138,7 @@ def run(
         except RunError as error:
             failure, report = error, stages.report_of(env, planned.run)
     console().print(_report_table(report))
-    if dry_run:
+    if dry_run and failure is None:
         say(f"Digest: {report.digest}")
     if failure is not None:
         raise failure
@@ -145,7 +149,7 @@ def _ask(reasons: Sequence[str], approve_as: str | None) -> Approver | None:
 
     if approve_as is not None:
         return Approver(approve_as, approves=True)
-    if not sys.stdin.isatty():
+    if not _at_a_terminal():
         say("Limits are passed. Look at `lethe run … --dry-run`, then let somebody else than who runs it approve:")
         say("`lethe run … --approve-as NAME --expect DIGEST`, or in Airflow.")
         return None
@@ -153,6 +157,10 @@ def _ask(reasons: Sequence[str], approve_as: str | None) -> Approver | None:
         say(reason)
     name = typer.prompt("Who decides (somebody else than who runs it)")
     return Approver(name, approves=typer.confirm(f"{name}: erase them?"))
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def report(

@@ -1,0 +1,420 @@
+"""Refuse first, and no personal data outside the stores: what the command says, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lethe.checks import generate
+from lethe.cli import app, shell
+from lethe.keys import new_connection
+from lethe.policy import load
+from lethe.stores.base import Store
+
+TOKEN = "kanarek"  # in every value of the store that must not be shown
+AS_OF = "2026-11-20T12:00:00+01:00"
+POLICY = """
+category: webinars
+title: Webinars
+owner: marketing
+legal_basis: Consent
+source: "§ 5.5"
+retention: {keep_for: P18M}
+time_zone: Europe/Prague
+schedule: null
+limits: {records: 60, share: 0.9}
+datasets:
+  - name: registrations
+    kind: table
+    store: crm
+    table: registrations
+    key: [id]
+    clock: {column: webinar_date}
+    identifiers: {email: [email], phone: [phone]}
+"""
+
+
+class Command:
+    """The command, in a world with one SQLite warehouse: 50 expired rows, 50 recent ones, one without a date."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.warehouse = folder / "crm.db"
+        self.policy = folder / "policies" / "webinars.yaml"
+        self.policy.parent.mkdir()
+        self.policy.write_text(POLICY)
+        generate.write(load(self.policy), folder / "expectations")
+        patch.setenv("LETHE_POLICIES", str(self.policy.parent))
+        patch.setenv("LETHE_EXPECTATIONS", str(folder / "expectations"))
+        patch.setenv("LETHE_HOME", str(folder / "home"))
+        patch.setenv("AIRFLOW_HOME", str(folder / "no-airflow"))
+        patch.setenv("AIRFLOW_CONN_CRM", f'{{"conn_type": "sqlite", "host": "{self.warehouse}"}}')
+        patch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
+        patch.delenv("AIRFLOW_CONN_LETHE_GOVERNANCE", raising=False)
+        patch.setattr(shell, "_airflow_is_set_up", lambda: False)
+        patch.setattr("getpass.getuser", lambda: "eva")
+        with closing(sqlite3.connect(self.warehouse)) as connection:
+            connection.execute(
+                "CREATE TABLE registrations (id INTEGER PRIMARY KEY, email TEXT, phone TEXT, webinar_date DATE)"
+            )
+            connection.execute("CREATE INDEX by_date ON registrations (webinar_date)")
+            rows = [
+                (n, self.email(n), f"+42077712{n:04d}", "2020-01-15" if n < 50 else "2026-10-01") for n in range(100)
+            ]
+            rows.append((100, self.email(100), "", None))  # type: ignore[arg-type]
+            connection.executemany("INSERT INTO registrations VALUES (?, ?, ?, ?)", rows)
+            connection.commit()
+
+    @staticmethod
+    def email(number: int) -> str:
+        return f"{TOKEN}{number}@example.com"
+
+    def rows(self) -> set[int]:
+        with closing(sqlite3.connect(self.warehouse)) as connection:
+            return {number for (number,) in connection.execute("SELECT id FROM registrations")}
+
+    def __call__(self, *arguments: str, exit_code: int = 0, stdin: str | None = None) -> str:
+        """Run it; give what it printed, output and errors together."""
+        result: Result = CliRunner().invoke(app, arguments, input=stdin)
+        text = result.output
+        assert result.exit_code == exit_code, text
+        assert result.exception is None or isinstance(result.exception, SystemExit), "no traceback"
+        assert TOKEN not in text, "personal data was printed"
+        if exit_code == 1:
+            assert "error: " in text
+        return text
+
+    def place(self, *arguments: str) -> str:
+        """Place a hold and give its id."""
+        text = self("hold", "place", "--matter", "M-1", "--reason", "lawsuit", *arguments)
+        found = re.search(r"hold-[0-9a-f]{16}", text)
+        assert found
+        return found[0]
+
+
+@pytest.fixture
+def lethe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    return Command(tmp_path, monkeypatch)
+
+
+def cells(text: str, first: str) -> list[str]:
+    """The cells of the table row that begins with a text."""
+    for line in text.splitlines():
+        row = [cell.strip() for cell in line.strip("│┃ ").split("│")]
+        if row and row[0] == first:
+            return row
+    raise AssertionError(f"no row of {first} in:\n{text}")
+
+
+# --- the command itself --------------------------------------------------------------------------------------
+
+
+def test_the_command_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, lethe.cli\n"
+        "heavy = {'great_expectations', 'boto3', 'pandas', 'polars', 'pyarrow', 'airflow', 'sqlalchemy'}\n"
+        "heavy &= set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "sys.argv = ['lethe', '--help']\n"
+        "lethe.cli.main()\n"
+    )
+    started = time.process_time()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.process_time() - started < 1.5
+    for name in ("policy", "due", "run", "hold", "report", "ledger", "certificate", "prove", "keys"):
+        assert re.search(rf"^\W+{name}\s", done.stdout, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing",),
+        ("run",),
+        ("run", "webinars", "--as-of", "yesterday"),
+        ("run", "webinars", "--as-of", "2026-11-20T12:00:00"),
+        ("run", "webinars", "--expect", "abc"),
+        ("due", "--as-of", "2026-11-20"),
+        ("report", "--count", "0"),
+        ("hold", "place", "--matter", "M"),
+        ("hold", "place", "--matter", "M", "--reason", "r", "--kind", "whim"),
+        ("hold", "place", "--matter", "M", "--reason", "r", "--clock-from", "1.1.2026"),
+        ("hold", "place", "--matter", "M", "--reason", "r", "--identifier", TOKEN),
+        ("hold", "place", "--matter", "M", "--reason", "r", "--identifier", f"passport={TOKEN}"),
+        ("hold", "find", "passport", TOKEN),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(lethe: Command, arguments: tuple[str, ...]) -> None:
+    lethe(*arguments, exit_code=2)
+    assert len(lethe.rows()) == 101
+
+
+def test_a_defect_is_told_without_what_it_was_told(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Store:
+        raise ZeroDivisionError(f"DETAIL: Key (email)=({TOKEN}@example.com)")
+
+    monkeypatch.setattr("lethe.environment.open_store", broken)
+    text = lethe("due", exit_code=1)
+    assert "Lethe has a defect: ZeroDivisionError in test_cli.py, line" in text
+    with pytest.raises(ZeroDivisionError):
+        CliRunner().invoke(app, ["--debug", "due"], catch_exceptions=False)
+
+
+# --- policy --------------------------------------------------------------------------------------------------
+
+
+def test_policies_that_are_right_are_said_to_be(lethe: Command) -> None:
+    text = lethe("policy", "check")
+    assert cells(text, "webinars") == ["webinars", "registrations", "crm", "registrations", "for P18M", "yes"]
+    assert "1 policy is fine." in text
+    lethe("policy", "check", "webinars")
+
+
+def test_every_problem_of_a_policy_is_one_message(lethe: Command) -> None:
+    (lethe.policy.parent / "broken.yaml").write_text("category: broken\nretenton: P1M\n")
+    lethe.policy.write_text(POLICY.replace("key: [id]", "key: [no]").replace("webinar_date", "held_on"))
+    text = lethe("policy", "check", exit_code=1)
+    messages = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert any(line.startswith("error: broken.yaml: ") and "retenton: unknown field" in line for line in messages)
+    assert any("webinars.yaml datasets.registrations.key" in line for line in messages)
+    assert any("webinars.yaml datasets.registrations.clock" in line for line in messages)
+
+
+def test_files_can_be_checked_without_connections(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_CRM")
+    assert "connection crm is not defined" in lethe("policy", "check", exit_code=1)
+    assert cells(lethe("policy", "check", "--files-only"), "webinars")[-1] == "not tried"
+
+
+def test_overlapping_datasets_and_unknown_categories_are_named(lethe: Command) -> None:
+    (lethe.policy.parent / "seminars.yaml").write_text(POLICY.replace("category: webinars", "category: seminars"))
+    text = lethe("policy", "check", "weddings", exit_code=1)
+    assert "seminars.yaml datasets.registrations and webinars.yaml datasets.registrations overlap" in text
+    assert "error: there is no policy of the category weddings" in text
+
+
+def test_missing_secrets_are_named(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LETHE_KEYS", '{"conn_type": "generic", "password": "too short"}')
+    assert "error: connection lethe_keys: password must be 32 bytes in base64" in lethe("policy", "check", exit_code=1)
+
+
+def test_a_hold_on_what_no_policy_has_any_more_is_named(lethe: Command) -> None:
+    hold = lethe.place("--email", lethe.email(1), "--category", "webinars")
+    lethe.policy.rename(lethe.policy.with_name("seminars.yaml"))
+    seminars = POLICY.replace("category: webinars", "category: seminars")
+    lethe.policy.with_name("seminars.yaml").write_text(seminars)
+    text = lethe("policy", "check", exit_code=1)
+    assert f"error: hold {hold} (M-1) names webinars, which no policy has any more" in text
+
+
+def test_the_schema_is_printed(lethe: Command) -> None:
+    assert '"$schema": "https://json-schema.org/draft/2020-12/schema"' in lethe("policy", "schema")
+
+
+# --- due, run, report ----------------------------------------------------------------------------------------
+
+
+def test_due_shows_what_is_overdue(lethe: Command) -> None:
+    row = cells(lethe("due", "--as-of", AS_OF), "webinars")
+    assert row[2:8] == ["101", "50", "0", "0", "1 no_clock", "50"]
+    assert row[8:] == ["2020-01-15", "1,951 days"]  # free from 16 July 2021 on, in days of the clock
+    lethe.place("--email", lethe.email(3))
+    row = cells(lethe("due", "webinars", "--as-of", AS_OF), "webinars")
+    assert row[2:8] == ["101", "50", "1", "0", "1 no_clock", "49"]
+
+
+def test_due_goes_on_where_one_store_does_not_answer(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = POLICY.replace("category: webinars", "category: events").replace("store: crm", "store: gone")
+    (lethe.policy.parent / "events.yaml").write_text(events)
+    text = lethe("due", "--as-of", AS_OF, exit_code=1)
+    assert "error: events.registrations: connection gone is not defined" in text
+    assert cells(text, "webinars")[3] == "50"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("weddings",), "weddings.yaml: there is no such policy file"),
+        (("webinars", "--as-of", "2999-01-01T00:00:00+00:00"), "is in the future; nothing is erased early"),
+        (("webinars", "--as-of", "0001-01-01T00:00:00+00:00"), "is before 1900"),
+        (("webinars", "--dataset", "guests"), "webinars: no dataset 'guests'; it has registrations"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_is_touched(
+    lethe: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in lethe("run", *arguments, exit_code=1)
+    assert len(lethe.rows()) == 101
+
+
+def test_a_run_erases_what_has_expired_and_is_not_held(lethe: Command) -> None:
+    lethe.place("--email", lethe.email(3).upper())
+    text = lethe("run", "webinars", "--as-of", AS_OF)
+    assert cells(text, "registrations")[1:11] == ["101", "50", "1", "0", "1 no_clock", "49", "49", "0", "0", "0"]
+    assert lethe.rows() == {3} | set(range(50, 101))
+    again = lethe("run", "webinars", "--as-of", AS_OF)
+    assert cells(again, "registrations")[6] == "0"
+    assert lethe.rows() == {3} | set(range(50, 101))
+    runs = re.findall(r"webinars-20261120t110000-[0-9a-f]{6}", lethe("report"))
+    assert len(runs) == 2
+    detail = lethe("report", runs[1])
+    assert "webinars, succeeded" in detail
+    assert "Started by eva (lethe run on " in detail
+    assert "registrations: approved by limits" in detail
+    assert "there is no run x" in lethe("report", "x", exit_code=1)
+
+
+def digest_of(text: str) -> str:
+    found = re.search(r"Digest: ([0-9a-f]{64})", text)
+    assert found
+    return found[1]
+
+
+def test_a_dry_run_erases_nothing_and_its_digest_binds_the_real_one(lethe: Command) -> None:
+    """Only what was checked: with --expect, just that set is erased, or nothing."""
+    digest = digest_of(lethe("run", "webinars", "--as-of", AS_OF, "--dry-run"))
+    assert len(lethe.rows()) == 101
+    assert digest_of(lethe("run", "webinars", "--as-of", AS_OF, "--dry-run")) == digest
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET webinar_date = '2020-02-02' WHERE id = 60")
+        connection.commit()
+    text = lethe("run", "webinars", "--as-of", AS_OF, "--expect", digest, exit_code=1)
+    assert "not the expected one; nothing is erased" in text
+    assert len(lethe.rows()) == 101
+    digest = digest_of(lethe("run", "webinars", "--as-of", AS_OF, "--dry-run"))
+    lethe("run", "webinars", "--as-of", AS_OF, "--expect", digest)
+    assert lethe.rows() == set(range(50, 101)) - {60}
+
+
+def test_above_the_limits_somebody_else_has_to_approve(lethe: Command) -> None:
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 10"))
+    text = lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    assert "a person must approve: registrations: 50 records are to go, the limit is 10" in text
+    assert "--approve-as NAME" in text
+    assert len(lethe.rows()) == 101
+    text = lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "EVA", exit_code=1)
+    assert "EVA asked for this run and cannot approve it; ask somebody else" in text
+    assert len(lethe.rows()) == 101
+    lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "jan")
+    assert len(lethe.rows()) == 51
+
+
+@pytest.mark.parametrize(("answers", "left"), [("jan\ny\n", 51), ("jan\nn\n", 101), ("eva\ny\n", 101)])
+def test_at_a_terminal_somebody_is_asked(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch, answers: str, left: int
+) -> None:
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 10"))
+    monkeypatch.setattr("lethe.cli.runs._at_a_terminal", lambda: True)
+    text = lethe("run", "webinars", "--as-of", AS_OF, stdin=answers, exit_code=0 if left == 51 else 1)
+    assert "Who decides" in text
+    assert "50 records are to go, the limit is 10" in text
+    assert len(lethe.rows()) == left
+
+
+# --- hold ----------------------------------------------------------------------------------------------------
+
+
+def test_a_hold_is_in_force_when_the_command_returns(lethe: Command) -> None:
+    text = lethe("hold", "place", "--matter", "M-1", "--reason", "lawsuit", "--email", lethe.email(1), "--by", "Jan")
+    assert re.search(r"Hold hold-[0-9a-f]{16} is in force since", text)
+    assert f"It is recorded in sqlite:///{lethe.folder}/home/governance.db." in text
+    assert cells(text, "webinars.registrations")[1] == "yes"
+    listed = lethe("hold", "list")
+    assert "M-1" in listed
+    assert "in force" in listed
+    assert "1 email" in listed
+
+
+def test_what_a_hold_does_not_cover_is_shown(lethe: Command) -> None:
+    more = POLICY.replace("category: webinars", "category: events").replace("table: registrations", "table: guests")
+    (lethe.policy.parent / "events.yaml").write_text(more.replace("email: [email], phone: [phone]", "event: [code]"))
+    text = lethe("hold", "place", "--matter", "M", "--reason", "r", "--email", lethe.email(1))
+    assert cells(text, "events.registrations")[1] == "no: it carries event, not email"
+
+
+def test_holds_take_identifiers_of_all_kinds_and_files(lethe: Command) -> None:
+    file = lethe.folder / "matter.csv"
+    file.write_text(f"email,phone\n{lethe.email(1)},777 120 002\n")
+    hold = lethe.place(
+        "--file", str(file), "--email", lethe.email(3), "--phone", "00420 777 120 004", "--identifier",
+        f"email={lethe.email(5)}", "--region", "CZ", "--kind", "restriction",
+        "--clock-from", "2020-01-01", "--clock-to", "2020-12-31", "--dataset", "webinars.registrations",
+    )  # fmt: skip
+    shown = lethe("hold", "show", hold)
+    assert "3 email, 2 phone" in shown
+    assert "restriction" in shown
+    assert "clock 2020-01-01 to 2020-12-31" in shown
+    assert cells(lethe("due", "--as-of", AS_OF), "webinars")[4] == "5"
+    assert hold in lethe("hold", "find", "email", lethe.email(5).upper())
+    assert hold in lethe("hold", "find", "phone", "-", "--region", "CZ", stdin="777120002\n")
+    assert "No binding hold names it." in lethe("hold", "find", "email", lethe.email(6))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the hold names nothing"),
+        (("--email", f"{TOKEN} at example"), "email number 1: not an e-mail address"),
+        (("--category", "weddings"), "no such category or dataset: weddings"),
+        (("--identifier", f"cookie={TOKEN}"), "the hold would cover nothing: webinars.registrations: it carries email"),
+        (("--file", "none.csv"), "none.csv: there is no such file"),
+        (("--phone", "112", "--region", "CZ"), "phone number 1: not a telephone number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_hold_that_is_wrong_is_refused(lethe: Command, arguments: tuple[str, ...], message: str) -> None:
+    assert message in lethe("hold", "place", "--matter", "M", "--reason", "r", *arguments, exit_code=1)
+    assert "hold-" not in lethe("hold", "list", "--all")
+
+
+def test_a_file_with_garbage_places_nothing(lethe: Command) -> None:
+    file = lethe.folder / "matter.csv"
+    file.write_text(f"email\n{lethe.email(1)}\n{TOKEN}\n")
+    text = lethe("hold", "place", "--matter", "M", "--reason", "r", "--file", str(file), exit_code=1)
+    assert "matter.csv: line 3: not an e-mail address" in text
+    assert "hold-" not in lethe("hold", "list", "--all")
+
+
+def test_a_hold_that_cannot_be_fenced_is_recorded_but_not_acknowledged(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that start later keep to it all the same."""
+    with monkeypatch.context() as patch:
+        patch.delenv("AIRFLOW_CONN_CRM")
+        arguments = ("hold", "place", "--matter", "M", "--reason", "r", "--email", lethe.email(1))
+        text = lethe(*arguments, exit_code=1)
+        assert "is NOT IN FORCE yet" in text
+        assert "connection crm is not defined" in text
+        found = re.search(r"hold-[0-9a-f]{16}", text)
+        assert found
+        hold = found[0]
+        assert "not yet in force" in lethe("hold", "list")
+        assert "is NOT IN FORCE yet" in lethe("hold", "enforce", hold, exit_code=1)
+    assert cells(lethe("due", "--as-of", AS_OF), "webinars")[4] == "1", "it binds"
+    assert f"Hold {hold} is in force since" in lethe("hold", "enforce", hold)
+    assert f"Hold {hold} is in force since" in lethe("hold", "enforce", hold)
+    assert "there is no hold hold-0" in lethe("hold", "enforce", "hold-0", exit_code=1)
+
+
+def test_a_release_takes_two_people(lethe: Command) -> None:
+    hold = lethe.place("--email", lethe.email(1))
+    assert "nobody has proposed its release" in lethe("hold", "release", hold, exit_code=1)
+    assert "stays in force until somebody else than eva" in lethe("hold", "propose-release", hold)
+    assert "who proposed its release cannot confirm it" in lethe("hold", "release", hold, exit_code=1)
+    assert "release proposed" in lethe("hold", "list")
+    text = lethe("hold", "release", hold, "--by", "jan")
+    assert "proposed by eva" in text
+    assert hold not in lethe("hold", "list")
+    assert "released" in lethe("hold", "list", "--all")
+    assert cells(lethe("due", "--as-of", AS_OF), "webinars")[4] == "0"
