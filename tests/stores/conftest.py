@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.stores import sql_kit
 
 from lethe_demo.servers import EmbeddedPostgres
-from tests.stores import sql_kit
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])

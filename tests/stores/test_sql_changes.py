@@ -10,11 +10,11 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, outcomes, work
 
 from lethe.errors import DatasetChanged, LetheError, RunError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
 from lethe.stores.base import Outcome, Tally
-from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, outcomes, work
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NEW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -189,12 +189,10 @@ def test_the_fence_waits_for_the_batch_that_is_under_way(database: Database, tab
         inside.set()
         go_on.wait(20)
 
-    worker = threading.Thread(
-        target=partial(database.another().erase, work(), candidates, range(1), Gate(before=wait))
-    )
+    worker = threading.Thread(target=partial(database.another().erase, work(), candidates, range(1), Gate(before=wait)))
     worker.start()
     assert inside.wait(20)
-    with pytest.raises(StoreUnavailable, match="warehouse.*did not end within 0.2 seconds"):
+    with pytest.raises(StoreUnavailable, match=r"warehouse.*did not end within 0.2 seconds"):
         database.store.fence(0.2)
     assert len(database.ids(table)) == COUNT
     threading.Timer(0.3, go_on.set).start()
@@ -204,9 +202,7 @@ def test_the_fence_waits_for_the_batch_that_is_under_way(database: Database, tab
 
 
 def test_no_acknowledged_hold_is_outrun_at_full_speed(database: Database) -> None:
-    table = database.leads(
-        [{"id": n, "email": f"p{n}@x.cz", "last_contact": OLD} for n in range(1, 1501)]
-    )
+    table = database.leads([{"id": n, "email": f"p{n}@x.cz", "last_contact": OLD} for n in range(1, 1501)])
     candidates = database.store.discover(work(), NO_HOLDS)
     gate = Gate()
     violated: list[LetheError] = []
@@ -235,4 +231,3 @@ def test_no_acknowledged_hold_is_outrun_at_full_speed(database: Database) -> Non
     assert kept
     assert kept <= set(database.ids(table))
     assert slowest < 2
-

@@ -6,10 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-
-from lethe.errors import DatasetChanged
-from lethe.holds.rules import NO_HOLDS
-from lethe.stores.base import Outcome, Tally, Unjudgeable
 from tests.stores.sql_kit import (
     Database,
     Gate,
@@ -22,6 +18,10 @@ from tests.stores.sql_kit import (
     work,
 )
 
+from lethe.errors import DatasetChanged
+from lethe.holds.rules import NO_HOLDS
+from lethe.stores.base import Outcome, Tally, Unjudgeable
+
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NEW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -29,7 +29,11 @@ NEW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def people(count: int, *, old: int) -> list[dict[str, object]]:
     """Rows with ids from 1; the first `old` have expired."""
     return [
-        {"id": number, "email": f"p{number}@x.cz", "last_contact": (OLD if number <= old else NEW) + timedelta(hours=number)}
+        {
+            "id": number,
+            "email": f"p{number}@x.cz",
+            "last_contact": (OLD if number <= old else NEW) + timedelta(hours=number),
+        }
         for number in range(1, count + 1)
     ]
 

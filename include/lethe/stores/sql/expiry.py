@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -62,7 +63,7 @@ def _walls(instant: datetime, zone: ZoneInfo) -> list[datetime]:
         return [instant.replace(tzinfo=None)]
     hours = [instant + step * _AN_HOUR for step in range(-_WINDOW_HOURS, _WINDOW_HOURS + 1)]
     walls = {(instant + _offset(at, zone)).replace(tzinfo=None) for at in hours}
-    for before, after in zip(hours, hours[1:], strict=False):
+    for before, after in pairwise(hours):
         if _offset(before, zone) != _offset(after, zone):
             change = _change(before, after, zone)
             walls |= {(change + _offset(at, zone)).replace(tzinfo=None) for at in (before, after)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -31,7 +32,8 @@ from lethe.stores.base import (
     no_progress,
     record_key,
 )
-from lethe.stores.sql import schema
+from lethe.stores.sources import SqlSource
+from lethe.stores.sql import schema, validation
 from lethe.stores.sql.dialects import dialect_for
 from lethe.stores.sql.dialects.base import Fault
 from lethe.stores.sql.erasing import Eraser, Moved
@@ -71,14 +73,14 @@ class SqlStore:
     def check(self, dataset: Dataset) -> list[Problem]:
         """Whether the table is what its policy says."""
         table = _table(dataset)
-        with self._faults(table.name), self._engine.connect() as connection:
+        with self._reading(table.name) as connection:
             unfit = [Problem(field="store", message=text) for text in self._dialect.problems(connection)]
             return unfit or list(schema.check(connection, table, self._dialect))
 
     def describe(self, dataset: Dataset) -> Description:
         """The table as OpenLineage names it."""
         table = _table(dataset)
-        with self._faults(table.name), self._engine.connect() as connection:
+        with self._reading(table.name) as connection:
             found = schema.Found.look(sa.inspect(connection), table.table)
             namespace, name = self._dialect.lineage_name(connection, self._url, *schema.split(table.table))
             dialect = connection.dialect
@@ -352,7 +354,7 @@ class SqlStore:
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """What became of each candidate of the batches that are done, batch by batch."""
         usual = Outcome.ERASED if work.disposition is Disposition.ERASE else Outcome.ANONYMISED
-        with self._faults(work.dataset.name), self._engine.connect() as connection:
+        with self._reading(work.dataset.name) as connection:
             _, target = self._judge(connection, work)
             staging = self._scratch.of(work, [target.table.c[name] for name in _table(work.dataset).key])
             self._staged(connection, work, staging)
@@ -368,12 +370,40 @@ class SqlStore:
                     become = Outcome(outcome) if outcome else Outcome.HELD if held else usual
                     yield record_key(tuple(key)), become
 
+    # --- what is checked ---
+
+    def candidates_source(self, work: Work, candidates: Candidates) -> SqlSource:
+        """The staged candidates that are to be erased, for checking them in the database."""
+        with self._reading(work.dataset.name) as connection:
+            judgement, target = self._judge(connection, work)
+            staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
+            self._staged(connection, work, staging)
+        query = validation.staged_candidates(judgement, staging)
+        return SqlSource(partial(self._reading, work.dataset.name), query)
+
+    def left_source(self, work: Work) -> SqlSource:
+        """What is left, for having the database count it anew."""
+        with self._reading(work.dataset.name) as connection:
+            judgement, _ = self._judge(connection, work)
+        return SqlSource(partial(self._reading, work.dataset.name), validation.what_is_left(judgement))
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[sa.Connection]:
+        """A connection for reading, whose errors are ours."""
+        try:
+            with self._faults(what), self._engine.connect() as connection:
+                yield connection
+        except _InTheWay:
+            raise StoreUnavailable(
+                f"{what}: another transaction on connection {self._conn_id} was in the way; try again"
+            ) from None
+
     # --- cleaning up ---
 
     def staged_runs(self) -> list[tuple[str, str]]:
         """What is staged here, by run and dataset."""
         staged = self._scratch.staged
-        with self._faults("staging"), self._engine.connect() as connection:
+        with self._reading("staging") as connection:
             if not sa.inspect(connection).has_table(staged.name, schema=staged.schema):
                 return []
             rows = connection.execute(
@@ -385,7 +415,7 @@ class SqlStore:
         """Drop what was staged for a dataset of a run."""
         staged = self._scratch.staged
         staging = self._scratch.named(run, dataset)
-        with self._faults(dataset), self._engine.connect() as connection, connection.begin():
+        with self._reading(dataset) as connection, connection.begin():
             if sa.inspect(connection).has_table(staged.name, schema=staged.schema):
                 staging.drop(connection)
                 connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
@@ -444,26 +474,24 @@ class SqlStore:
         where = f"{what}: connection {self._conn_id}"
         culprit = self._dialect.culprit(error)
         of = f" ({culprit})" if culprit else ""
-        match self._dialect.fault(error):
-            case Fault.AGAIN:
-                return _InTheWay()
-            case Fault.UNAVAILABLE:
-                return StoreUnavailable(
-                    f"{where} cannot be reached, broke off or timed out ({self._dialect.code(error)})"
-                )
-            case Fault.FULL:
-                return StoreError(f"{where}: the server's disk or memory is full; nothing of the batch was done")
-            case Fault.DENIED:
-                return StoreError(
-                    f"{where}: permission denied{of}; Lethe reads and deletes rows, and creates tables in "
-                    f"{self._settings.scratch_schema}"
-                )
-            case Fault.REFERRED:
-                return StoreError(f"{where}: rows of another table refer to the rows{of}; name it in children")
-            case Fault.VANISHED:
-                return DatasetChanged(f"{where}: a table or column is not there any more; discover again")
-            case Fault.OTHER:
-                return StoreError(f"{where}: the database refused ({self._dialect.code(error)}){of}")
+        fault = self._dialect.fault(error)
+        if fault is Fault.AGAIN:
+            return _InTheWay()
+        kind: type[StoreError] = {Fault.UNAVAILABLE: StoreUnavailable, Fault.VANISHED: DatasetChanged}.get(
+            fault, StoreError
+        )
+        code = self._dialect.code(error)
+        return kind(
+            {
+                Fault.UNAVAILABLE: f"{where} cannot be reached, broke off or timed out ({code})",
+                Fault.FULL: f"{where}: the server's disk or memory is full ({code}); what had begun was undone",
+                Fault.DENIED: f"{where}: permission denied{of}; Lethe reads and deletes rows, and creates tables in "
+                f"{self._settings.scratch_schema}",
+                Fault.REFERRED: f"{where}: rows of another table refer to the rows{of}; name it in children",
+                Fault.VANISHED: f"{where}: a table or a column is not there any more; discover again",
+                Fault.OTHER: f"{where}: the database refused ({code}){of}",
+            }[fault]
+        )
 
 
 def _table(dataset: Dataset) -> TableDataset:
@@ -492,12 +520,18 @@ def _counts(connection: sa.Connection, judgement: Judgement) -> dict[str, Any]:
 
 def _line(texts: list[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
     """A key as one line of what is digested, made by the database; see `SqlStore._digest`."""
-    whole = texts[0]
-    for text in texts[1:]:
-        whole = whole.concat(sa.literal(_SEPARATOR)).concat(text)
+    whole = _joined(texts)
     if all(isinstance(text, sa.Cast) for text in texts):  # numbers and UUIDs have nothing to escape
         return whole
     return sa.func.replace(sa.func.replace(whole, "\\", "\\\\"), "\n", "\\n")
+
+
+def _joined(texts: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+    """The parts of a key, as `record_key` joins them."""
+    whole = texts[0]
+    for text in texts[1:]:
+        whole = whole.concat(sa.literal(_SEPARATOR)).concat(text)
+    return whole
 
 
 def _escaped(key: bytes) -> bytes:

@@ -248,6 +248,7 @@ class Dialect(ABC):
 
     def prepare_staging(self, connection: sa.Connection, held: int) -> None:
         """Settings for staging in storage order while `held` identifiers are compared."""
+        return
 
     @abstractmethod
     def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
@@ -257,7 +258,7 @@ class Dialect(ABC):
     def slices(
         self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
     ) -> Iterator[tuple[Slice, object]]:
-        """Cut the `count` rows that are staged into ranges of at most `batch_size` rows; with the earliest clock of the unheld."""
+        """Cut the `count` staged rows into ranges of at most `batch_size`; with the earliest clock of the unheld."""
 
     @abstractmethod
     def position(self, staged: sa.FromClause) -> AnyColumn:

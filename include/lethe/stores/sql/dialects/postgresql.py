@@ -49,6 +49,9 @@ GATE_LOCK = 0x4C65746865476174
 _STAGING_LOCK = 0x4C65746865537467
 """Key of the advisory lock under which scratch tables are made ("LetheStg")."""
 
+_OLDEST_SERVER = 16
+"""The first with `pg_input_is_valid`."""
+
 _FIRST_YEAR = date(1, 1, 1)
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _MOMENT = (
@@ -184,7 +187,7 @@ class PostgreSQL(Dialect):
 
     def problems(self, connection: sa.Connection) -> Iterator[str]:
         """Old servers, other encodings, and missing collations."""
-        if self._look(connection) < (16,):
+        if int(self._look(connection)[0]) < _OLDEST_SERVER:
             yield "the server is older than PostgreSQL 16"
         encoding = connection.scalar(sa.select(sa.func.current_setting("server_encoding")))
         if encoding != "UTF8":
@@ -192,7 +195,7 @@ class PostgreSQL(Dialect):
         if not self._fold:
             yield "it has neither the collation pg_c_utf8 nor und-x-icu, by which identifiers are put in lower case"
 
-    def _look(self, connection: sa.Connection) -> tuple[int, ...]:
+    def _look(self, connection: sa.Connection) -> tuple[int | str, ...]:
         """Find out what this server can do."""
         collations = sa.table("pg_collation", sa.column("collname"), schema="pg_catalog")
         known = set(
@@ -326,13 +329,9 @@ class PostgreSQL(Dialect):
     ) -> tuple[AnyColumn, ClockKind]:
         """The column itself, or the greatest or least of several; as days where they are written differently."""
         kinds = {kind for _, kind in clocks}
-        if len(kinds) == 1 and ClockKind.TEXT not in kinds:
-            values, kind = [column for column, _ in clocks], kinds.pop()
-        else:
-            values, kind = [self._day(column, kind, zones) for column, kind in clocks], ClockKind.DATE
-        if len(values) == 1:
-            return values[0], kind
-        return (sa.func.greatest if latest else sa.func.least)(*values), kind
+        if len(kinds) > 1 or ClockKind.TEXT in kinds:
+            return _extreme([self._day(column, kind, zones) for column, kind in clocks], latest=latest), ClockKind.DATE
+        return _extreme([column for column, _ in clocks], latest=latest), kinds.pop()
 
     def _day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
         def local(moment: AnyColumn) -> AnyColumn:
@@ -611,6 +610,13 @@ class PostgreSQL(Dialect):
             yield text.encode() + b"\n" if text is not None else b""
             return
         yield from super().joined(connection, lines, count)
+
+
+def _extreme(values: Sequence[AnyColumn], *, latest: bool) -> AnyColumn:
+    """The greatest or the least of some values that is not NULL."""
+    if len(values) == 1:
+        return values[0]
+    return (sa.func.greatest if latest else sa.func.least)(*values)
 
 
 def _limit(connection: sa.Connection, **seconds: float) -> None:

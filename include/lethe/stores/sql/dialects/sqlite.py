@@ -12,7 +12,7 @@ import ipaddress
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import lru_cache
@@ -74,8 +74,11 @@ class SQLite(Dialect):
         if file != ":memory:":
             url = url.set(database=f"file:{quote(file)}", query={"mode": "rw", "uri": "true"})
         engine = sa.create_engine(
-            url, poolclass=sa.NullPool, hide_parameters=True,
-            enable_from_linting=False, connect_args={"timeout": settings.lock_timeout}
+            url,
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            enable_from_linting=False,
+            connect_args={"timeout": settings.lock_timeout},
         )
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
@@ -84,9 +87,9 @@ class SQLite(Dialect):
     @contextmanager
     def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> Iterator[sa.Connection]:
         """A transaction: all of them are snapshots."""
-        with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE" if writes else "BEGIN"}).connect() as connection:
-            with connection.begin():
-                yield connection
+        begin = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE" if writes else "BEGIN"})
+        with begin.connect() as connection, connection.begin():
+            yield connection
 
     def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
         """Begin with the write lock."""
@@ -169,22 +172,20 @@ class SQLite(Dialect):
         dated = isinstance(kind, sa.Date | sa.DateTime)
         number = isinstance(kind, sa.Integer | sa.Numeric)
         name = str(kind).lower()
+        text = isinstance(kind, sa.String)
         match written:
-            case None if dated:
-                return ClockKind.TEXT
-            case TimestampFormat.ISO_8601 if dated or isinstance(kind, sa.String):
+            case None | TimestampFormat.ISO_8601 if dated or (written and text):
                 return ClockKind.TEXT
             case TimestampFormat.EPOCH_SECONDS if dated or number:
                 return ClockKind.EPOCH
             case TimestampFormat.YEAR if isinstance(kind, sa.Integer):
                 return ClockKind.YEAR
             case None:
-                hint = " (give clock.format)" if number or isinstance(kind, sa.String) else ""
+                hint = " (give clock.format)" if number or text else ""
                 return f"is of type {name}: a clock needs a date or a timestamp{hint}"
-            case TimestampFormat.ISO_8601:
-                return f"is of type {name}: a clock of format {written} needs text"
             case _:
-                return f"is of type {name}: a clock of format {written} needs a number"
+                needed = "text" if written is TimestampFormat.ISO_8601 else "a number"
+                return f"is of type {name}: a clock of format {written} needs {needed}"
 
     def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
         """By parsing; numbers must be numbers, which a column's type does not guarantee in SQLite."""
@@ -351,7 +352,12 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
     driver.execute("PRAGMA foreign_keys = ON")
     driver.execute("PRAGMA secure_delete = ON")
     driver.execute("PRAGMA temp_store = MEMORY")
-    functions = {"readable": (1, _readable), "before": (4, _before), "day": (-1, _day), "identifier": (3, _identifier)}
+    functions: dict[str, tuple[int, Callable[..., str | int | None]]] = {
+        "readable": (1, _readable),
+        "before": (4, _before),
+        "day": (-1, _day),
+        "identifier": (3, _identifier),
+    }
     functions["loose"] = (3, _loose)
     for name, (arguments, function) in functions.items():
         driver.create_function(f"lethe_{name}", arguments, function, deterministic=True)

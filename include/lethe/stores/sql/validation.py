@@ -1,0 +1,111 @@
+"""What of a table is checked by others: the candidates as they are staged, and what is left afterwards.
+
+Both are queries that the database runs itself. Clocks are turned into local days here, not by the comparison that found
+the candidates (`lethe.stores.sql.expiry`), so that a mistake in one of them shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from lethe.periods import Cutoff
+from lethe.stores.sources import Query
+from lethe.stores.sql.dialects.base import AnyColumn, ClockKind, Zones
+from lethe.stores.sql.expiry import Judgement, as_text
+from lethe.stores.sql.staging import Staging
+
+
+def staged_candidates(judgement: Judgement, staging: Staging) -> Query:
+    """The staged candidates, but for those that a hold covered when they were discovered: they are not erased."""
+    staged = staging.keys.alias("staged")
+    _, kind = judgement.clock_value
+    source: sa.FromClause = staged
+    if judgement.expiry.column is not None:
+        source = staged.outerjoin(judgement.table, staging.same_key(judgement.table, staged))
+    return (
+        sa.select(
+            _record(staging.key_columns(staged)).label("record"),
+            _day(judgement)(staged.c.clock, kind, judgement.zones).label("clock"),
+            _cutoff(judgement).label("cutoff"),
+            staged.c.held.label("held"),
+            sa.literal(1).label("records"),
+        )
+        .select_from(source)
+        .where(staged.c.held.is_not(sa.true()))
+    )
+
+
+def _record(key: list[AnyColumn]) -> AnyColumn:
+    """The key as one value: itself, or the texts of its columns, each with its length, so that no two are alike."""
+    if len(key) == 1:
+        return key[0]
+    whole: sa.ColumnElement[Any] = sa.literal("")
+    for column in key:
+        text = sa.cast(column, sa.Text())
+        whole = whole.concat(sa.cast(sa.func.length(text), sa.Text())).concat(sa.literal(" ")).concat(text)
+    return whole
+
+
+def _cutoff(judgement: Judgement) -> AnyColumn:
+    """The day before which a record's clock has to be, by its period."""
+    expiry = judgement.expiry
+
+    def day(cutoff: Cutoff | None) -> AnyColumn:
+        text = sa.literal(cutoff.day.isoformat() if cutoff else None, sa.Text())
+        return _day(judgement)(text, ClockKind.DATE, judgement.zones)
+
+    if expiry.column is None:
+        return day(expiry.default)
+    value = as_text(judgement.table.c[expiry.column])
+    named = [(value == text, day(cutoff)) for text, cutoff in sorted(expiry.by_value.items())]
+    return sa.case(*named, else_=day(expiry.default))
+
+
+def what_is_left(judgement: Judgement) -> Query:
+    """How many records have expired (held ones too), and how many cannot be judged, in one pass."""
+    unjudgeable = sa.or_(judgement.no_clock, judgement.unparsable_clock, judgement.no_period)
+    return (
+        sa.select(
+            sa.func.count().filter(judgement.candidate).label("expired"),
+            sa.func.count().filter(unjudgeable).label("unjudgeable"),
+        )
+        .select_from(judgement.table)
+        .where(sa.or_(judgement.candidate, unjudgeable))
+    )
+
+
+def _postgresql_day(clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
+    moment = clock
+    match kind:
+        case ClockKind.YEAR:
+            return sa.func.make_date(sa.cast(clock, sa.Integer()), 12, 31)
+        case ClockKind.DATE | ClockKind.TEXT:
+            return sa.cast(clock, sa.Date())
+        case ClockKind.NAIVE if zones.clock.key == zones.policy.key:
+            return sa.cast(clock, sa.Date())
+        case ClockKind.EPOCH:
+            moment = sa.func.to_timestamp(clock)
+        case ClockKind.NAIVE:
+            moment = sa.func.timezone(zones.clock.key, clock)
+        case ClockKind.AWARE:
+            pass
+    return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
+
+
+def _sqlite_day(clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
+    """Days are staged as ISO 8601 text already."""
+    return sa.type_coerce(clock, sa.Text())
+
+
+_DAYS: dict[str, Callable[[AnyColumn, ClockKind, Zones], AnyColumn]] = {
+    "postgresql": _postgresql_day,
+    "sqlite": _sqlite_day,
+}
+"""The local day of a staged clock as the database's own dates, by dialect."""
+
+
+def _day(judgement: Judgement) -> Callable[[AnyColumn, ClockKind, Zones], AnyColumn]:
+    return _DAYS[judgement.dialect.name]
