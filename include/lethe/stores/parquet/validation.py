@@ -1,0 +1,133 @@
+"""What of staged rows is checked before they are erased.
+
+The clocks of the rows that are to go are read again, from the very versions that were discovered, and counted by their
+days. So the check depends neither on the comparison that found the rows nor on the marks being right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lethe.errors import DatasetChanged
+from lethe.policy import Expiry, ParquetDataset
+from lethe.stores.base import Candidates, Work, record_key
+from lethe.stores.parquet import footer as ft
+from lethe.stores.parquet.clocks import Bits, Numbers, Reader, WrongSchema, flat, reader, text_of
+from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
+from lethe.stores.parquet.judge import ROWS_AT_ONCE
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.plan import Plan
+from lethe.stores.s3.client import S3Access
+from lethe.stores.sources import Staged
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+Days = Counter[tuple[date | None, date | None]]
+"""Rows by the day of their clock and the day that it has to be before."""
+
+
+def staged_rows(
+    access: S3Access, work: Work, dataset: ParquetDataset, plan: Plan, candidates: Candidates
+) -> Iterator[Staged]:
+    """The rows that are to go, those of one file, day and cutoff together.
+
+    Rows that a hold covers are not marked; that one is not among them is seen by their number, and by erasing, which
+    judges again.
+
+    Raises:
+        DatasetChanged: if what is staged, or one of the files, is not what was discovered.
+        StoreUnavailable, StoreError: while it is read.
+    """
+    for number in range(candidates.batches):
+        batch = plan.batch(number)
+        for unit in batch.units:
+            for version in unit.versions:
+                pin = Pin(dataset.bucket, unit.key, version.id, version.etag)
+                try:
+                    days = _Clocks(dataset, work.expiry).count(access, pin, version.size, batch.going(version))
+                except (Changed, ft.Unreadable, WrongSchema, pa.ArrowException) as error:
+                    raise DatasetChanged(
+                        f"{access.place(dataset.bucket, '')}: a file of dataset {dataset.name} is not what it was when "
+                        f"run {work.run} discovered its rows ({type(error).__name__}); discover again"
+                    ) from None
+                for (day, cutoff), rows in days.items():
+                    record = record_key((unit.key, version.id, day, cutoff))
+                    yield Staged(record, day, cutoff, held=False, records=rows)
+
+
+class _Clocks:
+    """Reads the clocks of marked rows."""
+
+    def __init__(self, dataset: ParquetDataset, expiry: Expiry) -> None:
+        self._dataset = dataset
+        self._expiry = expiry
+        self._columns = [*dataset.clock.columns, *([expiry.column] if expiry.column is not None else [])]
+
+    def count(self, access: S3Access, pin: Pin, size: int, going: Marks) -> Days:
+        """How many of the marked rows of a version, of so many bytes, have which day."""
+        with S3File(access, pin, size) as file:
+            parquet = open_parquet(file)
+            zone = ZoneInfo(self._dataset.clock.time_zone) if self._dataset.clock.time_zone else self._expiry.zone
+            readers = {
+                name: reader(parquet.schema_arrow.field(name).type, self._dataset.clock, zone)
+                for name in self._dataset.clock.columns
+            }
+            days: Days = Counter()
+            for index, marked in enumerate(going.counts):
+                if marked:
+                    days.update(self._row_group(parquet, index, going, readers))
+            return days
+
+    def _row_group(self, parquet: pq.ParquetFile, index: int, going: Marks, readers: dict[str, Reader]) -> Days:
+        found: Days = Counter()
+        start = 0
+        columns = list(dict.fromkeys(self._columns))
+        for batch in parquet.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=columns, use_threads=False):
+            rows = going.rows(index, start, start + batch.num_rows)
+            start += batch.num_rows
+            if rows.any():
+                days = self._days(batch, readers)[rows]
+                for day, cutoff, count in self._by_cutoff(batch, rows, days):
+                    found[day, cutoff] += count
+        return found
+
+    def _days(self, batch: pa.RecordBatch, readers: dict[str, Reader]) -> Numbers:
+        """The day of each row's clock, in days since 1970; `_NONE` where it has none."""
+        latest = not self._dataset.clock.earliest_of
+        pick, neutral = (np.maximum, _NONE) if latest else (np.minimum, -_NONE)
+        days = np.full(batch.num_rows, neutral, dtype=np.int64)
+        for name, read in readers.items():
+            values = read(flat(batch.column(name)))
+            day, _ = values.days(self._expiry.zone)
+            days = pick(days, np.where(values.missing | values.unparsable, neutral, day))
+        return np.where(days == neutral, _NONE, days)
+
+    def _by_cutoff(
+        self, batch: pa.RecordBatch, rows: Bits, days: Numbers
+    ) -> Iterator[tuple[date | None, date | None, int]]:
+        default = self._expiry.default.day if self._expiry.default else None
+        if self._expiry.column is None:
+            yield from ((day, default, count) for day, count in _counted(days))
+            return
+        values = np.asarray(text_of(flat(batch.column(self._expiry.column))).to_list(), dtype=object)[rows]
+        for value in set(values):
+            cutoff = self._expiry.by_value.get(value)
+            for day, count in _counted(days[values == value]):
+                yield day, cutoff.day if cutoff else default, count
+
+
+_NONE = -(2**62)
+
+
+def _counted(days: Numbers) -> Iterator[tuple[date | None, int]]:
+    for day, count in zip(*np.unique(days, return_counts=True), strict=True):
+        ordinal = int(day) + _EPOCH_DAY
+        known = day != _NONE and 1 <= ordinal <= date.max.toordinal()
+        yield (date.fromordinal(ordinal) if known else None), int(count)
