@@ -220,7 +220,7 @@ proof_tree = sa.Table(
     sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
     sa.Column("dataset", sa.String(63), primary_key=True),
     sa.Column("records", sa.BigInteger, nullable=False, comment="Number of leaves."),
-    sa.Column("outcomes", sa.JSON, nullable=False, comment="Number of leaves by outcome."),
+    sa.Column("outcomes", sa.Text, nullable=False, comment="Number of leaves by outcome, as JSON."),
     sa.Column("root", sa.String(64), nullable=False, comment="Merkle root (RFC 6962), in hexadecimal."),
 )
 

@@ -290,9 +290,11 @@ class _Chain:
             self._flaw(FindingKind.INSERTED, entry.seq, entry.seq)
             return
         before = self._last.seq if self._last else 0
-        if entry.seq > before + 1:
-            self._flaw(FindingKind.MISSING, before + 1, entry.seq - 1)
         flawed = not _whole(entry)
+        if entry.seq > before + 1:
+            if entry.previous == self._tail() and not flawed:  # chained past the gap: there never was another
+                self._flaw(FindingKind.INSERTED, entry.seq, entry.seq)
+            self._flaw(FindingKind.MISSING, before + 1, entry.seq - 1)
         if flawed:
             self._name_flaw(entry)
         elif entry.seq == before + 1 and not self._last_flawed and entry.previous != self._tail():

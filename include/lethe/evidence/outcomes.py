@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import hmac
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lethe import governance as schema
 from lethe.errors import EvidenceError, StoreUnavailable
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Ledger
-from lethe.evidence.signed import Document, Hex32
+from lethe.evidence.signed import Document, Hex32, canonical
 from lethe.governance import Governance
 from lethe.keys import Keys
 from lethe.stores.base import Outcome
@@ -133,7 +134,11 @@ def record_outcomes(
 
 
 def recorded_outcomes(connection: sa.Connection, run_id: str) -> dict[str, OutcomeDigest]:
-    """What was recorded of a run, by the datasets' names."""
+    """What was recorded of a run, by the datasets' names.
+
+    Raises:
+        EvidenceError: if it was changed beyond recognition.
+    """
     table = schema.proof_tree
     rows = connection.execute(sa.select(table).where(table.c.run_id == run_id))
     return {row.dataset: _digest(row) for row in rows}
@@ -189,7 +194,12 @@ def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:
 
 
 def _digest(row: sa.Row[tuple[object, ...]]) -> OutcomeDigest:
-    return OutcomeDigest(count=row.records, outcomes=row.outcomes, root=row.root)
+    try:
+        return OutcomeDigest(count=row.records, outcomes=json.loads(row.outcomes), root=row.root)
+    except (ValueError, TypeError):
+        raise EvidenceError(
+            f"run {row.run_id}: the record of its outcomes of {row.dataset} was changed beyond recognition"
+        ) from None
 
 
 def _state(governance: Governance, run_id: str, dataset: str) -> tuple[str, bool, OutcomeDigest | None]:
@@ -275,9 +285,10 @@ def _finish(governance: Governance, run_id: str, dataset: str, digest: OutcomeDi
             raise StoreUnavailable(f"run {run_id}: another process is recording the outcomes of {dataset}; try again")
         connection.execute(sa.delete(table).where(table.c.run_id == run_id, table.c.dataset == dataset))
         content = digest.model_dump(mode="json")
+        counts = canonical(content["outcomes"]).decode()
         connection.execute(
             sa.insert(table).values(
-                run_id=run_id, dataset=dataset, records=digest.count, outcomes=content["outcomes"], root=digest.root
+                run_id=run_id, dataset=dataset, records=digest.count, outcomes=counts, root=digest.root
             )
         )
         Ledger(governance).append(connection, "dataset.outcomes", run_id, {"dataset": dataset, **content})

@@ -127,18 +127,22 @@ def _no_constant(_name: str) -> object:
 
 
 def read_document(model: type[DocumentT], content: object, *, what: str) -> DocumentT:
-    """Content as a document, strictly typed.
+    """Content as a document, strictly typed, every field there and each written as Lethe writes it.
 
     Raises:
         EvidenceError: naming the fields that are unknown, missing or of another type.
     """
     try:
-        return model.model_validate_json(canonical(content), strict=True)
+        text = canonical(content)
+        document = model.model_validate_json(text, strict=True)
     except EvidenceError as error:
         raise EvidenceError(f"{what}: {error}") from None
     except ValidationError as error:
         fields = sorted({".".join(str(part) for part in detail["loc"]) or "all of it" for detail in error.errors()})
         raise EvidenceError(f"{what}: not as Lethe writes it; look at {', '.join(fields[:5])}") from None
+    if canonical(document.model_dump(mode="json")) != text:  # a field left out that has a default, another spelling
+        raise EvidenceError(f"{what}: not as Lethe writes it; a field is missing, or a moment is written otherwise")
+    return document
 
 
 # --- public keys ----------------------------------------------------------------------------------------------------
