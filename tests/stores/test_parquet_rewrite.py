@@ -79,7 +79,10 @@ def assert_faithful(before: bytes, going: Any, after: bytes) -> None:
 
 def codecs_of(footer: Struct) -> list[list[int]]:
     return [
-        [ft.number(ft.substruct(chunk, Chunk.META) or {}, ChunkMeta.CODEC) for chunk in ft.structs(group, RowGroup.COLUMNS)]
+        [
+            ft.number(ft.substruct(chunk, Chunk.META) or {}, ChunkMeta.CODEC)
+            for chunk in ft.structs(group, RowGroup.COLUMNS)
+        ]
         for group in ft.structs(footer, FileMetaData.ROW_GROUPS)
     ]
 
@@ -219,7 +222,8 @@ OPTIONS = st.fixed_dictionaries(
 def test_what_stays_is_identical(table: pa.Table, options: dict[str, Any], data: st.DataObject) -> None:
     try:
         file = written(table, **options)
-        pq.read_table(io.BytesIO(file))
+        if pq.read_table(io.BytesIO(file)).num_rows != table.num_rows:
+            return
     except (pa.ArrowException, OSError, ValueError):
         return  # what Arrow itself cannot write or read back is not the subject
     going = data.draw(st.lists(st.booleans(), min_size=table.num_rows, max_size=table.num_rows))

@@ -259,8 +259,14 @@ class Eraser:
 
     # --- batches -------------------------------------------------------------------------------------------------
 
-    def run(self, plan: Plan, batches: range, progress: Progress) -> Tally:
+    def run(self, plan: Plan, batches: range, progress: Progress, *, fresh: bool) -> Tally:
         """Erase batches, several keys at a time, and end each batch with its outcome.
+
+        Args:
+            plan: what was staged.
+            batches: which of them.
+            progress: told the rows dealt with.
+            fresh: nothing was erased for this plan before, so that there is no outcome or intent to look for.
 
         Raises:
             DatasetChanged, StoreUnavailable, StoreError, RunError.
@@ -269,13 +275,14 @@ class Eraser:
         waiting: deque[tuple[Batch, list[Future[dict[str, Any]]]]] = deque()
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lethe-erase")
         try:
+            ended = set() if fresh else set(self._staging.names("outcome/"))
             for number in batches:
-                ended = self._staging.get(f"outcome/{number}")
-                if ended is not None:
-                    total += _tally_of(ended, progress)
+                outcome = self._staging.get(f"outcome/{number}") if f"outcome/{number}" in ended else None
+                if outcome is not None:
+                    total += _tally_of(outcome, progress)
                     continue
                 batch = plan.batch(number)
-                attempts = self._attempts(number)
+                attempts = {} if fresh else self._attempts(number)
                 futures = [
                     pool.submit(self._key, batch, index, attempts.get(index, [])) for index in range(len(batch.units))
                 ]
@@ -428,20 +435,22 @@ class Eraser:
         if state is State.SUPERSEDED and not version.whole:
             prepared.stays[version.id] = Outcome.RENEWED
             return
-        if self._head(unit.key, version.id).locked:
-            prepared.stays[version.id] = Outcome.HELD
-            return
         going = batch.going(version)
-        if state is State.LEFT_OVER:
+        rules_newer = rules.since(self._holds_version)
+        if version.current and state is State.READY and (rules_newer or not version.whole):
+            self._prepare_rewriting(unit, version, look, going, rules_newer, prepared)
+        elif self._head(unit.key, version.id).locked:
+            prepared.stays[version.id] = Outcome.HELD
+        elif state is State.LEFT_OVER:
             held = look.done.held.get(version.id) if look.done else None
             going = going.without(Marks.loads(base64.b64decode(held), version.groups)) if held else going
             newer = rules.since(look.done.rules if look.done else 0)
             covered = self._covered(unit.key, version, going, newer)
             self._remove_or_keep(unit, version, look, prepared, going, keep=covered.count > 0)
-        elif version.current and state is State.READY:
-            self._prepare_current(unit, version, look, going, rules, prepared)
         elif version.current:
-            covered = self._covered(unit.key, version, going, rules.since(self._holds_version))
+            if state is State.READY:
+                prepared.source = version
+            covered = self._covered(unit.key, version, going, rules_newer)
             self._remove_or_keep(unit, version, look, prepared, going, keep=covered.count > 0)
         else:
             keep = not self._held_elsewhere(batch, unit, version, look, rules)
@@ -456,14 +465,9 @@ class Eraser:
         prepared.removes.append(look.present[version.id])
         prepared.going.append((version, going))
 
-    def _prepare_current(
-        self, unit: Unit, version: Planned, look: Look, going: Marks, rules: HoldRules, prepared: Prepared
+    def _prepare_rewriting(
+        self, unit: Unit, version: Planned, look: Look, going: Marks, newer: HoldRules, prepared: Prepared
     ) -> None:
-        newer = rules.since(self._holds_version)
-        if version.whole and not newer:
-            prepared.source = version
-            self._remove_or_keep(unit, version, look, prepared, going, keep=False)
-            return
         with self._rewriters:
             file = LocalFile(self._access, Pin(self._dataset.bucket, unit.key, version.id, version.etag), version.size)
             try:
@@ -530,10 +534,10 @@ class Eraser:
         """Which of some rows of a version rules cover."""
         if not rules:
             return rows.without(rows)
-        return self._covered_in(self._open(key, version.id), rows, rules)
+        return self._covered_in(self._open(key, version.id, version.size), rows, rules)
 
-    def _open(self, key: str, version: str) -> pq.ParquetFile:
-        return open_parquet(S3File(self._access, Pin(self._dataset.bucket, key, version, None)))
+    def _open(self, key: str, version: str, size: int) -> pq.ParquetFile:
+        return open_parquet(S3File(self._access, Pin(self._dataset.bucket, key, version, None), size))
 
     def _covered_in(self, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
         if not rules or not rows.count:
@@ -549,7 +553,7 @@ class Eraser:
         going, before = batch.going(version), batch.held(version)
         if before is None and not rules.since(self._holds_version):
             return True
-        old = self._open(unit.key, version.id)
+        old = self._open(unit.key, version.id, version.size)
         held = self._covered_in(old, going if before is None else going.either(before), rules)
         if not held.count:
             return True
@@ -557,7 +561,7 @@ class Eraser:
         if newest is None or newest.marker:
             return False
         try:
-            current = self._open(unit.key, newest.id)
+            current = self._open(unit.key, newest.id, newest.size)
             rows = Marks.all(current.metadata.row_group(i).num_rows for i in range(current.num_row_groups))
             return contained(old, held, current, self._covered_in(current, rows, rules))
         except (ft.Unreadable, WrongSchema):

@@ -25,7 +25,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -174,7 +173,7 @@ class Examiner:
         return Verdict(record.key, totals, tuple(found))
 
     def _judged(self, version: Version, totals: Totals) -> tuple[S3File, pq.ParquetFile, FileJudge | None, Judgement]:
-        file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None))
+        file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None), version.size)
         opened = open_parquet(file)
         rows = opened.metadata.num_rows
         try:
@@ -292,14 +291,14 @@ def check_attributes(access: S3Access, file: S3File) -> None:
         NotRewritable: if it has metadata that S3 does not give back, or grants of its own.
     """
     pin = file.pin
-    with named(access.place(pin.bucket, "read a file's attributes")):
-        answer: Any = access.client.head_object(**pin.request)
-        if answer.get("MissingMeta") or not all(
-            text.isascii() for pair in answer.get("Metadata", {}).items() for text in pair
-        ):
-            raise NotRewritable("its metadata cannot be written again")
-        if answer.get("SSECustomerAlgorithm") or answer.get("WebsiteRedirectLocation"):
-            raise NotRewritable("it is encrypted with a key of its own, or redirects")
+    answer = file.answer
+    if answer.get("MissingMeta") or not all(
+        text.isascii() for pair in answer.get("Metadata", {}).items() for text in pair
+    ):
+        raise NotRewritable("its metadata cannot be written again")
+    if answer.get("SSECustomerAlgorithm") or answer.get("WebsiteRedirectLocation"):
+        raise NotRewritable("it is encrypted with a key of its own, or redirects")
+    with named(access.place(pin.bucket, "read a file's grants")):
         try:
             grants = access.client.get_object_acl(Bucket=pin.bucket, Key=pin.key, VersionId=pin.version)
         except ClientError as error:

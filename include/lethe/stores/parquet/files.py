@@ -84,8 +84,8 @@ class Head:
 class S3File(io.RawIOBase):
     """A pinned version as a file that is read by ranges, a few blocks of which are kept."""
 
-    def __init__(self, access: S3Access, pin: Pin) -> None:
-        """Read its end, or all of it where it is small.
+    def __init__(self, access: S3Access, pin: Pin, size: int) -> None:
+        """Read its end, or all of it where it is small; `size` is what the listing said.
 
         Raises:
             Changed: if there is no such version.
@@ -95,7 +95,8 @@ class S3File(io.RawIOBase):
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
         self.pin = pin
-        answer, body = self._get(f"bytes=-{SMALL_BYTES}")
+        answer, body = self._get(f"bytes=-{size if 0 < size <= SMALL_BYTES else TAIL_BYTES}")
+        self.answer = answer
         content_range = str(answer.get("ContentRange") or f"bytes 0-{len(body) - 1}/{len(body)}")
         self.size = int(content_range.rpartition("/")[2])
         self.head = Head.of(answer, self.size)

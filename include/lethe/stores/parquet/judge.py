@@ -34,7 +34,7 @@ from lethe.stores.parquet.marks import Marks
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of the needed columns that are decoded at a time."""
-READ_AHEAD = 2 << 20
+READ_AHEAD = 4 << 20
 """Bytes of a column that are read at a time."""
 
 
@@ -246,10 +246,14 @@ class FileJudge:
     # --- what the rows tell ------------------------------------------------------------------------------------
 
     def _batches(self, file: pq.ParquetFile, index: int, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        start = 0
+        start, rows = 0, file.metadata.row_group(index).num_rows
         for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=columns, use_threads=False):
+            if start + batch.num_rows > rows:
+                break
             yield start, batch
             start += batch.num_rows
+        if start != rows:
+            raise OSError("a row group has another number of rows than it says")
 
     def _expired(
         self, file: pq.ParquetFile, index: int, result: Judgement, *, unexpired: bool
@@ -370,13 +374,16 @@ def _is_temporal(kind: pa.DataType) -> bool:
 
 
 def meets(condition: Condition, array: pa.Array) -> Bits:
-    """Which values meet a condition. Values are compared as text, truth values as ``true`` and ``false``."""
+    """Which values meet a condition. Values are compared as text, truth values as ``true`` and ``false``.
+
+    NULL is none of any values: it meets `not_in`, and does not meet `in`.
+    """
     null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
     if condition.is_null is not None:
         return null if condition.is_null else ~null
     wanted = pl.Series([_as_text(value) for value in condition.in_ or condition.not_in or ()], dtype=pl.String)
     found = text_of(array).is_in(wanted.implode()).fill_null(value=False).to_numpy()
-    return np.asarray(found if condition.in_ is not None else ~found & ~null, dtype=np.bool_)
+    return np.asarray(found & ~null if condition.in_ is not None else ~found | null, dtype=np.bool_)
 
 
 def _as_text(value: str | int | bool) -> str:

@@ -2,10 +2,9 @@
 
 Objects in the staging of a run and dataset:
 
-- ``plan``: counts, digest, and the SHA-256 of every batch's manifest; written last. `Candidates.reference` has its own
+- ``plan``: counts, digest, and the SHA-256 of every batch; written last. `Candidates.reference` has its own
   SHA-256, so that nothing staged can be exchanged.
-- ``manifest/<batch>``: key, version id, ETag, size, rows and rows that go, per version, and the SHA-256 of their marks.
-- ``marks/<batch>``: the rows, as compressed bits.
+- ``batch/<batch>``: key, version id, ETag, size and rows of each version, then the rows that go, as compressed bits.
 - ``keys/<name>/<part>``: the columns of `dataset.key` of the rows that go, in their order, as Parquet.
 - ``begun``: erasing has begun, and what is staged stays.
 - ``intent/…``, ``upload/…``, ``outcome/…``: see `erase`.
@@ -29,7 +28,7 @@ from lethe.stores.parquet.examine import Found, name_digest
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.s3.staging import Staging, pack, unpack
 
-BATCH_ROWS = 50_000
+BATCH_ROWS = 250_000
 """Rows after which a batch ends. A file is never split, so a batch has more where a file has."""
 BATCH_BYTES = 256 << 20
 BATCH_FILES = 200
@@ -108,15 +107,16 @@ class Batch:
 class Planner:
     """Stages candidates as they are found, in the order of their keys."""
 
-    def __init__(self, staging: Staging, key_columns: tuple[str, ...]) -> None:
+    def __init__(self, staging: Staging, key_columns: tuple[str, ...], batch_rows: int) -> None:
         self._staging = staging
         self._key_columns = key_columns
+        self._batch_rows = batch_rows
         self._digest = hashlib.sha256()
         self._units: list[Unit] = []
         self._marks = bytearray()
-        self._manifests: list[str] = []
+        self._batches: list[str] = []
         self._rows = self._bytes = 0
-        self.largest = BATCH_ROWS
+        self.largest = batch_rows
 
     def add(self, key: str, found: tuple[Found, ...]) -> None:
         """Stage a key. To be called in the order of keys."""
@@ -127,7 +127,7 @@ class Planner:
         self._units.append(unit)
         self._rows += unit.going
         self._bytes += sum(version.size for version in unit.versions)
-        if self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES or len(self._units) >= BATCH_FILES:
+        if self._rows >= self._batch_rows or self._bytes >= BATCH_BYTES or len(self._units) >= BATCH_FILES:
             self._end_batch()
 
     def _planned(self, key: str, version: Found) -> Planned:
@@ -152,11 +152,11 @@ class Planner:
     def _end_batch(self) -> None:
         if not self._units:
             return
-        number = len(self._manifests)
+        number = len(self._batches)
         manifest = pack(asdict(unit) for unit in self._units)
-        self._staging.put(f"marks/{number}", bytes(self._marks))
-        self._staging.put(f"manifest/{number}", manifest)
-        self._manifests.append(hashlib.sha256(manifest).hexdigest())
+        body = len(manifest).to_bytes(8, "big") + manifest + self._marks
+        self._staging.put(f"batch/{number}", body)
+        self._batches.append(hashlib.sha256(body).hexdigest())
         self.largest = max(self.largest, self._rows)
         self._units, self._marks, self._rows, self._bytes = [], bytearray(), 0, 0
 
@@ -165,12 +165,12 @@ class Planner:
         self._end_batch()
         summary = {
             **counts,
-            "batches": len(self._manifests),
+            "batches": len(self._batches),
             "batch_size": self.largest,
             "digest": self._digest.hexdigest(),
             "holds_version": holds_version,
         }
-        plan = pack([summary, self._manifests])
+        plan = pack([summary, self._batches])
         self._staging.put("plan", plan)
         return Candidates(**summary, reference=_reference(plan))
 
@@ -236,7 +236,7 @@ class Plan:
         body = staging.get("plan")
         if body is None or _reference(body) != candidates.reference:
             raise self._changed()
-        summary, self._manifests = unpack(body)
+        summary, self._batches = unpack(body)
         if summary["digest"] != candidates.digest or summary["batches"] != candidates.batches:
             raise self._changed()
 
@@ -258,24 +258,15 @@ class Plan:
         Raises:
             DatasetChanged: if it is not what was staged.
         """
-        manifest, marks = self._staging.get(f"manifest/{number}"), self._staging.get(f"marks/{number}")
+        body = self._staging.get(f"batch/{number}")
         if (
-            manifest is None
-            or marks is None
-            or not 0 <= number < len(self._manifests)
-            or hashlib.sha256(manifest).hexdigest() != self._manifests[number]
+            body is None
+            or not 0 <= number < len(self._batches)
+            or hashlib.sha256(body).hexdigest() != self._batches[number]
         ):
             raise self._changed()
-        batch = Batch(number, tuple(_unit(row) for row in unpack(manifest)), marks)
-        for unit in batch.units:
-            for version in unit.versions:
-                try:
-                    intact = batch.going(version).digest == version.digest
-                except ValueError:
-                    intact = False
-                if not intact:
-                    raise self._changed()
-        return batch
+        end = 8 + int.from_bytes(body[:8], "big")
+        return Batch(number, tuple(_unit(row) for row in unpack(body[8:end])), body[end:])
 
 
 def _unit(row: dict[str, Any]) -> Unit:

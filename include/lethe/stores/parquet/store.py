@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from lethe.connections import Connection
-from lethe.errors import StoreError, StoreUnavailable
+from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import ParquetDataset
 from lethe.stores.base import (
@@ -42,11 +43,13 @@ from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
 from lethe.stores.parquet.judge import Judge
-from lethe.stores.parquet.plan import Plan, Planner, stage_keys
+from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
+from lethe.stores.parquet.validation import staged_rows
 from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.listing import Listing, Record, read_fast
 from lethe.stores.s3.staging import Staging
+from lethe.stores.sources import RowSource
 
 THREADS = 4
 """Files that are examined, or rewritten, at a time."""
@@ -67,8 +70,17 @@ class ParquetStore:
         """
         self._access = S3Access.open(connection)
         # Listing changes how a client's answers are read, so it has a client of its own.
-        self._lister = S3Access.open(connection)
+        self._lister = replace(self._access)
         self._loaded = Loaded()
+
+    @property
+    def _batch_rows(self) -> int:
+        """Rows after which a batch ends (extra `lethe_batch_size` of the connection)."""
+        given = self._access.connection.extra.get("lethe_batch_size", BATCH_ROWS)
+        try:
+            return max(1, int(given))
+        except (TypeError, ValueError):
+            raise ConnectionMissing(f"connection {self._access.conn_id}: lethe_batch_size must be a number") from None
 
     @cached_property
     def _listing_client(self) -> Any:  # noqa: ANN401 - S3Client
@@ -117,7 +129,9 @@ class ParquetStore:
 
     def _schema(self, dataset: ParquetDataset, record: Record) -> pa.Schema:
         version = record.versions[0]
-        return open_parquet(S3File(self._access, Pin(dataset.bucket, record.key, version.id, None))).schema_arrow
+        return open_parquet(
+            S3File(self._access, Pin(dataset.bucket, record.key, version.id, None), version.size)
+        ).schema_arrow
 
     def describe(self, dataset: ParquetDataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""
@@ -150,7 +164,7 @@ class ParquetStore:
                 return begun
         staging.clear()
         totals = Totals()
-        planner = Planner(staging, dataset.key)
+        planner = Planner(staging, dataset.key, self._batch_rows)
         for verdict in self._verdicts(work, holds, staging, progress):
             totals.add(verdict.totals)
             if verdict.found:
@@ -198,11 +212,11 @@ class ParquetStore:
         dataset = _parquet(work)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         plan = Plan(staging, candidates)
-        staging.create("begun", b"")
+        fresh = bool(staging.create("begun", b""))
         eraser = Eraser(
             self._access, self._listing(dataset), staging, work, dataset, candidates.holds_version, gate, self._loaded
         )
-        return eraser.run(plan, batches, progress)
+        return eraser.run(plan, batches, progress, fresh=fresh)
 
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
@@ -219,6 +233,14 @@ class ParquetStore:
         """Nothing: old versions go in the same batch, and what could not go is reported as held."""
         _parquet(work)
         return ()
+
+    # --- checking ------------------------------------------------------------------------------------------------
+
+    def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
+        """The rows that are to go, counted by their days; see `validation`."""
+        dataset = _parquet(work)
+        plan = Plan(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
+        return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
 
     # --- staging -------------------------------------------------------------------------------------------------
 
