@@ -233,6 +233,15 @@ def test_due_shows_what_is_overdue(lethe: Command) -> None:
     assert row[2:8] == ["101", "50", "1", "0", "1 no_clock", "49"]
 
 
+def test_what_is_not_known_to_be_settled_is_kept_on(lethe: Command) -> None:
+    """NULL meets `not_in`: a bill whose state nobody knows keeps its records."""
+    lethe.policy.write_text(POLICY + '    keep_while: [{column: phone, not_in: ["+420777120001"]}]\n')
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET phone = NULL WHERE id = 2")
+        connection.commit()
+    assert cells(lethe("due", "--as-of", AS_OF), "webinars")[3:8] == ["50", "0", "49", "1 no_clock", "1"]
+
+
 def test_due_goes_on_where_one_store_does_not_answer(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     events = POLICY.replace("category: webinars", "category: events").replace("store: crm", "store: gone")
     (lethe.policy.parent / "events.yaml").write_text(events)
@@ -261,7 +270,9 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_touched(
 def test_a_run_erases_what_has_expired_and_is_not_held(lethe: Command) -> None:
     lethe.place("--email", lethe.email(3).upper())
     text = lethe("run", "webinars", "--as-of", AS_OF)
-    assert cells(text, "registrations")[1:11] == ["101", "50", "1", "0", "1 no_clock", "49", "49", "0", "0", "0"]
+    row = cells(text, "registrations")
+    assert row[1:8] == ["101", "50", "1", "0", "1 no_clock", "49", "49"]
+    assert row[9:] == ["0", "0", "0", "hold"], "renewed, gone, left, checks"
     assert lethe.rows() == {3} | set(range(50, 101))
     again = lethe("run", "webinars", "--as-of", AS_OF)
     assert cells(again, "registrations")[6] == "0"

@@ -466,6 +466,18 @@ def test_conditions_that_exclude_each_other_share_no_value(
         assert not (meets(first, value) and meets(second, value))
 
 
+@settings(max_examples=50, deadline=None)
+@given(condition=conditions, column=st.lists(values, min_size=1, max_size=8))
+def test_files_mean_the_same_by_a_condition(condition: dict[str, Any], column: list[str | None]) -> None:
+    import pyarrow as pa
+
+    from lethe.stores.parquet.judge import meets as met_in_a_file
+
+    said = Condition.model_validate(condition)
+    found = met_in_a_file(said, pa.array(column, pa.string()))
+    assert list(found) == [meets(said, value) for value in column]
+
+
 # --- the digest ------------------------------------------------------------------------------------------------------
 
 

@@ -213,7 +213,7 @@ def _report_table(found: Report) -> Table:
     )
     for title in ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due"):
         table.add_column(title, justify="right")
-    for title in ("Erased", "Held since", "Renewed", "Gone", "Left"):
+    for title in ("Erased", "Left to holds", "Renewed", "Gone", "Left"):
         table.add_column(title, justify="right")
     table.add_column("Checks")
     for dataset in found.datasets:
