@@ -151,6 +151,8 @@ CLOCKS = {
     "naive": (sa.DateTime, datetime(2025, 5, 20, 23, 59), {}),  # noqa: DTZ001 - local time
     "naive elsewhere": (sa.DateTime, datetime(2025, 5, 21, 6, 59), {"time_zone": "Asia/Tokyo"}),  # noqa: DTZ001
     "text": (sa.Text, "2025-05-20T23:59:59+02:00", {"format": "iso8601"}),
+    "text elsewhere": (sa.Text, "2025-05-21T06:59:59", {"format": "iso8601", "time_zone": "Asia/Tokyo"}),
+    "text of a day": (sa.Text, "2025-05-20", {"format": "iso8601", "time_zone": "Asia/Tokyo"}),
     "seconds": (sa.BigInteger, 1747778399, {"format": "epoch_seconds"}),
     "year": (sa.Integer, 2024, {"format": "year"}),
 }

@@ -314,10 +314,11 @@ class Dialect(ABC):
             yield "".join(f"{line}\n" for (line,) in part).encode()
 
 
-def local_day(value: object, kind: ClockKind, zone: ZoneInfo) -> date:
-    """The local day of a clock that was read as Python has it."""
+def local_day(value: object, kind: ClockKind, zones: Zones) -> date:
+    """The day in the policy's zone of a clock that was read as Python has it."""
+    zone = zones.policy
     if isinstance(value, datetime):
-        return value.astimezone(zone).date() if value.tzinfo else value.date()
+        return (value if value.tzinfo else value.replace(tzinfo=zones.clock)).astimezone(zone).date()
     if isinstance(value, date):
         return value
     number = float(str(value))

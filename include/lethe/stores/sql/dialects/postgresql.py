@@ -337,11 +337,15 @@ class PostgreSQL(Dialect):
         def local(moment: AnyColumn) -> AnyColumn:
             return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
 
+        def on_wall(time: AnyColumn) -> AnyColumn:
+            same = zones.clock.key == zones.policy.key
+            return sa.cast(time, sa.Date()) if same else local(sa.func.timezone(zones.clock.key, time))
+
         match kind:
             case ClockKind.DATE:
                 return column
             case ClockKind.NAIVE:
-                return sa.cast(column, sa.Date())
+                return on_wall(column)
             case ClockKind.AWARE:
                 return local(column)
             case ClockKind.EPOCH:
@@ -352,13 +356,14 @@ class PostgreSQL(Dialect):
                 text = _raw_text(column)
                 return sa.case(
                     (sa.or_(text.is_(None), sa.not_(self.readable(column, kind))), sa.null()),
+                    (text.regexp_match(_DATE), sa.cast(text, sa.Date())),
                     (text.regexp_match(_WITH_OFFSET), local(sa.cast(text, sa.DateTime(timezone=True)))),
-                    else_=sa.cast(sa.cast(text, sa.DateTime()), sa.Date()),
+                    else_=on_wall(sa.cast(text, sa.DateTime())),
                 )
 
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """The local day."""
-        return local_day(value, kind, zones.policy)
+        return local_day(value, kind, zones)
 
     # --- identifiers ---
 

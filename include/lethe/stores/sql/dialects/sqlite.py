@@ -214,7 +214,8 @@ class SQLite(Dialect):
     ) -> tuple[AnyColumn, ClockKind]:
         """The local day, as ISO 8601 text."""
         pairs = [part for column, kind in clocks for part in (sa.type_coerce(column, sa.types.NullType()), kind.value)]
-        return sa.func.lethe_day(zones.policy.key, int(latest), *pairs, type_=sa.Text()), ClockKind.DATE
+        day = sa.func.lethe_day(zones.policy.key, zones.clock.key, int(latest), *pairs, type_=sa.Text())
+        return day, ClockKind.DATE
 
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """The local day."""
@@ -398,16 +399,22 @@ def _bound(text: str, kind: type[date]) -> Any:  # noqa: ANN401 - of the kind th
     return kind.fromisoformat(text)
 
 
-def _day(zone: str, latest: int, *clocks: object) -> str | None:
-    days = [_one_day(value, ClockKind(str(kind)), zone) for value, kind in zip(clocks[::2], clocks[1::2], strict=True)]
+@lru_cache(maxsize=100)
+def _zones(policy: str, clock: str) -> Zones:
+    return Zones(ZoneInfo(policy), ZoneInfo(clock))
+
+
+def _day(policy: str, clock: str, latest: int, *clocks: object) -> str | None:
+    zones = _zones(policy, clock)
+    days = [_one_day(value, ClockKind(str(kind)), zones) for value, kind in zip(clocks[::2], clocks[1::2], strict=True)]
     known = [day for day in days if day is not None]
     return (max if latest else min)(known) if known else None
 
 
-def _one_day(value: object, kind: ClockKind, zone: str) -> str | None:
+def _one_day(value: object, kind: ClockKind, zones: Zones) -> str | None:
     moment = _read(value) if kind is ClockKind.TEXT else value
     try:
-        return None if moment is None else local_day(moment, kind, ZoneInfo(zone)).isoformat()
+        return None if moment is None else local_day(moment, kind, zones).isoformat()
     except (ValueError, OverflowError, OSError):
         return None
 
