@@ -1,0 +1,138 @@
+"""Runs on each kind of store end in one certificate, whatever dies in between, and every record can be proven."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.faults.conftest import MakeWorld
+from tests.faults.worlds import AS_OF, DATASET, World
+
+from lethe import governance as schema
+from lethe import stages
+from lethe.environment import Environment
+from lethe.evidence import certificate, proofs
+from lethe.holding import place_hold
+from lethe.stores.base import Outcome, record_key
+
+HELD = (3, 17)
+"""Two of the world's people."""
+
+
+class Died(BaseException):
+    """Stands for the end of the process; nothing catches it."""
+
+
+def _dying(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, before: bool) -> None:  # noqa: ANN401
+    """Have a function end the process at its first call, before or after it did its work."""
+    whole = getattr(module, name)
+
+    def dies(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        monkeypatch.setattr(module, name, whole)
+        if not before:
+            whole(*args, **kwargs)
+        raise Died
+
+    monkeypatch.setattr(module, name, dies)
+
+
+def _key(world: World, record: int) -> bytes:
+    if world.kind == "objects":
+        return record_key((f"data/date={world.day(record)}/account=p{world.person(record)}/{record}.json",))
+    return record_key((record,))
+
+
+def _erased(env: Environment, world: World) -> stages.Plan:
+    """A run in which everything but certifying has been done, with two people held."""
+    place_hold(env, world.request(*HELD), "ann")
+    plan = stages.plan(env, "faults", AS_OF, trigger="test")
+    candidates = stages.discover(env, plan, DATASET)
+    stages.validate(env, plan, DATASET, candidates)
+    stages.decide(env, plan)
+    stages.erase(env, plan, DATASET, range(candidates.batches))
+    stages.verify(env, plan, DATASET)
+    return plan
+
+
+def _require_exact(env: Environment, world: World, plan: stages.Plan) -> None:
+    """The certificate, the proofs and the ledger say what became of the records, and nothing of who they are."""
+    trusted = [env.keys.signing_key().public_key()]
+    signed = certificate.get(env.governance, plan.run)
+    said = certificate.verify(signed.text().encode(), trusted).certificate
+    gone = world.to_go(*HELD)
+    (dataset,) = said.datasets
+    assert said.complete, dataset.problem
+    assert dataset.became is not None
+    assert dataset.records is not None
+    assert dataset.became.erased == dataset.records.outcomes["erased"] == len(gone)
+    assert [(held.matter, sum(held.identifiers.values())) for held in said.holds] == [("matter", len(HELD))]
+    for record in (min(gone), max(gone), *sorted(world.records_of(*HELD))[:2], world.size - 1):
+        proof = proofs.prove(env.governance, env.keys, f"faults.{DATASET}", _key(world, record), plan.run)
+        outcomes = proofs.verify(proof.text().encode(), _key(world, record), trusted).outcomes
+        assert (Outcome.ERASED in outcomes) == (record in gone)
+    audited = certificate.audit(env.governance, trusted, leaves=True)
+    assert audited.findings == ()
+    assert env.ledger.verify(audited.heads).holds
+    with env.governance.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).where(schema.ledger.c.kind == certificate.ISSUED)) == 1
+        rows = [tuple(row) for table in schema.metadata.sorted_tables for row in connection.execute(sa.select(table))]
+    assert "@example" not in repr(rows).lower()
+    assert "account=p" not in repr(rows)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "table", "objects", "parquet"])
+def test_every_record_of_a_run_can_be_proven(make_world: MakeWorld, kind: str) -> None:
+    world = make_world(kind, size=300)
+    with world.environment() as env:
+        plan = _erased(env, world)
+        assert stages.certify(env, plan).state == stages.SUCCEEDED
+        _require_exact(env, world, plan)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "before"),
+    [
+        (stages, "record_outcomes", True),
+        (stages, "record_outcomes", False),
+        (certificate, "issue", True),
+        (certificate, "issue", False),
+    ],
+    ids=["before outcomes", "after outcomes", "before the certificate", "after the certificate"],
+)
+def test_a_process_that_dies_while_certifying_leaves_one_exact_certificate(
+    make_world: MakeWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,  # noqa: ANN401
+    name: str,
+    before: bool,
+) -> None:
+    world = make_world("sqlite", size=300, registry="sqlite")
+    with world.environment() as env:
+        plan = _erased(env, world)
+        _dying(monkeypatch, module, name, before=before)
+        with pytest.raises(Died):
+            stages.certify(env, plan)
+        with env.governance.write() as connection:  # as if the time that a settling process has were over
+            long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+            connection.execute(sa.update(schema.run).values(settling_until=long_ago))
+    with world.environment() as env:
+        for _ in range(2):
+            assert stages.certify(env, plan).state == stages.SUCCEEDED
+        _require_exact(env, world, plan)
+
+
+def test_a_run_that_died_uncertified_is_certified_when_the_next_one_is_planned(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world("sqlite", size=300, registry="sqlite")
+    with world.environment() as env:
+        plan = _erased(env, world)
+        _dying(monkeypatch, certificate, "issue", before=True)
+        with pytest.raises(Died):
+            stages.certify(env, plan)
+        assert certificate.uncertified(env.governance, "faults") == [plan.run]
+        stages.plan(env, "faults", AS_OF, trigger="the next one")
+        assert certificate.uncertified(env.governance, "faults") == []
+        _require_exact(env, world, plan)
