@@ -47,6 +47,8 @@ from lethe.stores.s3.listing import Listing, chunks
 from lethe.stores.s3.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
 from lethe.stores.s3.matching import Matcher
 from lethe.stores.s3.staging import Staging
+from lethe.stores.s3.validation import staged_keys
+from lethe.stores.sources import RowSource
 
 READERS = 16
 """Requests beside each other while listing and reading."""
@@ -249,6 +251,17 @@ class S3ObjectStore:
             for number, progressed in _in_order(numbers, lambda number: (number, states.read(number)), pool):
                 if progressed is not None and isinstance(progressed.state, Done):
                     yield number, progressed.state
+
+    # --- checking -------------------------------------------------------------------------------------------------
+
+    def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
+        """The staged keys with the days of their clocks.
+
+        Raises:
+            DatasetChanged: if what is staged is not what `candidates` stands for; also while the rows are read.
+            StoreUnavailable, StoreError.
+        """
+        return RowSource(staged_keys(Manifest.open(self._staging(work), candidates), work))
 
     # --- staging --------------------------------------------------------------------------------------------------
 
