@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -18,8 +21,19 @@ def resolve(conn_id: str) -> Connection:
     Raises:
         ConnectionMissing: if Airflow has none of that id, or its extra is not a JSON object.
     """
+    return _resolved(conn_id, BaseHook.get_connection)
+
+
+def resolve_outside_tasks(conn_id: str) -> Connection:
+    """The same for the command line: there, only Airflow's server side reads its metadata database."""
+    from airflow.models.connection import Connection as ServerConnection
+
+    return _resolved(conn_id, ServerConnection.get_connection_from_secrets)
+
+
+def _resolved(conn_id: str, find: Callable[[str], Any]) -> Connection:
     try:
-        found = BaseHook.get_connection(conn_id)
+        found = find(conn_id)
     except AirflowNotFoundException:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
         raise ConnectionMissing(

@@ -35,18 +35,18 @@ def due(
 ) -> None:
     """Show what is expired now: how much of it is held, kept on or due, and for how long it has been overdue."""
     at = moment(as_of)
-    table = Table("Category", "Dataset", caption=f"As of {at.isoformat()}")
-    for title in ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due", "Oldest", "Overdue"):
+    table = Table("Dataset", caption=f"As of {at.isoformat()}")
+    for title in (*_COUNTED, "Oldest", "Overdue"):
         table.add_column(title, justify="right")
     problems = []
     with environment() as env:
         for policy in _policies(env, categories or ()):
             for dataset in policy.datasets:
                 try:
-                    table.add_row(policy.category, dataset.name, *_due(env, policy, dataset, at))
+                    table.add_row(f"{policy.category}.{dataset.name}", *_due(env, policy, dataset, at))
                 except LetheError as error:
                     problems.append(f"{policy.category}.{dataset.name}: {error}")
-                    table.add_row(policy.category, dataset.name, "[red]not known")
+                    table.add_row(f"{policy.category}.{dataset.name}", "[red]?")
     console().print(table)
     for problem in problems:
         complain(problem)
@@ -208,21 +208,22 @@ def _runs_table(env: Environment, count: int, category: str | None) -> Table:
 
 
 def _report_table(found: Report) -> Table:
-    table = Table(
-        "Dataset", title=f"{found.category}: {found.state}", caption=f"Run {found.run}, cutoff {found.cutoff}"
-    )
-    for title in ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due"):
-        table.add_column(title, justify="right")
-    for title in ("Erased", "Left to holds", "Renewed", "Gone", "Left"):
-        table.add_column(title, justify="right")
-    table.add_column("Checks")
+    """A column for every dataset: it fits a terminal, where a row for each would not."""
+    table = Table("", title=f"{found.category}: {found.state}", caption=f"Run {found.run}, cutoff {found.cutoff}")
     for dataset in found.datasets:
-        table.add_row(dataset.dataset, *_report_row(dataset))
+        table.add_column(dataset.dataset, justify="right")
+    for name, values in zip(_MEASURES, zip(*map(_measured, found.datasets), strict=True), strict=True):
+        table.add_row(name, *values)
     return table
 
 
-def _report_row(dataset: DatasetReport) -> list[str]:
-    counts = _counts(dataset.candidates) if dataset.candidates else [""] * 6
+_COUNTED = ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due")
+_OUTCOMES = ("Erased", "Left to holds", "Renewed", "Gone before", "Left")
+_MEASURES = (*_COUNTED, *_OUTCOMES, "Checks")
+
+
+def _measured(dataset: DatasetReport) -> list[str]:
+    counts = _counts(dataset.candidates) if dataset.candidates else [""] * len(_COUNTED)
     tally = dataset.tally
     outcomes = [""] * 4
     if tally is not None:
@@ -234,5 +235,5 @@ def _report_row(dataset: DatasetReport) -> list[str]:
     elif failed:
         checks = f"[red]{failed} broken"
     else:
-        checks = "[green]hold" if dataset.validation else ""
+        checks = "[green]pass" if dataset.validation else ""
     return [*counts, *outcomes, left, checks]

@@ -90,9 +90,9 @@ def resolve(conn_id: str) -> Connection:
 
     if f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ or not _airflow_is_set_up():
         return from_environment(conn_id)
-    from lethe.airflow.connections import resolve as resolve_in_airflow
+    from lethe.airflow.connections import resolve_outside_tasks
 
-    return resolve_in_airflow(conn_id)
+    return resolve_outside_tasks(conn_id)
 
 
 def _airflow_is_set_up() -> bool:
