@@ -227,6 +227,15 @@ def test_unversioned_objects_go(plain: Bucket) -> None:
     assert plain.left("p") == {f"p/{NEW}/c": 1, f"pp/{OLD}/d": 1}
 
 
+def test_null_versions_from_before_versioning_go_with_the_others(plain: Bucket) -> None:
+    plain.put_all(f"p/{OLD}/a", f"p/{OLD}/b", f"p/{NEW}/c")
+    plain.client.put_bucket_versioning(Bucket=plain.name, VersioningConfiguration={"Status": "Enabled"})
+    plain.put_all(f"p/{OLD}/a", f"p/{NEW}/c")
+    _, tally = run(plain.store(), work(plain.dataset()))
+    assert tally == Tally(erased=2, rows_with=1, bytes=3)
+    assert plain.left("p/") == {f"p/{NEW}/c": 2}
+
+
 def test_null_versions_of_a_suspended_bucket_go_with_the_others(versioned: Bucket) -> None:
     versioned.put(f"p/{OLD}/a")
     versioned.client.put_bucket_versioning(Bucket=versioned.name, VersioningConfiguration={"Status": "Suspended"})

@@ -4,8 +4,9 @@ What counts as expired is in `lethe.stores.s3.judging`, how a batch is erased in
 staged in `lethe.stores.s3.manifest`. Here they are put together as a `Store`.
 
 The connection's user needs s3:ListBucket and s3:ListBucketVersions, s3:GetBucketVersioning,
-s3:GetBucketObjectLockConfiguration, s3:DeleteObject and s3:DeleteObjectVersion; where the dataset uses tags or metadata
-s3:GetObjectVersionTagging and s3:GetObjectVersion; where the bucket has Object Lock s3:GetObjectVersion,
+s3:GetBucketObjectLockConfiguration, s3:DeleteObject, s3:DeleteObjectVersion and, without versioning, s3:GetObject
+(deletes are conditional); where the dataset uses tags or metadata s3:GetObjectVersionTagging and
+s3:GetObjectVersion; where the bucket has Object Lock s3:GetObjectVersion,
 s3:GetObjectRetention and s3:GetObjectLegalHold; and for staging s3:GetObject and s3:PutObject under the scratch prefix.
 It should not have s3:BypassGovernanceRetention, which is never used.
 """

@@ -93,13 +93,14 @@ class S3Access:
 
         Connecting may take an eighth of `lease_seconds` (at most 5 s), reading three eighths (at most 15 s).
         """
-        return self._client(min(CONNECT_SECONDS, lease_seconds / 8), min(15.0, lease_seconds * 3 / 8), 1)
+        connect, read = min(CONNECT_SECONDS, lease_seconds / 8), min(15.0, lease_seconds * 3 / 8)
+        return self._client(connect, read, 1, parameter_validation=False)  # of a thousand keys it takes long
 
     def place(self, bucket: str | None, action: str) -> Place:
         """What error messages say of a request; `action` in words, such as ``list versions``."""
         return Place(self.conn_id, bucket, action)
 
-    def _client(self, connect: float, read: float, attempts: int) -> S3Client:
+    def _client(self, connect: float, read: float, attempts: int, **options: bool) -> S3Client:
         extra = self.connection.extra
         config = Config(
             connect_timeout=connect,
@@ -108,7 +109,7 @@ class S3Access:
             retries={"total_max_attempts": attempts, "mode": "standard"},
             tcp_keepalive=True,
             user_agent_extra="lethe",
-            **_dict(extra.get("config_kwargs")),
+            **{**_dict(extra.get("config_kwargs")), **options},
         )
         try:
             return self._session.client("s3", endpoint_url=_endpoint(extra), verify=extra.get("verify"), config=config)

@@ -20,7 +20,8 @@ one, so a version that is written between the look and the request stays without
 touched itself. Without versioning the requests carry the ETag, so that another content is never deleted.
 
 **A lease** covers one wave: some batches beside each other, fewer where that took long. No request is sent in the
-second half of a lease, none takes longer than half a lease, nothing is retried or waited for within it. If an answer
+second half of a lease, none takes longer than half a lease, nothing is retried or waited for within it. In a store
+that is slow a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done. If an answer
 is missing, the lease is kept until it has run out, because S3 may still be carrying the request out.
 """
 
@@ -33,31 +34,31 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import Candidates, Gate, Outcome, Progress, Tally
 from lethe.stores.s3.batches import BatchStates, Done, Intent
 from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, code_of, fate_unknown, is_passing, translate
+from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, code_of, fate_unknown, is_passing, named
 from lethe.stores.s3.judging import Judge
-from lethe.stores.s3.listing import PAGE, UNVERSIONED, Listing, Record, Version, read_fast
+from lethe.stores.s3.listing import PAGE, UNVERSIONED, Listing, Record, Version, chunks, read_fast
 from lethe.stores.s3.manifest import Manifest, Part
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-AT_ONCE = 1000
-"""Versions that one DeleteObjects takes."""
+AT_ONCE = 250
+"""Versions of one DeleteObjects. It takes 1,000, but several smaller ones beside each other make shorter leases."""
 WIDTH = 16
 """Batches beside each other at most."""
 WAVE_SECONDS = 0.4
 """What a wave should take, so that a hold that is being placed does not wait long."""
+LEASE_SECONDS = 0.8
+"""After so long no further request of a wave is sent, however slow the store is: the next lease goes on."""
 ATTEMPTS = 6
 """How often a batch is tried before the store counts as unavailable."""
 
@@ -121,12 +122,18 @@ class Turn:
 
     rules: HoldRules
     ends: float
+    long: float
     stopped: bool = False
 
     @property
     def over(self) -> bool:
         """Whether no further request may be sent."""
         return self.stopped or time.monotonic() >= self.ends
+
+    @property
+    def enough(self) -> bool:
+        """Whether the lease should be given back, with what is left for the next one."""
+        return self.over or time.monotonic() >= self.long
 
 
 @dataclass
@@ -157,7 +164,7 @@ class Eraser:
         self._listing = Listing(self._client, self.bucket, place)
         self._states = BatchStates(self.manifest.staging)
         self._states_in_lease = BatchStates(replace(self.manifest.staging, client=self._client))
-        self._width = 4.0
+        self._width = 2.0
 
     def run(self, batches: range, progress: Progress) -> Tally:
         """Erase the batches.
@@ -166,7 +173,10 @@ class Eraser:
             StoreUnavailable: if S3 did not do it after several attempts.
             StoreError: if it refuses. Either way, what was done is recorded, or found out when erasing again.
         """
-        with ThreadPoolExecutor(WIDTH, thread_name_prefix="lethe-erase") as pool:
+        with (
+            ThreadPoolExecutor(WIDTH, thread_name_prefix="lethe-delete") as self._senders,
+            ThreadPoolExecutor(WIDTH, thread_name_prefix="lethe-erase") as pool,
+        ):
             try:
                 return self._run(batches, pool, progress)
             finally:
@@ -254,7 +264,7 @@ class Eraser:
             rules = given if self.judge.tagged else given.since(self.candidates.holds_version)
             ready = self.judge.matcher.ready(rules)
             if ready:
-                turn = Turn(rules, ends=started + self.gate.lease_seconds / 2)
+                turn = Turn(rules, started + self.gate.lease_seconds / 2, time.monotonic() + LEASE_SECONDS)
                 futures = [pool.submit(self._attempt, batch, closer[batch.number], turn) for batch in batches]
                 try:
                     wait(futures)
@@ -377,35 +387,50 @@ class Eraser:
 
     def _delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], turn: Turn) -> None:
         """Delete versions, and set the outcomes of the candidates of which all could be."""
-        versions = [(position, version) for position, those in sends.items() for version in those]
+        versions = [(position, version) for position, those in sends.items() for version in _conditional(those)]
         left = Counter({position: len(those) for position, those in sends.items()})
         failed: set[int] = set()
-        try:
-            for errors in self._requests(versions, turn):
-                for position, version, code in errors:
-                    if code in ABSENT:
-                        left[position] -= 1
-                    else:
-                        failed.add(position)
-                        self._failed(batch, position, version, code)
-        except (BotoCoreError, ClientError, HTTPError, OSError) as error:
-            batch.unanswered = fate_unknown(error)
-            raise translate(error, self.access.place(self.bucket, "delete object versions")) from None
+        for position, version, code in self._requests(batch, versions, turn):
+            if code in ABSENT:
+                left[position] -= 1
+            else:
+                failed.add(position)
+                self._failed(batch, position, version, code)
         for position in sends.keys() - failed:
             batch.outcomes[position] = Outcome.ERASED if left[position] else Outcome.GONE
 
     def _requests(
-        self, versions: Sequence[tuple[int, Version]], turn: Turn
-    ) -> Iterator[list[tuple[int, Version, str]]]:
-        """Send the requests one after the other; what failed, with S3's error code."""
+        self, batch: Batch, versions: Sequence[tuple[int, Version]], turn: Turn
+    ) -> list[tuple[int, Version, str]]:
+        """Send the requests, some beside each other, and wait for all; what failed, with S3's error code.
+
+        Raises:
+            StoreUnavailable, StoreError: if a request as a whole failed.
+        """
         speakable = [one for one in versions if not _UNSPEAKABLE.search(one[1].key)]
-        iterator = iter(speakable)
-        while some := list(islice(iterator, AT_ONCE)):
-            yield [(*one, _TOO_LATE) for one in some] if turn.over else self._delete_some(some)
-        for position, version in versions:
-            if _UNSPEAKABLE.search(version.key):
-                code = _TOO_LATE if turn.over else self._delete_one(version)
-                yield [(position, version, code)] if code else []
+        others = [[one] for one in versions if _UNSPEAKABLE.search(one[1].key)]
+        requests = [*chunks(speakable, AT_ONCE), *others]
+        futures = [
+            self._senders.submit(self._request, some, turn, may_wait=index > 0) for index, some in enumerate(requests)
+        ]
+        wait(futures)
+        failures = [error for future in futures if (error := future.exception()) is not None]
+        batch.unanswered = any(fate_unknown(error) for error in failures)
+        if failures:
+            with named(self.access.place(self.bucket, "delete object versions")):
+                raise failures[0]
+        return [one for future in futures for one in future.result()]
+
+    def _request(
+        self, some: Sequence[tuple[int, Version]], turn: Turn, *, may_wait: bool
+    ) -> list[tuple[int, Version, str]]:
+        """One request, unless the lease has lasted long enough; at least one of a batch is sent."""
+        if turn.over or (may_wait and turn.enough):
+            return [(*one, _TOO_LATE) for one in some]
+        if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):
+            code = self._delete_one(some[0][1])
+            return [(*some[0], code)] if code else []
+        return self._delete_some(some)
 
     def _delete_some(self, some: Sequence[tuple[int, Version]]) -> list[tuple[int, Version, str]]:
         objects: Any = [_object(version) for _, version in some]
@@ -424,7 +449,7 @@ class Eraser:
         return failed
 
     def _delete_one(self, version: Version) -> str:
-        condition: Any = {"IfMatch": version.etag} if _conditional(version) else {}
+        condition: Any = {"IfMatch": version.etag} if version.etag else {}
         try:
             self._client.delete_object(Bucket=self.bucket, Key=version.key, VersionId=version.id, **condition)
         except ClientError as error:
@@ -466,14 +491,19 @@ class Eraser:
 _TOO_LATE = "lease over"
 
 
-def _conditional(version: Version) -> bool:
-    """Whether the request has to say which content is meant, because no version id does."""
-    return version.id == UNVERSIONED and not version.marker
+def _conditional(versions: Sequence[Version]) -> Iterator[Version]:
+    """The versions of a key, those without an ETag on whose deletion no condition can be put.
+
+    A version id says which content is meant. Where there is none, the ETag does, but S3 compares it with the current
+    version only (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html).
+    """
+    for index, version in enumerate(versions):
+        yield version if version.id == UNVERSIONED and index == 0 else version._replace(etag="")
 
 
 def _object(version: Version) -> dict[str, str]:
     address = {"Key": version.key, "VersionId": version.id}
-    return {**address, "ETag": version.etag} if _conditional(version) else address
+    return {**address, "ETag": version.etag} if version.etag else address
 
 
 def _give_up(waiting: Iterable[Batch], access: S3Access, bucket: str) -> None:

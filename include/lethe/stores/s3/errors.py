@@ -86,7 +86,9 @@ def status_of(error: BaseException) -> int:
 
 
 def fate_unknown(error: BaseException) -> bool:
-    """Whether the request may have been carried out, or still may be: sent, but no answer was read."""
+    """Whether the request may have been carried out, or still may be: sent, but no answer of S3's own was read."""
+    if status_of(error) in (502, 504):
+        return True  # a gateway gave up waiting for S3
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
         return False
     return isinstance(error, HTTPClientError | ResponseParserError | HTTPError | OSError)
