@@ -44,11 +44,13 @@ class HeldIdentifiers:
         for rule, kind, values in rules.identifiers():
             keys = held.keys.setdefault(kind, {})
             number = held._class(frozenset({rule.clock}))
-            for value in values:
-                for key in dialect.held_keys(kind, value):
-                    before = keys.setdefault(key, number)
-                    if before not in (number, 0):
-                        keys[key] = held._class(held.classes[before] | {rule.clock})
+            if number == 0:
+                keys.update(dict.fromkeys(dialect.held_keys(kind, values), 0))
+                continue
+            for key in dialect.held_keys(kind, values):
+                before = keys.setdefault(key, number)
+                if before not in (number, 0):
+                    keys[key] = held._class(held.classes[before] | {rule.clock})
         return held
 
     def _class(self, ranges: frozenset[ClockRange]) -> int:
@@ -121,7 +123,7 @@ class HeldTables:
         return sa.Table(
             f"lethe_{self._name}_{kind}",
             sa.MetaData(),
-            sa.Column("value", self._dialect.held_type(), primary_key=True),
+            sa.Column("value", self._dialect.held_type(), nullable=False, index=kind.is_telephone),
             sa.Column("class", sa.Integer(), key="number", nullable=False),
             prefixes=["TEMPORARY"],
         )

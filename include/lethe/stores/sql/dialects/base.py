@@ -211,8 +211,8 @@ class Dialect(ABC):
         """What of a column is compared with `held_keys`."""
 
     @abstractmethod
-    def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
-        """What a held identifier is staged as: one of them is what any spelling of it in a record comes to."""
+    def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
+        """What held identifiers are staged as: whatever spelling of one is in a record, it comes to one of these."""
 
     def further_match(
         self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause

@@ -64,6 +64,9 @@ _BLANKS = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).i
 _ASCII_BLANKS = "".join(blank for blank in _BLANKS if blank.isascii())
 _DIGITS = "".join(chr(code) for code in range(128, sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Nd")
 _PLAIN_DIGITS = "".join(str(unicodedata.digit(digit)) for digit in _DIGITS)
+_SHORTEST = 3
+"""Digits that a telephone number in a record has at least."""
+
 _KEYPAD = ("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
 
 _PAGE_ROWS = 291
@@ -406,20 +409,14 @@ class PostgreSQL(Dialect):
         lowered = sa.func.lower(sa.collate(decomposed, self._fold or "pg_c_utf8"))
         return sa.func.replace(lowered, "ς", "σ")
 
-    def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
-        """The identifier folded as the database folds; telephone numbers' last digits.
-
-        A number whose national part may be shorter than these is staged by its shorter endings too: records may have
-        it without the country's code, which has at most three digits (ITU-T E.164).
-        """
+    def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
+        """The identifiers folded as the database folds; telephone numbers' last digits."""
         if kind.is_telephone:
-            digits = coarse(kind, normalised)
-            length = sum(character.isdigit() for character in normalised)
-            return {digits} | {digits[-short:] for short in range(max(length - 3, 3), PHONE_SUFFIX)}
-        keys = {normalised if normalised.isascii() else _fold(normalised)}
+            return (ending for one in normalised for ending in _endings(kind, one))
+        folded = (one if one.isascii() else _fold(one) for one in normalised)
         if kind is IdentifierType.IP:
-            keys |= set(_addresses(normalised))
-        return keys
+            return (spelling for one in folded for spelling in (one, *_addresses(one)))
+        return folded
 
     def further_match(
         self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
@@ -434,7 +431,7 @@ class PostgreSQL(Dialect):
         figures = sa.func.translate(text, _DIGITS, _PLAIN_DIGITS)
         spelt = sa.func.translate(sa.func.lower(figures), *_KEYPAD)
         start = sa.func.generate_series(1, sa.func.char_length(text)).column_valued("start")
-        size = sa.func.generate_series(3, PHONE_SUFFIX).column_valued("size")
+        size = sa.func.generate_series(_SHORTEST, PHONE_SUFFIX).column_valued("size")
         found = [
             sa.exists(
                 sa.select(sa.literal(1))
@@ -656,6 +653,18 @@ def _only_digits(text: AnyColumn) -> AnyColumn:
 def _fold(text: str) -> str:
     """Lower case, in the form in which accents are characters of their own."""
     return unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+
+
+def _endings(kind: IdentifierType, number: str) -> Iterator[str]:
+    """The last digits of a telephone number, as many as are compared.
+
+    A number whose national part may be shorter than these has shorter endings, too: records may have it without the
+    country's code, which has at most three digits (ITU-T E.164).
+    """
+    digits = coarse(kind, number)
+    yield digits
+    length = sum(character.isdigit() for character in number)
+    yield from (digits[-short:] for short in range(max(length - 3, _SHORTEST), len(digits)))
 
 
 def _addresses(text: str) -> Iterator[str]:

@@ -235,15 +235,13 @@ class SQLite(Dialect):
         """As `lethe.identifiers.normalise` has it: exactly what holds are stored as."""
         return sa.func.lethe_identifier(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
 
-    def held_keys(self, kind: IdentifierType, normalised: str) -> Iterable[str]:
-        """The identifier itself; of telephone numbers also the last digits, for what cannot be read exactly."""
+    def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
+        """The identifiers themselves; of telephone numbers also the last digits, for what cannot be read exactly."""
         if kind is IdentifierType.IP:
-            return {_address(normalised)}
-        if not kind.is_telephone:
-            return (normalised,)
-        digits = coarse(kind, normalised)
-        keys = {normalised, _TO_ANY + digits}
-        return keys if normalised.startswith("+") else keys | {_TO_LOOSE + digits}
+            return map(_address, normalised)
+        if kind.is_telephone:
+            return (key for number in normalised for key in _number_keys(kind, number))
+        return normalised
 
     def further_match(
         self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
@@ -438,6 +436,14 @@ def _loose(kind: str, value: object, region: str | None) -> str | None:
     if normalised is None:
         return None
     return (_TO_LOOSE if normalised.startswith("+") else _TO_ANY) + coarse(IdentifierType(kind), normalised)
+
+
+def _number_keys(kind: IdentifierType, number: str) -> Iterator[str]:
+    digits = coarse(kind, number)
+    yield number
+    yield _TO_ANY + digits
+    if not number.startswith("+"):
+        yield _TO_LOOSE + digits
 
 
 def _address(text: str) -> str:
