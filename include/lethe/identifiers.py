@@ -55,6 +55,17 @@ class IdentifierType(StrEnum):
         )
 
 
+def require_region(region: str) -> str:
+    """A country that national telephone numbers can be of, as it was given.
+
+    Raises:
+        ValueError: if it is not an ISO 3166 code in capitals; national numbers would then match nothing.
+    """
+    if region not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError(f"{region!r} is not a country: write its ISO 3166 code, such as CZ")
+    return region
+
+
 def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> str:
     """Bring an identifier to the form that holds are stored and matched in.
 

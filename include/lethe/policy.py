@@ -35,7 +35,7 @@ from pydantic import (
 )
 
 from lethe.errors import PolicyError
-from lethe.identifiers import IdentifierType
+from lethe.identifiers import IdentifierType, require_region
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
@@ -293,8 +293,8 @@ class RowDataset(DatasetBase):
     identifiers: Mapping[IdentifierType, Columns] = Field(
         default_factory=dict, description="Columns by which a hold finds the records, by type of identifier."
     )
-    phone_region: str | None = Field(
-        default=None, pattern="^[A-Z]{2}$", description="Country of national telephone numbers, such as CZ."
+    phone_region: Annotated[str, AfterValidator(require_region)] | None = Field(
+        default=None, description="Country of national telephone numbers, such as CZ."
     )
     where: tuple[Condition, ...] = Field(
         default=(), description="The rows that the dataset consists of: all must hold."

@@ -387,6 +387,7 @@ def test_holds_take_identifiers_of_all_kinds_and_files(lethe: Command) -> None:
         (("--category", "weddings"), "no such category or dataset: weddings"),
         (("--identifier", f"cookie={TOKEN}"), "the hold would cover nothing: webinars.registrations: it carries email"),
         (("--file", "none.csv"), "none.csv: there is no such file"),
+        (("--phone", "777120001", "--region", "Czechia"), "'Czechia' is not a country"),
         (("--phone", "112", "--region", "CZ"), "phone number 1: not a telephone number"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -126,6 +126,7 @@ def test_placing_a_hundred_thousand_identifiers_takes_seconds(office: Office, po
         (replace(REQUEST, identifiers={EMAIL: []}), "names email as a type of identifier, but none of them"),
         (replace(REQUEST, identifiers={EMAIL: ["a@b", "secret"]}), "^email number 2: not an e-mail address"),
         (replace(REQUEST, identifiers={PHONE: ["12"]}), "^phone number 1: not a telephone number"),
+        (replace(REQUEST, region="cz"), "'cz' is not a country: write its ISO 3166 code, such as CZ"),
         (replace(REQUEST, categories=("analytics",)), "would cover nothing: analytics.views: it carries cookie, not"),
         (replace(REQUEST, categories=("analytics",), datasets=("webinars.registrations",)), "would cover nothing"),
         (replace(REQUEST, clock=ClockRange(date(2026, 2, 1), date(2026, 1, 1))), "clock range ends before it starts"),

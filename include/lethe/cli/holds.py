@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from lethe.cli.shell import console, environment, say, user
+from lethe.cli.shell import console, environment, registry_name, say, user
 from lethe.errors import HoldNotInForce
 from lethe.holds.rules import ClockRange, HoldKind
 from lethe.identifiers import IdentifierType
 
 if TYPE_CHECKING:
-    from lethe.environment import Environment
     from lethe.holds.registry import Coverage, Hold
 
 hold_app = typer.Typer(help="Keep records that the law requires: holds win over every period.", no_args_is_help=True)
@@ -81,7 +80,7 @@ def place(
             _show_coverage(coverage(request, env.policies))
             raise
         say(f"Hold {hold.id} is in force since {hold.in_force_at:%Y-%m-%d %H:%M:%S} UTC.")
-        say(f"It is recorded in {_registry_name(env)}.")
+        say(f"It is recorded in {registry_name(env)}.")
     _show_coverage(covers)
 
 
@@ -107,11 +106,6 @@ def _identifiers(
     for kind, text in named:
         found.setdefault(kind, []).append(text)
     return found
-
-
-def _registry_name(env: Environment) -> str:
-    """Where the registry is, without a password: a hold in another one than the runs read would not bind."""
-    return env.governance.url.set(username=None, password=None, query={}).render_as_string()
 
 
 def _show_coverage(covers: Coverage) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from lethe.cli.shell import complain, console, environment, moment, say, user
+from lethe.cli.shell import complain, console, environment, moment, registry_name, say, user
 from lethe.errors import LetheError, RunError
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def run(
             report = stages.run(env, planned, approver=ask, watcher=bars)
         except RunError as error:
             failure, report = error, stages.report_of(env, planned.run)
+        holds = registry_name(env)
+    say(f"Run {report.run}: {report.category}, {report.state}. Cutoff {report.cutoff}. Holds are those of {holds}.")
     console().print(_report_table(report))
     if dry_run and failure is None:
         say(f"Digest: {report.digest}")
@@ -209,7 +211,7 @@ def _runs_table(env: Environment, count: int, category: str | None) -> Table:
 
 def _report_table(found: Report) -> Table:
     """A column for every dataset: it fits a terminal, where a row for each would not."""
-    table = Table("", title=f"{found.category}: {found.state}", caption=f"Run {found.run}, cutoff {found.cutoff}")
+    table = Table("")
     for dataset in found.datasets:
         table.add_column(dataset.dataset, justify="right")
     for name, values in zip(_MEASURES, zip(*map(_measured, found.datasets), strict=True), strict=True):

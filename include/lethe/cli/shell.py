@@ -103,6 +103,12 @@ def _airflow_is_set_up() -> bool:
     return (home / "airflow.cfg").exists() or (home / "airflow.db").exists()
 
 
+def registry_name(env: Environment) -> str:
+    """Where the hold registry is, without a password: a hold in another one than the runs read would not bind."""
+    url = env.governance.url
+    return type(url).create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
+
+
 def user() -> str:
     """Who runs the command: the name of the operating system's user."""
     try:

@@ -22,7 +22,7 @@ from lethe import governance as schema
 from lethe.errors import HoldError
 from lethe.governance import Governance
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType, normalise
+from lethe.identifiers import IdentifierType, normalise, require_region
 from lethe.keys import Keys
 from lethe.policy import Dataset, Policy
 
@@ -360,6 +360,7 @@ def normalised(request: HoldRequest) -> dict[IdentifierType, list[str]]:
     Raises:
         HoldError: if one cannot be such an identifier; says which by its position, never its text.
     """
+    _known(request.region)
     result: dict[IdentifierType, list[str]] = {}
     for kind, texts in request.identifiers.items():
         values: dict[str, None] = {}
@@ -382,6 +383,7 @@ def read_identifiers(path: Path, *, region: str | None = None) -> dict[Identifie
     Raises:
         HoldError: naming the file and every line (up to ten) that cannot be used; nothing is taken from such a file.
     """
+    _known(region)
     try:
         # Bytes that are no UTF-8 come out as surrogates, which no identifier may have: so their line can be named.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -436,7 +438,16 @@ def _parse_identifiers(file: TextIO, name: str, region: str | None) -> dict[Iden
     return found
 
 
+def _known(region: str | None) -> None:
+    try:
+        if region is not None:
+            require_region(region)
+    except ValueError as error:
+        raise HoldError(str(error)) from None
+
+
 def _normalise(kind: IdentifierType, text: str, region: str | None) -> str:
+    _known(region)
     try:
         return normalise(kind, text, region=region)
     except ValueError as error:
