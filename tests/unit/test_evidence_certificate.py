@@ -406,6 +406,20 @@ def test_a_proof_for_one_outcome_proves_no_other(tmp_path: Path) -> None:
             proofs.verify(json.dumps({**absent, "leaves": leaves}).encode(), None, PUBLIC)
 
 
+def test_a_record_that_is_there_cannot_be_passed_over(tmp_path: Path) -> None:
+    with _sqlite(tmp_path) as governance:
+        ended_run(governance, "webinars-1", {b"key-%d" % n: Outcome.ERASED for n in range(20)})
+        certificate.issue(governance, KEYS, "webinars-1", [])
+        found = [
+            json.loads(proofs.prove(governance, KEYS, "webinars.registrations", b"key-%d" % n, "webinars-1").text())
+            for n in range(20)
+        ]
+    before, there, after = sorted(found, key=lambda proof: proof["leaves"][0]["index"])[6:9]
+    denying = {**there, "leaves": [*before["leaves"], *after["leaves"]]}
+    with pytest.raises(EvidenceError, match="prove neither"):
+        proofs.verify(json.dumps(denying).encode(), None, PUBLIC)
+
+
 def test_changed_outcomes_in_the_database_are_noticed_by_whoever_asks(governance: Governance) -> None:
     ended_run(governance, "webinars-1", SOME)
     certificate.issue(governance, KEYS, "webinars-1", [])
@@ -476,6 +490,18 @@ def test_a_missing_certificate_and_a_foreign_one_are_found(governance: Governanc
     assert certificate.audit(governance, PUBLIC).findings == (
         "the certificate of run webinars-2: it is that of run webinars-1",
         "the certificate of run webinars-3 is missing",
+    )
+
+
+def test_a_certificate_that_the_ledger_does_not_know_is_found_also_if_it_is_signed(governance: Governance) -> None:
+    ended_run(governance, "webinars-1", SOME)
+    content = json.loads(certificate.issue(governance, KEYS, "webinars-1", []).text())
+    content["certificate"]["owner"] = "somebody-else"
+    content["signature"] = certificate.Signature.of(KEYS, content["certificate"]).model_dump()
+    with governance.write() as connection:
+        connection.execute(sa.update(schema.certificate).values(document=json.dumps(content)))
+    assert certificate.audit(governance, PUBLIC).findings == (
+        "the certificate of run webinars-1: the ledger's entry is of another document",
     )
 
 
