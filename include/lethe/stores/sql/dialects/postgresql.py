@@ -430,16 +430,16 @@ class PostgreSQL(Dialect):
         text = _raw_text(column)
         figures = sa.func.translate(text, _DIGITS, _PLAIN_DIGITS)
         spelt = sa.func.translate(sa.func.lower(figures), *_KEYPAD)
-        start = sa.func.generate_series(1, sa.func.char_length(text)).column_valued("start")
-        size = sa.func.generate_series(_SHORTEST, PHONE_SUFFIX).column_valued("size")
+        starts = sa.func.generate_series(1, sa.func.char_length(text)).table_valued("n").render_derived("starts")
+        sizes = sa.func.generate_series(_SHORTEST, PHONE_SUFFIX).table_valued("n").render_derived("sizes")
         found = [
             sa.exists(
                 sa.select(sa.literal(1))
                 .select_from(held)
-                .join(start, sa.true())
-                .join(size, sa.true())
-                .where(held.c.value == _c(sa.func.substr(_only_digits(digits), start, size)))
-                .correlate_except(held, start, size)
+                .join(starts, sa.true())
+                .join(sizes, sa.true())
+                .where(held.c.value == _c(sa.func.substr(_only_digits(digits), starts.c.n, sizes.c.n)))
+                .correlate_except(held, starts, sizes)
             )
             for digits in (figures, spelt)
         ]
