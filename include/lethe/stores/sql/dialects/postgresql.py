@@ -64,9 +64,6 @@ _BLANKS = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).i
 _ASCII_BLANKS = "".join(blank for blank in _BLANKS if blank.isascii())
 _DIGITS = "".join(chr(code) for code in range(128, sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Nd")
 _PLAIN_DIGITS = "".join(str(unicodedata.digit(digit)) for digit in _DIGITS)
-_SHORTEST = 3
-"""Digits that a telephone number in a record has at least."""
-
 _KEYPAD = ("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
 
 _PAGE_ROWS = 291
@@ -412,7 +409,7 @@ class PostgreSQL(Dialect):
     def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
         """The identifiers folded as the database folds; telephone numbers' last digits."""
         if kind.is_telephone:
-            return (ending for one in normalised for ending in _endings(kind, one))
+            return (coarse(kind, one) for one in normalised)
         folded = (one if one.isascii() else _fold(one) for one in normalised)
         if kind is IdentifierType.IP:
             return (spelling for one in folded for spelling in (one, *_addresses(one)))
@@ -653,18 +650,6 @@ def _only_digits(text: AnyColumn) -> AnyColumn:
 def _fold(text: str) -> str:
     """Lower case, in the form in which accents are characters of their own."""
     return unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
-
-
-def _endings(kind: IdentifierType, number: str) -> Iterator[str]:
-    """The last digits of a telephone number, as many as are compared.
-
-    A number whose national part may be shorter than these has shorter endings, too: records may have it without the
-    country's code, which has at most three digits (ITU-T E.164).
-    """
-    digits = coarse(kind, number)
-    yield digits
-    length = sum(character.isdigit() for character in number)
-    yield from (digits[-short:] for short in range(max(length - 3, _SHORTEST), len(digits)))
 
 
 def _addresses(text: str) -> Iterator[str]:
