@@ -84,11 +84,13 @@ class ViewFile:
     """A Parquet file of page views, and for every row whom it is about and by what it can be found.
 
     Attributes:
+        first: the first day of its week; no row is of an earlier one.
         about: indices of people.
         signed_in: whether the row has the person's account (else only cookie and IP address).
     """
 
     key: str
+    first: date
     table: pa.Table = field(repr=False)
     codec: str
     about: np.ndarray = field(repr=False)
@@ -274,7 +276,7 @@ class Company:
         rng = self._rng("scans")
         found = []
         for n in range(self._count(600)):
-            code, day = self.events[n % len(self.events)]
+            code, day = self.events[3 * n if n < 8 else n * 37 % len(self.events)]
             whom = self._whom(rng)
             stamp = f"{rng.randrange(8, 19):02d}:{rng.randrange(60):02d}"
             body = json.dumps(
@@ -445,7 +447,7 @@ class Company:
         signed_in = rng.random(rows) < 0.6
         table = self._view_table(rng, rows, number, at, unknown, about, signed_in)
         key = f"{VIEWS_PREFIX}date={first.isoformat()}/part-{part}.parquet"
-        return ViewFile(key, table, ("zstd", "snappy")[part], about, signed_in)
+        return ViewFile(key, first, table, ("zstd", "snappy")[part], about, signed_in)
 
     def _view_table(
         self,
@@ -505,7 +507,7 @@ _NO_DAYS: dict[int, str | None] = {
 }  # fmt: skip
 """What inviting lists have instead of a day."""
 _CONTACT = ("full_name", "email", "phone", "company", "industry", "role")
-_LOCKED_SCANS = frozenset({3, 8, 13, 40, 95})
+_LOCKED_SCANS = frozenset({1, 3, 5, 40, 95})
 """Scans under an S3 legal hold: of events that have expired and of such that have not."""
 _FEATURES = ("pricing", "docs", "inbox", "campaigns", "reports", "api-keys", "billing", "team", "webhooks", "status")
 _VIEW_SCHEMA = pa.schema(
