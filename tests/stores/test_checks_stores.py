@@ -357,3 +357,26 @@ def test_rows_of_parquet_files_are_checked_by_their_clocks_read_anew(settings: S
     store.close()
     written = "".join(path.read_text() for path in settings.home.rglob("*.*") if path.is_file())
     assert CANARY not in written
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_datasets_are_named_as_openlineage_names_them(database: sql_kit.Database, bucket: Bucket) -> None:
+    from openlineage.client.naming import dataset as naming
+
+    leads(database)
+    table = database.store.describe(sql_kit.dataset())
+    if database.is_postgres:
+        name = str(database.connection.schema)
+        wanted = naming.Postgres("localhost", str(database.connection.port or 5432), name, "public", "leads")
+        assert (table.namespace, table.name) == (wanted.get_namespace(), wanted.get_name())
+    assert [field.name for field in table.fields] == ["id", "email", "last_contact"]
+    assert CANARY not in table.model_dump_json()
+    bucket.put("views/1.parquet", views(LAST))
+    for store, job in ((S3ObjectStore, object_work(bucket)), (ParquetStore, parquet_work(bucket))):
+        opened: Store = store(bucket.server.connection("lake"))
+        described = opened.describe(job.dataset)
+        wanted_object = naming.S3(bucket.name, f"{job.dataset.name}/")
+        assert (described.namespace, described.name) == (wanted_object.get_namespace(), wanted_object.get_name())
+        opened.close()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from lethe.checks import pages, suites
 from lethe.checks.results import Validation
 from lethe.connections import sqlalchemy_url
-from lethe.errors import PolicyError, StoreError, StoreUnavailable
+from lethe.errors import PolicyError, RunError, StoreError, StoreUnavailable
 from lethe.policy import Limits, Policy, parse
 from lethe.settings import Settings
 from lethe.stores.base import Candidates, Survey, Unjudgeable, Work
@@ -509,6 +509,22 @@ def test_a_spooled_file_says_nothing_of_anybody(tmp_path: Path) -> None:
     assert CANARY.encode() not in file.read_bytes()
     with source.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(source.query.subquery())) == 50_000
+
+
+def test_a_disk_that_is_full_is_said_without_any_value(tmp_path: Path) -> None:
+    from lethe.checks import spool
+
+    (tmp_path / "candidates.db").mkdir()
+    with pytest.raises(RunError, match="cannot be written to") as caught:
+        spool.as_table(RowSource([Staged(CANARY.encode(), None, None, held=False)]), tmp_path)
+    assert CANARY not in repr(caught.value)
+
+
+def test_a_page_that_cannot_be_written_is_not_passed_over(settings: Settings, database: Database) -> None:
+    settings.home.parent.mkdir(parents=True, exist_ok=True)
+    settings.home.write_text("a file where a folder should be")
+    with pytest.raises(RunError, match="set LETHE_HOME"):
+        check(settings, database)
 
 
 def test_great_expectations_prints_and_logs_nothing(

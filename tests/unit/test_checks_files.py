@@ -215,3 +215,18 @@ def test_checks_import_great_expectations_only_when_they_are_made() -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_great_expectations_is_imported_without_what_it_needs_for_distributions() -> None:
+    script = (
+        "from lethe.checks.lazy import loading_later\n"
+        "with loading_later():\n"
+        "    from great_expectations.core import ExpectationSuite\n"
+        "import sys\n"
+        "before = [name for name in ('scipy.stats._stats_py', 'altair.vegalite') if name in sys.modules]\n"
+        "from scipy import stats\n"
+        "import altair\n"
+        "print(before, round(stats.norm.cdf(0), 3), altair.Chart.__name__)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "[] 0.5 Chart\n"

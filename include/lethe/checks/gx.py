@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from lethe.checks.generate import Json
+from lethe.checks.lazy import loading_later
 from lethe.checks.results import ExpectationResult
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.stores.sources import Query, SqlSource
@@ -121,7 +122,8 @@ def _silence() -> Iterator[None]:
 
 
 def _validate(lent: _Lent, check: Check) -> ExpectationSuiteValidationResult:
-    from great_expectations.core import ExpectationSuite
+    with loading_later():
+        from great_expectations.core import ExpectationSuite
 
     name = check.suite["name"]
     with _datasource(lent) as datasource:

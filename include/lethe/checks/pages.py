@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lethe.checks.results import Validation
+from lethe.errors import RunError
 from lethe.settings import Settings
 from lethe.stores.base import Work
 
@@ -48,7 +49,21 @@ def render(category: str, run: str, dataset: str, validations: Mapping[str, Vali
 
 
 def write(settings: Settings, work: Work, when: str, validation: Validation) -> Path:
-    """Write, or complete, the page of a dataset of a run, and bring the category's index up to date."""
+    """Write, or complete, the page of a dataset of a run, and bring the category's index up to date.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    try:
+        return _write(settings, work, when, validation)
+    except OSError as error:
+        raise RunError(
+            f"{work.category}.{work.dataset.name}: its page cannot be written to {settings.data_docs} "
+            f"({type(error).__name__}); set LETHE_HOME to a folder that can be written"
+        ) from None
+
+
+def _write(settings: Settings, work: Work, when: str, validation: Validation) -> Path:
     page = docs_path(settings, work.category, work.run, work.dataset.name)
     page.parent.mkdir(parents=True, exist_ok=True)
     _replace(page.with_suffix(f".{when}.json"), validation.model_dump_json())

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lethe.errors import RunError
 from lethe.stores.sources import RowSource, SqlSource, Staged
 
 _AT_ONCE = 20_000
@@ -31,7 +32,21 @@ _table = sa.Table(
 
 
 def as_table(source: RowSource, folder: Path) -> SqlSource:
-    """Write the rows to a file in `folder`. Memory does not depend on how many there are."""
+    """Write the rows to a file in `folder`. Memory does not depend on how many there are.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    try:
+        return _as_table(source, folder)
+    except sa.exc.DBAPIError as error:
+        raise RunError(
+            f"candidates cannot be written to {folder} for checking them ({type(error.orig).__name__}); "
+            "it needs some 100 bytes of disk for each"
+        ) from None
+
+
+def _as_table(source: RowSource, folder: Path) -> SqlSource:
     url = sa.URL.create("sqlite", database=str(folder / "candidates.db"))
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     key = secrets.token_bytes(32)
