@@ -8,6 +8,7 @@ in `rewrite`; how erasing stays exact and under holds in `erase`. A batch is a g
 from __future__ import annotations
 
 import os
+import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -212,7 +213,8 @@ class ParquetStore:
         dataset = _parquet(work)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         plan = Plan(staging, candidates)
-        fresh = bool(staging.create("begun", b""))
+        # A body of its own: with the same one, `create` would take another process's object for its own.
+        fresh = bool(staging.create("begun", secrets.token_bytes(16)))
         eraser = Eraser(
             self._access, self._listing(dataset), staging, work, dataset, candidates.holds_version, gate, self._loaded
         )
