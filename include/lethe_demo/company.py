@@ -47,7 +47,7 @@ class Table:
     Attributes:
         name: schema and table.
         columns: their names, in the order of the rows' values.
-        rows: the values, timestamps with a zone.
+        rows: the values, timestamps in UTC (others have moments that equal none in another zone, PEP 495).
         about: for every row the index of the person it is about.
         parents: for every row the index of the parent table's row that it belongs to; empty where there is none.
     """
@@ -119,7 +119,7 @@ class Company:
     def __init__(self, as_of: datetime, scale: float = 1.0, seed: int = 20_261_121) -> None:
         if as_of.tzinfo is None:
             raise ValueError("the as-of moment needs a time zone")
-        self.as_of = as_of
+        self.as_of = as_of.astimezone(UTC)
         self.scale = scale
         self.seed = seed
         self.today = as_of.astimezone(ZONE).date()
@@ -253,7 +253,11 @@ class Company:
         def journeys(parent: Row) -> Iterator[Row]:
             day = parent[2] if isinstance(parent[2], date) else self.today
             at = datetime.combine(day, time(rng.randrange(6, 22), rng.randrange(60)), tzinfo=ZONE)
-            yield (at, rng.choice(("train", "flight", "car")), f"{rng.choice('ABCDEF')}{rng.randrange(100, 9999)}")
+            yield (
+                at.astimezone(UTC),
+                rng.choice(("train", "flight", "car")),
+                f"{rng.choice('ABCDEF')}{rng.randrange(100, 9999)}",
+            )
 
         return self._children("guests.arrivals", self.guests, 2, ("arrives_at", "means", "number"), journeys)
 
@@ -303,7 +307,7 @@ class Company:
         for n in range(1, self._count(100_000) + 1):
             code, day = webinars[n % len(webinars)] if n <= len(webinars) else rng.choice(webinars)
             whom = self._whom(rng)
-            at = midnight(day) - timedelta(minutes=rng.randrange(60, 40_000))
+            at = midnight(day).astimezone(UTC) - timedelta(minutes=rng.randrange(60, 40_000))
             rows.append((n, code, day if n % 15_013 != 1_000 else None, *self._contact(self.people[whom], n), at))
             about.append(whom)
         columns = ("registration_id", "webinar_code", "webinar_date", *_CONTACT, "registered_at")
@@ -318,7 +322,7 @@ class Company:
             day = parent[2] if isinstance(parent[2], date) else self.today
             for _ in range(rng.choice((0, 0, 1, 1, 1, 2))):
                 at = datetime.combine(day, time(14, rng.randrange(60)), tzinfo=ZONE)
-                yield (at, rng.randrange(2, 90))
+                yield (at.astimezone(UTC), rng.randrange(2, 90))
 
         return self._children("marketing.webinar_attendance", self.registrations, 1, ("joined_at", "minutes"), visits)
 
@@ -328,7 +332,7 @@ class Company:
     def enquiries(self) -> Table:
         """Enquiries of the last ten months; some led to an agreement, and are no leads any more."""
         rng = self._rng("enquiries")
-        first_kept = midnight(first_kept_day("leads", self.as_of))
+        first_kept = midnight(first_kept_day("leads", self.as_of)).astimezone(UTC)
         span = int((self.as_of - midnight(self.today - timedelta(days=304))).total_seconds())
         rows: list[Row] = []
         about = []

@@ -73,6 +73,7 @@ def database(connection: Connection, name: str | None = None) -> Iterator[psycop
         user=connection.login,
         password=connection.password,
         dbname=name or connection.schema,
+        options="-c timezone=UTC",
         autocommit=name is not None,
     ) as opened:
         yield opened

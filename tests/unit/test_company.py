@@ -103,3 +103,10 @@ def test_two_matters_hold_thirty_people_and_an_expired_event(company: Company) -
     lawsuit, investigation = company.matters
     assert len(lawsuit.people) == HELD_PEOPLE
     assert dict(company.events)[str(investigation.event)] < first_kept_day("events", AS_OF)
+
+
+def test_timestamps_are_in_utc_where_every_moment_exists_once(company: Company) -> None:
+    tables = (*company.crm, *company.operations)
+    moments = [value for table in tables for row in table.rows for value in row if isinstance(value, datetime)]
+    assert len(moments) > 1_000
+    assert {moment.tzinfo for moment in moments} == {UTC}
