@@ -10,13 +10,13 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.stores.sql_kit import AS_OF, CUTOFF, PRAGUE, Database, dataset, run_through, work
 
 from lethe.holds.rules import NO_HOLDS
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, start_of_day
 from lethe.policy import Expiry
 from lethe.stores.base import Tally, Unjudgeable
 from lethe.stores.sql.expiry import earliest_wall
-from tests.stores.sql_kit import AS_OF, CUTOFF, PRAGUE, Database, dataset, run_through, work
 
 MIDNIGHT = start_of_day(CUTOFF, PRAGUE)
 """2025-05-20 22:00 UTC."""
@@ -77,8 +77,8 @@ def test_iso_text_is_judged_row_by_row(database: Database) -> None:
 
 BAD_TEXT = [
     "", " ", "x", "2024", "2024-1-1", "20240101", "2024-02-30", "2024-13-01", "0000-01-01", "yesterday", "now",
-    "infinity", "-infinity", "epoch", "2024-01-01T25:00:00", "2024-01-01 10:60", "01.02.2024", "2024-01-01T", "1/2/2024",
-    "2024-01-01 BC", "2024-01-01T00:00:00 Europe/Prague", "2024-01-01T00:00:00+99:00", "１２３４-01-01",
+    "infinity", "-infinity", "epoch", "2024-01-01T25:00:00", "2024-01-01 10:60", "01.02.2024", "2024-01-01T",
+    "1/2/2024", "2024-01-01 BC", "2024-01-01T00:00:00 Europe/Prague", "2024-01-01T00:00:00+99:00", "１２３４-01-01",
 ]  # fmt: skip
 
 
@@ -147,7 +147,8 @@ def test_the_latest_and_the_earliest_of_several(database: Database, which: str, 
     old_day, new_day = CUTOFF - timedelta(days=1), CUTOFF
     table = database.leads(answered=sa.Date())
     pairs = [
-        (old, old_day), (old, None), (old, new_day), (new, old_day), (None, old_day), (new, new_day), (None, None), (new, None),
+        (old, old_day), (old, None), (old, new_day), (new, old_day), (None, old_day), (new, new_day), (None, None),
+        (new, None),
     ]  # fmt: skip
     database.insert(
         table, [{"id": n, "email": "a", "last_contact": a, "answered": b} for n, (a, b) in enumerate(pairs)]

@@ -104,7 +104,7 @@ def test_spellings_of_a_telephone_number_err_towards_holding(warehouse: Database
 
 
 def test_telephone_numbers_are_compared_exactly_where_python_can_help(file: Database) -> None:
-    held = ["+420 601 234 567", "601234567", "+420601234567 ext. 12", "601\t234 567"]
+    held = ["+420 601 234 567", "601234567", "+420601234567 ext. 12", "601\t234 567", "\u202a601234567\u202c"]
     others = ["+421 601 234 567", "+420 777 000 111", "12", None]
     assert survivors(file, held + others, holding(hold(phone=NUMBER)), kind="phone", phone_region="CZ") == held
 

@@ -428,15 +428,13 @@ class PostgreSQL(Dialect):
         figures = sa.func.translate(text, _DIGITS, _PLAIN_DIGITS)
         spelt = sa.func.translate(sa.func.lower(figures), *_KEYPAD)
         starts = sa.func.generate_series(1, sa.func.char_length(text)).table_valued("n").render_derived("starts")
-        sizes = sa.func.generate_series(_SHORTEST, PHONE_SUFFIX).table_valued("n").render_derived("sizes")
         found = [
             sa.exists(
                 sa.select(sa.literal(1))
                 .select_from(held)
                 .join(starts, sa.true())
-                .join(sizes, sa.true())
-                .where(held.c.value == _c(sa.func.substr(_only_digits(digits), starts.c.n, sizes.c.n)))
-                .correlate_except(held, starts, sizes)
+                .where(held.c.value == _c(sa.func.substr(_only_digits(digits), starts.c.n, PHONE_SUFFIX)))
+                .correlate_except(held, starts)
             )
             for digits in (figures, spelt)
         ]

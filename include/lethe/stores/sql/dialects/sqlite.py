@@ -48,7 +48,6 @@ _MOMENT = re.compile(
     r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
 _LENGTH_OF_DATE = 10
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 _BEGIN = "lethe_begin"
 _POLL_SECONDS = 0.002
@@ -422,7 +421,7 @@ def _identifier(kind: str, value: object, region: str | None) -> str | None:
         return None
     text = str(value)
     if IdentifierType(kind).is_telephone:
-        text = _CONTROLS.sub(" ", text)
+        text = "".join(character if character.isprintable() else " " for character in text)
     try:
         normalised = normalise(IdentifierType(kind), text, region=region)
     except ValueError:
