@@ -78,7 +78,7 @@ class Batch:
         intent: what is announced in staging, by this process or, if `ready_at` is given, by another one.
         etag: of the state in staging; None: there is none.
         ready_at: when (by `time.monotonic`) no request of the other process can be under way any more.
-        known_gone: positions of which nothing was left when that was so.
+        known_gone: positions of which nothing was left when that was so, or that S3 said it has deleted since.
         done: its outcome.
         outcomes: what has been decided, by position; complete before `done` is.
         attempts: how often it was tried.
@@ -398,6 +398,7 @@ class Eraser:
                 self._failed(batch, position, version, code)
         for position in sends.keys() - failed:
             batch.outcomes[position] = Outcome.ERASED if left[position] else Outcome.GONE
+        batch.known_gone |= {position for position in sends.keys() - failed if left[position]}
 
     def _requests(
         self, batch: Batch, versions: Sequence[tuple[int, Version]], turn: Turn
