@@ -329,7 +329,8 @@ def main() -> int:
             print(measure(server, text, bodies, options.rounds, **more), flush=True)
         ours, theirs = local(Path(name), mixed, options.rounds)
         print(
-            f"{'local files, 45 % of each go':34} rewrite {ours:5.2f} s  Polars {theirs:5.2f} s  ratio {ours / theirs:4.2f}"
+            f"{'local files, 45 % of each go':34} rewrite {ours:5.2f} s  Polars {theirs:5.2f} s  "
+            f"ratio {ours / theirs:4.2f}"
         )
         for text, path in large_files(Path(name), options.rows):
             used = peak(server, path)

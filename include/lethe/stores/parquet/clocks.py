@@ -279,11 +279,13 @@ def _timestamps(array: pa.Array, unit: int, zone: ZoneInfo | None) -> ClockValue
 def text_of(array: pa.Array) -> pl.Series:
     """Any column of single values as text; bytes that are no UTF-8 with replacement characters."""
     kind = array.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+    if is_text(kind):
+        # Columns of text may have bytes that are none: Arrow does not look when it reads them, and Polars trusts it.
+        raw = array.cast(pa.large_binary())
         try:
-            array = array.cast(pa.large_binary()).cast(pa.large_string())
+            array = raw.cast(pa.large_string())
         except pa.ArrowInvalid:
-            decoded = [None if value is None else value.decode("utf-8", "replace") for value in array.to_pylist()]
+            decoded = [None if value is None else value.decode("utf-8", "replace") for value in raw.to_pylist()]
             array = pa.array(decoded, pa.large_string())
     elif pa.types.is_fixed_size_binary(kind):
         array = pa.array([None if value is None else value.hex() for value in array.to_pylist()], pa.large_string())

@@ -29,6 +29,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
+from polars.exceptions import PanicException
 
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Unjudgeable
@@ -179,11 +180,15 @@ class Examiner:
         try:
             bound = self.judge.bind(opened.schema_arrow) if rows else None
             unexpired = self._shown_unexpired(version.key)
-            judged = bound.judge_file(opened, self.matcher, unexpired=unexpired) if bound else Judgement(rows=0)
+            judged = (
+                bound.judge_file(opened, self.matcher, read_footer(file), unexpired=unexpired)
+                if bound
+                else Judgement(rows=0)
+            )
         except WrongSchema as error:
-            raise _unreadable(str(error), rows) from None
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
+            raise ft.Unreadable(str(error), rows) from None
+        except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException) as error:
+            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
         return file, opened, bound, judged
 
     def _shown_unexpired(self, key: str) -> bool:
@@ -255,22 +260,19 @@ class Examiner:
         totals.unreadable.append(name_digest(key))
 
 
-def _unreadable(why: str, rows: int) -> ft.Unreadable:
-    error = ft.Unreadable(why)
-    error.rows = max(1, rows)
-    return error
-
-
 def contained(one: pq.ParquetFile, rows: Marks, other: pq.ParquetFile, among: Marks) -> bool:
     """Whether each of some rows of one file is, value for value and as often, among some rows of another."""
     if rows.count > MOST_COMPARED or not one.schema_arrow.equals(other.schema_arrow):
         return False
-    wanted = Counter(_row_digests(one, rows))
-    for digest in _row_digests(other, among):
-        if digest in wanted:
-            wanted[digest] -= 1
-            if not wanted[digest]:
-                del wanted[digest]
+    try:
+        wanted = Counter(_row_digests(one, rows))
+        for digest in _row_digests(other, among):
+            if digest in wanted:
+                wanted[digest] -= 1
+                if not wanted[digest]:
+                    del wanted[digest]
+    except UnicodeDecodeError:
+        return False
     return not wanted
 
 

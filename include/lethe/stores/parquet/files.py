@@ -94,6 +94,7 @@ class S3File(io.RawIOBase):
         self._access = access
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
+        self.footer: Struct | None = None
         self.pin = pin
         answer, body = self._get(f"bytes=-{size if 0 < size <= SMALL_BYTES else TAIL_BYTES}")
         self.answer = answer
@@ -185,20 +186,19 @@ def open_parquet(file: S3File) -> pq.ParquetFile:
     Raises:
         Unreadable: if it is no Parquet file, or is damaged, encrypted, or a summary of other files.
     """
-    ft.length(file.tail(ft.TAIL), file.size)
+    # First, because Arrow ends the process when it is asked about a column that is encrypted.
+    read_footer(file)
     try:
-        found = pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=READ_AHEAD)
+        return pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=READ_AHEAD)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
-    metadata = found.metadata
-    if metadata.num_row_groups and metadata.num_columns and metadata.row_group(0).column(0).file_path:
-        raise ft.Unreadable("a summary of other files")
-    return found
 
 
 def read_footer(file: S3File) -> Struct:
-    """The footer as it is on disk. Raises `Unreadable`."""
-    return ft.read(file.tail(ft.length(file.tail(ft.TAIL), file.size) + ft.TAIL), file.size)
+    """The footer as it is on disk, read once. Raises `Unreadable`."""
+    if file.footer is None:
+        file.footer = ft.read(file.tail(ft.length(file.tail(ft.TAIL), file.size) + ft.TAIL), file.size)
+    return file.footer
 
 
 class LocalFile:

@@ -25,8 +25,10 @@ INT32, INT64, INT96, BYTE_ARRAY, FIXED = 1, 2, 3, 6, 7
 class Unreadable(ValueError):
     """The bytes are no Parquet file that can be read: cut off, damaged or encrypted."""
 
-    rows = 1
-    """How many rows it has as far as known, else 1."""
+    def __init__(self, why: str, rows: int = 1) -> None:
+        """Say why, and how many rows the file has as far as its footer tells."""
+        super().__init__(why)
+        self.rows = max(1, rows)
 
 
 class FileMetaData:
@@ -177,7 +179,9 @@ def read(tail: bytes, size: int) -> Struct:
     except ThriftError as error:
         raise Unreadable(str(error)) from None
     if FileMetaData.ENCRYPTION in found or any(_is_encrypted(chunk) for chunk in chunks(found)):
-        raise Unreadable("the file is encrypted")
+        raise Unreadable("the file is encrypted", number(found, FileMetaData.ROWS))
+    if any(Chunk.FILE_PATH in chunk for chunk in chunks(found)):
+        raise Unreadable("a summary of other files")
     _check(found, size)
     return found
 
@@ -204,6 +208,16 @@ def chunks(fields: Struct) -> Iterator[Struct]:
     """All column chunks of a footer."""
     for group in structs(fields, FileMetaData.ROW_GROUPS):
         yield from structs(group, RowGroup.COLUMNS)
+
+
+def column_meta(group: Struct, name: str) -> Struct | None:
+    """The metadata of a top-level column in a row group."""
+    for chunk in structs(group, RowGroup.COLUMNS):
+        meta = substruct(chunk, Chunk.META)
+        path = meta.get(ChunkMeta.PATH) if meta else None
+        if path is not None and path.type == LIST and path.value.values == [name.encode()]:
+            return meta
+    return None
 
 
 def chunk_range(meta: Struct) -> tuple[int, int]:

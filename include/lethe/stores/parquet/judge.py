@@ -28,14 +28,20 @@ import pyarrow.parquet as pq
 from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
 from lethe.stores.base import Unjudgeable
+from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader, text_of
+from lethe.stores.parquet.footer import ChunkMeta, FileMetaData, RowGroup
 from lethe.stores.parquet.holds import Matcher
 from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.thrift import Struct
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of the needed columns that are decoded at a time."""
 READ_AHEAD = 4 << 20
 """Bytes of a column that are read at a time."""
+
+_LEAST_OLD, _NULLS, _LEAST = 2, 3, 6
+"""Field ids of statistics."""
 
 
 @dataclass
@@ -153,21 +159,26 @@ class FileJudge:
     schema: pa.Schema
     readers: Mapping[str, Reader]
 
-    def judge_file(self, file: pq.ParquetFile, matcher: Matcher, *, unexpired: bool = False) -> Judgement:
+    def judge_file(
+        self, file: pq.ParquetFile, matcher: Matcher, footer: Struct | None = None, *, unexpired: bool = False
+    ) -> Judgement:
         """Judge all rows of a file.
 
         Args:
             file: opened without reading ahead.
             matcher: the holds.
+            footer: its footer, for statistics. (Arrow ends the process when it is asked for damaged ones.)
             unexpired: the file's key already shows that none of its clocks has expired.
         """
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
         result = Judgement(rows=sum(group.num_rows for group in groups))
         going: list[Bits] = []
         held: list[Bits] = []
+        described = ft.structs(footer, FileMetaData.ROW_GROUPS) if footer else []
         for index, group in enumerate(groups):
             nothing = np.zeros(group.num_rows, dtype=np.bool_)
-            skip = self._unexpired(group, file) if not unexpired else not self.judge.columns.scope
+            spared = bool(described) and self._unexpired(described[index])
+            skip = not self.judge.columns.scope if unexpired else spared
             if skip or not group.num_rows:
                 result.total += group.num_rows
                 going.append(nothing)
@@ -201,13 +212,13 @@ class FileJudge:
 
     # --- what statistics tell ----------------------------------------------------------------------------------
 
-    def _unexpired(self, group: pq.RowGroupMetaData, file: pq.ParquetFile) -> bool:
+    def _unexpired(self, group: Struct) -> bool:
         """Whether statistics show that all rows of a group are in scope, judgeable and unexpired."""
         judge = self.judge
         if judge.columns.scope or judge.expiry.default is None:
             return False
         clock = judge.dataset.clock
-        shown = [self._column_unexpired(group, name, file) for name in judge.columns.clocks]
+        shown = [self._column_unexpired(group, name) for name in judge.columns.clocks]
         complete = clock.when_missing is MissingClock.RUNNING or any(nulls == 0 for _, nulls in shown)
         enough = all if clock.earliest_of else any
         if clock.latest_of:
@@ -218,30 +229,27 @@ class FileJudge:
             return any(unexpired and nulls == 0 for unexpired, nulls in shown)
         return complete and enough(unexpired for unexpired, _ in shown)
 
-    def _column_unexpired(self, group: pq.RowGroupMetaData, name: str, file: pq.ParquetFile) -> tuple[bool, int]:
+    def _column_unexpired(self, group: Struct, name: str) -> tuple[bool, int]:
         """Whether no value of a clock column is before any cutoff, and how many are NULL (-1: not known)."""
-        kind = self.schema.field(name).type
-        if not _is_temporal(kind):
+        kind = plain(self.schema.field(name).type)
+        meta = ft.column_meta(group, name)
+        statistics = ft.substruct(meta, ChunkMeta.STATISTICS) if meta else None
+        if not _is_temporal(kind) or meta is None or statistics is None or _NULLS not in statistics:
             return False, -1
-        for position in range(group.num_columns):
-            column = group.column(position)
-            if column.path_in_schema == name:
-                break
-        else:
+        nulls = ft.number(statistics, _NULLS)
+        if nulls == ft.number(group, RowGroup.ROWS):
+            return True, nulls
+        least = statistics.get(_LEAST, statistics.get(_LEAST_OLD))
+        width = {ft.INT32: 4, ft.INT64: 8}.get(ft.number(meta, ChunkMeta.TYPE))
+        if least is None or width is None or not isinstance(least.value, bytes) or len(least.value) != width:
             return False, -1
-        statistics = column.statistics
-        if statistics is None or not statistics.has_null_count or column.physical_type == "INT96":
+        number = pa.array([int.from_bytes(least.value, "little", signed=True)], pa.int64())
+        stored = pa.date32() if pa.types.is_date(kind) else kind
+        try:
+            values = self.readers[name](number.cast(pa.int32()).cast(stored) if width == 4 else number.cast(stored))
+        except pa.ArrowInvalid:
             return False, -1
-        if statistics.null_count == group.num_rows:
-            return True, statistics.null_count
-        if not statistics.has_min_max:
-            return False, -1
-        least = pa.array([statistics.min_raw], pa.int32() if column.physical_type == "INT32" else pa.int64())
-        stored = file.schema_arrow.field(name).type
-        if pa.types.is_date64(stored):
-            stored = pa.date32()
-        values = self.readers[name](least.cast(stored))
-        return not any(values.before(cutoff).any() for cutoff in self.judge.cutoffs), statistics.null_count
+        return not any(values.before(cutoff).any() for cutoff in self.judge.cutoffs), nulls
 
     # --- what the rows tell ------------------------------------------------------------------------------------
 

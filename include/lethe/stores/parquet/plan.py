@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from lethe.errors import DatasetChanged
 from lethe.stores.base import Candidates
+from lethe.stores.parquet.clocks import flat, text_of
 from lethe.stores.parquet.examine import Found, name_digest
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.s3.staging import Staging, pack, unpack
@@ -220,7 +221,15 @@ def staged_keys(staging: Staging, columns: tuple[str, ...], name: str) -> Iterat
         if body is None:
             raise DatasetChanged(f"{staging.dataset}: staged keys are gone; discover again")
         for batch in pq.ParquetFile(pa.BufferReader(body)).iter_batches(1 << 14, columns=list(columns)):
-            yield from zip(*(batch.column(column).to_pylist() for column in columns), strict=True)
+            yield from zip(*(_values(batch.column(column)) for column in columns), strict=True)
+
+
+def _values(column: pa.Array) -> list[object]:
+    try:
+        found: list[object] = column.to_pylist()
+    except UnicodeDecodeError:
+        found = text_of(flat(column)).to_list()
+    return found
 
 
 class Plan:

@@ -280,7 +280,12 @@ class Rewriter:
             NotRewritable: if it turns out that what stays would change. The sink then has part of a file.
             Unreadable: if a page cannot be read.
         """
-        out = _Output(sink)
+        try:
+            return self._write(going, _Output(sink), executor)
+        except (pa.ArrowException, OSError, SystemError, ThriftError) as error:
+            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})") from None
+
+    def _write(self, going: Marks, out: _Output, executor: Executor | None) -> int:
         out.write(ft.MAGIC)
         groups: list[Struct] = []
         for copied, pieces in self._pieces(going, executor):
@@ -345,17 +350,14 @@ class Rewriter:
         options = self._options(group)
         batches: list[pa.RecordBatch] = []
         pending = 0
-        try:
-            for batch in self._staying(index, group, going):
-                batches.append(batch)
-                pending += batch.nbytes
-                if pending >= GROUP_BYTES:
-                    yield self._small_file(batches, options), group
-                    batches, pending = [], 0
-            if batches:
+        for batch in self._staying(index, group, going):
+            batches.append(batch)
+            pending += batch.nbytes
+            if pending >= GROUP_BYTES:
                 yield self._small_file(batches, options), group
-        except (pa.ArrowException, OSError) as error:
-            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})") from None
+                batches, pending = [], 0
+        if batches:
+            yield self._small_file(batches, options), group
 
     def _staying(self, index: int, group: Struct, going: Marks) -> Iterator[pa.RecordBatch]:
         file = pq.ParquetFile(

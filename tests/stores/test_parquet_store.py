@@ -1,0 +1,829 @@
+"""Rows inside Parquet files on a real S3: what goes, what stays, under holds, versions, crashes and changes."""
+
+# ruff: noqa: ANN401 - fields of policies are of any type
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
+import pytest
+
+from lethe.errors import DatasetChanged, RunError, StoreError
+from lethe.holds.rules import NO_HOLDS, ClockRange
+from lethe.stores.base import Outcome, Tally, Unjudgeable, record_key
+from lethe.stores.parquet import erase as erasing
+from lethe.stores.parquet import files
+from lethe.stores.parquet.examine import name_digest
+from lethe_demo.servers import EmbeddedS3
+from tests.stores.parquet_kit import NEW, OLD, Gate, Lake, encoded, expiry, hold, people, rules
+
+
+@pytest.fixture
+def lake(s3: EmbeddedS3) -> Lake:
+    return Lake.make(s3)
+
+
+@pytest.fixture(params=["versioned", "unversioned"])
+def any_lake(s3: EmbeddedS3, request: pytest.FixtureRequest) -> Lake:
+    return Lake.make(s3, versioned=request.param == "versioned")
+
+
+def due(lake: Lake) -> int:
+    return lake.store.survey(lake.work, NO_HOLDS).due
+
+
+# --- what goes and what stays --------------------------------------------------------------------------------------
+
+
+def test_expired_rows_go_and_everything_else_stays_as_it_was(any_lake: Lake) -> None:
+    lake = any_lake
+    lake.put("data/mixed.parquet", people(range(50), range(50, 90), nulls=[95]))
+    lake.put("data/old.parquet", people(range(100, 130)))
+    lake.put("data/new.parquet", people(kept=range(200, 230)))
+    lake.put("data/_SUCCESS", b"")
+    lake.put("elsewhere/old.parquet", people(range(5)))
+    before = lake.everything()
+    touched = lake.client.head_object(Bucket=lake.bucket, Key="data/new.parquet")
+
+    found = lake.discover()
+    assert (found.total, found.expired, found.held, found.due) == (151, 80, 0, 80)
+    assert found.unjudgeable == {Unjudgeable.NO_CLOCK: 1}
+    assert found.oldest == date(2024, 6, 1)
+    assert lake.store.tally(lake.work, found) == Tally()
+    tally = lake.erase(found)
+
+    assert (tally.erased, tally.held, tally.total) == (80, 0, 80)
+    assert tally.bytes > 0
+    assert lake.store.tally(lake.work, found) == tally
+    assert lake.outcomes(found) == {record_key((n,)): Outcome.ERASED for n in [*range(50), *range(100, 130)]}
+    assert lake.ids("data/mixed.parquet") == [*range(50, 90), 95]
+    assert lake.read("data/mixed.parquet").schema == people([1]).schema
+    assert due(lake) == 0
+    lake.store.clean(lake.run, "views")
+    assert lake.store.staged_runs() == []
+    after = lake.everything()
+    assert "data/old.parquet" not in after
+    assert all(len(versions) == 1 for versions in after.values())
+    for key in ("data/new.parquet", "data/_SUCCESS", "elsewhere/old.parquet"):
+        assert after[key] == before[key]
+    untouched = lake.client.head_object(Bucket=lake.bucket, Key="data/new.parquet")
+    assert (untouched["ETag"], untouched["LastModified"]) == (touched["ETag"], touched["LastModified"])
+
+
+def test_again_is_harmless(lake: Lake) -> None:
+    """Promise 7: the same batches, another discovery of the run, and another run erase nothing more."""
+    lake.put("data/a.parquet", people(range(20), range(20, 30)))
+    found = lake.discover()
+    tally = lake.erase(found)
+    state = lake.everything()["data/a.parquet"]
+    assert lake.erase(found) == tally
+    assert lake.discover() == found
+    lake.run = "run-2"
+    assert lake.both() == Tally()
+    assert lake.everything()["data/a.parquet"] == state
+
+
+def test_attributes_of_an_object_stay(lake: Lake) -> None:
+    options: dict[str, Any] = {
+        "Metadata": {"owner": "web", "batch": "17"},
+        "ContentType": "application/vnd.apache.parquet",
+        "CacheControl": "no-cache",
+        "Tagging": "team=web&class=a%20b",
+        "StorageClass": "STANDARD_IA",
+    }
+    lake.put("data/a.parquet", people(range(5), range(5, 9)), **options)
+    assert lake.both().erased == 5
+    head = lake.client.head_object(Bucket=lake.bucket, Key="data/a.parquet")
+    for name in ("Metadata", "ContentType", "CacheControl", "StorageClass"):
+        assert head[name] == options[name]  # type: ignore[literal-required]
+    tags = lake.client.get_object_tagging(Bucket=lake.bucket, Key="data/a.parquet")["TagSet"]
+    assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "web", "class": "a b"}
+
+
+def test_a_large_file_is_uploaded_in_parts_before_the_lease(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasing, "PUT_BYTES", 1000)
+    monkeypatch.setattr(files, "IN_MEMORY", 1000)
+    monkeypatch.setattr(erasing, "SPOOL_BYTES", 1000)
+    lake.put("data/a.parquet", people(range(500), range(500, 900)), Metadata={"a": "b"})
+    assert lake.both().erased == 500
+    assert lake.ids("data/a.parquet") == list(range(500, 900))
+    head = lake.client.head_object(Bucket=lake.bucket, Key="data/a.parquet")
+    assert head["ETag"].endswith('-1"')
+    assert head["Metadata"] == {"a": "b"}
+    assert len(lake.everything()["data/a.parquet"]) == 1
+
+
+def test_batches_are_groups_of_files_and_can_be_erased_in_any_order(s3: EmbeddedS3) -> None:
+    lake = Lake.make(s3, lethe_batch_size=25)
+    for number in range(7):
+        lake.put(f"data/{number}.parquet", people(range(10 * number, 10 * number + 10)))
+    found = lake.discover()
+    assert (found.batches, found.batch_size) == (3, 30)
+    tallies = [lake.erase(found, batches=range(number, number + 1)) for number in (2, 0, 1)]
+    assert sum(tally.erased for tally in tallies) == 70
+    assert not [key for key in lake.everything() if key.startswith("data/")]
+
+
+def test_without_a_key_a_record_is_its_file_and_row(lake: Lake) -> None:
+    lake.fields = {"key": []}
+    lake.put("data/a.parquet", people([1, 3], [0, 2]))
+    found = lake.discover()
+    lake.erase(found)
+    assert lake.outcomes(found) == {
+        record_key(("data/a.parquet", 1)): Outcome.ERASED,
+        record_key(("data/a.parquet", 3)): Outcome.ERASED,
+    }
+
+
+def test_the_digest_stands_for_the_very_rows(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    first = lake.discover()
+    lake.run = "run-2"
+    assert lake.discover().digest == first.digest
+    lake.run = "run-3"
+    held = rules(hold(email=["person1@example.org"]))
+    assert lake.discover(held).digest != first.digest
+
+
+def test_only_what_was_discovered_is_erased(lake: Lake) -> None:
+    """Promise 4: staging that is not what was approved is refused."""
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    found = lake.discover()
+    with pytest.raises(DatasetChanged):
+        lake.erase(found.model_copy(update={"digest": "0" * 64}))
+    name = f"_lethe/{lake.run}/views/batch/0"
+    body = lake.body(name)
+    lake.client.put_object(Bucket=lake.bucket, Key=name, Body=body[:-1] + b"x")
+    with pytest.raises(DatasetChanged):
+        lake.erase(found)
+    assert len(lake.ids("data/a.parquet")) == 9
+
+
+def test_where_and_keep_while(lake: Lake) -> None:
+    lake.fields = {
+        "where": [{"column": "id", "not_in": [1, 2]}],
+        "keep_while": [{"column": "state", "in": ["open"]}],
+    }
+    lake.put("data/a.parquet", people(range(10), range(20, 23)))
+    found = lake.discover()
+    assert (found.total, found.expired, found.kept_on, found.due) == (11, 8, 1, 7)
+    assert lake.erase(found).erased == 7
+    assert lake.ids("data/a.parquet") == [1, 2, 7, 20, 21, 22]
+
+
+def test_rows_inserted_after_discovery_are_not_touched_but_seen(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    found = lake.discover()
+    lake.put("data/b.parquet", people([50]))
+    assert lake.erase(found).erased == 5
+    assert lake.ids("data/b.parquet") == [50]
+    assert due(lake) == 1
+
+
+# --- what cannot be judged or rewritten ----------------------------------------------------------------------------
+
+
+def encrypted(footer: bool) -> bytes:
+    """A file with encrypted columns, and with an encrypted footer or not."""
+    schema = people().schema
+
+    class Kms(pe.KmsClient):  # type: ignore[misc]
+        def wrap_key(self, key: bytes, _: str) -> bytes:
+            return key.hex().encode()
+
+        def unwrap_key(self, key: bytes, _: str) -> bytes:
+            return bytes.fromhex(key.decode())
+
+    config = pe.EncryptionConfiguration(
+        footer_key="f", column_keys={"c": [name for name in schema.names if name != "state"]}, plaintext_footer=not footer
+    )
+    out = io.BytesIO()
+    factory = pe.CryptoFactory(lambda _: Kms())
+    properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), config)
+    with pq.ParquetWriter(out, schema, encryption_properties=properties) as writer:
+        writer.write_table(people(range(7)))
+    return out.getvalue()
+
+
+def test_what_cannot_be_read_is_counted_named_and_left(lake: Lake) -> None:
+    """Promise 3: never skipped, and named by a digest only."""
+    good = encoded(people(range(30), range(30, 50)), compression="none")
+    lake.put("data/good.parquet", good)
+    unreadable = {
+        "data/text.csv": (b"a,b\n1,2\n", 1),
+        "data/empty.parquet": (b"", 1),
+        "data/cut.parquet": (good[: len(good) // 2], 1),
+        "data/zeros.parquet": (good[:-100] + bytes(100), 1),
+        "data/damaged.parquet": (good[:4] + bytes(900) + good[904:], 50),
+        "data/sealed.parquet": (encrypted(footer=True), 1),
+        "data/half-sealed.parquet": (encrypted(footer=False), 7),
+        "data/other.parquet": (encoded(pa.table({"x": [1, 2, 3]})), 3),
+        "data/type.parquet": (encoded(people(range(4)).set_column(1, "at", pa.array([1, 2, 3, 4]))), 4),
+        "data/nested.parquet": (encoded(people([1]).set_column(2, "email", pa.array([["a@b.c"]]))), 1),
+    }
+    for key, (body, _) in unreadable.items():
+        lake.put(key, body)
+    before = lake.everything()
+    found = lake.discover()
+    assert found.unjudgeable == {Unjudgeable.UNREADABLE: sum(rows for _, rows in unreadable.values())}
+    assert set(found.unreadable) == {name_digest(key) for key in unreadable}
+    assert found.due == 30
+    assert lake.erase(found).erased == 30
+    after = lake.everything()
+    assert all(after[key] == before[key] for key in unreadable)
+
+
+def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake: Lake) -> None:
+    lake.put("data/granted.parquet", people(range(4), range(4, 9)))
+    lake.put("data/fine.parquet", people(range(10, 14), range(14, 19)))
+    from lethe.stores.parquet import examine
+
+    real = examine.check_rewritable
+
+    def refuse(footer: Any) -> None:
+        refuse.calls += 1  # type: ignore[attr-defined]
+        real(footer)
+        if any(column[4].value == b"state" for column in footer[2].value.values) and footer[3].value == 9 and refuse.first:  # type: ignore[attr-defined]
+            refuse.first = False  # type: ignore[attr-defined]
+            raise examine.NotRewritable("for the test")
+
+    refuse.calls, refuse.first = 0, True  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examine, "check_rewritable", refuse)
+        found = lake.discover()
+    assert found.unjudgeable == {Unjudgeable.NOT_REWRITABLE: 4}
+    assert len(found.unreadable) == 1
+    assert found.due == 4
+    assert lake.erase(found).erased == 4
+
+
+def test_an_lzo_file_is_not_rewritten_but_goes_as_a_whole(lake: Lake) -> None:
+    """Where nothing stays there is nothing to rewrite."""
+    import lethe.stores.parquet.footer as ft
+    from lethe.stores.parquet.thrift import I32, Field
+
+    def lzo(body: bytes) -> bytes:
+        footer = ft.read(body, len(body))
+        for group in ft.structs(footer, 4):
+            for chunk in ft.structs(group, 1):
+                meta = chunk[3].value
+                if ft.name_of(ft.structs(footer, 2)[1 + ft.structs(group, 1).index(chunk)]) not in ("at", "id"):
+                    meta[4] = Field(I32, 3)
+        return body[: -8 - int.from_bytes(body[-8:-4], "little")] + ft.dump(footer)
+
+    lake.put("data/mixed.parquet", lzo(encoded(people(range(5), range(5, 9)), compression="none")))
+    lake.put("data/old.parquet", lzo(encoded(people(range(10, 15)), compression="none")))
+    found = lake.discover()
+    assert found.unjudgeable == {Unjudgeable.NOT_REWRITABLE: 5}
+    assert found.unreadable == (name_digest("data/mixed.parquet"),)
+    assert found.due == 5
+    assert lake.erase(found).erased == 5
+    assert "data/old.parquet" not in lake.everything()
+
+
+# --- holds ---------------------------------------------------------------------------------------------------------
+
+
+def test_held_rows_stay_and_are_counted(any_lake: Lake) -> None:
+    """Promise 2, with identifiers as people write them."""
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    held = rules(hold(1, email=["person3@example.org", "person12@example.org"]), hold(2, phone=["+420777000004"]))
+    found = lake.discover(held)
+    assert (found.expired, found.held, found.due) == (10, 2, 8)
+    assert lake.erase(found, Gate(held)).erased == 8
+    assert lake.ids("data/a.parquet") == [3, 4, *range(10, 15)]
+    # Once released, the next run takes them.
+    lake.run = "run-2"
+    assert lake.both().erased == 2
+    assert lake.ids("data/a.parquet") == list(range(10, 15))
+
+
+def test_a_hold_on_a_clock_range_covers_its_local_days(lake: Lake) -> None:
+    times = [datetime(2024, 5, 31, 21, 59, tzinfo=UTC), datetime(2024, 5, 31, 22, 0, tzinfo=UTC), OLD, NEW]
+    lake.put("data/a.parquet", people(range(4)).set_column(1, "at", pa.array(times, pa.timestamp("us", tz="UTC"))))
+    first_of_june = rules(hold(1, ClockRange(date(2024, 6, 1), date(2024, 6, 1))))
+    found = lake.discover(first_of_june)
+    assert (found.expired, found.held) == (3, 2)
+    lake.erase(found, Gate(first_of_june))
+    assert lake.ids("data/a.parquet") == [1, 2, 3]
+
+
+def test_a_hold_placed_between_discovery_and_erasing_binds(any_lake: Lake) -> None:
+    lake = any_lake
+    lake.put("data/mixed.parquet", people(range(10), range(10, 15)))
+    lake.put("data/old.parquet", people(range(20, 30)))
+    lake.put("data/all-held.parquet", people([41, 42], [43]))
+    found = lake.discover()
+    held = rules(hold(1, email=[f"person{n}@example.org" for n in (3, 25, 41, 42)]))
+    tally = lake.erase(found, Gate(held))
+    assert (tally.erased, tally.held) == (18, 4)
+    assert lake.ids("data/mixed.parquet") == [3, *range(10, 15)]
+    assert lake.ids("data/old.parquet") == [25]
+    assert lake.ids("data/all-held.parquet") == [41, 42, 43]
+    outcomes = lake.outcomes(found)
+    assert {key for key, outcome in outcomes.items() if outcome is Outcome.HELD} == {
+        record_key((n,)) for n in (3, 25, 41, 42)
+    }
+    assert all(len(versions) == 1 for key, versions in lake.everything().items() if key.startswith("data/"))
+
+
+def test_a_hold_placed_after_preparing_abandons_the_rewriting(any_lake: Lake) -> None:
+    """Nothing is sent for a row that a hold in force covers: the attempt is abandoned, and prepared anew."""
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    found = lake.discover()
+    gate = Gate()
+
+    def place(leases: int) -> None:
+        if leases == 0:
+            gate.rules = rules(hold(1, email=["person3@example.org"]))
+        if leases == 1:
+            gate.rules = rules(hold(1, email=["person3@example.org"]), hold(2, email=["someone@else.org"]))
+
+    gate.before_lease = place
+    tally = lake.erase(found, gate)
+    assert (tally.erased, tally.held) == (9, 1)
+    assert lake.ids("data/a.parquet") == [3, *range(10, 15)]
+    assert gate.leases >= 3
+    assert gate.out == 0
+
+
+def test_a_hold_placed_after_preparing_abandons_the_deletion(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(10)))
+    found = lake.discover()
+    gate = Gate()
+    gate.before_lease = lambda _: setattr(gate, "rules", rules(hold(1, email=["person3@example.org"])))
+    tally = lake.erase(found, gate)
+    assert (tally.erased, tally.held) == (9, 1)
+    assert lake.ids("data/a.parquet") == [3]
+
+
+def test_a_run_that_was_superseded_sends_nothing(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    found = lake.discover()
+    before = lake.everything()["data/a.parquet"]
+    gate = Gate()
+
+    def superseded(_: int) -> None:
+        raise RunError("run-1 was superseded")
+
+    gate.before_lease = superseded
+    with pytest.raises(RunError):
+        lake.erase(found, gate)
+    assert lake.everything()["data/a.parquet"] == before
+
+
+# --- what the store itself keeps -----------------------------------------------------------------------------------
+
+
+def test_object_lock_and_legal_holds_of_s3_keep_a_file(s3: EmbeddedS3) -> None:
+    lake = Lake.make(s3, lock=True)
+    lake.put("data/free.parquet", people(range(5), range(5, 9)))
+    lake.put("data/held.parquet", people(range(10, 15), range(15, 19)), ObjectLockLegalHoldStatus="ON")
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    lake.put("data/locked.parquet", people(range(20, 25)), ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until)
+    before = lake.everything()
+    found = lake.discover()
+    assert (found.expired, found.held, found.due) == (15, 10, 5)
+    assert lake.erase(found).erased == 5
+    after = lake.everything()
+    assert after["data/held.parquet"] == before["data/held.parquet"]
+    assert after["data/locked.parquet"] == before["data/locked.parquet"]
+
+
+def test_a_legal_hold_of_s3_that_was_set_after_discovery_keeps_the_file(s3: EmbeddedS3) -> None:
+    lake = Lake.make(s3, lock=True)
+    keys = ["data/mixed.parquet", "data/old.parquet"]
+    lake.put(keys[0], people(range(5), range(5, 9)))
+    lake.put(keys[1], people(range(10, 15)))
+    found = lake.discover()
+    for key in keys:
+        lake.client.put_object_legal_hold(Bucket=lake.bucket, Key=key, LegalHold={"Status": "ON"})
+    before = lake.everything()
+    tally = lake.erase(found)
+    assert (tally.erased, tally.held) == (0, 10)
+    assert {key: lake.everything()[key] for key in keys} == {key: before[key] for key in keys}
+    assert set(lake.outcomes(found).values()) == {Outcome.HELD}
+
+
+# --- versions ------------------------------------------------------------------------------------------------------
+
+
+def test_old_versions_with_expired_rows_go(lake: Lake) -> None:
+    """Promise 8: of rewritten, kept and deleted files, and with the markers of those that are gone altogether."""
+    for key in ("data/rewritten.parquet", "data/kept.parquet", "data/deleted.parquet", "data/young.parquet"):
+        lake.put(key, people([] if "young" in key else range(5), range(5, 9)))
+    lake.put("data/rewritten.parquet", people(range(3), range(5, 9)))
+    lake.put("data/kept.parquet", people(kept=range(5, 9)))
+    young = lake.put("data/young.parquet", people(kept=range(5, 8)))
+    lake.client.delete_object(Bucket=lake.bucket, Key="data/deleted.parquet")
+    lake.fields = {"key": []}
+    found = lake.discover()
+    assert (found.total, found.due) == (3 + 4 + 4 + 3 + 15, 18)
+    tally = lake.erase(found)
+    assert (tally.erased, tally.rows_with) == (18, 4)  # three old versions and one marker
+    after = lake.everything()
+    assert "data/deleted.parquet" not in after
+    assert [len(after[key]) for key in ("data/rewritten.parquet", "data/kept.parquet")] == [1, 1]
+    assert len(after["data/young.parquet"]) == 2
+    assert after["data/young.parquet"][0][0] == young
+    assert lake.ids("data/rewritten.parquet") == list(range(5, 9))
+    assert due(lake) == 0
+
+
+def test_a_held_row_that_only_an_old_version_has_keeps_that_version(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    lake.put("data/a.parquet", people(kept=range(5, 9)))
+    held = rules(hold(1, email=["person3@example.org"]))
+    before = lake.everything()["data/a.parquet"]
+    found = lake.discover(held)
+    assert (found.expired, found.held, found.due, found.batches) == (5, 5, 0, 0)
+    assert lake.erase(found, Gate(held)) == Tally()
+    assert lake.everything()["data/a.parquet"] == before
+    # Placed only after discovery: the same.
+    lake.run = "run-2"
+    free = lake.discover()
+    assert free.due == 5
+    tally = lake.erase(free, Gate(held))
+    assert (tally.erased, tally.held) == (0, 5)
+    assert lake.everything()["data/a.parquet"] == before
+
+
+def test_a_held_row_that_the_current_version_has_too_does_not_keep_the_old_one(lake: Lake) -> None:
+    """What a rewriting leaves that died before it removed the old version is finished by any later run."""
+    held = rules(hold(1, email=["person3@example.org"]))
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    lake.put("data/a.parquet", people([3], range(5, 9)))
+    found = lake.discover(held)
+    assert (found.held, found.due) == (1, 4)
+    assert lake.erase(found, Gate(held)).erased == 4
+    assert len(lake.everything()["data/a.parquet"]) == 1
+    assert lake.ids("data/a.parquet") == [3, *range(5, 9)]
+
+
+def test_an_old_version_that_stays_does_not_become_current_again(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(kept=range(5, 9)))
+    lake.put("data/a.parquet", people(range(5)))
+    assert lake.both().erased == 5
+    versions = lake.everything()["data/a.parquet"]
+    assert [marker for _, marker in versions] == [True, False]
+    assert pq.read_table(io.BytesIO(lake.body("data/a.parquet", versions[1][0])))["id"].to_pylist() == [5, 6, 7, 8]
+
+
+def test_a_version_from_before_versioning_goes_too(s3: EmbeddedS3) -> None:
+    lake = Lake.make(s3, versioned=False)
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    lake.put("data/old.parquet", people(range(10, 15)))
+    lake.client.put_bucket_versioning(Bucket=lake.bucket, VersioningConfiguration={"Status": "Enabled"})
+    assert lake.both().erased == 10
+    after = lake.everything()
+    assert len(after["data/a.parquet"]) == 1
+    assert "data/old.parquet" not in after
+    assert lake.ids("data/a.parquet") == list(range(5, 9))
+
+
+def test_a_bucket_whose_versioning_was_suspended(s3: EmbeddedS3) -> None:
+    lake = Lake.make(s3)
+    lake.put("data/a.parquet", people(range(5)))
+    lake.client.put_bucket_versioning(Bucket=lake.bucket, VersioningConfiguration={"Status": "Suspended"})
+    lake.put("data/b.parquet", people(range(10, 15), range(15, 19)))
+    lake.put("data/c.parquet", people(range(20, 25)))
+    assert lake.both().erased == 15
+    after = lake.everything()
+    assert [key for key in after if key.startswith("data/")] == ["data/b.parquet"]
+    assert len(after["data/b.parquet"]) == 1
+    assert lake.ids("data/b.parquet") == list(range(15, 19))
+
+
+# --- changes underneath --------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changed_is_left_alone(any_lake: Lake) -> None:
+    """Promise 4: its candidates are renewed, and what is due in it is seen afterwards."""
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    lake.put("data/b.parquet", people(range(10, 15), range(15, 19)))
+    found = lake.discover()
+    lake.put("data/a.parquet", people(range(6), range(6, 9)))
+    tally = lake.erase(found)
+    assert (tally.erased, tally.renewed) == (5, 5)
+    assert lake.ids("data/a.parquet") == list(range(9))
+    assert due(lake) >= 6
+    lake.run = "run-2"
+    lake.fields = {"key": []}
+    lake.both()
+    assert due(lake) == 0
+    assert lake.ids("data/a.parquet") == [6, 7, 8]
+
+
+def test_a_file_that_changes_after_it_was_prepared_is_left_alone(any_lake: Lake) -> None:
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    found = lake.discover()
+    gate = Gate()
+    gate.before_lease = lambda leases: lake.put("data/a.parquet", people(range(7))) and None if not leases else None
+    tally = lake.erase(found, gate)
+    assert (tally.erased, tally.renewed) == (0, 5)
+    assert lake.ids("data/a.parquet") == list(range(7))
+
+
+def test_a_file_that_somebody_else_removed_is_gone(lake: Lake) -> None:
+    version = lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    found = lake.discover()
+    lake.client.delete_object(Bucket=lake.bucket, Key="data/a.parquet", VersionId=version)
+    tally = lake.erase(found)
+    assert (tally.erased, tally.gone) == (0, 5)
+    assert set(lake.outcomes(found).values()) == {Outcome.GONE}
+
+
+# --- crashes -------------------------------------------------------------------------------------------------------
+
+
+CRASH = """
+import os, sys, signal
+from lethe_demo.servers import EmbeddedS3
+from lethe.connections import Connection
+from lethe.policy import ParquetDataset
+from lethe.stores.base import Candidates, Work
+from lethe.stores.parquet import ParquetStore
+from lethe.stores.parquet import erase as erasing
+from tests.stores.parquet_kit import AS_OF, Gate, expiry
+import json
+
+given = json.loads(sys.argv[1])
+erasing.PUT_BYTES = given["put_bytes"]
+store = ParquetStore(Connection(**given["connection"]))
+work = Work(given["run"], "analytics", ParquetDataset.model_validate(given["dataset"]), expiry(), AS_OF)
+candidates = Candidates.model_validate(given["candidates"])
+left = [given["after"]]
+
+def dying(client):
+    # Dies before or after the n-th request that is sent to S3.
+    def before(**_):
+        left[0] -= 1
+        if left[0] == 0 and given["before"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def after(**_):
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    client.meta.events.register("before-send.s3.*", before)
+    client.meta.events.register("after-call.s3.*", after)
+    return client
+
+make = type(store._access)._client
+type(store._access)._client = lambda self, *a, **k: dying(make(self, *a, **k))
+store.erase(work, candidates, range(candidates.batches), Gate())
+print("finished")
+"""
+
+
+def crash(lake: Lake, candidates: Any, after: int, *, before: bool, put_bytes: int) -> bool:
+    """Erase in a process that is killed at its n-th request; whether it was."""
+    connection = lake.server.connection("lake", lethe_scratch_bucket=lake.bucket)
+    given = {
+        "connection": {name: getattr(connection, name) for name in ("conn_id", "conn_type", "login", "password", "extra")},
+        "run": lake.run,
+        "dataset": lake.dataset.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "candidates": candidates.model_dump(mode="json"),
+        "after": after,
+        "before": before,
+        "put_bytes": put_bytes,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CRASH), json.dumps(given)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+@pytest.mark.parametrize("kind", ["versioned", "unversioned", "parts"])
+@pytest.mark.slow
+def test_a_kill_at_any_request_leaves_exact_outcomes(s3: EmbeddedS3, kind: str) -> None:
+    """Promise 5: whatever was done before the kill is done once, told once, and finished by the next try."""
+    for round_ in range(6):
+        lake = Lake.make(s3, versioned=kind != "unversioned")
+        lake.put("data/a.parquet", people(range(30), range(30, 50)))
+        lake.put("data/b.parquet", people(range(100, 130)))
+        lake.put("data/c.parquet", people(range(200, 230), range(230, 240)))
+        found = lake.discover()
+        put_bytes = 0 if kind == "parts" else 1 << 20
+        died = 0
+        for attempt in range(2):
+            after = 3 + round_ * 5 + attempt * 7
+            died += crash(lake, found, after, before=(round_ + attempt) % 2 == 0, put_bytes=put_bytes)
+        assert died
+        tally = lake.erase(found)
+        assert (tally.erased, tally.total) == (90, 90)
+        assert lake.store.tally(lake.work, found) == tally
+        assert lake.outcomes(found) == {
+            record_key((n,)): Outcome.ERASED for n in [*range(30), *range(100, 130), *range(200, 230)]
+        }
+        assert lake.ids("data/a.parquet") == list(range(30, 50))
+        assert lake.ids("data/c.parquet") == list(range(230, 240))
+        lake.store.clean(lake.run, "views")
+        after_all = lake.everything()
+        assert {key: len(versions) for key, versions in after_all.items()} == {"data/a.parquet": 1, "data/c.parquet": 1}
+        assert not lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads")
+
+
+def died_after_writing(lake: Lake, found: Any, gate: Gate) -> None:
+    """Erase, but die after the new content was written and before the old version was removed."""
+
+    def dies(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(erasing.Eraser, "_remove", dies)
+        with pytest.raises(KeyboardInterrupt):
+            lake.erase(found, gate)
+
+
+def test_an_old_version_that_a_crash_left_is_removed_by_the_same_run(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    found = lake.discover()
+    died_after_writing(lake, found, Gate())
+    assert len(lake.everything()["data/a.parquet"]) == 2
+    assert lake.erase(found).erased == 10
+    assert len(lake.everything()["data/a.parquet"]) == 1
+
+
+def test_an_old_version_that_a_crash_left_is_found_by_another_run(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    held = rules(hold(1, email=["person3@example.org"]))
+    died_after_writing(lake, lake.discover(held), Gate(held))
+    lake.store.clean(lake.run, "views")
+    lake.run = "run-2"
+    found = lake.discover(held)
+    assert found.due == 9
+    assert lake.erase(found, Gate(held)).erased == 9
+    assert len(lake.everything()["data/a.parquet"]) == 1
+    assert lake.ids("data/a.parquet") == [3, *range(10, 15)]
+
+
+def test_a_hold_placed_after_a_crash_keeps_the_old_version(lake: Lake) -> None:
+    """The row is gone from the new version, so the old one, which has it, must stay."""
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    found = lake.discover()
+    died_after_writing(lake, found, Gate())
+    held = rules(hold(1, email=["person3@example.org"]))
+    tally = lake.erase(found, Gate(held))
+    assert (tally.erased, tally.held) == (0, 10)
+    versions = lake.everything()["data/a.parquet"]
+    assert len(versions) == 2
+    assert 3 in lake.read("data/a.parquet", versions[1][0])["id"].to_pylist()
+
+
+def test_uploads_that_a_crash_left_are_aborted_by_clean(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasing, "PUT_BYTES", 0)
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    found = lake.discover()
+    monkeypatch.setattr(erasing.Eraser, "_abort", lambda *_: None)
+
+    def dies(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(erasing.Eraser, "_send_under_lease", dies)
+    with pytest.raises(KeyboardInterrupt):
+        lake.erase(found)
+    assert lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads")
+    other = lake.client.create_multipart_upload(Bucket=lake.bucket, Key="data/a.parquet")["UploadId"]
+    lake.store.clean(lake.run, "views")
+    left = lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())
+    assert [upload["UploadId"] for upload in left] == [other]
+    assert list(lake.everything()) == ["data/a.parquet"]
+
+
+# --- memory, time, checks ------------------------------------------------------------------------------------------
+
+
+def test_statistics_spare_reading_files_that_stay(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.put("data/a.parquet", encoded(people(kept=range(60_000)), row_group_size=10_000))
+    read: list[int] = []
+    real = pq.ParquetFile.iter_batches
+
+    def watched(self: Any, *args: Any, **options: Any) -> Iterator[Any]:
+        read.append(1)
+        return real(self, *args, **options)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    assert lake.discover().total == 60_000
+    assert not read
+
+
+def test_files_whose_key_shows_that_they_are_unexpired_are_not_opened_further(lake: Lake) -> None:
+    lake.fields = {"partition_clock": r"/date=(?P<value>[0-9-]{10})/"}
+    # The rows contradict the key, which shows that they are not read.
+    lake.put("data/date=2025-01-02/a.parquet", people(range(5)))
+    lake.put("data/date=2025-01-01/a.parquet", people(range(5)))
+    lake.put("data/date=rubbish/a.parquet", people(range(5)))
+    found = lake.discover()
+    assert (found.total, found.due) == (15, 10)
+
+
+def test_only_needed_columns_are_read_for_judging(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.fields = {"key": []}
+    lake.put("data/a.parquet", people(range(5), range(5, 9)))
+    columns: list[list[str]] = []
+    real = pq.ParquetFile.iter_batches
+
+    def watched(self: Any, *args: Any, **options: Any) -> Iterator[Any]:
+        columns.append(options["columns"])
+        return real(self, *args, **options)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    lake.discover()
+    assert columns == [["at"]]
+
+
+def test_check_names_what_is_wrong(lake: Lake) -> None:
+    assert lake.store.check(lake.dataset) == []
+    lake.put("data/a.parquet", people(range(5)))
+    assert lake.store.check(lake.dataset) == []
+    lake.fields = {
+        "clock": {"latest_of": ["email", "at", "none"]},
+        "identifiers": {"email": ["mail"]},
+        "key": ["nr"],
+        "where": [{"column": "country", "in": ["CZ"]}],
+    }
+    problems = {problem.field: problem.message for problem in lake.store.check(lake.dataset)}
+    assert set(problems) == {"clock.latest_of", "identifiers.email", "key", "where"}
+    lake.put("data/a.parquet", b"rubbish")
+    assert [problem.field for problem in lake.store.check(lake.dataset)] == ["prefix"]
+
+
+def test_a_bucket_that_is_not_there_ends_in_one_message(lake: Lake) -> None:
+    lake.fields = {"bucket": "no-such-bucket-anywhere"}
+    with pytest.raises(StoreError, match="no such bucket"):
+        lake.store.survey(lake.work, NO_HOLDS)
+
+
+def test_describe(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(5)))
+    described = lake.store.describe(lake.dataset)
+    assert (described.namespace, described.name) == (f"s3://{lake.bucket}", "data/")
+    assert described.fields[1].type == "timestamp[us, tz=UTC]"
+
+
+def test_by_value(lake: Lake) -> None:
+    from lethe.periods import Cutoff
+
+    lake.put("data/a.parquet", people(range(10), range(10, 12)))
+    work = replace(
+        lake.work,
+        expiry=expiry(default=None, column="state", by_value={"open": Cutoff(date(2020, 1, 1), OLD - timedelta(days=999))}),
+    )
+    found = lake.discover(work=work)
+    assert found.due == 0
+    assert found.unjudgeable == {Unjudgeable.NO_PERIOD: 11}
+
+
+def test_leases_are_short_while_large_files_are_rewritten(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(0, 200_000, 2), range(1, 200_000, 2)))
+    found = lake.discover()
+    spans: list[float] = []
+
+    class Timed(Gate):
+        def lease(self) -> Any:
+            from contextlib import contextmanager
+
+            @contextmanager
+            def timed() -> Iterator[Any]:
+                started = time.monotonic()
+                yield self.rules
+                spans.append(time.monotonic() - started)
+
+            return timed()
+
+    assert lake.erase(found, Timed()).erased == 100_000
+    assert max(spans) < 1
+
+
+def test_nothing_of_a_row_is_in_errors(lake: Lake) -> None:
+    """Promise 6: neither keys of objects nor values."""
+    lake.put("data/person3@example.org.parquet", people(range(5), range(5, 9)))
+    found = lake.discover()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            erasing.Eraser, "_rewrite", lambda *_: (_ for _ in ()).throw(erasing.NotRewritable("for the test"))
+        )
+        with pytest.raises(StoreError) as error:
+            lake.erase(found)
+    assert "person3" not in str(error.value)
+    assert name_digest("data/person3@example.org.parquet") in str(error.value)
+    assert os.environ.get("LETHE_NEVER") is None
+    assert pc.sum(lake.read("data/person3@example.org.parquet")["id"]).as_py() == 36
