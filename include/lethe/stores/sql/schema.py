@@ -34,6 +34,8 @@ class Found:
     def look(cls, inspector: sa.Inspector, table: str) -> Found | None:
         """The table of that name, if it is there."""
         schema, name = split(table)
+        if schema is not None and schema not in inspector.get_schema_names():
+            return None
         try:
             columns = inspector.get_columns(name, schema=schema)
         except sa.exc.NoSuchTableError:

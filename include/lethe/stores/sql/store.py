@@ -47,6 +47,9 @@ _MOST_WITH_CHILDREN = 10_000
 """Records that one transaction erases at most where rows of child tables go with them."""
 
 _TURNS = 6
+_AT_A_TIME = 10_000
+"""Rows that are read into memory at once."""
+
 _SEPARATOR = "\x1f"
 
 T = TypeVar("T")
@@ -278,7 +281,7 @@ class SqlStore:
             for part in self._dialect.joined(connection, lines, count):
                 digest.update(part)
         else:
-            for row in connection.execution_options(yield_per=10_000).execute(rows):
+            for row in connection.execute(rows, execution_options={"yield_per": _AT_A_TIME}):
                 digest.update(_escaped(record_key(tuple(row))) + b"\n")
         return digest.hexdigest()
 
@@ -363,10 +366,11 @@ class SqlStore:
             staged, excepted = staging.keys, staging.exceptions
             joined = staged.outerjoin(excepted, excepted.c.position == self._dialect.position(staged))
             rows = sa.select(*staging.key_columns(staged), staged.c.held, excepted.c.outcome).select_from(joined)
-            stream = connection.execution_options(yield_per=10_000)
             for batch in done:
                 mine = self._dialect.in_slice(staged, slice_of(batch))
-                for *key, held, outcome in stream.execute(rows.where(mine)):
+                for *key, held, outcome in connection.execute(
+                    rows.where(mine), execution_options={"yield_per": _AT_A_TIME}
+                ):
                     become = Outcome(outcome) if outcome else Outcome.HELD if held else usual
                     yield record_key(tuple(key)), become
 

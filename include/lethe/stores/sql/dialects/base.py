@@ -310,7 +310,7 @@ class Dialect(ABC):
 
     def joined(self, connection: sa.Connection, lines: sa.Select[Any], count: int) -> Iterator[bytes]:
         """The only column of the `count` rows of `lines` (already ordered) as bytes, each ended by a newline."""
-        for part in connection.execution_options(yield_per=20_000).execute(lines).partitions():
+        for part in connection.execute(lines, execution_options={"yield_per": 20_000}).partitions():
             yield "".join(f"{line}\n" for (line,) in part).encode()
 
 

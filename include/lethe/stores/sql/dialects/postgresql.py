@@ -46,6 +46,9 @@ from lethe.stores.sql.settings import Settings
 GATE_LOCK = 0x4C65746865476174
 """Key of the advisory lock that batches hold shared and placers of holds take exclusively ("LetheGat")."""
 
+_SESSION = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe"
+"""Settings of every session, after those of the connection's own `options`."""
+
 _STAGING_LOCK = 0x4C65746865537467
 """Key of the advisory lock under which scratch tables are made ("LetheStg")."""
 
@@ -120,7 +123,7 @@ class PostgreSQL(Dialect):
             enable_from_linting=False,
             connect_args={
                 "connect_timeout": max(2, round(settings.connect_timeout)),
-                "options": "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe",
+                "options": f"{url.query.get('options', '')} {_SESSION}".strip(),
                 "prepare_threshold": None,  # plans depend on the ranges of pages: no generic ones
             },
         )
@@ -679,6 +682,6 @@ def _pages(connection: sa.Connection, table: sa.Table) -> int:
 
 def _type_name(kind: sa.types.TypeEngine[Any]) -> str:
     try:
-        return str(kind.compile(pg.dialect()))  # type: ignore[no-untyped-call]
+        return str(kind.compile(pg.dialect())).lower()  # type: ignore[no-untyped-call]
     except sa.exc.CompileError:
         return type(kind).__name__.lower()
