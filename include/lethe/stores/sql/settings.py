@@ -33,11 +33,11 @@ class Settings:
     conn_id: str
     batch_size: int = MOST_ROWS
     scratch_schema: str = "lethe_scratch"
-    connect_timeout: float = 10
-    statement_timeout: float = 300
-    lock_timeout: float = 10
-    idle_timeout: float = 60
-    discover_timeout: float = 6 * 3600
+    connect_timeout: float = 10.0
+    statement_timeout: float = 300.0
+    lock_timeout: float = 10.0
+    idle_timeout: float = 60.0
+    discover_timeout: float = 6 * 3600.0
 
     @classmethod
     def of(cls, connection: Connection) -> Self:

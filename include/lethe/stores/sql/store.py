@@ -198,15 +198,18 @@ class SqlStore:
         return None
 
     def _reserve(self, connection: sa.Connection, work: Work, target: Target, staging: Staging) -> None:
-        connection.execute(
-            sa.insert(self._scratch.staged).values(
-                token=staging.token,
-                run=work.run,
-                dataset=work.dataset.name,
-                fingerprint=fingerprint_of(work),
-                table_id=self._dialect.table_id(connection, target.table),
-            )
-        )
+        """Claim the staging for this transaction. Another that discovers the same at this moment goes first."""
+        row = {
+            "token": staging.token,
+            "run": work.run,
+            "dataset": work.dataset.name,
+            "fingerprint": fingerprint_of(work),
+            "table_id": self._dialect.table_id(connection, target.table),
+        }
+        try:
+            connection.execute(sa.insert(self._scratch.staged).values(row))
+        except sa.exc.IntegrityError:
+            raise _InTheWay from None
 
     def _stage(self, connection: sa.Connection, judgement: Judgement, staging: Staging, holds: HoldRules) -> int:
         """Write down every candidate, in the order of storage; how many there are."""

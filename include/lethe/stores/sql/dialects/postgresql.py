@@ -72,9 +72,18 @@ _KEYPAD = ("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
 _PAGE_ROWS = 291
 """Rows that a page of 8 KiB can hold at most (MaxHeapTuplesPerPage)."""
 
-_AGAIN = {"40001", "40P01", "55P03", "25001"}
-_FULL = {"53100", "53200"}
-_VANISHED = {"42P01", "42703", "3F000"}
+_FAULTS = {
+    **dict.fromkeys(("40001", "40P01", "55P03"), Fault.AGAIN),
+    **dict.fromkeys(("25P03", "25P04"), Fault.UNAVAILABLE),
+    **dict.fromkeys(("42501", "25006"), Fault.DENIED),
+    **dict.fromkeys(("23503", "23001"), Fault.REFERRED),
+    **dict.fromkeys(("53100", "53200"), Fault.FULL),
+    **dict.fromkeys(("42P01", "42703", "3F000"), Fault.VANISHED),
+}
+"""What SQLSTATEs mean (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
+_FAULTS_BY_CLASS = dict.fromkeys(("08", "57", "53", "58", "28", "3D"), Fault.UNAVAILABLE)
+"""The same of other states in a class: connections, the operator, resources, the system, who may connect."""
 
 _ONE_AGGREGATE = 1_000_000
 """Keys that are joined into one text for digesting; more are joined in parts."""
@@ -164,19 +173,12 @@ class PostgreSQL(Dialect):
             transaction.rollback()
 
     def fault(self, error: sa.exc.DBAPIError) -> Fault:
-        """By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-        state = getattr(error.orig, "sqlstate", None) or ""
-        faults = {"42501": Fault.DENIED, "25006": Fault.DENIED, "23503": Fault.REFERRED, "23001": Fault.REFERRED}
-        if state in _AGAIN:
-            return Fault.AGAIN
-        if state in _FULL:
-            return Fault.FULL
-        if state in _VANISHED:
-            return Fault.VANISHED
-        if state[:2] in ("08", "57", "53", "58", "28", "3D") or not state:
-            broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated
-            return Fault.UNAVAILABLE if state or broken else Fault.OTHER
-        return faults.get(state, Fault.OTHER)
+        """By SQLSTATE."""
+        state = getattr(error.orig, "sqlstate", None)
+        if state is None:  # the driver's own: the connection could not be made, or broke
+            broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+            return Fault.UNAVAILABLE if broken or error.connection_invalidated else Fault.OTHER
+        return _FAULTS.get(state) or _FAULTS_BY_CLASS.get(state[:2], Fault.OTHER)
 
     def code(self, error: sa.exc.DBAPIError) -> str:
         """SQLSTATE, or the driver's class of error."""
