@@ -37,11 +37,19 @@ _ROWS = "lethe_rows"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A suite, the rows that it is about, and the values of its parameters."""
+    """A suite and what it is about.
+
+    Attributes:
+        suite: the suite.
+        query: the rows that it is about.
+        parameters: the values of its parameters.
+        counts: whether the rows are records, so that how many break an expectation says something.
+    """
 
     suite: Json
     query: Query
     parameters: Mapping[str, object]
+    counts: bool = False
 
 
 def evaluate(dataset: str, source: SqlSource, checks: Sequence[Check]) -> tuple[ExpectationResult, ...]:
@@ -66,7 +74,7 @@ def _evaluate(dataset: str, source: SqlSource, check: Check) -> list[Expectation
         refusal = lent.refusal(dataset)
     if refusal is not None:
         raise refusal
-    return list(_results(check.suite, outcome))
+    return list(_results(check, outcome))
 
 
 @contextmanager
@@ -170,15 +178,15 @@ def _datasource(lent: _Lent) -> Iterator[Any]:
         datasource.get_engine().dispose()
 
 
-def _results(suite: Json, outcome: ExpectationSuiteValidationResult) -> Iterator[ExpectationResult]:
+def _results(check: Check, outcome: ExpectationSuiteValidationResult) -> Iterator[ExpectationResult]:
     by_id = {one.expectation_config.id: one for one in outcome.results}
-    for expectation in suite["expectations"]:
-        yield _result(expectation, by_id.get(expectation["id"]))
+    for expectation in check.suite["expectations"]:
+        yield _result(expectation, by_id.get(expectation["id"]), counts=check.counts)
 
 
-def _result(expectation: Json, outcome: Any) -> ExpectationResult:  # noqa: ANN401 - one of GX's classes
+def _result(expectation: Json, outcome: Any, *, counts: bool) -> ExpectationResult:  # noqa: ANN401 - one of GX's classes
     evaluated = outcome is not None and not _raised(outcome.exception_info)
-    count = outcome.result.get("unexpected_count") if evaluated else None
+    count = outcome.result.get("unexpected_count") if evaluated and counts else None
     description = expectation.get("description") or ""
     return ExpectationResult(
         id=expectation["id"],

@@ -54,7 +54,7 @@ def check_candidates(
             _name(work),
             source,
             [
-                gx.Check(rows, source.query, _row_parameters(work, rows)),
+                gx.Check(rows, source.query, _row_parameters(work, rows), counts=True),
                 gx.Check(count, _number_of(source.query), _count_parameters(candidates, limits)),
             ],
         )
