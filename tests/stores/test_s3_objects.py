@@ -495,7 +495,6 @@ def test_a_hold_keeps_what_it_names_whenever_it_was_placed(versioned: Bucket, wh
     if when == "between":
         gate.rules = hold
     if when == "in flight":
-        store._access.__dict__.pop("lister", None)
         narrow = store.erase(job, candidates, range(1, candidates.batches), gate)
         assert narrow.held == 0
         gate.rules = hold
