@@ -210,4 +210,19 @@ class Lake:
         return dict(found)
 
 
-__all__ = ["AS_OF", "CUTOFF", "DAY", "NEW", "OLD", "PRAGUE", "Gate", "Lake", "encoded", "hold", "people", "replace", "rules", "timedelta"]
+__all__ = [
+    "AS_OF",
+    "CUTOFF",
+    "DAY",
+    "NEW",
+    "OLD",
+    "PRAGUE",
+    "Gate",
+    "Lake",
+    "encoded",
+    "hold",
+    "people",
+    "replace",
+    "rules",
+    "timedelta",
+]

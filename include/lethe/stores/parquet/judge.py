@@ -5,7 +5,7 @@ Only the columns that this needs are read: the clock, and where they are used th
 read at all where its statistics show that no clock in it has expired. Statistics decide that way only: a row never goes
 on their word.
 
-- Rows outside of `where` are no records. As in SQL, NULL is neither in nor not in a list.
+- Rows outside of `where` are no records. NULL is none of any values: it meets `not_in`, and does not meet `in`.
 - A row without a clock, or with one that cannot be parsed, cannot be judged; of several columns one is enough to be
   unparsable.
 - Timestamps without a zone, also those in INT96, are times on the wall of the clock's zone, or of the policy's. (Spark

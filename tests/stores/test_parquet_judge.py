@@ -1,0 +1,361 @@
+"""Which rows have expired and which are held: every kind of clock and identifier, against plain Python."""
+
+# ruff: noqa: ANN401, DTZ001 - fields of policies are of any type, and times without a zone are a subject here
+from __future__ import annotations
+
+import io
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.stores.parquet_kit import encoded, hold, rules
+
+from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
+from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.periods import Cutoff, start_of_day
+from lethe.policy import Expiry, ParquetDataset
+from lethe.stores.base import Unjudgeable
+from lethe.stores.parquet import footer as ft
+from lethe.stores.parquet.clocks import WrongSchema, first_wall_time
+from lethe.stores.parquet.holds import Identifiers, Loaded, Matcher, comparable
+from lethe.stores.parquet.judge import Judge, Judgement
+
+PRAGUE = ZoneInfo("Europe/Prague")
+NEW_YORK = ZoneInfo("America/New_York")
+DAY = date(2025, 1, 1)
+CUTOFF = Cutoff(DAY, start_of_day(DAY, PRAGUE))
+
+
+def judged(table: pa.Table, held: HoldRules = NO_HOLDS, expiry: Expiry | None = None, **fields: Any) -> Judgement:
+    """Judge a table as a file."""
+    dataset = ParquetDataset.model_validate(
+        {
+            "kind": "parquet",
+            "name": "views",
+            "store": "lake",
+            "bucket": "lake",
+            "clock": {"column": "at"},
+            **fields,
+        }
+    )
+    body = encoded(table, row_group_size=3)
+    file = pq.ParquetFile(io.BytesIO(body))
+    judge = Judge(dataset, expiry or Expiry(zone=PRAGUE, default=CUTOFF))
+    matcher = Matcher(held, dataset.identifiers, Loaded())
+    return judge.bind(file.schema_arrow).judge_file(file, matcher, ft.read(body, len(body)))
+
+
+def going(result: Judgement) -> list[int]:
+    return [int(row) for rows in result.going.positions() for row in rows]
+
+
+def expired(values: Any, kind: pa.DataType, held: HoldRules = NO_HOLDS, **clock: Any) -> list[int]:
+    """Which of some clocks have expired on 1 January 2025 in Prague."""
+    table = pa.table({"at": values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)})
+    return going(judged(table, held, clock={"column": "at", **clock}))
+
+
+MIDNIGHT = CUTOFF.instant  # 2024-12-31 23:00 UTC
+JUST_BEFORE = MIDNIGHT - timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_moments_expire_at_local_midnight(unit: str) -> None:
+    """Promise 1: to the last unit."""
+    values = [MIDNIGHT - timedelta(seconds=1), MIDNIGHT, None, MIDNIGHT + timedelta(days=1)]
+    assert expired(values, pa.timestamp(unit, tz="UTC")) == [0]
+    assert expired(values, pa.timestamp(unit, tz="America/New_York")) == [0]
+    assert expired(values, pa.timestamp(unit, tz="+02:00")) == [0]
+    if unit in ("us", "ns"):
+        assert expired([JUST_BEFORE, MIDNIGHT], pa.timestamp(unit, tz="UTC")) == [0]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_on_the_wall_are_local(unit: str) -> None:
+    values = [datetime(2024, 12, 31, 23, 59, 59), datetime(2025, 1, 1), datetime(2025, 1, 1, 6)]
+    assert expired(values, pa.timestamp(unit)) == [0]
+    # In New York it is six hours earlier: local midnight in Prague is 18:00 there.
+    values = [datetime(2024, 12, 31, 17, 59, 59), datetime(2024, 12, 31, 18), datetime(2025, 1, 1)]
+    assert expired(values, pa.timestamp(unit), time_zone="America/New_York") == [0]
+
+
+def test_days() -> None:
+    values = [date(2024, 12, 31), date(2025, 1, 1), None, date(1, 1, 1), date(9999, 12, 31)]
+    assert expired(values, pa.date32()) == [0, 3]
+    assert expired(values[:3], pa.date64()) == [0]
+    assert expired(pa.array(["2024-12-31", "2025-01-01"]).dictionary_encode(), pa.string(), format="iso8601") == [0]
+
+
+def test_text() -> None:
+    values = [
+        "2024-12-31",
+        "2025-01-01",
+        " 2024-12-31T23:59:59.999999999 ",
+        "2025-01-01T00:00",
+        "2024-12-31T22:59:59Z",
+        "2024-12-31T23:00:00Z",
+        "2025-01-01 00:59:59+02:00",
+        "2025-01-01 01:00:00+0200",
+        "2024-12-31T17:59:59.5-05",
+    ]
+    assert expired(values, pa.string(), format="iso8601") == [0, 2, 4, 6, 8]
+    assert expired(values, pa.large_string(), format="iso8601") == [0, 2, 4, 6, 8]
+    assert expired([value.encode() for value in values], pa.binary(), format="iso8601") == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2024-02-30", "2024-13-01", "31.12.2024", "2024-12-31T24:00", "2024-12-31T10:60", "2024-1-1",
+     "2024-12-31T10:00+25:00", "20241231", "2024-12-31T10:00:61Z", "٢٠٢٤-١٢-٣١x", "0000-01-01"],
+)  # fmt: skip
+def test_text_that_is_no_clock_cannot_be_judged(text: str) -> None:
+    result = judged(pa.table({"at": [text, "2024-12-31"]}), clock={"column": "at", "format": "iso8601"})
+    assert result.unjudgeable == {Unjudgeable.UNPARSABLE_CLOCK: 1}
+    assert going(result) == [1]
+
+
+def test_seconds_and_years() -> None:
+    seconds = [int(MIDNIGHT.timestamp()) - 1, int(MIDNIGHT.timestamp()), None, 10**15]
+    for kind in (pa.int64(), pa.uint64()):
+        assert expired(seconds, kind, format="epoch_seconds") == [0]
+    assert expired([None if s is None else str(s) for s in seconds], pa.string(), format="epoch_seconds") == [0]
+    years = [2023, 2024, 2025, None, 0, 12345]
+    result = judged(pa.table({"at": pa.array(years, pa.int32())}), clock={"column": "at", "format": "year"})
+    assert going(result) == [0, 1]
+    assert result.unjudgeable == {Unjudgeable.NO_CLOCK: 1, Unjudgeable.UNPARSABLE_CLOCK: 2}
+    assert expired(["2024", "2025", "MMXX"], pa.string(), format="year") == [0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "format_"),
+    [(pa.int64(), None), (pa.string(), None), (pa.bool_(), None), (pa.float64(), "epoch_seconds"),
+     (pa.time64("us"), None), (pa.int64(), "iso8601")],
+)  # fmt: skip
+def test_a_clock_of_the_wrong_type_is_refused(kind: pa.DataType, format_: str | None) -> None:
+    with pytest.raises(WrongSchema):
+        expired(pa.array([None], kind), kind, **({"format": format_} if format_ else {}))
+
+
+WALLS = st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1))
+ZONES = st.sampled_from(
+    [PRAGUE, NEW_YORK, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("America/Sao_Paulo"), ZoneInfo("UTC")]
+)
+TRANSITIONS = st.sampled_from(
+    [datetime(2024, 3, 31, 1), datetime(2024, 10, 27, 1), datetime(2024, 11, 3, 6), datetime(2024, 4, 6, 15)]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ZONES, TRANSITIONS | WALLS, st.integers(-7200, 7200), st.integers(-7200, 7200))
+def test_no_time_on_the_wall_is_early(zone: ZoneInfo, around: datetime, cut: int, offset: int) -> None:
+    """Promise 1, where clocks change: a wall time is expired only if both moments that it may be are past."""
+    instant = around.replace(tzinfo=UTC) + timedelta(seconds=cut)
+    wall = (instant.astimezone(zone) + timedelta(seconds=offset)).replace(tzinfo=None)
+    latest = max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    limit = first_wall_time(instant, zone)
+    if wall < limit:
+        assert latest < instant
+    if wall >= limit + timedelta(hours=3):
+        assert latest >= instant
+
+
+def test_the_latest_and_the_earliest_of_several() -> None:
+    table = pa.table(
+        {
+            "a": pa.array([date(2024, 1, 1), date(2024, 1, 1), date(2026, 1, 1), None, None]),
+            "b": pa.array(["2024-02-01", "2025-02-01", None, "2024-01-01", None]),
+        }
+    )
+    latest = judged(table, clock={"latest_of": ["a", "b"], "format": "iso8601"})
+    assert going(latest) == [0, 3]
+    assert latest.unjudgeable == {Unjudgeable.NO_CLOCK: 1}
+    assert latest.oldest == date(2024, 1, 1)
+    earliest = judged(table, clock={"earliest_of": ["a", "b"], "format": "iso8601"})
+    assert going(earliest) == [0, 1, 3]
+    running = judged(table, clock={"latest_of": ["a", "b"], "format": "iso8601", "when_missing": "running"})
+    assert running.unjudgeable == {}
+    broken = judged(
+        pa.table({"a": pa.array([date(2024, 1, 1)]), "b": ["?"]}),
+        clock={"latest_of": ["a", "b"], "format": "iso8601"},
+    )
+    assert broken.unjudgeable == {Unjudgeable.UNPARSABLE_CLOCK: 1}
+    assert not going(broken)
+
+
+def test_periods_by_value() -> None:
+    early = Cutoff(date(2020, 1, 1), start_of_day(date(2020, 1, 1), PRAGUE))
+    table = pa.table(
+        {
+            "at": pa.array([date(2021, 1, 1)] * 5 + [date(2019, 1, 1)]),
+            "country": pa.array(["CZ", "DE", None, "FR", "cz", "DE"]).dictionary_encode(),
+        }
+    )
+    result = judged(table, expiry=Expiry(PRAGUE, CUTOFF, "country", {"DE": early}))
+    assert going(result) == [0, 2, 3, 4, 5]
+    result = judged(table, expiry=Expiry(PRAGUE, None, "country", {"DE": early, "CZ": CUTOFF}))
+    assert going(result) == [0, 5]
+    assert result.unjudgeable == {Unjudgeable.NO_PERIOD: 3}
+    numbers = pa.table({"at": pa.array([date(2021, 1, 1)] * 2), "plan": pa.array([1, 2])})
+    assert going(judged(numbers, expiry=Expiry(PRAGUE, None, "plan", {"1": CUTOFF}))) == [0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [({"in": ["a"]}, [0]), ({"not_in": ["a"]}, [1, 2]), ({"is_null": True}, [2]), ({"is_null": False}, [0, 1])],
+)
+def test_null_is_none_of_any_values(condition: dict[str, Any], rows: list[int]) -> None:
+    table = pa.table({"at": pa.array([date(2020, 1, 1)] * 3), "x": ["a", "b", None]})
+    result = judged(table, where=[{"column": "x", **condition}])
+    assert going(result) == rows
+    assert result.total == len(rows)
+    kept = judged(table, keep_while=[{"column": "x", **condition}])
+    assert going(kept) == [row for row in range(3) if row not in rows]
+    assert kept.kept_on == len(rows)
+
+
+def test_conditions_on_numbers_and_truth_values() -> None:
+    table = pa.table({"at": pa.array([date(2020, 1, 1)] * 3), "n": [1, 2, 3], "b": [True, False, None]})
+    assert going(judged(table, where=[{"column": "n", "in": [1, "3"]}])) == [0, 2]
+    assert going(judged(table, where=[{"column": "b", "in": [True]}])) == [0]
+    assert going(judged(table, where=[{"column": "b", "not_in": [True]}])) == [1, 2]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("ms"), pa.timestamp("ns", tz="UTC")])
+def test_statistics_decide_nothing_that_rows_would_not(kind: pa.DataType, statistics: bool) -> None:
+    random = np.random.default_rng(5)
+    days = [None if n % 11 == 0 else date(2024, 12, 20) + timedelta(days=int(n)) for n in random.integers(0, 25, 300)]
+    values = [
+        None if d is None else d if pa.types.is_date(kind) else datetime.combine(d, datetime.min.time()) for d in days
+    ]
+    if getattr(kind, "tz", None):
+        values = [None if v is None else v.replace(tzinfo=UTC) for v in values]
+    table = pa.table({"at": pa.array(values, kind)})
+    body = encoded(table, row_group_size=2, write_statistics=statistics)
+    dataset = ParquetDataset.model_validate(
+        {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
+    )
+    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)))
+    matcher = Matcher(NO_HOLDS, {}, Loaded())
+    with_them = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), matcher, ft.read(body, len(body)))
+    without = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), matcher)
+    assert going(with_them) == going(without)
+    assert with_them.unjudgeable == without.unjudgeable
+    assert with_them.oldest == without.oldest
+
+
+def test_statistics_that_exclude_nothing_are_not_trusted_to_erase() -> None:
+    """A group that statistics call expired is read all the same."""
+    body = encoded(pa.table({"at": pa.array([date(2026, 1, 1)] * 3)}))
+    footer = ft.read(body, len(body))
+    for chunk in ft.chunks(footer):
+        statistics = (ft.substruct(chunk, 3) or {})[12].value
+        for identity in (1, 2, 5, 6):
+            if identity in statistics:
+                statistics[identity] = statistics[identity]._replace(value=(100).to_bytes(4, "little"))
+    dataset = ParquetDataset.model_validate(
+        {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
+    )
+    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)))
+    result = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), Matcher(NO_HOLDS, {}, Loaded()), footer)
+    assert not going(result)
+
+
+# --- holds ---------------------------------------------------------------------------------------------------------
+
+
+def held_rows(values: pa.Array, kind: IdentifierType, *texts: str, region: str | None = None) -> list[int]:
+    """Rows of an identifier column that a hold on some texts covers."""
+    table = pa.table({"at": pa.array([date(2020, 1, 1)] * len(values)), "who": values})
+    held = rules(hold(1, **{kind.value: [normalise(kind, text, region=region) for text in texts]}))
+    result = judged(table, held, identifiers={kind.value: ["who"]})
+    return [int(row) for rows in result.held.positions() for row in rows]
+
+
+def test_identifiers_match_however_they_are_written() -> None:
+    mails = pa.array(["Ann@Example.org", " ann@example.org\n", "bob@example.org", None, "", "ÉVA@example.org"])
+    assert held_rows(mails, IdentifierType.EMAIL, "ANN@example.org") == [0, 1]
+    assert held_rows(mails, IdentifierType.EMAIL, "e\u0301va@example.org") == [5]
+    assert held_rows(mails.dictionary_encode(), IdentifierType.EMAIL, "ann@example.org") == [0, 1]
+    assert held_rows(mails.cast(pa.binary()), IdentifierType.EMAIL, "ann@example.org") == [0, 1]
+    numbers = pa.array(["+420 777 123 456", "777123456", "(0042)0777-123-456", "777123457", "٧٧٧١٢٣٤٥٦", "123"])
+    assert held_rows(numbers, IdentifierType.PHONE, "+420 777 123 456") == [0, 1, 2, 4]
+    assert held_rows(pa.array([420777123456, 1]), IdentifierType.MSISDN, "420777123456") == [0]
+    assert held_rows(pa.array([17, 18, None]), IdentifierType.ACCOUNT, "17") == [0]
+    assert held_rows(pa.array([17.0, 18.5, None]), IdentifierType.ACCOUNT, "17", "18.5") == [0, 1]
+    assert held_rows(pa.array([Decimal("17.00"), Decimal("18.00")]), IdentifierType.ACCOUNT, "17") == [0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([k for k in IdentifierType if not k.is_telephone]), st.lists(st.text(max_size=12), max_size=8))
+def test_what_normalises_alike_compares_alike(kind: IdentifierType, texts: list[str]) -> None:
+    compared = comparable(pa.array(texts, pa.string()), kind).to_list()
+    for text, found in zip(texts, compared, strict=True):
+        try:
+            expected = coarse(kind, normalise(kind, text))
+        except ValueError:
+            continue
+        again = comparable(pa.array([expected], pa.string()), kind).to_list()[0]
+        assert found == again
+
+
+def test_many_identifiers_are_found_exactly() -> None:
+    random = np.random.default_rng(3)
+    wanted = np.unique(random.integers(0, 2**63, 200_000).astype(np.uint64) * np.uint64(2))
+    found = Identifiers.of([wanted[:100_000], wanted[50_000:]])
+    asked = np.concatenate([wanted[::7], wanted[::11] + np.uint64(1)])
+    assert (found.contain(asked) == np.isin(asked, wanted)).all()
+
+
+def test_rules_are_combined_by_any_and_conditions_by_all() -> None:
+    table = pa.table(
+        {
+            "at": pa.array([date(2020, 1, 1), date(2021, 1, 1), date(2022, 1, 1), date(2023, 1, 1)]),
+            "who": ["a@x.y", "a@x.y", "b@x.y", "c@x.y"],
+        }
+    )
+    held = rules(
+        hold(1, ClockRange(date(2021, 1, 1), None), email=["a@x.y"]),
+        hold(2, ClockRange(date(2022, 6, 1), date(2023, 1, 1))),
+        hold(3, email=["none@x.y"]),
+    )
+    result = judged(table, held, identifiers={"email": ["who"]})
+    assert going(result) == [0, 2]
+    assert result.expired == 4
+    assert result.oldest == date(2020, 1, 1)
+    only_newer = judged(table, HoldRules(3, held.since(2).rules), identifiers={"email": ["who"]})
+    assert going(only_newer) == [0, 1, 2, 3]
+
+
+def test_identifiers_are_read_only_where_rows_have_expired() -> None:
+    table = pa.table({"at": pa.array([date(2026, 1, 1)] * 6 + [date(2020, 1, 1)] * 3), "who": ["a@x.y"] * 9})
+    body = encoded(table, row_group_size=3)
+    file = pq.ParquetFile(io.BytesIO(body))
+    read: list[tuple[list[int], list[str]]] = []
+    real = file.iter_batches
+
+    class Watched:
+        metadata, num_row_groups, schema_arrow = file.metadata, file.num_row_groups, file.schema_arrow
+
+        def iter_batches(self, *args: Any, **options: Any) -> Any:
+            read.append((options["row_groups"], options["columns"]))
+            return real(*args, **options)
+
+    dataset = ParquetDataset.model_validate(
+        {
+            "kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"},
+            "identifiers": {"email": ["who"]},
+        }
+    )  # fmt: skip
+    matcher = Matcher(rules(hold(1, email=["a@x.y"])), dataset.identifiers, Loaded())
+    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(file.schema_arrow)
+    result = bound.judge_file(Watched(), matcher)
+    assert result.held.count == 3
+    assert [groups for groups, columns in read if "who" in columns] == [[2]]
