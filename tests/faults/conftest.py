@@ -1,0 +1,67 @@
+"""Worlds for the fault tests, on the servers that all tests share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lethe.connections import Connection
+from lethe.keys import new_connection
+from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+from tests.faults.worlds import World
+
+LONG = bool(os.environ.get("LONG"))
+"""Whether to try for long (`make faults`)."""
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture
+def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> Iterator[MakeWorld]:
+    """Makes a filled world: (kind, size=…, registry="sqlite" or "postgresql", **connection extra)."""
+    databases: list[str] = []
+
+    def database(purpose: str) -> Connection:
+        name = f"faults_{purpose}_{secrets.token_hex(4)}"
+        postgres.create_database(name)
+        databases.append(name)
+        return postgres.connection(purpose, name)
+
+    def make(kind: str, *, size: int, registry: str = "postgresql", **extra: object) -> World:
+        bucket = f"faults-{secrets.token_hex(4)}"
+        if kind == "sqlite":
+            store = Connection("world", "sqlite", host=str(tmp_path / "world.db"))
+        elif kind == "table":
+            store = database("world")
+        else:
+            store = s3.connection("world")
+            client = s3.client()
+            client.create_bucket(Bucket=bucket)
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        store = Connection(
+            "world", store.conn_type, store.host, store.port, store.schema, store.login, store.password,
+            {**store.extra, **extra},
+        )  # fmt: skip
+        governance = (
+            database("governance")
+            if registry == "postgresql"
+            else Connection("lethe_governance", "sqlite", host=str(tmp_path / "governance.db"))
+        )
+        connections = {
+            "world": store,
+            "lethe_governance": governance,
+            "lethe_keys": Connection.parse("lethe_keys", new_connection()),
+        }
+        world = World("table" if kind == "sqlite" else kind, connections, tmp_path, size, bucket)
+        world.write_policy()
+        world.write_expectations()
+        world.fill()
+        return world
+
+    yield make
+    for name in databases:
+        postgres.drop_database(name)
