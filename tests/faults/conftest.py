@@ -8,14 +8,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults.worlds import World
 
 from lethe.connections import Connection
 from lethe.keys import new_connection
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
-from tests.faults.worlds import World
 
 LONG = bool(os.environ.get("LONG"))
-"""Whether to try for long (`make faults`)."""
+"""Whether to try for long (`LONG=1 make faults`)."""
+
+
+def tries(name: str, usual: int, long: int) -> int:
+    """How often to try: `usual` in CI, `long` in the longer mode, or what the environment variable `name` says."""
+    return int(os.environ.get(name) or (long if LONG else usual))
+
 
 MakeWorld = Callable[..., World]
 

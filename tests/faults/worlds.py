@@ -1,7 +1,7 @@
 """Small worlds on real stores, one for each kind, whose every record is known: the oracle of the fault tests.
 
-A world is plain values, so that it can be handed to other processes. Records are numbered; half of them have expired, and
-each belongs to one of `PEOPLE` people, who are named by their e-mail address (rows) or account (objects).
+A world is plain values, so that it can be handed to other processes. Records are numbered; half of them have expired,
+and each belongs to one of `PEOPLE` people, who are named by their e-mail address (rows) or account (objects).
 """
 
 from __future__ import annotations
@@ -189,9 +189,10 @@ class World:
             connection.execute(sa.insert(details), [{"id": n, "record_id": n} for n in numbers])
 
     def _table_rows(self) -> set[int]:
-        with self.engine().connect() as connection:
-            if connection.dialect.name == "postgresql":  # both tables as of one moment
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        engine = self.engine()
+        if engine.dialect.name == "postgresql":  # both tables as of one moment
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection:
             rows = set(connection.scalars(sa.text("SELECT id FROM records")))
             details = set(connection.scalars(sa.text("SELECT record_id FROM details")))
         assert rows == details, "children went with their parents, and only with them"
