@@ -231,3 +231,37 @@ def test_no_acknowledged_hold_is_outrun_at_full_speed(database: Database) -> Non
     assert kept
     assert kept <= set(database.ids(table))
     assert slowest < 2
+
+
+def vacuum(database: Database) -> None:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM leads")
+
+
+@pytest.mark.parametrize("how", ["moved into the place of another", "put back in its own place"])
+def test_a_row_with_the_same_key_in_the_same_place_need_not_be_the_same(warehouse: Database, how: str) -> None:
+    """The e-mail address of a candidate becomes a held person's, and nothing else of the batch is different."""
+    clocks = {2: NEW, 3: NEW}
+    table = warehouse.leads(
+        [{"id": n, "email": f"p{n}@x.cz", "last_contact": clocks.get(n, OLD)} for n in range(1, COUNT + 1)]
+    )
+    store = warehouse.another(lethe_batch_size=1000)
+    rules = holding(hold(email="held@x.cz"))
+    candidates = store.discover(work(), rules)
+    assert candidates.batches == 1
+    address = sa.select(sa.literal_column("ctid::text", sa.Text())).select_from(table).where(table.c.id == 30)
+    if how.startswith("moved"):
+        warehouse.do(sa.delete(table).where(table.c.id.in_([2, 3])))
+        vacuum(warehouse)
+        warehouse.do(change(table, [30], email="held@x.cz"))
+        expected = "(0,2)"
+    else:
+        warehouse.do(sa.delete(table).where(table.c.id == 30))
+        vacuum(warehouse)
+        warehouse.do(sa.insert(table).values(id=30, email="held@x.cz", last_contact=OLD))
+        expected = "(0,30)"
+    with warehouse.engine.connect() as connection:
+        assert connection.scalar(address) == expected
+    assert store.erase(work(), candidates, range(1), Gate(rules)) == Tally(erased=COUNT - 3, held=1)
+    assert 30 in warehouse.ids(table)
+    store.close()
