@@ -83,6 +83,8 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             open_environment() as env,
         ):
             candidates = self._candidates(env, planned)
+            if not candidates:
+                raise AirflowSkipException("No dataset passed its validation, so there is nothing to approve.")
             policy = env.policy(planned.category)
             reasons = stages.limits_passed(policy, candidates)
             if not reasons:

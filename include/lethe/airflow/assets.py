@@ -1,6 +1,8 @@
 """Categories and datasets as Airflow assets, so that the asset graph shows which DAG looks after what.
 
-Their addresses use schemes that begin with ``x-``, which Airflow reserves for users: for others it would import every
+An asset's address is its name again: where a dataset is stored may change, and an asset whose name is known under
+another address is inactive, which fails every task that has it, until the scheduler has tidied up. The place is in
+`extra`. Their scheme begins with ``x-``, which Airflow reserves for users: for others it would import every
 provider's address handlers (boto3 among them) while it parses DAG files.
 """
 
@@ -15,13 +17,12 @@ GROUP = "lethe"
 
 
 def dataset_asset(policy: Policy, dataset: Dataset) -> Asset:
-    """A dataset of a policy: the connection id and the table or prefix, such as `x-lethe-table://lethe_crm/crm.leads`."""
-    path = dataset.location.removeprefix("s3://")
+    """A dataset of a policy: updated whenever a run has verified that nothing is left to erase."""
     return Asset(
         name=f"lethe/{policy.category}/{dataset.name}",
-        uri=f"x-lethe-{dataset.kind}://{dataset.store}/{path}",
+        uri=f"x-lethe://{policy.category}/{dataset.name}",
         group=GROUP,
-        extra={"category": policy.category, "dataset": dataset.name, "kind": dataset.kind},
+        extra={"kind": dataset.kind, "connection": dataset.store, "location": dataset.location},
     )
 
 
@@ -29,7 +30,7 @@ def category_asset(policy: Policy) -> Asset:
     """A category: updated whenever a run of it has succeeded."""
     return Asset(
         name=f"lethe/{policy.category}",
-        uri=f"x-lethe-category://{policy.category}",
+        uri=f"x-lethe://{policy.category}",
         group=GROUP,
-        extra={"category": policy.category, "source": policy.source},
+        extra={"source": policy.source, "rule": policy.retention.rule},
     )
