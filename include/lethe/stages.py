@@ -143,7 +143,7 @@ def plan(
     if as_of.year < _EARLIEST_YEAR:
         raise ParameterError(f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}")
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
-    _require_sound(env, category, chosen)
+    _require_sound(env, policy, chosen)
     env.keys.signing_key()  # refused now rather than when it is time to certify
     names = [dataset.name for dataset in chosen]
     record = env.runs.start(
@@ -172,15 +172,20 @@ def plan(
     )
 
 
-def _require_sound(env: Environment, category: str, datasets: Sequence[Dataset]) -> None:
-    """Refuse datasets that are not what the policy says. One whose store is down fails later, and alone."""
-    problems = []
+def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]) -> None:
+    """Refuse suites that cannot be used, and datasets that are not what the policy says.
+
+    A dataset whose store is down fails later, and alone.
+    """
+    from lethe.checks import suites
+
+    problems = suites.problems(env.settings, policy)
     for dataset in datasets:
         with contextlib.suppress(StoreUnavailable):
             found = env.store(dataset).check(dataset)
             problems += [f"datasets.{dataset.name}.{problem.field}: {problem.message}" for problem in found]
     if problems:
-        raise ParameterError(f"{category}.yaml: {'; '.join(problems)}")
+        raise ParameterError(f"{policy.category}.yaml: {'; '.join(problems)}")
 
 
 def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:

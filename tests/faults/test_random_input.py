@@ -28,8 +28,8 @@ AS_OF = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 3.5, float("inf"), float("nan"), 10**30, "", " ", "x", "P18M", "P0D", "P-1M", "PT5H",
-    "P9999Y", "P99999D", "P1M1D", "Europe/Prague", "Mars/Olympus", "../../etc/passwd", "* * * * *", "61 25 * * *", "@daily",
-    [], [[]], {}, {"column": "a"}, {"in": []}, {"key": "("}, {"key": "(?P<value>x)"}, ["a", "a"], "a.b.c",
+    "P9999Y", "P99999D", "P1M1D", "Europe/Prague", "Mars/Olympus", "../../etc/passwd", "* * * * *", "61 25 * * *",
+    "@daily", [], [[]], {}, {"column": "a"}, {"in": []}, {"key": "("}, {"key": "(?P<value>x)"}, ["a", "a"], "a.b.c",
     "a;DROP TABLE x", "\x00", "é" * 300, "2026-11-21",
     datetime(2026, 11, 21, tzinfo=UTC), b"bytes", "table", "objects", "parquet", "null", {1: 2}, [None],
 ]  # fmt: skip

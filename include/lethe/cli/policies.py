@@ -25,6 +25,8 @@ def check(
     files_only: Annotated[bool, typer.Option("--files-only", help="Do not try the connections.")] = False,
 ) -> None:
     """Validate all policies, and test the stores: tables, columns, types, keys, indexes, buckets."""
+    from lethe.checks import suites
+
     with environment() as env:
         policies, problems = _read(env.settings.policies)
         unknown = [name for name in categories or () if name not in policies and not any(name in p for p in problems)]
@@ -32,6 +34,7 @@ def check(
         chosen = [policy for name, policy in policies.items() if not categories or name in categories]
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
         for policy in chosen:
+            problems += suites.problems(env.settings, policy)
             for dataset in policy.datasets:
                 found = [] if files_only else _check(env, policy, dataset)
                 problems += found
