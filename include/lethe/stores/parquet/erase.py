@@ -613,7 +613,7 @@ class Eraser:
             upload = client.create_multipart_upload(Bucket=bucket, Key=key, **prepared.request)["UploadId"]
             parts: list[dict[str, Any]] = []
             prepared.upload = upload, parts
-            # Before any part, so that `clean` finds the upload, whatever happens.
+            # Before any part, so that `clean` finds every upload that has some, whatever happens.
             self._staging.put(f"upload/{name}", json.dumps([bucket, key, upload]).encode())
             length = max(PART_BYTES, -(-content.size // MOST_PARTS))
             digests = b""
