@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,9 +145,9 @@ class _Gate:
         """The rules."""
         return self._rules
 
-    def lease(self) -> None:
+    def lease(self) -> AbstractContextManager[HoldRules]:
         """Not used by a SQL store."""
-        raise NotImplementedError
+        return nullcontext(self._rules)
 
 
 def _work(run: str) -> Work:
