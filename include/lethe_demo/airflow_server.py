@@ -132,7 +132,7 @@ class AirflowServer:
         return url.render_as_string(hide_password=False)
 
     def migrate(self, children: Children) -> None:
-        """Create Airflow's tables, unless that was done by the same version before.
+        """Write what Airflow reads, and create its tables unless the same version did before.
 
         Raises:
             RuntimeError: if that fails.
@@ -140,6 +140,9 @@ class AirflowServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lineage.parent.mkdir(parents=True, exist_ok=True)
         _ = self.password
+        settings = self.folder / "config" / "airflow_local_settings.py"
+        settings.parent.mkdir(exist_ok=True)
+        settings.write_text(_LOCAL_SETTINGS)
         done = self.folder / f"migrated-{version('apache-airflow')}"
         if not done.exists():
             children.run("airflow-db", [*_AIRFLOW, "db", "migrate"], self.environment)
@@ -171,6 +174,12 @@ class AirflowServer:
             time.sleep(0.5)
 
 
+_LOCAL_SETTINGS = """# Airflow imports this in each process. Tasks are forked from the scheduler, with all that it has loaded.
+import sys
+
+if "scheduler" in sys.argv:
+    import lethe_demo.preload  # noqa: F401
+"""
 _AIRFLOW = (sys.executable, "-m", "airflow")
 
 
