@@ -74,6 +74,8 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
         Returns:
             Whether it was approved, the limits that were passed, and the digest that the decision is bound to.
         """
+        if not isinstance(self.plan, Mapping):
+            raise AirflowSkipException("The run was not planned, so there is nothing to approve.")
         planned = self._planned()
         if planned.dry_run:
             raise AirflowSkipException("A dry run erases nothing, so there is nothing to approve.")

@@ -140,7 +140,7 @@ def _tasks(policy: Policy) -> None:
         plan=plan.output,
         response_timeout=_ANSWER_WITHIN,
         execution_timeout=_TIMEOUTS["approve"],
-        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        trigger_rule=TriggerRule.ALL_DONE,
         doc_md="Passes by itself within the policy's limits, and asks a person above them. No answer erases nothing.",
     )
     certify = CertifyOperator(
