@@ -74,9 +74,9 @@ def test_outcomes_are_exact_after_kills_at_any_moment(database: Database, root: 
         assert database.store.tally(work(), candidates).total == len(found)
     assert killed
     tally = database.store.erase(work(), candidates, range(candidates.batches), Gate(rules))
-    assert tally == Tally(erased=COUNT - 15, held=15)
+    assert tally == Tally(erased=COUNT - 15)
     assert database.ids(table) == list(range(0, COUNT, 100))
-    assert Counter(outcomes(database, work(), candidates).values()) == {Outcome.ERASED: COUNT - 15, Outcome.HELD: 15}
+    assert Counter(outcomes(database, work(), candidates).values()) == {Outcome.ERASED: COUNT - 15}
 
 
 def test_discovering_that_dies_leaves_nothing_behind(database: Database) -> None:

@@ -91,7 +91,7 @@ class Survey(Value):
 
 
 class Candidates(Survey):
-    """The expired records of a dataset as one run found and staged them.
+    """The expired records of a dataset as one run found them, and the reference to those of them that it staged.
 
     `digest` stands for the very set: SHA-256 over what is to be erased, in an order that does not depend on how it is
     stored. `batches` ranges of at most `batch_size` records each are what `Store.erase` is called with.
@@ -105,7 +105,11 @@ class Candidates(Survey):
 
 
 class Tally(Value):
-    """Candidates by what became of them. Additive, so that batches can be summed in any order."""
+    """What became of the candidates that were due at discovery: `total` is `Candidates.due` once all are done.
+
+    Those that were held already are counted by `Candidates.held`; `held` here are those that a hold has covered since.
+    Additive, so that batches can be summed in any order.
+    """
 
     erased: int = 0
     anonymised: int = 0

@@ -164,7 +164,7 @@ class Eraser:
             savepoint.rollback()
             return None
         savepoint.commit()
-        return self._tally(count, rows_with, held=part.size - part.unheld)
+        return self._tally(count, rows_with)
 
     def _with_children(self, staged: sa.FromClause, same: Sequence[Predicate], expected: int) -> tuple[int, int]:
         """Lock, note and erase the unchanged rows and their children; nothing unless all candidates are unchanged."""
@@ -199,8 +199,7 @@ class Eraser:
             raise Moved
         self._except(verdict)
         verdict.drop(self.connection)
-        held = part.size - part.unheld + counts.pop(Outcome.HELD, 0)
-        return self._tally(erased, rows_with, held=held, **counts)
+        return self._tally(erased, rows_with, **counts)
 
     def _require_whole(self, staged: sa.FromClause, part: Slice) -> None:
         size, unheld = self.connection.execute(
@@ -306,7 +305,7 @@ class Eraser:
     def _execute(self, statement: sa.Delete | sa.Update) -> int:
         return self.connection.execute(statement).rowcount
 
-    def _tally(self, done: int, rows_with: int, *, held: int, renewed: int = 0, gone: int = 0) -> Tally:
+    def _tally(self, done: int, rows_with: int, *, held: int = 0, renewed: int = 0, gone: int = 0) -> Tally:
         erased = self.work.disposition is Disposition.ERASE
         return Tally(
             erased=done if erased else 0,

@@ -368,14 +368,11 @@ class SqlStore:
             done = connection.execute(sa.select(batches).where(batches.c.done).order_by(batches.c.batch)).all()
             staged, excepted = staging.keys, staging.exceptions
             joined = staged.outerjoin(excepted, excepted.c.position == self._dialect.position(staged))
-            rows = sa.select(*staging.key_columns(staged), staged.c.held, excepted.c.outcome).select_from(joined)
+            rows = sa.select(*staging.key_columns(staged), excepted.c.outcome).select_from(joined)
             for batch in done:
-                mine = self._dialect.in_slice(staged, slice_of(batch))
-                for *key, held, outcome in connection.execute(
-                    rows.where(mine), execution_options={"yield_per": _AT_A_TIME}
-                ):
-                    become = Outcome(outcome) if outcome else Outcome.HELD if held else usual
-                    yield record_key(tuple(key)), become
+                mine = sa.and_(self._dialect.in_slice(staged, slice_of(batch)), sa.not_(staged.c.held))
+                for *key, outcome in connection.execute(rows.where(mine), execution_options={"yield_per": _AT_A_TIME}):
+                    yield record_key(tuple(key)), Outcome(outcome) if outcome else usual
 
     # --- what is checked ---
 

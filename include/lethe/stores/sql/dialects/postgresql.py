@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateSchema
 from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
+from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.dialects.base import (
     EPOCHS,
     AnyColumn,
@@ -128,7 +129,7 @@ class PostgreSQL(Dialect):
             url,
             poolclass=sa.NullPool,
             isolation_level="READ COMMITTED",
-            hide_parameters=True,
+            **unlogged_rows(),
             enable_from_linting=False,
             connect_args={
                 "connect_timeout": max(2, round(settings.connect_timeout)),

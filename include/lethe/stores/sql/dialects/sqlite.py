@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateTable
 from lethe.identifiers import IdentifierType, coarse, normalise
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
+from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.dialects.base import (
     EPOCHS,
     AnyColumn,
@@ -75,7 +76,7 @@ class SQLite(Dialect):
         engine = sa.create_engine(
             url,
             poolclass=sa.NullPool,
-            hide_parameters=True,
+            **unlogged_rows(),
             enable_from_linting=False,
             connect_args={"timeout": settings.lock_timeout},
         )
