@@ -174,7 +174,7 @@ class AirflowServer:
             time.sleep(0.5)
 
 
-_LOCAL_SETTINGS = """# Airflow imports this in each process. Tasks are forked from the scheduler, with all that it has loaded.
+_LOCAL_SETTINGS = """# Airflow imports this in each process. Tasks are forked from the scheduler with all that it has.
 import sys
 
 if "scheduler" in sys.argv:

@@ -114,9 +114,9 @@ def seed(resolve: Resolver, as_of: datetime, scale: float = 1.0, say: Say = say_
         say(f"The company is there already, as of {before.as_of:%Y-%m-%d %H:%M} UTC.")
         return before
     company = Company(as_of, scale)
-    again = _begin(resolve, company)
+    _begin(resolve, company)
     with ThreadPoolExecutor(1) as beside:  # weed and PostgreSQL work at the same time
-        lake = beside.submit(_timed, say, "buckets", lambda: _fill_lake(resolve(LAKE_ID), company, again))
+        lake = beside.submit(_timed, say, "buckets", lambda: _fill_lake(resolve(LAKE_ID), company))
         _timed(say, "CRM", lambda: fill(crm, schema.CRM, company.crm, schema.CRM_INDEXES))
         _timed(
             say,
@@ -145,8 +145,12 @@ def _create_database(connection: Connection) -> None:
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(connection.schema or "")))
 
 
-def _begin(resolve: Resolver, company: Company) -> bool:
-    """Remember what is going to be written; true if a seeding was begun before, whose leftovers may be replaced."""
+def _begin(resolve: Resolver, company: Company) -> None:
+    """Take away what a seeding that broke off left, and remember what is going to be written.
+
+    Raises:
+        SeedError: if there is anything where the company would go, and no seeding was begun before.
+    """
     with database(resolve(OPERATIONS_ID)) as operations, database(resolve(CRM_ID)) as crm:
         begun = operations.execute("SELECT to_regclass('lethe_demo.seed')").fetchone() != (None,)
         for name, opened in (("crm", crm), ("operations", operations)):
@@ -158,13 +162,14 @@ def _begin(resolve: Resolver, company: Company) -> bool:
                     "give the demo databases of its own"
                 )
             opened.execute(schema.DROP[name].encode())
+        if not begun:
+            _refuse_others(bucket_client(resolve(LAKE_ID)))
         operations.execute(schema.MARK.encode())
         operations.execute("DELETE FROM lethe_demo.seed")
         operations.execute(
             "INSERT INTO lethe_demo.seed (as_of, scale, seed, complete) VALUES (%s, %s, %s, false)",
             [company.as_of, company.scale, company.seed],
         )
-    return begun
 
 
 def fill(target: Connection, tables: str, contents: Sequence[Table], indexes: str) -> str:
@@ -191,10 +196,10 @@ def _copy(connection: psycopg.Connection, table: Table) -> None:
 # --- buckets ------------------------------------------------------------------------------------------------------
 
 
-def _fill_lake(connection: Connection, company: Company, again: bool) -> str:
+def _fill_lake(connection: Connection, company: Company) -> str:
     client = bucket_client(connection)
     for bucket in (LAKE, BADGES):
-        _prepare_bucket(client, bucket, again)
+        _prepare_bucket(client, bucket)
     written = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         files = pool.map(
@@ -205,12 +210,17 @@ def _fill_lake(connection: Connection, company: Company, again: bool) -> str:
     return f"{written:,} object versions"
 
 
-def _prepare_bucket(client: S3Client, bucket: str, again: bool) -> None:
-    """Create a versioned bucket; what is in it already is taken away only if a seeding left it.
+def _refuse_others(client: S3Client) -> None:
+    """Raise `SeedError` if one of the buckets has anything in it."""
+    there = {bucket["Name"] for bucket in client.list_buckets().get("Buckets", ())}
+    for bucket in sorted({LAKE, BADGES} & there):
+        page = client.list_object_versions(Bucket=bucket, MaxKeys=1)
+        if page.get("Versions") or page.get("DeleteMarkers"):
+            raise SeedError(f"bucket {bucket} has objects that no seeding made: give the demo an S3 of its own")
 
-    Raises:
-        SeedError: if it has objects of somebody else's.
-    """
+
+def _prepare_bucket(client: S3Client, bucket: str) -> None:
+    """Create a versioned bucket; what a seeding that broke off left in it is taken away."""
     try:
         client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=bucket == BADGES)
     except ClientError as error:
@@ -219,8 +229,6 @@ def _prepare_bucket(client: S3Client, bucket: str, again: bool) -> None:
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for version in page.get("Versions", ()):
-            if not again:
-                raise SeedError(f"bucket {bucket} has objects that no seeding made: give the demo an S3 of its own")
             key, version_id = version["Key"], version["VersionId"]
             if bucket == BADGES:
                 client.put_object_legal_hold(Bucket=bucket, Key=key, VersionId=version_id, LegalHold={"Status": "OFF"})
