@@ -25,7 +25,7 @@ from lethe.checks.generate import Json
 from lethe.checks.lazy import loading_later
 from lethe.checks.results import ExpectationResult
 from lethe.errors import StoreError, StoreUnavailable
-from lethe.stores.sources import Query, SqlSource
+from lethe.stores.sources import Query, SqlSource, unlogged_rows
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
@@ -167,7 +167,7 @@ def _datasource(lent: _Lent) -> Iterator[Any]:
     # It makes two engines, and sets this pool for SQLite itself.
     pool = {} if lent.backend == "sqlite" else {"poolclass": sa.StaticPool}
     datasource = context.data_sources.add_sql(
-        "store", connection_string=lent.url, kwargs={"creator": lent.open, **pool}
+        "store", connection_string=lent.url, kwargs={"creator": lent.open, **unlogged_rows(), **pool}
     )
     reading = datasource.get_execution_engine()
     lent.watch(reading.engine)

@@ -23,6 +23,7 @@ unjudgeable    records that cannot be judged
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -34,6 +35,28 @@ import sqlalchemy as sa
 from lethe.stores.base import Candidates, Work
 
 Query = sa.Select[*tuple[Any, ...]]
+
+_LOGGED_AS = "lethe"
+
+
+def _no_rows(message: logging.LogRecord) -> bool:
+    return message.levelno >= logging.INFO
+
+
+def _no_notices(message: logging.LogRecord) -> bool:
+    return message.levelno > logging.INFO
+
+
+def unlogged_rows() -> dict[str, Any]:
+    """Options of `sa.create_engine` for engines of stores, by which no value enters a log or an error's text.
+
+    SQLAlchemy logs parameters at INFO, which `hide_parameters` prevents, and fetched rows at DEBUG, which it does not
+    (2.1). So these engines have a logger of their own, whose DEBUG messages are dropped, whoever asks for them. It also
+    logs PostgreSQL's notices, in which a trigger may quote a row, with a logger that all engines share.
+    """
+    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGED_AS}").addFilter(_no_rows)  # again is harmless
+    logging.getLogger("sqlalchemy.dialects.postgresql").addFilter(_no_notices)
+    return {"hide_parameters": True, "logging_name": _LOGGED_AS}
 
 
 class Staged(NamedTuple):

@@ -7,6 +7,7 @@ well before the lease does, so that no request outlives it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +32,19 @@ ATTEMPTS = 5
 """Time-outs and attempts of requests outside of leases."""
 SCRATCH_PREFIX = "_lethe/"
 """Where staging goes in a bucket, unless the connection's extra `lethe_scratch_prefix` says else."""
+
+_LOGGERS = {"boto3": logging.INFO, "botocore": logging.INFO, "s3transfer": logging.INFO, "urllib3": logging.INFO,
+            "urllib3.connectionpool": logging.ERROR}  # fmt: skip
+"""The lowest level of loggers that quote requests: URLs and bodies with keys at DEBUG, URLs in warnings of the pool."""
+
+
+def keep_requests_out_of_logs() -> None:
+    """Raise the levels of loggers that would quote object keys, for the whole process: botocore has none a client."""
+    for name in (*_LOGGERS, *logging.root.manager.loggerDict):
+        lowest = max((level for top, level in _LOGGERS.items() if f"{name}.".startswith(f"{top}.")), default=None)
+        logger = logging.getLogger(name) if lowest is not None else None
+        if logger is not None and lowest is not None and logger.getEffectiveLevel() < lowest:
+            logger.setLevel(lowest)
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ class S3Access:
         return Place(self.conn_id, bucket, action)
 
     def _client(self, connect: float, read: float, attempts: int, **options: bool) -> S3Client:
+        keep_requests_out_of_logs()
         extra = self.connection.extra
         config = Config(
             connect_timeout=connect,
