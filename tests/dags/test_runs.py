@@ -258,6 +258,8 @@ def answer(world: World, choice: str | None) -> Any:  # noqa: ANN401 - a DagRun
 
     from airflow.models.hitl import HITLDetail
     from airflow.models.taskinstance import TaskInstance
+    from airflow.models.trigger import handle_event_submit
+    from airflow.triggers.base import TriggerEvent
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState
 
@@ -275,14 +277,9 @@ def answer(world: World, choice: str | None) -> Any:  # noqa: ANN401 - a DagRun
                 detail.responded_at = datetime.now(UTC)
                 detail.chosen_options = [choice or "Reject"]
                 detail.responded_by = {"id": "7", "name": "Eva"} if choice else None
-                resume(waiting, detail.as_resume_event_payload(timedout=choice is None))
+                event = TriggerEvent(detail.as_resume_event_payload(timedout=choice is None))
+                handle_event_submit(event, task_instance=waiting, session=session)
                 answered = True
-
-    def resume(waiting: Any, payload: dict[str, Any]) -> None:  # noqa: ANN401 - a TaskInstance
-        from airflow.sdk.serde import serialize
-
-        waiting.next_kwargs = {**(waiting.next_kwargs or {}), "event": serialize(payload)}
-        waiting.state = TaskInstanceState.SCHEDULED
 
     thread = threading.Thread(target=respond)
     thread.start()
