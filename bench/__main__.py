@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-BENCHES = ("sql", "s3", "parquet", "nothing")
+BENCHES = ("sql", "gate", "s3", "parquet", "nothing")
 
 
 def main() -> int:
