@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+import traceback
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,9 +54,9 @@ class ErrorsAsMessages(TyperGroup):
         except (typer.TyperException, typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            # Its text may hold what a driver was given: personal data. Its type and the lines it passed do not.
             if _debugging(ctx):
-                raise
-            # Its text may hold what a driver was given: personal data. Its type and place do not.
+                typer.echo("".join(traceback.format_tb(error.__traceback__)), err=True)
             complain(f"Lethe has a defect: {type(error).__name__} {_place(error)}; `lethe --debug …` shows more")
             raise typer.Exit(1) from None
 
