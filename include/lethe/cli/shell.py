@@ -53,7 +53,7 @@ class ErrorsAsMessages(TyperGroup):
             raise typer.Exit(1) from None
         except (typer.TyperException, typer.Exit, typer.Abort):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last line before a terminal
             # Its text may hold what a driver was given: personal data. Its type and the lines it passed do not.
             if _debugging(ctx):
                 typer.echo("".join(traceback.format_tb(error.__traceback__)), err=True)
