@@ -116,7 +116,9 @@ class Tally(Value):
     held: int = 0
     renewed: int = 0
     gone: int = 0
-    rows_with: int = Field(default=0, description="Rows of child tables, or versions beyond the current one, that went along.")
+    rows_with: int = Field(
+        default=0, description="Rows of child tables, or versions beyond the current one, that went along."
+    )
     bytes: int = Field(default=0, description="Bytes freed, where the store knows.")
 
     def __add__(self, other: Tally) -> Tally:
