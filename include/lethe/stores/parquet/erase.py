@@ -1,8 +1,9 @@
 """Erasing the staged rows: exactly those, each once, under the holds in force, whatever dies meanwhile.
 
 **One loop for all.** For each key: read the store's real state and the intents written so far; work out what each
-version still needs; prepare it; write an intent; send the requests inside a lease; and read the state again. The
-outcome is taken from the state alone, so that a run that goes on after a crash does just what an undisturbed one does.
+version still needs; prepare it; write an intent; send the requests inside a lease. The outcome is taken from that state
+and the answers, and where an answer was not what it should be, from the state read again: a run that goes on after a
+crash does just what an undisturbed one does.
 
 - An intent (``intent/<batch>/<key>-<attempt>``, written with ``If-None-Match: *`` before anything is sent) names the
   ETag that the new content will have, the versions that will be removed, and the rows that stay because they are held.
@@ -37,6 +38,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -148,6 +150,17 @@ class Look:
     def newest(self) -> Version | None:
         """The current version or delete marker."""
         return self.record.versions[0] if self.record else None
+
+    def after(self, attempt: Attempt, sent: Prepared) -> Look:
+        """What there is when all that was prepared has been carried out, as its answers said."""
+        versions = self.record.versions if self.record else ()
+        left = tuple(version for version in versions if version.id not in attempt.removes)
+        return Look(
+            Record(self.record.key, left) if self.record and left else None,
+            {**self.states, **{version.id: State.ERASED for version, _ in sent.going}},
+            attempt if sent.content is not None else self.done,
+            [*self.attempts, attempt],
+        )
 
     def removed(self, version: str) -> bool:
         """Whether an attempt was to remove a version."""
@@ -343,7 +356,7 @@ class Eraser:
                 prepared = self._prepare(batch, unit, look)
                 if prepared.nothing:
                     return self._outcome(batch, unit, look, prepared)
-                attempts = self._intend_and_send(batch, index, look, prepared)
+                return self._outcome(batch, unit, self._intend_and_send(batch, index, look, prepared), prepared)
             except (_Again, Changed):
                 attempts = self._attempts(batch.number).get(index, [])
             except StoreUnavailable:
@@ -376,7 +389,7 @@ class Eraser:
         found = look.present.get(version.id)
         if found is None:
             return State.ERASED if look.removed(version.id) or (version.current and look.done) else State.GONE
-        if version.id == UNVERSIONED and self._head(unit.key, version.id).etag != version.etag:
+        if version.id == UNVERSIONED and not self._has_etag(unit.key, found, version.etag):
             return State.ERASED if version.current and look.done else State.CHANGED
         if version.current and look.done:
             return State.LEFT_OVER
@@ -388,9 +401,8 @@ class Eraser:
         """Whether a version has the content that an attempt was to write."""
         if found.size != attempt.size:
             return False
-        etag = self._head(key, found.id).etag if found.id == UNVERSIONED else found.etag
         if not attempt.sha256:
-            return etag.strip('"') == attempt.etag.strip('"')
+            return self._has_etag(key, found, attempt.etag)
         file = LocalFile(self._access, Pin(self._dataset.bucket, key, found.id, None), found.size)
         try:
             digest = hashlib.sha256()
@@ -399,6 +411,12 @@ class Eraser:
             return digest.hexdigest() == attempt.sha256
         finally:
             file.close()
+
+    def _has_etag(self, key: str, found: Version, etag: str) -> bool:
+        """Whether a version has an ETag. SeaweedFS lists another one than it gives for an upload in parts."""
+        if found.etag.strip('"') == etag.strip('"'):
+            return True
+        return found.id == UNVERSIONED and self._head(key, found.id).etag.strip('"') == etag.strip('"')
 
     def _head(self, key: str, version: str) -> Head:
         with named(self._access.place(self._dataset.bucket, "look at a file")):
@@ -487,7 +505,7 @@ class Eraser:
                     return
                 prepared.going.append((version, going))
                 self._rewrite(file, going, prepared)
-                if version.id != UNVERSIONED or self._is_versioned():
+                if version.id != UNVERSIONED or self._is_versioned:
                     prepared.removes.append(look.present[version.id])
                 prepared.request = self._attributes(unit.key, version, file.answer)
             finally:
@@ -498,6 +516,7 @@ class Eraser:
         prepared.content = Content(digest=opaque)
         Rewriter(file.source, file.footer(), file.size).write(going, prepared.content, self._encoders)
 
+    @cached_property
     def _is_versioned(self) -> bool:
         """Whether what is written gets a version id of its own, so that the version ``null`` stays behind."""
         with named(self._access.place(self._dataset.bucket, "ask for its versioning")):
@@ -569,8 +588,8 @@ class Eraser:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def _intend_and_send(self, batch: Batch, index: int, look: Look, prepared: Prepared) -> list[Attempt]:
-        """Write the intent, send everything inside a lease. Returns all attempts so far.
+    def _intend_and_send(self, batch: Batch, index: int, look: Look, prepared: Prepared) -> Look:
+        """Write the intent, send everything inside a lease. Returns what there is after it.
 
         Raises:
             _Again: if the attempt was abandoned, or another process is at work on the key.
@@ -598,7 +617,7 @@ class Eraser:
         except BaseException:
             self._abort(unit.key, prepared)
             raise
-        return [*look.attempts, attempt]
+        return look.after(attempt, prepared)
 
     def _upload(self, key: str, name: str, prepared: Prepared) -> None:
         """Upload new content in parts where it is large, and work out the ETag that it will have."""

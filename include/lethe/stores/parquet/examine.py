@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,12 +38,12 @@ from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
 from lethe.stores.parquet.holds import Matcher
-from lethe.stores.parquet.judge import FileJudge, Judge, Judgement
+from lethe.stores.parquet.judge import Judge, Judgement
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.partition import day_in_key
 from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
 from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import code_of, named
+from lethe.stores.s3.errors import code_of, named, status_of
 from lethe.stores.s3.listing import Record, Version
 
 MOST_COMPARED = 200_000
@@ -138,6 +139,10 @@ class Examiner:
     judge: Judge
     matcher: Matcher
 
+    @cached_property
+    def _has_grants(self) -> bool:
+        return has_grants(self.access, self.dataset.bucket)
+
     def examine(self, record: Record) -> Verdict:
         """Judge all versions of a key.
 
@@ -156,24 +161,20 @@ class Examiner:
                 continue
             is_current = version is record.versions[0]
             try:
-                file, opened, bound, judged = self._judged(version, totals)
+                file, opened, judged = self._judged(version)
             except ft.Unreadable as error:
                 self._unreadable(totals, record.key, error.rows)
                 continue
             if is_current:
                 current = judged, opened
                 self._count(totals, judged)
-            goes = judged.going.count and self._goes(totals, file, judged, current, opened, is_current=is_current)
-            if goes:
+            if judged.going.count and self._goes(totals, file, judged, current, opened, is_current=is_current):
                 found.append(
                     Found(version.id, file.head.etag, file.size, is_current, judged.going, judged.held, file, opened)
                 )
-            elif not is_current:
-                continue
-            del bound
         return Verdict(record.key, totals, tuple(found))
 
-    def _judged(self, version: Version, totals: Totals) -> tuple[S3File, pq.ParquetFile, FileJudge | None, Judgement]:
+    def _judged(self, version: Version) -> tuple[S3File, pq.ParquetFile, Judgement]:
         file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None), version.size)
         opened = open_parquet(file)
         rows = opened.metadata.num_rows
@@ -189,7 +190,7 @@ class Examiner:
             raise ft.Unreadable(str(error), rows) from None
         except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException) as error:
             raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
-        return file, opened, bound, judged
+        return file, opened, judged
 
     def _shown_unexpired(self, key: str) -> bool:
         """Whether the date in a key shows that no row of the file has expired.
@@ -235,7 +236,9 @@ class Examiner:
         elif going < judged.rows:
             try:
                 check_rewritable(read_footer(file))
-                check_attributes(self.access, file)
+                check_attributes(file)
+                if self._has_grants:
+                    check_grants(self.access, file.pin)
             except (NotRewritable, ft.Unreadable):
                 totals.expired -= going
                 totals.unjudgeable[Unjudgeable.NOT_REWRITABLE] += going
@@ -286,34 +289,52 @@ def _row_digests(file: pq.ParquetFile, rows: Marks) -> Iterator[bytes]:
                 yield hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def check_attributes(access: S3Access, file: S3File) -> None:
+def check_attributes(file: S3File) -> None:
     """Whether an object's own attributes can be given to the object that replaces it.
 
     Raises:
-        NotRewritable: if it has metadata that S3 does not give back, or grants of its own.
+        NotRewritable: if it has metadata that S3 does not give back.
     """
-    pin = file.pin
     answer = file.answer
-    if answer.get("MissingMeta") or not all(
-        text.isascii() for pair in answer.get("Metadata", {}).items() for text in pair
-    ):
+    texts = [text for pair in answer.get("Metadata", {}).items() for text in pair]
+    if answer.get("MissingMeta") or not all(text.isascii() for text in texts):
         raise NotRewritable("its metadata cannot be written again")
     if answer.get("SSECustomerAlgorithm") or answer.get("WebsiteRedirectLocation"):
         raise NotRewritable("it is encrypted with a key of its own, or redirects")
+
+
+def has_grants(access: S3Access, bucket: str) -> bool:
+    """Whether objects of a bucket may have grants of their own: not where the bucket's owner owns all of them.
+
+    See https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+    """
+    with named(access.place(bucket, "ask for its object ownership")):
+        try:
+            answer = access.client.get_bucket_ownership_controls(Bucket=bucket)
+        except ClientError as error:
+            if status_of(error) >= 500:
+                raise
+            return True
+    rules = answer["OwnershipControls"]["Rules"]
+    return any(rule["ObjectOwnership"] != "BucketOwnerEnforced" for rule in rules)
+
+
+def check_grants(access: S3Access, pin: Pin) -> None:
+    """Whether nobody but its owner has been granted anything on an object.
+
+    Raises:
+        NotRewritable: if somebody has.
+    """
+    unknown = ("AccessDenied", "NotImplemented", "AccessControlListNotSupported", "MethodNotAllowed")
     with named(access.place(pin.bucket, "read a file's grants")):
         try:
             grants = access.client.get_object_acl(Bucket=pin.bucket, Key=pin.key, VersionId=pin.version)
         except ClientError as error:
-            if code_of(error) in (
-                "AccessDenied",
-                "NotImplemented",
-                "AccessControlListNotSupported",
-                "MethodNotAllowed",
-            ):
+            if code_of(error) in unknown:
                 return
             raise
-        if len(grants.get("Grants", ())) > OWNER_ONLY:
-            raise NotRewritable("others have been granted access to it")
+    if len(grants.get("Grants", ())) > OWNER_ONLY:
+        raise NotRewritable("others have been granted access to it")
 
 
 __all__ = ["Changed", "Examiner", "Found", "Totals", "Verdict", "contained", "is_mark", "name_digest"]

@@ -29,7 +29,7 @@ from lethe.stores.parquet.examine import Found, name_digest
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.s3.staging import Staging, pack, unpack
 
-BATCH_ROWS = 250_000
+BATCH_ROWS = 1_000_000
 """Rows after which a batch ends. A file is never split, so a batch has more where a file has."""
 BATCH_BYTES = 256 << 20
 BATCH_FILES = 200
