@@ -448,3 +448,24 @@ def test_footers_are_written_as_they_were_read() -> None:
         file = written(people(100), **options)
         length = int.from_bytes(file[-8:-4], "little")
         assert dumps(Reader(file[-8 - length : -8]).struct()) == file[-8 - length : -8]
+
+
+def test_statistics_that_need_the_meaning_of_bytes_are_left_out() -> None:
+    """Signed decimals and half floats in bytes order otherwise than their bytes do; unsigned numbers than signed."""
+    table = pa.table(
+        {
+            "decimal": pa.array([Decimal(-5), Decimal(3), Decimal(7)], pa.decimal128(30, 2)),
+            "half": pa.array(np.array([-1, 2, 3], np.float16)),
+            "unsigned": pa.array([2**32 - 1, 5, 6], pa.uint32()),
+            "small": pa.array([Decimal(-5), Decimal(3), Decimal(7)], pa.decimal128(7, 2)),
+        }
+    )
+    file = written(table, store_decimal_as_integer=True, write_page_index=True)
+    after = without(file, [False, True, False])
+    group = pq.read_metadata(io.BytesIO(after)).row_group(0)
+    shown = [group.column(position).statistics.has_min_max for position in range(4)]
+    assert shown == [False, False, True, True]
+    assert [group.column(position).has_column_index for position in range(4)] == shown
+    assert (group.column(2).statistics.min, group.column(2).statistics.max) == (6, 2**32 - 1)
+    assert group.column(3).statistics.min_raw == -500
+    assert_faithful(file, [False, True, False], after)

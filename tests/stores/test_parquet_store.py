@@ -891,3 +891,25 @@ def test_memory_is_bounded_whatever_the_size_of_a_row_group(lake: Lake) -> None:
     erased, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(erased) == rows // 2
     assert int(peak) < 1_000_000_000
+
+
+def test_two_processes_at_the_same_batch_do_it_once(any_lake: Lake) -> None:
+    """Promise 7: a cleared task whose process still runs, and its second try."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    lake = any_lake
+    for number in range(6):
+        first = number * 100
+        lake.put(f"data/{number}.parquet", people(range(first, first + 20), range(first + 20, first + 20 + number % 3)))
+    found = lake.discover()
+
+    def erase(_: int) -> Tally:
+        store = Lake.open(lake.server, lake.bucket)
+        return store.erase(lake.work, found, range(found.batches), Gate())
+
+    with ThreadPoolExecutor(3) as pool:
+        tallies = list(pool.map(erase, range(3)))
+    assert all(tally == tallies[0] for tally in tallies)
+    assert (tallies[0].erased, tallies[0].total) == (120, 120)
+    assert lake.store.tally(lake.work, found) == tallies[0]
+    assert due(lake) == 0
