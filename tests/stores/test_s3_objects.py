@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +27,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -38,6 +40,8 @@ from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
 from lethe.stores.base import Candidates, Outcome, Tally, Unjudgeable, Work, record_key
+from lethe.stores.s3 import erasing
+from lethe.stores.s3.client import delete_body
 from lethe.stores.s3_objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
 
@@ -109,9 +113,10 @@ class Bucket:
     def put(self, key: str, body: bytes = b"x", **options: Any) -> str:
         return self.client.put_object(Bucket=self.name, Key=key, Body=body, **options).get("VersionId", "null")
 
-    def put_all(self, *keys: str) -> None:
-        for key in keys:
-            self.put(key)
+    def put_all(self, *keys: str, body: bytes = b"x") -> None:
+        """Write objects beside each other; the same key again makes another version."""
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: self.put(key, body), keys))
 
     def mark(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
@@ -208,8 +213,7 @@ def test_all_versions_and_delete_markers_of_expired_keys_go_and_nothing_else(ver
 
 
 def test_more_than_a_thousand_versions_of_one_key_go(versioned: Bucket) -> None:
-    for _ in range(1005):
-        versioned.put(f"p/{OLD}/many", b"")
+    versioned.put_all(*[f"p/{OLD}/many"] * 1005, body=b"")
     versioned.put_all(f"p/{OLD}/before", f"p/{OLD}/next", f"p/{NEW}/kept")
     store, job = versioned.store(), work(versioned.dataset())
 
@@ -277,8 +281,7 @@ def test_a_key_that_the_listing_cannot_transport_is_reported_and_not_guessed(pla
 
 def test_names_that_sort_between_a_folder_and_its_slash_are_found(plain: Bucket) -> None:
     """`a.txt` sorts before `a/`, but SeaweedFS walks the folder first and loses the file across pages."""
-    for number in range(1100):
-        plain.put(f"p/{OLD}/a/{number:04}", b"")
+    plain.put_all(*(f"p/{OLD}/a/{number:04}" for number in range(1100)), body=b"")
     plain.put_all(f"p/{OLD}/a.txt", f"p/{OLD}/a-b", f"p/{OLD}/a!", f"p/{OLD}/a", f"p/{NEW}/a.txt")
     _, tally = run(plain.store(), work(plain.dataset()))
     assert tally.erased == 1104
@@ -764,10 +767,7 @@ print(store.erase(job, candidates, range(candidates.batches), kit.Gate(lease_sec
 
 def test_a_process_that_is_killed_anywhere_leaves_exact_outcomes_behind(versioned: Bucket) -> None:
     keys = [f"p/{OLD}/{n:03}" for n in range(300)]
-    for key in keys:
-        versioned.put(key)
-    for key in keys[::10]:
-        versioned.put(key)
+    versioned.put_all(*keys, *keys[::10])
     kept = f"p/{NEW}/kept"
     versioned.put(kept)
     store, job = versioned.store(batch_size=4), work(versioned.dataset())
@@ -979,8 +979,9 @@ def test_a_server_that_does_not_answer_in_time_is_given_up_within_the_lease(plai
 
 
 def test_a_fault_that_does_not_pass_names_connection_and_bucket_and_the_next_try_finishes(
-    plain: Bucket, proxy: Proxy
+    plain: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(erasing, "_PAUSE_SECONDS", 0.01)
     plain.put_all(*(f"p/{OLD}/secret-{n}" for n in range(6)))
     store, job = _proxied(plain, proxy, batch_size=2), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
@@ -1064,8 +1065,60 @@ def test_an_overwrite_between_the_look_and_the_request_is_not_erased(plain: Buck
     assert plain.left("p/") == {f"p/{OLD}/a": 1}
 
 
+def test_objects_without_versions_are_looked_at_by_the_cheapest_listing(plain: Bucket, proxy: Proxy) -> None:
+    plain.put_all(*(f"p/{OLD}/{n}" for n in range(30)), f"p/{NEW}/x", f"p/{OLD}-a/x")
+    store, job = _proxied(plain, proxy, batch_size=10), work(plain.dataset())
+    candidates = store.discover(job, NO_HOLDS)
+    plain.put(f"p/{OLD}/7", b"other")
+    proxy.requests.clear()
+    tally = store.erase(job, candidates, range(candidates.batches), Gate())
+    assert (tally.erased, tally.renewed) == (29, 1)
+    looks = [request for request in proxy.requests if "list-type=2" in request and "prefix=p" in request]
+    assert len(looks) == candidates.batches
+    assert len([request for request in proxy.requests if _is_listing("", request)]) == 1, "what is not as it was: again"
+
+
+def test_a_key_that_came_to_lie_under_a_marker_is_renewed_and_not_gone(plain: Bucket) -> None:
+    """A listing of newest versions does not show it, but its content is there."""
+    plain.put_all(f"p/{OLD}/a", f"p/{OLD}/b")
+    store, job = plain.store(), work(plain.dataset())
+    candidates = store.discover(job, NO_HOLDS)
+    plain.client.put_bucket_versioning(Bucket=plain.name, VersioningConfiguration={"Status": "Enabled"})
+    plain.mark(f"p/{OLD}/a")
+    tally = store.erase(job, candidates, range(1), Gate())
+    assert (tally.erased, tally.renewed, tally.gone) == (1, 1, 0)
+    assert plain.left("p/") == {f"p/{OLD}/a": 2}
+
+
+def test_a_batch_that_a_lease_was_too_short_for_goes_on_in_the_next(
+    plain: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain.put_all(*(f"p/{OLD}/{n:02}" for n in range(40)))
+    store, job = plain.store(), work(plain.dataset())
+    candidates = store.discover(job, NO_HOLDS)
+    monkeypatch.setattr(erasing, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(erasing, "AT_ONCE", 10)
+    gate = Gate()
+    assert store.erase(job, candidates, range(1), gate) == Tally(erased=40, bytes=40)
+    assert gate.leases == 4, "one request a lease, the first"
+    assert plain.left("p/") == {}
+
+
+def test_the_body_of_a_deletion_keeps_every_character() -> None:
+    given = [{"Key": f"p/{name}", "VersionId": "null", "ETag": '"x"'} for name in AWKWARD]
+    root = ElementTree.fromstring(delete_body(given, quiet=True))  # noqa: S314 - written here
+    spaced = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+    assert root.findtext(f"{spaced}Quiet") == "true"
+    assert [
+        {field.tag.removeprefix(spaced): field.text for field in one} for one in root.findall(f"{spaced}Object")
+    ] == given
+
+
 @pytest.mark.parametrize("fault", [SLOW_DOWN, "cut", (200, "<ListVersionsResult><Version>")])
-def test_a_listing_that_breaks_off_is_an_error_and_stages_nothing(plain: Bucket, proxy: Proxy, fault: Any) -> None:
+def test_a_listing_that_breaks_off_is_an_error_and_stages_nothing(
+    plain: Bucket, proxy: Proxy, fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lethe.stores.s3.client.ATTEMPTS", 2)
     plain.put_all(f"p/{OLD}/a")
     store, job = _proxied(plain, proxy), work(plain.dataset())
     proxy.fault = _times(10_000, lambda method, path: _is_listing(method, path) and "prefix=p" in path, fault)
@@ -1080,7 +1133,7 @@ def test_a_listing_that_breaks_off_is_an_error_and_stages_nothing(plain: Bucket,
 
 def test_clean_removes_every_version_of_what_was_staged_and_nothing_else(versioned: Bucket) -> None:
     versioned.put_all(f"p/{OLD}/a", f"p/{NEW}/b")
-    store, job = versioned.store(), work(versioned.dataset())
+    store, job = versioned.store(lethe_scratch_bucket=versioned.name), work(versioned.dataset())
     other = replace(job, run="run-10")
     store.discover(job, NO_HOLDS)
     store.discover(other, NO_HOLDS)

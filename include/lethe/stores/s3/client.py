@@ -8,9 +8,11 @@ well before the lease does, so that no request outlives it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
+from xml.sax.saxutils import escape
 
 import boto3
 from botocore.config import Config
@@ -30,6 +32,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 ATTEMPTS = 5
 """Time-outs and attempts of requests outside of leases."""
+_BREAKS = {"\r": "&#xD;", "\n": "&#xA;"}
+"""Line breaks in keys, which XML would not keep otherwise."""
 SCRATCH_PREFIX = "_lethe/"
 """Where staging goes in a bucket, unless the connection's extra `lethe_scratch_prefix` says else."""
 
@@ -139,6 +143,31 @@ class S3Access:
         for name in ("client", "lister"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
+
+
+def write_fast(client: S3Client) -> None:
+    """Have a client write the XML of DeleteObjects in one go: botocore takes longer over it than over all the rest."""
+    client.meta.events.register("before-parameter-build.s3.DeleteObjects", _take_body)
+    client.meta.events.register_first("before-call.s3.DeleteObjects", _put_body)
+
+
+def _take_body(params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
+    context["lethe_delete"] = delete_body(params["Delete"]["Objects"], quiet=bool(params["Delete"].get("Quiet")))
+    params["Delete"] = {"Objects": []}
+
+
+def _put_body(params: dict[str, Any], **_: object) -> None:
+    params["body"] = params["context"].pop("lethe_delete")
+
+
+def delete_body(objects: Iterable[Mapping[str, str]], *, quiet: bool) -> bytes:
+    """The body of DeleteObjects (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html)."""
+    each = "".join(
+        f"<Object>{''.join(f'<{name}>{escape(value, _BREAKS)}</{name}>' for name, value in one.items())}</Object>"
+        for one in objects
+    )
+    quietly = "<Quiet>true</Quiet>" if quiet else ""
+    return f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{quietly}{each}</Delete>'.encode()
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 **One object of staging per batch** says how far it is, and every change of it is conditional on the one before
 (``If-None-Match: *``, then ``If-Match``), so that of several processes only one goes on:
 
-1. Within a lease the keys are listed once more and, with the holds of that lease, it is decided what is sent.
-2. The *intent* is written: which candidates' versions are going to be deleted. Only then are they.
-3. After the lease the *outcome* replaces the intent.
+1. The keys are listed once more, while the wave before is being deleted.
+2. Within a lease, with its holds, it is decided what is sent, and the *intent* is written: which candidates' versions
+   are going to be deleted. Only then are they.
+3. After the lease the *outcome* replaces the intent, while the next wave is being deleted.
 
 A process that finds an intent without an outcome does not know whether its writer lives. All requests of the writer
 belong to the lease in which it wrote the intent, so after `lease_seconds` (by the S3 server's clock alone) none of
@@ -27,6 +28,7 @@ is missing, the lease is kept until it has run out, because S3 may still be carr
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
@@ -42,10 +44,10 @@ from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import Candidates, Gate, Outcome, Progress, Tally
 from lethe.stores.s3.batches import BatchStates, Done, Intent
-from lethe.stores.s3.client import S3Access
+from lethe.stores.s3.client import S3Access, write_fast
 from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, code_of, fate_unknown, is_passing, named
 from lethe.stores.s3.judging import Judge
-from lethe.stores.s3.listing import PAGE, UNVERSIONED, Listing, Record, Version, chunks, read_fast
+from lethe.stores.s3.listing import UNVERSIONED, Listing, Record, Version, chunks
 from lethe.stores.s3.manifest import Manifest, Part
 
 if TYPE_CHECKING:
@@ -53,8 +55,14 @@ if TYPE_CHECKING:
 
 AT_ONCE = 250
 """Versions of one DeleteObjects. It takes 1,000, but several smaller ones beside each other make shorter leases."""
+SENDERS = 8
+"""Requests that delete beside each other. More are not faster, but every one takes longer, and so do leases."""
+ASIDE = 4
+"""Batches that are looked at, or whose outcomes are written, while others are deleted."""
 WIDTH = 16
 """Batches beside each other at most."""
+LOOK_SECONDS = 3.0
+"""A look at a batch's keys that is older is taken anew before anything is decided by it."""
 WAVE_SECONDS = 0.4
 """What a wave should take, so that a hold that is being placed does not wait long."""
 LEASE_SECONDS = 0.8
@@ -79,6 +87,9 @@ class Batch:
         etag: of the state in staging; None: there is none.
         ready_at: when (by `time.monotonic`) no request of the other process can be under way any more.
         known_gone: positions of which nothing was left when that was so, or that S3 said it has deleted since.
+        there: its keys that existed at the last look, with their versions.
+        running: positions of those of them that are not expired any more.
+        looked_at: when the last look was begun (by `time.monotonic`).
         done: its outcome.
         outcomes: what has been decided, by position; complete before `done` is.
         attempts: how often it was tried.
@@ -93,6 +104,9 @@ class Batch:
     etag: str | None = None
     ready_at: float = 0.0
     known_gone: frozenset[int] = frozenset()
+    there: Mapping[str, Record] = field(default_factory=dict)
+    running: frozenset[int] = frozenset()
+    looked_at: float = -math.inf
     done: Done | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     attempts: int = 0
@@ -103,7 +117,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Closer:
-    """What a batch's candidates are now, beyond their versions: read shortly before the lease.
+    """What a batch's candidates are now, beyond their versions: read right before the lease.
 
     Attributes:
         kept: positions of candidates that the store keeps, by a legal hold or a retention.
@@ -159,9 +173,9 @@ class Eraser:
     def __post_init__(self) -> None:
         """Prepare clients whose requests cannot outlive a lease."""
         self._client: S3Client = self.access.leased(self.gate.lease_seconds)
-        read_fast(self._client)
+        write_fast(self._client)
         place = self.access.place(self.bucket, "list the versions of objects (s3:ListBucketVersions)")
-        self._listing = Listing(self._client, self.bucket, place)
+        self._listing = Listing(self.access.lister, self.bucket, place)
         self._states = BatchStates(self.manifest.staging)
         self._states_in_lease = BatchStates(replace(self.manifest.staging, client=self._client))
         self._width = 2.0
@@ -174,13 +188,17 @@ class Eraser:
             StoreError: if it refuses. Either way, what was done is recorded, or found out when erasing again.
         """
         with (
-            ThreadPoolExecutor(WIDTH, thread_name_prefix="lethe-delete") as self._senders,
+            ThreadPoolExecutor(SENDERS, thread_name_prefix="lethe-delete") as self._senders,
             ThreadPoolExecutor(WIDTH, thread_name_prefix="lethe-erase") as pool,
+            ThreadPoolExecutor(ASIDE, thread_name_prefix="lethe-aside") as self._aside,
         ):
+            self._recording: list[Future[Batch]] = []
             try:
                 return self._run(batches, pool, progress)
             finally:
-                pool.shutdown(cancel_futures=True)
+                wait(self._recording)
+                for one in (pool, self._aside):
+                    one.shutdown(cancel_futures=True)
                 self._client.close()
 
     def _run(self, batches: range, pool: ThreadPoolExecutor, progress: Progress) -> Tally:
@@ -188,12 +206,14 @@ class Eraser:
         todo = deque(batches)
         reading: deque[Future[Batch]] = deque()
         waiting: deque[Batch] = deque()
-        while todo or reading or waiting:
-            while todo and len(reading) < 2 * int(self._width):
-                reading.append(pool.submit(self._open, todo.popleft()))
+        while todo or reading or waiting or self._recording:
+            while todo and len(reading) <= int(self._width):
+                reading.append(self._aside.submit(self._open, todo.popleft()))
             wave = self._next_wave(reading, waiting, pool)
             self._wave([batch for batch in wave if batch.done is None], pool)
-            for batch in wave:
+            recorded = [future.result() for future in self._recording]
+            self._recording = [self._aside.submit(self._record, batch) for batch in wave]
+            for batch in recorded:
                 if batch.done is None:
                     waiting.append(batch)
                 else:
@@ -207,6 +227,8 @@ class Eraser:
     def _open(self, number: int) -> Batch:
         batch = Batch(number, self.manifest.part(number), self._intent())
         self._adopt(batch)
+        if batch.done is None and not batch.ready_at:
+            self._look(batch)
         return batch
 
     def _intent(self) -> Intent:
@@ -227,9 +249,9 @@ class Eraser:
             batch.ready_at = time.monotonic() + max(0.0, patience - progressed.age)
 
     def _next_wave(self, reading: deque[Future[Batch]], waiting: deque[Batch], pool: ThreadPoolExecutor) -> list[Batch]:
-        """The batches to go on with: those that waited and may go on, then new ones; waits where there are none."""
+        """The batches to go on with: those that waited and may go on, then new ones; waits if there is nothing else."""
         wave = [batch for batch in waiting if batch.ready_at <= time.monotonic()][: int(self._width)]
-        if not wave and not reading:
+        if not wave and not reading and not self._recording:
             time.sleep(min(_POLL_SECONDS, max(0.0, min(batch.ready_at for batch in waiting) - time.monotonic())))
             list(pool.map(self._adopt, waiting))
             wave = [batch for batch in waiting if batch.done is not None]
@@ -242,15 +264,27 @@ class Eraser:
         return wave
 
     def _settle(self, batch: Batch) -> None:
-        """Having waited for another process: see again what staging says, and what is gone of what was announced."""
+        """Having waited: see again what staging says of it, and what is there now."""
         if batch.done is None and batch.ready_at:
             self._adopt(batch)
         if batch.done is None and batch.ready_at and batch.ready_at <= time.monotonic():
-            batch.ready_at = 0.0
-            batch.known_gone = frozenset()
-            there = self._look(batch, replace(self._listing, client=self.access.lister))
+            batch.ready_at, batch.known_gone = 0.0, frozenset()
+            self._look(batch)
             keys = enumerate(candidate.record.key for candidate in batch.part.candidates)
-            batch.known_gone = frozenset(position for position, key in keys if key not in there)
+            batch.known_gone = frozenset(position for position, key in keys if key not in batch.there)
+
+    def _look(self, batch: Batch) -> None:
+        """See which of the batch's keys exist, with which versions, and whether they still are expired."""
+        batch.looked_at = time.monotonic()
+        candidates = batch.part.candidates
+        wanted = [one.record for position, one in enumerate(candidates) if position not in batch.known_gone]
+        batch.there = self._listing.again(wanted, batch.part.after, batch.part.span)
+        if not self.judge.asks:
+            batch.running = frozenset(
+                position
+                for position, candidate in enumerate(candidates)
+                if (now := batch.there.get(candidate.record.key)) and not self.judge.expired(now)
+            )
 
     # --- a wave ---------------------------------------------------------------------------------------------------
 
@@ -258,6 +292,8 @@ class Eraser:
         batches = [batch for batch in batches if not batch.ready_at]
         if not batches:
             return
+        stale = [batch for batch in batches if batch.looked_at < time.monotonic() - LOOK_SECONDS]
+        list(pool.map(self._look, stale))
         closer = dict(zip((batch.number for batch in batches), self._look_closer(batches, pool), strict=True))
         started = time.monotonic()
         with self.gate.lease() as given:
@@ -281,7 +317,6 @@ class Eraser:
         for future in futures:
             future.result()
         self._adapt(time.monotonic() - started, len(batches))
-        list(pool.map(self._record, batches))
 
     def _adapt(self, seconds: float, width: int) -> None:
         if seconds > 1.5 * WAVE_SECONDS:
@@ -307,64 +342,39 @@ class Eraser:
         return found
 
     def _attempt(self, batch: Batch, closer: Closer, turn: Turn) -> None:
-        """Within the lease: look, decide, announce, delete. Whatever goes wrong is left in the batch."""
+        """Within the lease: decide, announce, delete. Whatever goes wrong is left in the batch."""
         batch.error, batch.failed, batch.unanswered = None, 0, False
+        looked_at, batch.looked_at = batch.looked_at, -math.inf
         try:
             batch.attempts += 1
             if turn.over:
                 place = self.access.place(self.bucket, "delete object versions")
                 raise StoreUnavailable(f"{place}: no lease of the hold gate left time for requests")
-            sends = self._decide(batch, self._look(batch, self._listing), closer, turn.rules)
-            if sends and self._announce(batch, sends):
-                self._delete(batch, sends, turn)
+            sends = self._decide(batch, closer, turn.rules)
+            if sends and self._announce(batch, sends) and self._delete(batch, sends, turn):
+                batch.looked_at = looked_at
         except StoreError as error:
             batch.error = error
 
-    def _look(self, batch: Batch, listing: Listing) -> dict[str, Record]:
-        """The batch's keys that exist, with their versions now."""
-        part = batch.part
-        wanted = {
-            candidate.record.key
-            for position, candidate in enumerate(part.candidates)
-            if position not in batch.known_gone
-        }
-        found: dict[str, Record] = {}
-        pages = part.span // PAGE + 2
-        if len(wanted) > 4 * pages:
-            keys = [candidate.record.key for candidate in part.candidates]
-            for record in listing.between(keys[0], keys[-1], part.after, pages):
-                if record.key in wanted:
-                    found[record.key] = record
-        for key in wanted - found.keys():
-            record_or_none = listing.one(key)
-            if record_or_none is not None:
-                found[key] = record_or_none
-        return found
-
-    def _decide(
-        self, batch: Batch, there: Mapping[str, Record], closer: Closer, rules: HoldRules
-    ) -> dict[int, list[Version]]:
+    def _decide(self, batch: Batch, closer: Closer, rules: HoldRules) -> dict[int, list[Version]]:
         """Set the outcomes that need no request, and give the versions to delete of the other candidates."""
         sends: dict[int, list[Version]] = {}
         batch.outcomes = {}
+        running = batch.running | closer.running
         for position, candidate in enumerate(batch.part.candidates):
-            now = there.get(candidate.record.key)
-            pinned = {version.identity for version in candidate.record.versions}
-            left = [version for version in now.versions if version.identity in pinned] if now else []
+            now = None if position in batch.known_gone else batch.there.get(candidate.record.key)
+            left = _pinned(candidate.record, now) if now else []
             identifiers = closer.identifiers.get(position, candidate.identifiers)
             if not left and (now is None or position in batch.intent.sent):
                 gone_by_us = position in batch.intent.sent
                 batch.outcomes[position] = Outcome.ERASED if gone_by_us else Outcome.GONE
             elif position in closer.kept or self.judge.matcher.holds(rules, candidate.day, identifiers):
                 batch.outcomes[position] = Outcome.HELD
-            elif now is None or len(left) < len(now.versions) or position in closer.running or not self._expired(now):
+            elif now is None or len(left) < len(now.versions) or position in running:
                 batch.outcomes[position] = Outcome.RENEWED
             else:
                 sends[position] = left
         return sends
-
-    def _expired(self, record: Record) -> bool:
-        return self.judge.asks or self.judge.expired(record)
 
     def _announce(self, batch: Batch, sends: Mapping[int, Sequence[Version]]) -> bool:
         """Write the intent; false where another process changed the state since."""
@@ -385,20 +395,27 @@ class Eraser:
 
     # --- deleting -------------------------------------------------------------------------------------------------
 
-    def _delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], turn: Turn) -> None:
-        """Delete versions, and set the outcomes of the candidates of which all could be."""
+    def _delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], turn: Turn) -> bool:
+        """Delete versions, and set the outcomes of the candidates of which all could be.
+
+        True where the look that it went by still holds for the others: no request for them was sent.
+        """
         versions = [(position, version) for position, those in sends.items() for version in _conditional(those)]
         left = Counter({position: len(those) for position, those in sends.items()})
         failed: set[int] = set()
+        unsent: set[int] = set()
         for position, version, code in self._requests(batch, versions, turn):
             if code in ABSENT:
                 left[position] -= 1
             else:
                 failed.add(position)
+                if code == _TOO_LATE:
+                    unsent.add(position)
                 self._failed(batch, position, version, code)
         for position in sends.keys() - failed:
             batch.outcomes[position] = Outcome.ERASED if left[position] else Outcome.GONE
         batch.known_gone |= {position for position in sends.keys() - failed if left[position]}
+        return batch.error is None and all(len(sends[position]) == 1 for position in unsent)
 
     def _requests(
         self, batch: Batch, versions: Sequence[tuple[int, Version]], turn: Turn
@@ -478,18 +495,27 @@ class Eraser:
 
     # --- after a wave ---------------------------------------------------------------------------------------------
 
-    def _record(self, batch: Batch) -> None:
+    def _record(self, batch: Batch) -> Batch:
         """Write the outcome of a batch all of whose candidates have one."""
-        if len(batch.outcomes) < len(batch.part.candidates) or batch.error or batch.ready_at:
-            return
-        done = Done.of(batch.part, batch.outcomes, batch.intent.absent)
-        if self._states.write(batch.number, done, batch.etag) is None:
-            batch.ready_at = time.monotonic()
-        else:
-            batch.done = done
+        complete = len(batch.outcomes) == len(batch.part.candidates)
+        if batch.done is None and complete and not batch.error and not batch.ready_at:
+            done = Done.of(batch.part, batch.outcomes, batch.intent.absent)
+            if self._states.write(batch.number, done, batch.etag) is None:
+                batch.ready_at = time.monotonic()
+            else:
+                batch.done = done
+        return batch
 
 
 _TOO_LATE = "lease over"
+
+
+def _pinned(record: Record, now: Record) -> list[Version]:
+    """The versions of a key that were pinned at discovery and are there now."""
+    if record.versions == now.versions:
+        return list(record.versions)
+    pinned = {version.identity for version in record.versions}
+    return [version for version in now.versions if version.identity in pinned]
 
 
 def _conditional(versions: Sequence[Version]) -> Iterator[Version]:

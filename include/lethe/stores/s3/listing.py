@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,8 +89,9 @@ class Page(NamedTuple):
 
 
 def read_fast(client: S3Client) -> None:
-    """Have a client answer ListObjectVersions by a `Page` (under ``Page``) instead of by boto3's lists."""
+    """Have a client answer listings by a `Page` (under ``Page``) instead of by boto3's lists."""
     client.meta.events.register("before-parse.s3.ListObjectVersions", _read_page)
+    client.meta.events.register("before-parse.s3.ListObjectsV2", _read_page)
 
 
 def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
@@ -98,11 +99,11 @@ def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str
         return
     by_folder = str(response_dict["headers"].get("server", "")).startswith("SeaweedFS")
     customized_response_dict["Page"] = parse_page(response_dict["body"], by_folder=by_folder)
-    response_dict["body"] = b"<ListVersionsResult/>"
+    response_dict["body"] = b"<Result/>"
 
 
 def parse_page(body: bytes, *, by_folder: bool = False) -> Page:
-    """Read an answer of ListObjectVersions.
+    """Read an answer of ListObjectVersions, or of ListObjectsV2 without the token for going on.
 
     Raises:
         ResponseParserError: if it is not one, or is cut off.
@@ -111,7 +112,7 @@ def parse_page(body: bytes, *, by_folder: bool = False) -> Page:
         root = ET.fromstring(body)  # noqa: S314 - from the S3 server, as botocore reads it
         return _page(root, by_folder)
     except (ET.ParseError, KeyError, ValueError) as error:
-        raise ResponseParserError(f"not an answer of ListObjectVersions ({type(error).__name__})") from None
+        raise ResponseParserError(f"not a listing ({type(error).__name__})") from None
 
 
 def _page(root: ET.Element, by_folder: bool) -> Page:
@@ -120,7 +121,7 @@ def _page(root: ET.Element, by_folder: bool) -> Page:
     facts: dict[str, str] = {}
     for child in root:
         name = child.tag.rpartition("}")[2]
-        if name in ("Version", "DeleteMarker"):
+        if name in ("Version", "DeleteMarker", "Contents"):
             fields = {field.tag.rpartition("}")[2]: field.text or "" for field in child}
             marker = name == "DeleteMarker"
             versions.append(
@@ -151,7 +152,7 @@ def _etag(listed: str) -> str:
 
 
 def _following(facts: Mapping[str, str]) -> Mapping[str, str] | None:
-    if facts["IsTruncated"] != "true":
+    if facts["IsTruncated"] != "true" or "NextContinuationToken" in facts:
         return None
     markers = {"KeyMarker": facts["NextKeyMarker"], "VersionIdMarker": facts.get("NextVersionIdMarker", "")}
     if facts.get("EncodingType") == "url":
@@ -223,6 +224,50 @@ class Listing:
             return _Pages(prefix, folders=True, ready=level)
         return _Pages(prefix, ready=first)
 
+    def again(self, records: Sequence[Record], after: str, span: int) -> dict[str, Record]:
+        """What is there now of records that were listed before: by key, with all their versions.
+
+        The records are in the order of the listing, which had `after` before the first of them and `span` versions
+        from the first to the last.
+        """
+        found = self._unchanged(records, after, span) if all(map(_is_plain, records)) else {}
+        missing = {record.key for record in records} - found.keys()
+        pages = span // PAGE + 2
+        if len(missing) > 4 * pages:
+            between = self.between(records[0].key, records[-1].key, after, pages)
+            found.update((record.key, record) for record in between if record.key in missing)
+        for key in missing - found.keys():
+            now = self.one(key)
+            if now is not None:
+                found[key] = now
+        return found
+
+    def _unchanged(self, records: Sequence[Record], after: str, span: int) -> dict[str, Record]:
+        """Those of objects without versions that ListObjectsV2, the cheapest listing, shows as they were.
+
+        It shows the newest version of a key. Where that is the only one there was, there is no other now.
+        """
+        if not records:
+            return {}
+        last, prefix = records[-1].key, _common(records[0].key, records[-1].key)
+        wanted = {record.key: record for record in records}
+        found: dict[str, Record] = {}
+        for _ in range(span // PAGE + 1):
+            start: Any = {"StartAfter": after} if after.startswith(prefix) and after else {}
+            with named(self.place):
+                answer: Any = self.client.list_objects_v2(
+                    Bucket=self.bucket, Prefix=prefix, EncodingType="url", **start
+                )
+            page: Page = answer["Page"]
+            for version in page.versions:
+                record = wanted.get(version.key)
+                if record is not None and record.versions == (version,):
+                    found[version.key] = record
+            if not page.versions or page.versions[-1].key >= last:
+                break
+            after = page.versions[-1].key
+        return found
+
     def between(self, first: str, last: str, after: str, most_pages: int) -> Iterator[Record]:
         """Records from key `first` to `last`, of at most so many pages, for having another look at known keys.
 
@@ -283,6 +328,11 @@ class _Pages:
 
 def _wanted(item: _Pages | tuple[Version, ...], without: str) -> bool:
     return isinstance(item, tuple) or not item.prefix.startswith(without)
+
+
+def _is_plain(record: Record) -> bool:
+    """Whether it is an object written without versioning, and nothing else."""
+    return len(record.versions) == 1 and record.versions[0].id == UNVERSIONED and not record.versions[0].marker
 
 
 def _common(first: str, last: str) -> str:

@@ -170,7 +170,7 @@ def unpack(body: bytes) -> list[Any]:
     """
     try:
         text = gzip.decompress(body).decode("utf-8", "surrogatepass")
-        return [json.loads(line) for line in text.split("\n")] if text else []
+        return json.loads(f"[{text.replace(chr(10), ',')}]") if text else []
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"not gzip-compressed JSON lines ({type(error).__name__})") from None
 
