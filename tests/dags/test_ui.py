@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lethe import governance as schema
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
 from lethe.airflow.plugin import LethePlugin
+from lethe.evidence import certificate
 from lethe.holds.registry import HoldRequest
 from lethe.identifiers import IdentifierType
 from lethe.keys import new_connection
@@ -55,9 +54,7 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         )
         env.runs.close(record.id)
         env.runs.finish(record.id, "succeeded", {})
-        with env.governance.write() as connection:
-            values = {"run_id": record.id, "document": '{"run": 1}', "issued_at": AS_OF}
-            connection.execute(sa.insert(schema.certificate).values(**values))
+        certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     return record.id
 
 
@@ -118,8 +115,12 @@ def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: Tes
     page = viewer.get(f"/lethe/runs/{run_id}")
     assert page.status_code == 200
     assert "/dags/webinars/runs/manual__2026-11-20T01%3A15%3A00%2B00%3A00" in page.text
-    certificate = viewer.get(f"/lethe/runs/{run_id}/certificate.json")
-    assert certificate.json() == {"run": 1}
+    document = viewer.get(f"/lethe/runs/{run_id}/certificate.json")
+    assert run_id in document.text
+    assert "signature" in document.json()
+    printed = viewer.get(f"/lethe/runs/{run_id}/certificate.html")
+    assert printed.status_code == 200
+    assert run_id in printed.text
 
 
 def test_a_task_leads_to_the_record_of_its_run(viewer: TestClient, run_id: str) -> None:

@@ -23,6 +23,7 @@ from lethe.airflow import pages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import airflow_path, page_path
 from lethe.errors import LetheError, RunError
+from lethe.evidence import certificate
 from lethe.policy import load_all
 from lethe.settings import Settings
 
@@ -50,6 +51,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/", show_overview, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
+    app.add_api_route("/runs/{run_id}/certificate.html", show_certificate, response_class=HTMLResponse)
     app.add_api_route("/dag-runs/{dag_id}/{dag_run_id:path}", go_to_run)
     app.add_exception_handler(LetheError, show_error)
     return app
@@ -78,6 +80,13 @@ def download_certificate(run_id: str, visible: Visible) -> Response:
         raise RunError(f"run {run_id} has no certificate yet")
     disposition = {"Content-Disposition": f'attachment; filename="{quote(run_id, safe="")}.json"'}
     return Response(document, media_type="application/json", headers=_HEADERS | disposition)
+
+
+def show_certificate(run_id: str, visible: Visible) -> HTMLResponse:
+    """The certificate of a run as a page that prints well."""
+    with open_environment() as env:
+        _require(env.runs.get(run_id).category in visible)
+        return HTMLResponse(certificate.page(certificate.get(env.governance, run_id)), headers=_HEADERS)
 
 
 def go_to_run(dag_id: str, dag_run_id: str, visible: Visible) -> Response:
