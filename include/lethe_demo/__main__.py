@@ -19,6 +19,8 @@ from lethe_demo import demo, show
 from lethe_demo.airflow_server import AirflowError
 from lethe_demo.processes import adopt_orphans, end_descendants
 
+_WIDTH = 110
+"""Columns where the output is no terminal."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -33,7 +35,7 @@ def main() -> int:
     for name in _SIGNALS:
         signal.signal(name, _interrupt)
     warnings.filterwarnings("ignore", module="platformdirs")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     adopt_orphans()
     try:
         with _alone(folder), ExitStack() as stack:

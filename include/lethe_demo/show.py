@@ -103,7 +103,7 @@ def results(done: Sequence[Done]) -> Table:
     """What the runs did, by category and dataset."""
     table = Table(title="What the runs did, in records", title_justify="left")
     table.add_column("category")
-    table.add_column("dataset")
+    table.add_column("dataset", no_wrap=True)
     for name in ("expired", "erased", "held", "unjudgeable", "left"):
         table.add_column(name, justify="right")
     category = ""
