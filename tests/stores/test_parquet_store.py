@@ -708,10 +708,16 @@ def test_uploads_that_a_crash_left_are_aborted_by_clean(lake: Lake, monkeypatch:
     def dies(*_: Any) -> bool:
         raise KeyboardInterrupt
 
+    # Twice before an intent, so that both tries are the first attempt, and once after it.
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing.Attempt, "dumps", dies)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                lake.erase(found)
     monkeypatch.setattr(erasing.Eraser, "_send_under_lease", dies)
     with pytest.raises(KeyboardInterrupt):
         lake.erase(found)
-    assert lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads")
+    assert len(lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())) == 3
     other = lake.client.create_multipart_upload(Bucket=lake.bucket, Key="data/a.parquet")["UploadId"]
     lake.store.clean(lake.run, "views")
     left = lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())

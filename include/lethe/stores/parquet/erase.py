@@ -29,6 +29,7 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -632,8 +633,9 @@ class Eraser:
             upload = client.create_multipart_upload(Bucket=bucket, Key=key, **prepared.request)["UploadId"]
             parts: list[dict[str, Any]] = []
             prepared.upload = upload, parts
-            # Before any part, so that `clean` finds every upload that has some, whatever happens.
-            self._staging.put(f"upload/{name}", json.dumps([bucket, key, upload]).encode())
+            # Before any part, so that `clean` finds every upload that has some, whatever happens; under a name of its
+            # own, because another try at the same attempt has an upload of its own.
+            self._staging.put(f"upload/{name}-{secrets.token_hex(8)}", json.dumps([bucket, key, upload]).encode())
             length = max(PART_BYTES, -(-content.size // MOST_PARTS))
             digests = b""
             for part, offset in enumerate(range(0, content.size, length), start=1):
