@@ -6,6 +6,7 @@ Airflow's home is where `AIRFLOW_HOME` says; its logs go to standard output, and
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -21,6 +22,8 @@ def main(names: list[str]) -> None:
     from airflow.utils.db import initdb
 
     initdb()
+    for name in ("sqlalchemy.engine.Engine.lethe", "sqlalchemy.dialects", "botocore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.DEBUG)  # Airflow's settings do not reach all of them
     bag = DagBag()
     if bag.import_errors:
         raise SystemExit(str(bag.import_errors))
