@@ -59,11 +59,11 @@ SENDERS = 8
 """Requests that delete beside each other. More are not faster, but every one takes longer, and so do leases."""
 ASIDE = 4
 """Batches that are looked at, or whose outcomes are written, while others are deleted."""
-WIDTH = 16
-"""Batches beside each other at most."""
+NARROW, WIDTH = 2.0, 16
+"""Batches beside each other at least, which keeps all senders busy, and at most."""
 LOOK_SECONDS = 3.0
 """A look at a batch's keys that is older is taken anew before anything is decided by it."""
-WAVE_SECONDS = 0.4
+WAVE_SECONDS = 0.5
 """What a wave should take, so that a hold that is being placed does not wait long."""
 LEASE_SECONDS = 0.8
 """After so long no further request of a wave is sent, however slow the store is: the next lease goes on."""
@@ -178,7 +178,7 @@ class Eraser:
         self._listing = Listing(self.access.lister, self.bucket, place)
         self._states = BatchStates(self.manifest.staging)
         self._states_in_lease = BatchStates(replace(self.manifest.staging, client=self._client))
-        self._width = 2.0
+        self._width = NARROW
 
     def run(self, batches: range, progress: Progress) -> Tally:
         """Erase the batches.
@@ -320,7 +320,7 @@ class Eraser:
 
     def _adapt(self, seconds: float, width: int) -> None:
         if seconds > 1.5 * WAVE_SECONDS:
-            self._width = max(1.0, width / 2)
+            self._width = max(NARROW, width / 2)
         elif seconds < WAVE_SECONDS:
             self._width = min(float(WIDTH), self._width * 1.5)
 
