@@ -441,19 +441,28 @@ def _settle(env: Environment, record: RunRecord) -> None:
     policy = Policy.model_validate(record.policy)
     env.runs.close(record.id)
     if env.runs.claim_settling(record.id):
-        datasets = env.runs.datasets(record.id)
-        jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in datasets]
-        _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.candidates])
-        for job, dataset in zip(jobs, datasets, strict=True):
-            env.runs.renew_settling(record.id)
-            _settle_dataset(env, record, job, dataset)
-        problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
-        state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
-        env.runs.finish(record.id, state, {"problems": problems})
+        try:
+            _complete_record(env, record, policy)
+        except BaseException:
+            env.runs.give_up_settling(record.id)
+            raise
     certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     for staged in policy.datasets:
         with contextlib.suppress(StoreUnavailable):  # what a store that is down keeps, the next run sweeps
             env.store(staged).clean(record.id, staged.name)
+
+
+def _complete_record(env: Environment, record: RunRecord, policy: Policy) -> None:
+    """Count what batches did, dataset by dataset, and note that the run is over."""
+    datasets = env.runs.datasets(record.id)
+    jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in datasets]
+    _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.candidates])
+    for job, dataset in zip(jobs, datasets, strict=True):
+        env.runs.renew_settling(record.id)
+        _settle_dataset(env, record, job, dataset)
+    problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
+    state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
+    env.runs.finish(record.id, state, {"problems": problems})
 
 
 def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:

@@ -209,3 +209,11 @@ def test_a_run_that_is_not_there_is_said_to_be(office: Office) -> None:
     with pytest.raises(RunError, match="there is no run webinars-x; `lethe report` lists the latest"):
         office.runs.get("webinars-x")
     assert not office.runs.is_over("webinars-x"), "another governance database may be in charge of it"
+
+
+def test_who_failed_to_settle_a_run_does_not_keep_others_from_it(office: Office) -> None:
+    run = start(office)
+    office.runs.close(run.id)
+    assert office.runs.claim_settling(run.id)
+    office.runs.give_up_settling(run.id)
+    assert office.runs.claim_settling(run.id)

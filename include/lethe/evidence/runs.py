@@ -204,7 +204,7 @@ class Runs:
     def claim_settling(self, run_id: str) -> bool:
         """Whether this process may now complete the record of a closed run; false where that has been done.
 
-        The claim lasts for `SETTLE_WITHIN` and is renewed by calling again with `renew_settling`.
+        The claim lasts for `SETTLE_WITHIN` and is renewed with `renew_settling`.
 
         Raises:
             RunBusy: if another process is at it.
@@ -224,6 +224,11 @@ class Runs:
         if finished is None:
             raise RunBusy(f"the record of run {run_id} is being completed by another process; try again")
         return False
+
+    def give_up_settling(self, run_id: str) -> None:
+        """Give back this process's claim, because it failed: another may try at once."""
+        with self._governance.write() as connection:
+            connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(settling_until=None))
 
     def renew_settling(self, run_id: str) -> None:
         """Extend this process's claim."""
