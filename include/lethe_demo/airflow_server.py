@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,16 @@ _SERVICES = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
 class AirflowError(Exception):
-    """Airflow did not come up, or refused a request."""
+    """Airflow did not come up, or refused a request (with this HTTP status)."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def passing(self) -> bool:
+        """Whether Airflow is only starting, or busy."""
+        return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 @dataclass(frozen=True)
@@ -220,8 +230,10 @@ class AirflowApi:
         try:
             errors = self.get("/api/v2/importErrors")["import_errors"]
             found = {dag["dag_id"] for dag in self.get("/api/v2/dags")["dags"]}
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
+        except AirflowError as error:
+            if error.passing:
+                return False
+            raise
         if errors:
             raise AirflowError(f"{errors[0]['filename']}: {errors[0]['stack_trace'].splitlines()[-1]}")
         return found >= set(dags)
@@ -239,8 +251,14 @@ class AirflowApi:
         place: it has its date, and is there first.
         """
         due = self.get(f"/api/v2/dags/{dag}")["next_dagrun_logical_date"]
-        date = due if due and datetime.fromisoformat(due) < datetime.now(UTC) else None
-        run = self._request("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": dict(conf)})
+        dates = [due] if due and datetime.fromisoformat(due) < datetime.now(UTC) else []
+        for date in (*dates, None):
+            try:
+                run = self._request("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": date, "conf": dict(conf)})
+                break
+            except AirflowError as error:  # an earlier demo's run has that date already
+                if date is None or error.status != HTTPStatus.CONFLICT:
+                    raise
         self._request("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
         return str(run["dag_run_id"])
 
@@ -273,5 +291,10 @@ class AirflowApi:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", **headers},
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AirflowError(f"Airflow refused {method} {path}: {error.code} {error.reason}", error.code) from None
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            raise AirflowError(f"Airflow does not answer {method} {path}", HTTPStatus.SERVICE_UNAVAILABLE) from None

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from lethe_demo.account import Done
-from lethe_demo.airflow_server import AirflowApi
+from lethe_demo.airflow_server import AirflowApi, AirflowError
 from lethe_demo.oracle import Verdict
 from lethe_demo.processes import Children
 
@@ -68,18 +68,29 @@ def follow(console: Console, api: AirflowApi, children: Children, runs: Mapping[
         while len(states) < len(runs):
             if children.ended():
                 raise RuntimeError(f"{', '.join(children.ended())} ended; see {children.folder}")
-            table = Table(box=None, pad_edge=False)
-            for name in ("category", "state", "tasks", "now"):
-                table.add_column(name)
-            for dag, run in runs.items():
-                state, tasks = api.state(dag, run), api.tasks(dag, run)
-                table.add_row(dag, state, _marks(tasks), _now(tasks))
-                if state in _FINAL and dag not in states:
-                    states[dag] = state
-                    console.print(f"  {dag}: {state} after {time.monotonic() - began:.0f} s{_failures(tasks)}")
-            live.update(table)
+            try:
+                live.update(_progress(console, api, runs, states, began))
+            except AirflowError as error:
+                if not error.passing:
+                    raise
             time.sleep(_POLL_SECONDS)
     return states
+
+
+def _progress(
+    console: Console, api: AirflowApi, runs: Mapping[str, str], states: dict[str, str], began: float
+) -> Table:
+    """Where every run is. Those that have ended since the last time are said, and noted in `states`."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("category", "state", "tasks", "now"):
+        table.add_column(name)
+    for dag, run in runs.items():
+        state, tasks = api.state(dag, run), api.tasks(dag, run)
+        table.add_row(dag, state, _marks(tasks), _now(tasks))
+        if state in _FINAL and dag not in states:
+            states[dag] = state
+            console.print(f"  {dag}: {state} after {time.monotonic() - began:.0f} s{_failures(tasks)}")
+    return table
 
 
 def _marks(tasks: Sequence[Mapping[str, object]]) -> str:
