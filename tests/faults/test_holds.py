@@ -81,7 +81,7 @@ def _place_while_erasing(world: World, number: int, chance: random.Random) -> Pl
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600 if LONG else 600)
+@pytest.mark.timeout(5400 if LONG else 900)
 @pytest.mark.parametrize(
     ("kind", "size", "extra", "wanted"),
     [
