@@ -88,7 +88,7 @@ def _assert_exact(world: World, plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("kind", "size", "extra", "wanted"),
     [
-        ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 100, 1000)),
+        ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 60, 400)),
         ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 60, 1000)),
         ("objects", 600, {}, tries("KILLS", 25, 200)),  # more than a second each: clients, listings, leases
         ("parquet", 4800, {}, tries("KILLS", 25, 200)),
