@@ -7,7 +7,6 @@ that the noise of the machine is in both.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from bench.sql import AS_OF, REPETITIONS, ROWS, Bench
+from bench.sql import AS_OF, DATASET, REPETITIONS, ROWS, Bench, command
 from lethe.connections import sqlalchemy_url
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import Runs
@@ -42,17 +41,7 @@ _POLICY: dict[str, Any] = {
     "time_zone": "Europe/Prague",
     "schedule": None,
     "limits": {"records": 10_000_000, "share": 1.0},
-    "datasets": [
-        {
-            "kind": "table",
-            "name": "leads",
-            "store": "bench",
-            "table": "leads",
-            "key": ["id"],
-            "clock": {"column": "last_contact"},
-            "identifiers": {"email": ["email"]},
-        }
-    ],
+    "datasets": [DATASET],
 }
 
 
@@ -129,14 +118,5 @@ def _measure(bench: Bench, governance: Governance, number: int) -> float:
     return gate.seconds / seconds
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
-    arguments = parser.parse_args()
-    return 0 if run(arguments.rows, arguments.repetitions) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, __doc__ or ""))

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from lethe.connections import Connection
@@ -45,6 +46,15 @@ ZONE = ZoneInfo("UTC")
 CUTOFF = datetime(2025, 3, 24, tzinfo=UTC)
 AS_OF = CUTOFF + timedelta(days=183)
 DATABASE = "bench"
+DATASET: dict[str, Any] = {
+    "kind": "table",
+    "name": "leads",
+    "store": "bench",
+    "table": "leads",
+    "key": ["id"],
+    "clock": {"column": "last_contact"},
+    "identifiers": {"email": ["email"]},
+}
 
 _COPY = """
 CREATE TABLE {name} AS SELECT * FROM source WHERE id <= {rows};
@@ -151,17 +161,7 @@ class _Gate:
 
 
 def _work(run: str) -> Work:
-    dataset = TableDataset.model_validate(
-        {
-            "kind": "table",
-            "name": "leads",
-            "store": "bench",
-            "table": "leads",
-            "key": ["id"],
-            "clock": {"column": "last_contact"},
-            "identifiers": {"email": ["email"]},
-        }
-    )
+    dataset = TableDataset.model_validate(DATASET)
     expiry = Expiry(zone=ZONE, default=Cutoff(day=CUTOFF.date(), instant=CUTOFF))
     return Work(run=run, category="leads", dataset=dataset, expiry=expiry, as_of=AS_OF)
 
@@ -210,14 +210,14 @@ def _report(bench: Bench) -> bool:
     return all(ratio <= limit for _, ratio, limit in ratios)
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def command(measure: Callable[[int, int], bool], about: str) -> int:
+    """Measure with the rows and repetitions that the command line says; the exit code."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     arguments = parser.parse_args()
-    return 0 if run(arguments.rows, arguments.repetitions) else 1
+    return 0 if measure(arguments.rows, arguments.repetitions) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, __doc__ or ""))
