@@ -40,7 +40,7 @@ from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
 from lethe.stores.base import Candidates, Outcome, Tally, Unjudgeable, Work, record_key
-from lethe.stores.s3 import erasing
+from lethe.stores.s3 import deleting, lane
 from lethe.stores.s3.client import delete_body
 from lethe.stores.s3_objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
@@ -67,22 +67,35 @@ class Gate:
     before: Callable[[int], None] = lambda _lease: None
     leases: int = 0
     longest: float = 0.0
-    out: int = 0
+    out: set[int] = field(default_factory=set)
+    _change: threading.Lock = field(default_factory=threading.Lock)
 
     def current(self) -> HoldRules:
         return self.rules
 
     @contextmanager
     def lease(self) -> Iterator[HoldRules]:
-        self.before(self.leases)
-        self.leases += 1
-        self.out += 1
+        with self._change:
+            number = self.leases
+            self.leases += 1
+        self.before(number)
+        with self._change:
+            self.out.add(number)
         started = time.monotonic()
         try:
             yield self.rules
         finally:
-            self.out -= 1
-            self.longest = max(self.longest, time.monotonic() - started)
+            with self._change:
+                self.out.remove(number)
+                self.longest = max(self.longest, time.monotonic() - started)
+
+    def place(self, hold: HoldRules) -> None:
+        """Put a hold in force as the registry does: leases that may not have seen it are waited for."""
+        self.rules = hold
+        with self._change:
+            before = set(self.out)
+        while before & self.out:
+            time.sleep(0.001)
 
 
 def rule(version: int = 1, clock: ClockRange | None = None, **identifiers: str) -> HoldRule:
@@ -519,7 +532,7 @@ def test_a_hold_that_is_placed_between_waves_keeps_all_that_has_not_gone(plain: 
 
     def place(lease: int) -> None:
         if lease == 2:
-            gate.rules = rules(rule())
+            gate.place(rules(rule()))
             seen.append(plain.left("p/"))
 
     gate.before = place
@@ -981,7 +994,7 @@ def test_a_server_that_does_not_answer_in_time_is_given_up_within_the_lease(plai
 def test_a_fault_that_does_not_pass_names_connection_and_bucket_and_the_next_try_finishes(
     plain: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasing, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(lane, "_PAUSE_SECONDS", 0.01)
     plain.put_all(*(f"p/{OLD}/secret-{n}" for n in range(6)))
     store, job = _proxied(plain, proxy, batch_size=2), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
@@ -1096,8 +1109,8 @@ def test_a_batch_that_a_lease_was_too_short_for_goes_on_in_the_next(
     plain.put_all(*(f"p/{OLD}/{n:02}" for n in range(40)))
     store, job = plain.store(), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
-    monkeypatch.setattr(erasing, "LEASE_SECONDS", 0.0)
-    monkeypatch.setattr(erasing, "AT_ONCE", 10)
+    monkeypatch.setattr(lane, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(deleting, "AT_ONCE", 10)
     gate = Gate()
     assert store.erase(job, candidates, range(1), gate) == Tally(erased=40, bytes=40)
     assert gate.leases == 4, "one request a lease, the first"

@@ -168,11 +168,17 @@ def _entry(key: str, version: str = "v1") -> str:
 def test_keys_that_s3_encodes_come_back_as_they_are() -> None:
     key = "a b+c%41/\x01\x02é"
     page = parse_page(_answer(_entry(quote_plus(key)), encoded=True))
+    assert page is not None
     assert page.versions == (Version(key, "v1", '"e"', "2026-01-01T00:00:00Z", 3, False),)
     assert Record(key, page.versions).readable
 
 
-@pytest.mark.parametrize("body", [b"", b"<R>", b"<R/>", b"{}", _answer("<Version/>"), _answer(more=" ")])
+@pytest.mark.parametrize("body", [b"", b"<R>", b"{}", b"<Error><Code>InternalError</Code></Error>"])
+def test_an_answer_that_is_cut_off_is_left_to_botocore_to_try_again(body: bytes) -> None:
+    assert parse_page(body) is None
+
+
+@pytest.mark.parametrize("body", [b"<R/>", _answer("<Version/>"), _answer(more=" ")])
 def test_an_answer_that_is_not_a_listing_is_refused(body: bytes) -> None:
     with pytest.raises(ResponseParserError):
         parse_page(body)

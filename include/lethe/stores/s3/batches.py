@@ -7,12 +7,14 @@ Every change is conditional on the state before it, so that of several processes
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lethe.errors import StoreError
 from lethe.stores.base import Outcome, Tally
+from lethe.stores.s3.listing import Record
 from lethe.stores.s3.manifest import Part
 from lethe.stores.s3.staging import Staging
 
@@ -115,6 +117,45 @@ class Progressed:
     state: Intent | Done
     etag: str
     age: float
+
+
+@dataclass
+class Batch:
+    """A batch that this process works on; never from two threads at the same time.
+
+    Attributes:
+        number: its place in the manifest.
+        part: its candidates.
+        intent: what is announced in staging, by this process or, if `ready_at` is given, by another one.
+        etag: of the state in staging; None: there is none.
+        ready_at: when (by `time.monotonic`) no request of the other process can be under way any more.
+        known_gone: positions of which nothing was left when that was so, or that S3 said it has deleted since.
+        there: its keys that existed at the last look, with their versions.
+        running: positions of those of them that are not expired any more.
+        looked_at: when the last look was begun (by `time.monotonic`).
+        done: its outcome.
+        outcomes: what has been decided, by position; complete before `done` is.
+        attempts: how often it was tried.
+        error: why the last attempt did not complete it.
+        failed: how many versions S3 did not delete then.
+        unanswered: whether a request of the last attempt may still be carried out.
+    """
+
+    number: int
+    part: Part
+    intent: Intent
+    etag: str | None = None
+    ready_at: float = 0.0
+    known_gone: frozenset[int] = frozenset()
+    there: Mapping[str, Record] = field(default_factory=dict)
+    running: frozenset[int] = frozenset()
+    looked_at: float = -math.inf
+    done: Done | None = None
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    attempts: int = 0
+    error: StoreError | None = None
+    failed: int = 0
+    unanswered: bool = False
 
 
 @dataclass(frozen=True)

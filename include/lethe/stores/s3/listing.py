@@ -90,28 +90,36 @@ class Page(NamedTuple):
 
 def read_fast(client: S3Client) -> None:
     """Have a client answer listings by a `Page` (under ``Page``) instead of by boto3's lists."""
-    client.meta.events.register("before-parse.s3.ListObjectVersions", _read_page)
-    client.meta.events.register("before-parse.s3.ListObjectsV2", _read_page)
+    # botocore's own handler of "before-parse.s3.*" parses every answer too, to see whether a 200 is an error after all.
+    # Handlers of a wildcard that stands further left come before it, and leave it nothing to do.
+    client.meta.events.register("before-parse.*.ListObjectVersions", _read_page)
+    client.meta.events.register("before-parse.*.ListObjectsV2", _read_page)
 
 
 def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     if response_dict["status_code"] != 200:
         return
     by_folder = str(response_dict["headers"].get("server", "")).startswith("SeaweedFS")
-    customized_response_dict["Page"] = parse_page(response_dict["body"], by_folder=by_folder)
-    response_dict["body"] = b"<Result/>"
+    page = parse_page(response_dict["body"], by_folder=by_folder)
+    if page is not None:
+        customized_response_dict["Page"] = page
+        response_dict["body"] = b"<Result/>"
 
 
-def parse_page(body: bytes, *, by_folder: bool = False) -> Page:
+def parse_page(body: bytes, *, by_folder: bool = False) -> Page | None:
     """Read an answer of ListObjectVersions, or of ListObjectsV2 without the token for going on.
 
+    None: it is cut off, or an error in spite of its status; botocore sees that too, and tries again.
+
     Raises:
-        ResponseParserError: if it is not one, or is cut off.
+        ResponseParserError: if it is something else than a listing.
     """
     try:
         root = ET.fromstring(body)  # noqa: S314 - from the S3 server, as botocore reads it
-        return _page(root, by_folder)
-    except (ET.ParseError, KeyError, ValueError) as error:
+        return None if root.tag == "Error" else _page(root, by_folder)
+    except ET.ParseError:
+        return None
+    except (KeyError, ValueError) as error:
         raise ResponseParserError(f"not a listing ({type(error).__name__})") from None
 
 
@@ -224,15 +232,16 @@ class Listing:
             return _Pages(prefix, folders=True, ready=level)
         return _Pages(prefix, ready=first)
 
-    def again(self, records: Sequence[Record], after: str, span: int) -> dict[str, Record]:
+    def again(self, records: Sequence[Record], after: str, span: int, listed: datetime) -> dict[str, Record]:
         """What is there now of records that were listed before: by key, with all their versions.
 
         The records are in the order of the listing, which had `after` before the first of them and `span` versions
-        from the first to the last.
+        from the first to the last. It was made at `listed` or later.
         """
-        found = self._unchanged(records, after, span) if all(map(_is_plain, records)) else {}
-        missing = {record.key for record in records} - found.keys()
         pages = span // PAGE + 2
+        single = [record for record in records if _is_single(record, listed)]
+        found = self._unchanged(single, after, span) if len(records) - len(single) <= 4 * pages else {}
+        missing = {record.key for record in records} - found.keys()
         if len(missing) > 4 * pages:
             between = self.between(records[0].key, records[-1].key, after, pages)
             found.update((record.key, record) for record in between if record.key in missing)
@@ -243,7 +252,7 @@ class Listing:
         return found
 
     def _unchanged(self, records: Sequence[Record], after: str, span: int) -> dict[str, Record]:
-        """Those of objects without versions that ListObjectsV2, the cheapest listing, shows as they were.
+        """Those of objects of a single version that ListObjectsV2, the cheapest listing, shows as they were.
 
         It shows the newest version of a key. Where that is the only one there was, there is no other now.
         """
@@ -261,7 +270,7 @@ class Listing:
             page: Page = answer["Page"]
             for version in page.versions:
                 record = wanted.get(version.key)
-                if record is not None and record.versions == (version,):
+                if record is not None and _is_same(record.versions[0], version):
                     found[version.key] = record
             if not page.versions or page.versions[-1].key >= last:
                 break
@@ -330,9 +339,20 @@ def _wanted(item: _Pages | tuple[Version, ...], without: str) -> bool:
     return isinstance(item, tuple) or not item.prefix.startswith(without)
 
 
-def _is_plain(record: Record) -> bool:
-    """Whether it is an object written without versioning, and nothing else."""
-    return len(record.versions) == 1 and record.versions[0].id == UNVERSIONED and not record.versions[0].marker
+def _is_single(record: Record, listed: datetime) -> bool:
+    """Whether it is one version of an object and nothing else, which nothing written since can be taken for.
+
+    ListObjectsV2 does not show version ids. What is written after `listed` has another time of modification than a
+    version of before, also where its content is the same.
+    """
+    version = record.versions[0]
+    return (
+        len(record.versions) == 1 and not version.marker and (version.id == UNVERSIONED or version.modified_at < listed)
+    )
+
+
+def _is_same(version: Version, shown: Version) -> bool:
+    return (version.etag, version.modified, version.size) == (shown.etag, shown.modified, shown.size)
 
 
 def _common(first: str, last: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
+from threading import Lock
 from urllib.parse import unquote, unquote_plus
 
 from lethe.holds.rules import HoldRule, HoldRules
@@ -47,9 +48,10 @@ def _decoded(text: str) -> str:
 
 
 class Matcher:
-    """Hold rules with their identifiers loaded, for comparing records with them. Safe to read from threads."""
+    """Hold rules with their identifiers loaded, for comparing records with them. Safe to use from several threads."""
 
     def __init__(self) -> None:
+        self._loading = Lock()
         self._loaded: dict[tuple[str, int], Mapping[IdentifierType, frozenset[str]]] = {}
 
     def ready(self, rules: HoldRules) -> bool:
@@ -57,12 +59,11 @@ class Matcher:
         return all(rule.everything or (rule.hold, rule.version) in self._loaded for rule in rules.rules)
 
     def prepare(self, rules: HoldRules) -> None:
-        """Load the rules' identifiers (possibly a million; takes seconds then). Forgets rules that are no more."""
-        self._loaded = {
-            (rule.hold, rule.version): self._loaded.get((rule.hold, rule.version)) or _loaded(rule)
-            for rule in rules.rules
-            if not rule.everything
-        }
+        """Load the rules' identifiers (possibly a million; takes seconds then)."""
+        with self._loading:
+            for rule in rules.rules:
+                if not rule.everything and (rule.hold, rule.version) not in self._loaded:
+                    self._loaded[rule.hold, rule.version] = _loaded(rule)
 
     def holds(self, rules: HoldRules, day: date | None, identifiers: Identifiers) -> bool:
         """Whether any rule covers a record with this clock day (None: unknown, in every range) and identifiers."""

@@ -1,0 +1,181 @@
+"""Sending the requests that delete a batch's versions, within one lease; see `lethe.stores.s3.erasing`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from lethe.errors import StoreError, StoreUnavailable
+from lethe.holds.rules import HoldRules
+from lethe.stores.base import Outcome
+from lethe.stores.s3.batches import Batch
+from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, fate_unknown, is_passing, named
+from lethe.stores.s3.listing import UNVERSIONED, Version, chunks
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+AT_ONCE = 200
+"""Versions of one DeleteObjects. It takes 1,000, but several smaller ones beside each other make shorter leases."""
+
+_UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot carry: keys with them are deleted by requests of their own."""
+_TOO_LATE = "lease over"
+
+
+@dataclass
+class Turn:
+    """One lease, as the requests of a wave see it."""
+
+    rules: HoldRules
+    ends: float
+    long: float
+    stopped: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether no further request may be sent."""
+        return self.stopped or time.monotonic() >= self.ends
+
+    @property
+    def enough(self) -> bool:
+        """Whether the lease should be given back, with what is left for the next one."""
+        return self.over or time.monotonic() >= self.long
+
+
+@dataclass(frozen=True)
+class Deleter:
+    """Deletes versions of objects. Safe to use from several threads, each with batches of its own.
+
+    Attributes:
+        place: of the requests, for messages.
+        bucket: the dataset's bucket.
+        client: a client whose requests cannot outlive a lease, prepared by `write_fast`.
+        senders: where requests wait their turn: it bounds how many are under way.
+        locked: whether S3 keeps a version, by a legal hold or a retention.
+    """
+
+    place: Place
+    bucket: str
+    client: S3Client
+    senders: Executor
+    locked: Callable[[Version], bool]
+
+    def delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], turn: Turn) -> bool:
+        """Delete versions, and set the outcomes of the candidates of which all could be.
+
+        True where the look that it went by still holds for the others: no request for them was sent.
+        """
+        versions = [(position, version) for position, those in sends.items() for version in _conditional(those)]
+        left = Counter({position: len(those) for position, those in sends.items()})
+        failed: set[int] = set()
+        unsent: set[int] = set()
+        for position, version, code in self._requests(batch, versions, turn):
+            if code in ABSENT:
+                left[position] -= 1
+            else:
+                failed.add(position)
+                if code == _TOO_LATE:
+                    unsent.add(position)
+                self._failed(batch, position, version, code)
+        for position in sends.keys() - failed:
+            batch.outcomes[position] = Outcome.ERASED if left[position] else Outcome.GONE
+        batch.known_gone |= {position for position in sends.keys() - failed if left[position]}
+        return batch.error is None and all(len(sends[position]) == 1 for position in unsent)
+
+    def _requests(
+        self, batch: Batch, versions: Sequence[tuple[int, Version]], turn: Turn
+    ) -> list[tuple[int, Version, str]]:
+        """Send the requests, some beside each other, and wait for all; what failed, with S3's error code.
+
+        Raises:
+            StoreUnavailable, StoreError: if a request as a whole failed.
+        """
+        speakable = [one for one in versions if not _UNSPEAKABLE.search(one[1].key)]
+        others = [[one] for one in versions if _UNSPEAKABLE.search(one[1].key)]
+        requests = [*chunks(speakable, AT_ONCE), *others]
+        futures = [
+            self.senders.submit(self._request, some, turn, may_wait=index > 0) for index, some in enumerate(requests)
+        ]
+        wait(futures)
+        failures = [error for future in futures if (error := future.exception()) is not None]
+        batch.unanswered = any(fate_unknown(error) for error in failures)
+        if failures:
+            with named(self.place):
+                raise failures[0]
+        return [one for future in futures for one in future.result()]
+
+    def _request(
+        self, some: Sequence[tuple[int, Version]], turn: Turn, *, may_wait: bool
+    ) -> list[tuple[int, Version, str]]:
+        """One request, unless the lease has lasted long enough; at least one of a batch is sent."""
+        if turn.over or (may_wait and turn.enough):
+            return [(*one, _TOO_LATE) for one in some]
+        if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):
+            code = self._delete_one(some[0][1])
+            return [(*some[0], code)] if code else []
+        return self._delete_some(some)
+
+    def _delete_some(self, some: Sequence[tuple[int, Version]]) -> list[tuple[int, Version, str]]:
+        objects: Any = [_object(version) for _, version in some]
+        answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+        errors = answer.get("Errors", ())
+        if not errors:
+            return []
+        by_address = {(version.key, version.id): (position, version) for position, version in some}
+        failed = []
+        for error in errors:
+            one = by_address.get((error.get("Key", ""), error.get("VersionId") or UNVERSIONED))
+            if one is None:
+                # A key that did not come back as it was sent: which one failed is seen when looking again.
+                return [(*each, "InternalError") for each in some]
+            failed.append((*one, error.get("Code") or "InternalError"))
+        return failed
+
+    def _delete_one(self, version: Version) -> str:
+        condition: Any = {"IfMatch": version.etag} if version.etag else {}
+        try:
+            self.client.delete_object(Bucket=self.bucket, Key=version.key, VersionId=version.id, **condition)
+        except ClientError as error:
+            return code_of(error) or "InternalError"
+        return ""
+
+    def _failed(self, batch: Batch, position: int, version: Version, code: str) -> None:
+        """What one version's error means for its candidate."""
+        if code in PRECONDITION:
+            batch.outcomes[position] = Outcome.RENEWED
+        elif code in NOT_ALLOWED and self.locked(version):
+            batch.outcomes[position] = Outcome.HELD
+        elif code == _TOO_LATE:
+            batch.outcomes.pop(position, None)
+        elif is_passing(code):
+            batch.failed += 1
+            batch.error = batch.error or StoreUnavailable(f"{self.place}: {code}")
+        else:
+            batch.failed += 1
+            batch.error = StoreError(
+                f"{self.place}: S3 refuses to delete object versions ({code}); "
+                "the connection's user needs s3:DeleteObject and s3:DeleteObjectVersion"
+            )
+
+
+def _conditional(versions: Sequence[Version]) -> Iterator[Version]:
+    """The versions of a key, those without an ETag on whose deletion no condition can be put.
+
+    A version id says which content is meant. Where there is none, the ETag does, but S3 compares it with the current
+    version only (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html).
+    """
+    for index, version in enumerate(versions):
+        yield version if version.id == UNVERSIONED and index == 0 else version._replace(etag="")
+
+
+def _object(version: Version) -> dict[str, str]:
+    address = {"Key": version.key, "VersionId": version.id}
+    return {**address, "ETag": version.etag} if version.etag else address

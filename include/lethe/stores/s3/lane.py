@@ -1,0 +1,362 @@
+"""One lease after the other, each with a wave of batches; see `lethe.stores.s3.erasing`."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lethe.errors import StoreError, StoreUnavailable
+from lethe.holds.rules import HoldRules
+from lethe.stores.base import Gate, Outcome
+from lethe.stores.s3.batches import Batch, BatchStates, Done, Intent
+from lethe.stores.s3.deleting import Deleter, Turn
+from lethe.stores.s3.errors import Place
+from lethe.stores.s3.judging import Judge
+from lethe.stores.s3.listing import Listing, Record, Version
+from lethe.stores.s3.manifest import Manifest
+
+WIDTH = 8
+"""Batches beside each other at most."""
+LOOK_SECONDS = 3.0
+"""A look at a batch's keys that is older is taken anew before anything is decided by it."""
+WAVE_SECONDS = 0.5
+"""What a wave should take, so that a hold that is being placed does not wait long."""
+LEASE_SECONDS = 0.8
+"""After so long no further request of a wave is sent, however slow the store is: the next lease goes on."""
+ATTEMPTS = 6
+"""How often a batch is tried before the store counts as unavailable."""
+
+_PAUSE_SECONDS = 0.2
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Closer:
+    """What a batch's candidates are now, beyond their versions: read right before the lease.
+
+    Attributes:
+        kept: positions of candidates that the store keeps, by a legal hold or a retention.
+        running: positions of candidates that are not expired any more.
+        identifiers: what candidates carry, where that can have changed.
+    """
+
+    kept: frozenset[int] = frozenset()
+    running: frozenset[int] = frozenset()
+    identifiers: Mapping[int, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What the lanes of one erasure share. Safe to use from several threads.
+
+    Attributes:
+        judge: judges candidates again; its matcher is prepared here.
+        manifest: the candidates.
+        holds_version: of the registry that the candidates were discovered with.
+        gate: says which holds are in force.
+        listing: shows what is there now.
+        states: the batches' states in staging, for use outside of leases.
+        states_in_lease: the same by requests that cannot outlive a lease.
+        deleter: sends the requests that delete.
+        pool: for what the batches of a wave do beside each other.
+        aside: for looking at batches, and writing their outcomes, while others are deleted.
+        todo: the numbers of the batches that no lane has taken yet.
+        done: called with each batch that has an outcome.
+    """
+
+    judge: Judge
+    manifest: Manifest
+    holds_version: int
+    gate: Gate
+    listing: Listing
+    states: BatchStates
+    states_in_lease: BatchStates
+    deleter: Deleter
+    pool: Executor
+    aside: Executor
+    todo: deque[int]
+    done: Callable[[Batch], None]
+
+
+@dataclass
+class Lane:
+    """Erases batches, wave after wave, until none is left to take. Used from one thread, once."""
+
+    erasure: Erasure
+    _stopped: bool = False
+    _turn: Turn | None = None
+    _width: float = 1.0
+    _reading: deque[Future[Batch]] = field(default_factory=deque)
+    _waiting: deque[Batch] = field(default_factory=deque)
+    _recording: list[Future[Batch]] = field(default_factory=list)
+
+    def stop(self) -> None:
+        """From any thread: begin nothing more; what is under way is waited for."""
+        self._stopped = True
+        if self._turn is not None:
+            self._turn.stopped = True
+
+    def run(self) -> None:
+        """Erase until no batch is left.
+
+        Raises:
+            StoreUnavailable: if S3 did not do it after several attempts.
+            StoreError: if it refuses.
+        """
+        try:
+            while not self._stopped and self._more():
+                self._next()
+        finally:
+            for reading in self._reading:
+                reading.cancel()
+            wait(self._recording)
+
+    def _more(self) -> bool:
+        while len(self._reading) <= int(self._width):
+            try:
+                number = self.erasure.todo.popleft()
+            except IndexError:
+                break
+            self._reading.append(self.erasure.aside.submit(self._open, number))
+        return bool(self._reading or self._waiting or self._recording)
+
+    def _next(self) -> None:
+        wave = self._next_wave()
+        self._wave([batch for batch in wave if batch.done is None])
+        recorded = [future.result() for future in self._recording]
+        self._recording = [self.erasure.aside.submit(self._record, batch) for batch in wave]
+        for batch in recorded:
+            if batch.done is None:
+                self._waiting.append(batch)
+            else:
+                self.erasure.done(batch)
+        _give_up(self._waiting, self.erasure.deleter.place)
+
+    # --- before a wave --------------------------------------------------------------------------------------------
+
+    def _open(self, number: int) -> Batch:
+        batch = Batch(number, self.erasure.manifest.part(number), self._intent())
+        self._adopt(batch)
+        if batch.done is None and not batch.ready_at:
+            self._look(batch)
+        return batch
+
+    def _intent(self) -> Intent:
+        return Intent(owner=secrets.token_hex(8), lease_seconds=self.erasure.gate.lease_seconds)
+
+    def _adopt(self, batch: Batch) -> None:
+        """Take over what staging says of the batch: its outcome, or the intent of another process."""
+        progressed = self.erasure.states.read(batch.number)
+        if progressed is None:
+            batch.etag = None
+        elif isinstance(progressed.state, Done):
+            batch.done = progressed.state
+        elif progressed.etag != batch.etag:
+            theirs = progressed.state
+            batch.etag, batch.error = progressed.etag, None
+            batch.intent = replace(self._intent(), sent=theirs.sent, absent=theirs.absent)
+            patience = max(theirs.lease_seconds, self.erasure.gate.lease_seconds)
+            batch.ready_at = time.monotonic() + max(0.0, patience - progressed.age)
+
+    def _next_wave(self) -> list[Batch]:
+        """The batches to go on with: those that waited and may go on, then new ones; waits if there is nothing else."""
+        wave = [batch for batch in self._waiting if batch.ready_at <= time.monotonic()][: int(self._width)]
+        if not wave and not self._reading and not self._recording:
+            time.sleep(min(_POLL_SECONDS, max(0.0, min(batch.ready_at for batch in self._waiting) - time.monotonic())))
+            list(self.erasure.pool.map(self._adopt, self._waiting))
+            wave = [batch for batch in self._waiting if batch.done is not None]
+        for batch in wave:
+            self._waiting.remove(batch)
+        list(self.erasure.pool.map(self._settle, wave))
+        while self._reading and len(wave) < int(self._width):
+            batch = self._reading.popleft().result()
+            (self._waiting if batch.done is None and batch.ready_at else wave).append(batch)
+        return wave
+
+    def _settle(self, batch: Batch) -> None:
+        """Having waited: see again what staging says of it, and what is there now."""
+        if batch.done is None and batch.ready_at:
+            self._adopt(batch)
+        if batch.done is None and batch.ready_at and batch.ready_at <= time.monotonic():
+            batch.ready_at, batch.known_gone = 0.0, frozenset()
+            self._look(batch)
+            keys = enumerate(candidate.record.key for candidate in batch.part.candidates)
+            batch.known_gone = frozenset(position for position, key in keys if key not in batch.there)
+
+    def _look(self, batch: Batch) -> None:
+        """See which of the batch's keys exist, with which versions, and whether they still are expired."""
+        batch.looked_at = time.monotonic()
+        candidates = batch.part.candidates
+        wanted = [one.record for position, one in enumerate(candidates) if position not in batch.known_gone]
+        batch.there = self.erasure.listing.again(
+            wanted, batch.part.after, batch.part.span, self.erasure.judge.work.as_of
+        )
+        if not self.erasure.judge.asks:
+            batch.running = frozenset(
+                position
+                for position, candidate in enumerate(candidates)
+                if (now := batch.there.get(candidate.record.key)) and not self.erasure.judge.expired(now)
+            )
+
+    # --- a wave ---------------------------------------------------------------------------------------------------
+
+    def _wave(self, batches: Sequence[Batch]) -> None:
+        batches = [batch for batch in batches if not batch.ready_at]
+        if not batches:
+            return
+        stale = [batch for batch in batches if batch.looked_at < time.monotonic() - LOOK_SECONDS]
+        list(self.erasure.pool.map(self._look, stale))
+        closer = dict(zip((batch.number for batch in batches), self._look_closer(batches), strict=True))
+        started, pool = time.monotonic(), self.erasure.pool
+        with self.erasure.gate.lease() as given:
+            rules = given if self.erasure.judge.tagged else given.since(self.erasure.holds_version)
+            ready = self.erasure.judge.matcher.ready(rules)
+            if ready:
+                turn = self._begin(rules, started)
+                futures = [pool.submit(self._attempt, batch, closer[batch.number], turn) for batch in batches]
+                try:
+                    wait(futures)
+                finally:
+                    # Also when this thread is interrupted: the lease is not given back while requests are under way.
+                    turn.stopped = True
+                    wait(futures)
+                    if any(batch.unanswered for batch in batches):
+                        time.sleep(max(0.0, started + self.erasure.gate.lease_seconds - time.monotonic()))
+        if not ready:
+            self.erasure.judge.matcher.prepare(rules)
+            self._wave(batches)
+            return
+        for future in futures:
+            future.result()
+        self._adapt(time.monotonic() - started, len(batches))
+
+    def _begin(self, rules: HoldRules, started: float) -> Turn:
+        turn = Turn(rules, started + self.erasure.gate.lease_seconds / 2, time.monotonic() + LEASE_SECONDS)
+        self._turn = turn
+        turn.stopped = self._stopped
+        return turn
+
+    def _adapt(self, seconds: float, width: int) -> None:
+        if seconds > 1.5 * WAVE_SECONDS:
+            self._width = max(1.0, width / 2)
+        elif seconds < WAVE_SECONDS:
+            self._width = min(float(WIDTH), self._width * 1.5)
+
+    def _look_closer(self, batches: Sequence[Batch]) -> list[Closer]:
+        """Read tags and locks again, where the dataset has them."""
+        if not self.erasure.judge.changes:
+            return [Closer() for _ in batches]
+        found: list[Closer] = []
+        for batch in batches:
+            records = [candidate.record for candidate in batch.part.candidates]
+            judged = list(self.erasure.pool.map(self.erasure.judge.again, records))
+            found.append(
+                Closer(
+                    kept=frozenset(position for position, one in enumerate(judged) if one and one.kept),
+                    running=frozenset(position for position, one in enumerate(judged) if one and not one.expired),
+                    identifiers={position: one.identifiers for position, one in enumerate(judged) if one},
+                )
+            )
+        return found
+
+    def _attempt(self, batch: Batch, closer: Closer, turn: Turn) -> None:
+        """Within the lease: decide, announce, delete. Whatever goes wrong is left in the batch."""
+        batch.error, batch.failed, batch.unanswered = None, 0, False
+        looked_at, batch.looked_at = batch.looked_at, -math.inf
+        try:
+            batch.attempts += 1
+            if turn.over:
+                raise StoreUnavailable(
+                    f"{self.erasure.deleter.place}: no lease of the hold gate left time for requests"
+                )
+            sends = self._decide(batch, closer, turn.rules)
+            if sends and self._announce(batch, sends) and self.erasure.deleter.delete(batch, sends, turn):
+                batch.looked_at = looked_at
+        except StoreError as error:
+            batch.error = error
+
+    def _decide(self, batch: Batch, closer: Closer, rules: HoldRules) -> dict[int, list[Version]]:
+        """Set the outcomes that need no request, and give the versions to delete of the other candidates."""
+        sends: dict[int, list[Version]] = {}
+        batch.outcomes = {}
+        running = batch.running | closer.running
+        for position, candidate in enumerate(batch.part.candidates):
+            now = None if position in batch.known_gone else batch.there.get(candidate.record.key)
+            left = _pinned(candidate.record, now) if now else []
+            identifiers = closer.identifiers.get(position, candidate.identifiers)
+            if not left and (now is None or position in batch.intent.sent):
+                gone_by_us = position in batch.intent.sent
+                batch.outcomes[position] = Outcome.ERASED if gone_by_us else Outcome.GONE
+            elif position in closer.kept or self.erasure.judge.matcher.holds(rules, candidate.day, identifiers):
+                batch.outcomes[position] = Outcome.HELD
+            elif now is None or len(left) < len(now.versions) or position in running:
+                batch.outcomes[position] = Outcome.RENEWED
+            else:
+                sends[position] = left
+        return sends
+
+    def _announce(self, batch: Batch, sends: Mapping[int, Sequence[Version]]) -> bool:
+        """Write the intent; false where another process changed the state since."""
+        absent = {**batch.intent.absent}
+        for position in sends.keys() - batch.intent.sent:
+            there = {version.identity for version in sends[position]}
+            versions = batch.part.candidates[position].record.versions
+            missing = [index for index, version in enumerate(versions) if version.identity not in there]
+            if missing:
+                absent[position] = missing
+        intent = replace(batch.intent, owner=secrets.token_hex(8), sent=batch.intent.sent | sends.keys(), absent=absent)
+        etag = self.erasure.states_in_lease.write(batch.number, intent, batch.etag)
+        if etag is None:
+            batch.ready_at = time.monotonic()
+            return False
+        batch.intent, batch.etag = intent, etag
+        return True
+
+    # --- after a wave ---------------------------------------------------------------------------------------------
+
+    def _record(self, batch: Batch) -> Batch:
+        """Write the outcome of a batch all of whose candidates have one."""
+        complete = len(batch.outcomes) == len(batch.part.candidates)
+        if batch.done is None and complete and not batch.error and not batch.ready_at:
+            done = Done.of(batch.part, batch.outcomes, batch.intent.absent)
+            if self.erasure.states.write(batch.number, done, batch.etag) is None:
+                batch.ready_at = time.monotonic()
+            else:
+                batch.done = done
+        return batch
+
+
+_TOO_LATE = "lease over"
+
+
+def _pinned(record: Record, now: Record) -> list[Version]:
+    """The versions of a key that were pinned at discovery and are there now."""
+    if record.versions == now.versions:
+        return list(record.versions)
+    pinned = {version.identity for version in record.versions}
+    return [version for version in now.versions if version.identity in pinned]
+
+
+def _give_up(waiting: Iterable[Batch], place: Place) -> None:
+    """Raise where batches cannot be completed; else wait a little before they are tried again."""
+    failing = [batch for batch in waiting if batch.error is not None]
+    if not failing:
+        return
+    for batch in failing:
+        if batch.error is not None and not batch.error.transient:
+            raise batch.error
+    worst = max(failing, key=lambda batch: batch.attempts)
+    if worst.attempts >= ATTEMPTS and worst.error is not None:
+        versions = sum(batch.failed for batch in failing)
+        what = f"{versions} object versions" if versions else f"{len(failing)} batches of objects"
+        raise StoreUnavailable(
+            f"{place}: {what} could not be erased in {ATTEMPTS} attempts; all that was erased is "
+            f"recorded, and erasing again goes on from there. The last answer: {worst.error}"
+        )
+    time.sleep(_PAUSE_SECONDS * 2 ** min(batch.attempts for batch in failing))
