@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self
 from xml.sax.saxutils import escape
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session as BotocoreSession
+from botocore.session import get_session
 
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
@@ -210,9 +212,10 @@ def _session(connection: Connection) -> boto3.Session:
     region = extra.get("region_name")
     try:
         session = boto3.Session(
+            botocore_session=_quick_session(),
             profile_name=profile,
             region_name=region,
-            **{name: str(value) for name, value in keys.items() if value},  # type: ignore[arg-type]
+            **{name: str(value) for name, value in keys.items() if value},
         )
     except (BotoCoreError, ValueError) as error:
         raise ConnectionMissing(f"connection {connection.conn_id}: no AWS session ({type(error).__name__})") from None
@@ -220,10 +223,21 @@ def _session(connection: Connection) -> boto3.Session:
     return _assumed(connection, session, str(role)) if role else session
 
 
+def _quick_session() -> BotocoreSession:
+    """A session that shares the descriptions of AWS's services with all others: reading them takes 0.1 s each time."""
+    session = get_session()
+    session.register_component("data_loader", _service_descriptions())
+    return session
+
+
+@cache
+def _service_descriptions() -> object:
+    return get_session().get_component("data_loader")
+
+
 def _assumed(connection: Connection, session: boto3.Session, role: str) -> boto3.Session:
     """The session of a role, whose credentials botocore refreshes before they run out."""
     from botocore.credentials import RefreshableCredentials
-    from botocore.session import get_session
 
     extra = connection.extra
     config = Config(
@@ -246,6 +260,6 @@ def _assumed(connection: Connection, session: boto3.Session, role: str) -> boto3
             "expiry_time": answer["Expiration"].isoformat(),
         }
 
-    botocore_session: Any = get_session()
+    botocore_session: Any = _quick_session()
     botocore_session._credentials = RefreshableCredentials.create_from_metadata(refresh(), refresh, "sts-assume-role")
     return boto3.Session(botocore_session=botocore_session, region_name=session.region_name)
