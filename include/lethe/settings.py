@@ -1,10 +1,12 @@
-"""Where Lethe finds its files: one place, environment variables, defaults for a checkout."""
+"""Where Lethe finds its files, and how long leases last: one place, environment variables, defaults for a checkout."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lethe.errors import ParameterError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -13,20 +15,35 @@ def _folder(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default)
 
 
+def _lease_seconds() -> float:
+    text = os.environ.get("LETHE_LEASE_SECONDS") or "30"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 60:
+        raise ParameterError(f"LETHE_LEASE_SECONDS is {text!r}; it must be a number of seconds from 1 to 60")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Folders.
+    """Folders and times.
 
     Attributes:
         policies: the policy files (``LETHE_POLICIES``).
         expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``).
         home: what Lethe writes on this machine: Data Docs, and the governance database where it is the default
             SQLite one (``LETHE_HOME``).
+        lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 1 to 60 (``LETHE_LEASE_SECONDS``).
+            After a killed erasure, placing a hold and erasing on wait for so long.
     """
 
     policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
     expectations: Path = field(default_factory=lambda: _folder("LETHE_EXPECTATIONS", _CHECKOUT / "expectations"))
     home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
+
+    lease_seconds: float = field(default_factory=_lease_seconds)
 
     @property
     def data_docs(self) -> Path:

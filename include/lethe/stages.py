@@ -236,7 +236,10 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
 def validate(
     env: Environment, plan: Plan, dataset: str, candidates: Candidates, watcher: Watcher | None = None
 ) -> Validation:
-    """Have Great Expectations check the candidates.
+    """Have Great Expectations check the candidates, until it has been decided on them.
+
+    After that the validation that was decided on stands, also in a run that is cleared: records that have been erased
+    since cannot be checked any more, and need not be.
 
     Raises:
         ValidationFailed: naming the expectations that do not hold. Nothing of the dataset is erased.
@@ -245,6 +248,10 @@ def validate(
 
     (watcher or Unwatched()).stage("validate", dataset, None)
     job = _planned(env, plan, dataset)
+    record = env.runs.dataset(plan.run, dataset)
+    decided = discovered(env, plan).get(dataset) if record.approval is not None else None
+    if decided is not None and decided.digest == candidates.digest:
+        return Validation.model_validate((record.validation or {})["before"])
     limits = env.policy(plan.category).limits
     validation = suites.check_candidates(env.settings, env.store(job.dataset), job, candidates, limits)
     _record_validation(env, plan, dataset, validation, "before")
@@ -367,7 +374,7 @@ def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: W
     job = _planned(env, plan, dataset)
     candidates = _decided(env, plan, dataset)
     watcher.stage("erase", dataset, candidates.due)
-    gate = RunGate(env.registry, plan.run, plan.category, job.dataset)
+    gate = RunGate(env.registry, plan.run, plan.category, job.dataset, env.settings.lease_seconds)
     tally = env.store(job.dataset).erase(job, candidates, batches, gate, watcher.progress)
     body = {"batches": [batches.start, batches.stop], **tally.model_dump()}
     env.runs.record(plan.run, dataset, "dataset.erased", body)

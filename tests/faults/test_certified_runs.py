@@ -136,3 +136,26 @@ def test_a_run_that_died_uncertified_is_certified_when_the_next_one_is_planned(
         stages.plan(env, "faults", AS_OF, trigger="the next one")
         assert certificate.uncertified(env.governance, "faults") == []
         _require_exact(env, world, plan)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "table", "objects", "parquet"])
+def test_a_run_that_is_cleared_after_erasing_began_ends_as_if_it_had_not_been(make_world: MakeWorld, kind: str) -> None:
+    world = make_world(kind, size=400, lethe_batch_size=40)
+    with world.environment() as env:
+        place_hold(env, world.request(3), by="counsel")
+        plan = world.prepare(env, trigger="cleared")
+        (candidates,) = stages.discovered(env, plan).values()
+        stages.erase(env, plan, DATASET, range(candidates.batches // 2))
+
+        assert stages.discover(env, plan, DATASET) == candidates
+        assert stages.validate(env, plan, DATASET, candidates).success
+        stages.decide(env, plan)
+        stages.erase(env, plan, DATASET, range(candidates.batches))
+        stages.verify(env, plan, DATASET)
+        report = stages.certify(env, plan)
+
+    (dataset,) = report.datasets
+    assert report.state == "succeeded"
+    assert dataset.tally is not None
+    assert dataset.tally.erased == dataset.tally.total == len(world.to_go(3))
+    assert world.alive() == set(range(world.size)) - world.to_go(3)

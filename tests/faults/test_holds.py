@@ -86,7 +86,7 @@ def _place_while_erasing(world: World, number: int, chance: random.Random) -> Pl
     ("kind", "size", "extra", "wanted"),
     [
         ("table", 20_000, {"lethe_batch_size": 50}, tries("HOLDS", 150, 1000)),
-        ("objects", 1_500, {}, tries("HOLDS", 20, 500)),
+        ("objects", 1_500, {"lethe_batch_size": 15}, tries("HOLDS", 60, 500)),
         ("parquet", 6_000, {}, tries("HOLDS", 45, 500)),
     ],
 )

@@ -29,6 +29,8 @@ from lethe.stages import Plan
 AS_OF = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LONG_AGO, RECENT = date(2020, 1, 15), date(2026, 10, 1)
 PEOPLE = 50
+LEASE_SECONDS = 3.0
+"""Short, because whatever follows a killed erasure waits for its leases."""
 DATASET = "records"
 
 _POLICY = """
@@ -103,7 +105,10 @@ class World:
     def environment(self) -> Environment:
         """A new environment; close it."""
         settings = Settings(
-            policies=self.folder / "policies", expectations=self.folder / "expectations", home=self.folder / "home"
+            policies=self.folder / "policies",
+            expectations=self.folder / "expectations",
+            home=self.folder / "home",
+            lease_seconds=LEASE_SECONDS,
         )
         return Environment(self.resolve, settings)
 

@@ -151,7 +151,7 @@ class Bucket:
         )
 
     def store(self, batch_size: int = 1000, **extra: Any) -> S3ObjectStore:
-        return S3ObjectStore(self.server.connection("s3", **extra), batch_size=batch_size)
+        return S3ObjectStore(self.server.connection("s3", lethe_batch_size=batch_size, **extra))
 
 
 def work(dataset: ObjectDataset, cutoff: date = CUTOFF, run: str = "run-1", instant: datetime | None = None) -> Work:

@@ -25,7 +25,6 @@ from tests.unit.conftest import Office, policy
 from lethe import governance as schema
 from lethe.connections import Connection
 from lethe.errors import RunError, StoreUnavailable
-from lethe.holds import gate as gate_module
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.holds.registry import HoldRequest
 from lethe.holds.rules import HoldRules
@@ -50,8 +49,8 @@ def start_run(office: Office, *, trigger: str = "test", policy: Policy = WEBINAR
     return started.id
 
 
-def new_gate(office: Office, run: str) -> RunGate:
-    return RunGate(office.registry, run, "webinars", WEBINARS.datasets[0])
+def new_gate(office: Office, run: str, lease_seconds: float = 30.0) -> RunGate:
+    return RunGate(office.registry, run, "webinars", WEBINARS.datasets[0], lease_seconds)
 
 
 @pytest.fixture
@@ -198,8 +197,7 @@ def test_a_lease_that_is_not_given_back_in_time_is_said(office: Office, run: str
 
 
 def _hold_a_lease_for_ever(connection: Connection, run: str, taken: Any) -> None:  # noqa: ANN401 - an event
-    gate_module.LEASE_SECONDS = 1.0
-    with new_gate(Office.at(connection), run).lease():
+    with new_gate(Office.at(connection), run, lease_seconds=1.0).lease():
         taken.set()
         time.sleep(600)
 

@@ -24,8 +24,9 @@ from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset
 
 LEASE_SECONDS = 30.0
-"""How long a lease lasts at most. Requests sent under it must have ended, one way or the other, before."""
+"""How long a lease lasts at most, unless the setting says else. Requests sent under it must have ended before."""
 
+_WAIT_SECONDS = 90.0
 _POLL_SECONDS = 0.01
 _TOUCH_SECONDS = 60.0
 
@@ -33,9 +34,15 @@ _TOUCH_SECONDS = 60.0
 class RunGate:
     """The gate for one dataset of one run (see `stores.base.Gate`). Safe to share between threads."""
 
-    lease_seconds = LEASE_SECONDS
-
-    def __init__(self, registry: HoldRegistry, run_id: str, category: str, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        registry: HoldRegistry,
+        run_id: str,
+        category: str,
+        dataset: Dataset,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self.lease_seconds = lease_seconds
         self._registry = registry
         self._governance = registry.governance
         self._run_id = run_id
@@ -80,7 +87,7 @@ class RunGate:
         """A bounded time in which requests may be sent, judged by the rules it gives."""
         lease_id = secrets.token_hex(16)
         with self._governance.write() as connection:
-            expires = self._governance.now(connection) + timedelta(seconds=LEASE_SECONDS)
+            expires = self._governance.now(connection) + timedelta(seconds=self.lease_seconds)
             connection.execute(sa.insert(schema.lease).values(id=lease_id, run_id=self._run_id, expires_at=expires))
         try:
             yield self.current()
@@ -89,7 +96,7 @@ class RunGate:
                 connection.execute(sa.delete(schema.lease).where(schema.lease.c.id == lease_id))
 
 
-def wait_for_leases(governance: Governance, timeout: float = 2 * LEASE_SECONDS) -> None:
+def wait_for_leases(governance: Governance, timeout: float = _WAIT_SECONDS) -> None:
     """Wait until every lease that is out now has been given back or has run out.
 
     Raises:

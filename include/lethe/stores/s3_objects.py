@@ -62,18 +62,18 @@ _NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented",
 class S3ObjectStore:
     """The buckets behind one connection, as a `lethe.stores.base.Store` of whole objects."""
 
-    def __init__(self, connection: Connection, *, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Keep the connection; nothing is sent unless it assumes a role.
 
         Args:
-            connection: of type ``aws``.
-            batch_size: keys of a batch at most, from 1 to 1000.
+            connection: of type ``aws``. Its extra `lethe_batch_size` says how many keys a batch has at most; more than
+                1,000 is never done.
 
         Raises:
-            ConnectionMissing: if it is not of type ``aws``.
+            ConnectionMissing: if it is not of type ``aws``, or its batch size is not a number.
         """
         self._access = S3Access.open(connection)
-        self._batch_size = max(1, min(batch_size, BATCH_SIZE))
+        self._batch_size = min(self._access.batch_size(BATCH_SIZE), BATCH_SIZE)
 
     # --- what it is -----------------------------------------------------------------------------------------------
 

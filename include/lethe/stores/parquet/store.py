@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from lethe.connections import Connection
-from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
+from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import ParquetDataset
 from lethe.stores.base import (
@@ -77,11 +77,7 @@ class ParquetStore:
     @property
     def _batch_rows(self) -> int:
         """Rows after which a batch ends (extra `lethe_batch_size` of the connection)."""
-        given = self._access.connection.extra.get("lethe_batch_size", BATCH_ROWS)
-        try:
-            return max(1, int(given))
-        except (TypeError, ValueError):
-            raise ConnectionMissing(f"connection {self._access.conn_id}: lethe_batch_size must be a number") from None
+        return self._access.batch_size(BATCH_ROWS)
 
     @cached_property
     def _listing_client(self) -> Any:  # noqa: ANN401 - S3Client

@@ -96,6 +96,17 @@ class S3Access:
         """The connection's id, for messages."""
         return self.connection.conn_id
 
+    def batch_size(self, usual: int) -> int:
+        """Records of a batch at most: the connection's extra `lethe_batch_size`, at least 1, or what is usual.
+
+        Raises:
+            ConnectionMissing: if it is not a number.
+        """
+        try:
+            return max(1, int(self.connection.extra.get("lethe_batch_size", usual)))
+        except (TypeError, ValueError):
+            raise ConnectionMissing(f"connection {self.conn_id}: lethe_batch_size must be a number") from None
+
     @cached_property
     def client(self) -> S3Client:
         """For reading, listing and staging: retried by botocore."""
@@ -212,7 +223,7 @@ def _session(connection: Connection) -> boto3.Session:
     region = extra.get("region_name")
     try:
         session = boto3.Session(
-            botocore_session=_quick_session(),
+            botocore_session=_quick_session(profile),
             profile_name=profile,
             region_name=region,
             **{name: str(value) for name, value in keys.items() if value},
@@ -223,10 +234,15 @@ def _session(connection: Connection) -> boto3.Session:
     return _assumed(connection, session, str(role)) if role else session
 
 
-def _quick_session() -> BotocoreSession:
-    """A session that shares the descriptions of AWS's services with all others: reading them takes 0.1 s each time."""
-    session = get_session()
+def _quick_session(profile: str | None) -> BotocoreSession:
+    """A session that shares the descriptions of AWS's services with all others: reading them takes 0.1 s each time.
+
+    Raises:
+        ProfileNotFound: if there is no such profile.
+    """
+    session = BotocoreSession(profile=profile)
     session.register_component("data_loader", _service_descriptions())
+    session.get_scoped_config()
     return session
 
 
@@ -260,6 +276,6 @@ def _assumed(connection: Connection, session: boto3.Session, role: str) -> boto3
             "expiry_time": answer["Expiration"].isoformat(),
         }
 
-    botocore_session: Any = _quick_session()
+    botocore_session: Any = _quick_session(None)
     botocore_session._credentials = RefreshableCredentials.create_from_metadata(refresh(), refresh, "sts-assume-role")
     return boto3.Session(botocore_session=botocore_session, region_name=session.region_name)

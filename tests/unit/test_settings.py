@@ -1,0 +1,22 @@
+"""What the environment may say, and what it is told when it says something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from lethe.errors import ParameterError
+from lethe.settings import Settings
+
+
+def test_a_lease_lasts_as_long_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LETHE_LEASE_SECONDS", raising=False)
+    assert Settings().lease_seconds == 30
+    monkeypatch.setenv("LETHE_LEASE_SECONDS", "12.5")
+    assert Settings().lease_seconds == 12.5
+
+
+@pytest.mark.parametrize("text", ["0", "61", "-3", "nan", "soon"])
+def test_a_lease_that_cannot_be_kept_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LETHE_LEASE_SECONDS", text)
+    with pytest.raises(ParameterError, match=r"LETHE_LEASE_SECONDS is '.*'; .* seconds from 1 to 60"):
+        Settings()
