@@ -14,52 +14,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rfc8785
 import sqlalchemy as sa
+from tests.evidence_kit import KEYS, PUBLIC, ended_run
 
 from lethe import governance as schema
 from lethe.errors import EvidenceError
 from lethe.evidence import certificate, proofs
 from lethe.evidence.ledger import GENESIS, Head, Ledger, entry_hash
-from lethe.evidence.outcomes import record_outcomes
 from lethe.governance import Governance
-from lethe.keys import Keys
-from lethe.policy import parse
-from lethe.stores.base import Candidates, Outcome, Survey, Tally
+from lethe.stores.base import Outcome
 
 TIMES = 10 if os.environ.get("LONG") else 1
 LEDGER, DOCUMENTS, STORED, PROOFS = 600 * TIMES, 400 * TIMES, 200 * TIMES, 200 * TIMES
 SEED = 1182_71
-KEYS = Keys(b"m" * 32, b"s" * 32)
-PUBLIC = [KEYS.signing_key().public_key()]
-AT = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 COLUMNS = ("seq", "at", "kind", "subject", "body", "previous", "hash")
 KEY = b"record-17"
 
 Row = dict[str, Any]
 Rows = list[Row]
-
-POLICY = parse(
-    """
-category: webinars
-title: Webinars
-owner: marketing-data
-legal_basis: Consent
-source: "§ 5.5"
-retention: {keep_for: P18M}
-time_zone: Europe/Prague
-schedule: null
-limits: {records: 1000, share: 0.5}
-datasets:
-  - {name: registrations, kind: table, store: crm, table: registrations, key: [id], clock: {column: day}}
-""",
-    where="webinars.yaml",
-)
 
 
 @dataclass(frozen=True)
@@ -101,41 +78,10 @@ def _opened(path: Path) -> Iterator[Governance]:
 
 def _run(governance: Governance, run_id: str) -> None:
     """A certified run of 100 records, with eight more entries in the ledger."""
-    became = {b"record-%d" % n: random.Random(n).choice(list(Outcome)) for n in range(100)}
-    survey = Survey(total=300, expired=100, held=0)
-    staged = {"reference": "x", "batches": 1, "batch_size": 50_000, "digest": "c" * 64, "holds_version": 0}
-    tally = Tally(**Counter(outcome.value for outcome in became.values()))
-    with governance.write() as connection:
-        connection.execute(
-            sa.insert(schema.run).values(
-                id=run_id,
-                category="webinars",
-                as_of=AT,
-                policy_digest=POLICY.digest,
-                policy=POLICY.model_dump(mode="json", by_alias=True),
-                cutoff="2024-09-01",
-                state="succeeded",
-                dry_run=False,
-                trigger="test",
-                started_at=AT,
-                active_at=AT,
-                finished_at=AT,
-                software="lethe 0",
-            )
-        )
-        connection.execute(
-            sa.insert(schema.run_dataset).values(
-                run_id=run_id,
-                dataset="registrations",
-                candidates=Candidates(**survey.model_dump(), **staged).model_dump(mode="json"),  # type: ignore[arg-type]
-                tally=tally.model_dump(mode="json"),
-                left=Survey(total=200, expired=0, held=0).model_dump(mode="json"),
-            )
-        )
+    ended_run(governance, run_id, {b"record-%d" % n: random.Random(n).choice(list(Outcome)) for n in range(100)})
     for n in range(8):
         with governance.write() as connection:
             Ledger(governance).append(connection, "dataset.erased", run_id, {"batches": [n, n + 1], "erased": 12 * n})
-    record_outcomes(governance, KEYS, run_id, "registrations", iter(became.items()))
     certificate.issue(governance, KEYS, run_id, [])
 
 

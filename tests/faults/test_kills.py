@@ -89,9 +89,9 @@ def _assert_exact(world: World, plan: Plan) -> None:
     ("kind", "size", "extra", "wanted"),
     [
         ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 60, 400)),
-        ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 40, 400)),
-        ("objects", 600, {}, tries("KILLS", 12, 200)),  # more than a second each: clients, listings, leases
-        ("parquet", 4800, {}, tries("KILLS", 20, 200)),
+        ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 60, 400)),
+        ("objects", 600, {}, tries("KILLS", 60, 400)),
+        ("parquet", 4800, {}, tries("KILLS", 40, 400)),
     ],
 )
 def test_killed_erasures_end_exactly(

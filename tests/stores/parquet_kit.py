@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import io
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.stores.lease_kit import Gate, hold, rules
 
-from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Candidates, Outcome, Tally, Work
@@ -59,56 +57,6 @@ def encoded(table: pa.Table, **options: Any) -> bytes:
     out = io.BytesIO()
     pq.write_table(table, out, **options)
     return out.getvalue()
-
-
-def hold(version: int = 1, clock: ClockRange | None = None, **identifiers: Sequence[str]) -> HoldRule:
-    """A hold on identifiers by type, or on everything (in a clock range)."""
-    given = {IdentifierType(kind): list(values) for kind, values in identifiers.items()}
-    return HoldRule(
-        hold=f"h{version}",
-        matter="M-1",
-        version=version,
-        everything=not given,
-        types=frozenset(given),
-        clock=clock or ClockRange(),
-        load=lambda: given,
-    )
-
-
-def rules(*held: HoldRule) -> HoldRules:
-    """The rules of holds, at the version of the latest."""
-    return HoldRules(max((rule.version for rule in held), default=0), held)
-
-
-@dataclass
-class Gate:
-    """A gate whose rules a test changes at will."""
-
-    rules: HoldRules = NO_HOLDS
-    lease_seconds: float = 30.0
-    before_lease: Callable[[int], None] | None = None
-    leases: int = 0
-    out: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def current(self) -> HoldRules:
-        """The rules."""
-        return self.rules
-
-    @contextmanager
-    def lease(self) -> Iterator[HoldRules]:
-        """The rules; `before_lease` is told the number of leases so far."""
-        with self._lock:
-            if self.before_lease is not None:
-                self.before_lease(self.leases)
-            self.leases += 1
-            self.out += 1
-            found = self.rules
-        try:
-            yield found
-        finally:
-            with self._lock:
-                self.out -= 1
 
 
 @dataclass

@@ -361,19 +361,19 @@ def test_a_hold_placed_after_preparing_abandons_the_rewriting(any_lake: Lake) ->
         if leases == 1:
             gate.rules = rules(hold(1, email=["person3@example.org"]), hold(2, email=["someone@else.org"]))
 
-    gate.before_lease = place
+    gate.before = place
     tally = lake.erase(found, gate)
     assert (tally.erased, tally.held) == (9, 1)
     assert lake.ids("data/a.parquet") == [3, *range(10, 15)]
     assert gate.leases >= 3
-    assert gate.out == 0
+    assert not gate.out
 
 
 def test_a_hold_placed_after_preparing_abandons_the_deletion(lake: Lake) -> None:
     lake.put("data/a.parquet", people(range(10)))
     found = lake.discover()
     gate = Gate()
-    gate.before_lease = lambda _: setattr(gate, "rules", rules(hold(1, email=["person3@example.org"])))
+    gate.before = lambda _: setattr(gate, "rules", rules(hold(1, email=["person3@example.org"])))
     tally = lake.erase(found, gate)
     assert (tally.erased, tally.held) == (9, 1)
     assert lake.ids("data/a.parquet") == [3]
@@ -388,7 +388,7 @@ def test_a_run_that_was_superseded_sends_nothing(lake: Lake) -> None:
     def superseded(_: int) -> None:
         raise RunError("run-1 was superseded")
 
-    gate.before_lease = superseded
+    gate.before = superseded
     with pytest.raises(RunError):
         lake.erase(found, gate)
     assert lake.everything()["data/a.parquet"] == before
@@ -542,7 +542,7 @@ def test_a_file_that_changes_after_it_was_prepared_is_left_alone(any_lake: Lake)
     lake.put("data/a.parquet", people(range(5), range(5, 9)))
     found = lake.discover()
     gate = Gate()
-    gate.before_lease = lambda leases: lake.put("data/a.parquet", people(range(7))) and None if not leases else None
+    gate.before = lambda leases: lake.put("data/a.parquet", people(range(7))) and None if not leases else None
     tally = lake.erase(found, gate)
     assert (tally.erased, tally.renewed) == (0, 5)
     assert lake.ids("data/a.parquet") == list(range(7))
@@ -919,3 +919,30 @@ def test_two_processes_at_the_same_batch_do_it_once(any_lake: Lake) -> None:
     assert (tallies[0].erased, tallies[0].total) == (120, 120)
     assert lake.store.tally(lake.work, found) == tallies[0]
     assert due(lake) == 0
+
+
+@pytest.mark.parametrize("stays", [0, 5], ids=["deleted", "rewritten"])
+def test_what_another_process_erases_between_two_looks_was_not_gone_before(
+    any_lake: Lake, stays: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 7: a process counts what another one erased under its eyes, and did not come to record."""
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(20), range(20, 20 + stays)))
+    found = lake.discover()
+    look, end = erasing.Eraser._look, erasing.Eraser._end
+
+    def overtaken(self: erasing.Eraser, *arguments: Any) -> Any:
+        def die(faster: erasing.Eraser, *given: Any) -> Tally:
+            if faster is self:
+                return end(faster, *given)
+            raise RunError("killed")
+
+        monkeypatch.setattr(erasing.Eraser, "_look", look)
+        monkeypatch.setattr(erasing.Eraser, "_end", die)
+        with pytest.raises(RunError, match="killed"):
+            Lake.open(lake.server, lake.bucket).erase(lake.work, found, range(found.batches), Gate())
+        return look(self, *arguments)
+
+    monkeypatch.setattr(erasing.Eraser, "_look", overtaken)
+    assert lake.erase(found) == lake.store.tally(lake.work, found)
+    assert (lake.store.tally(lake.work, found).erased, lake.store.tally(lake.work, found).total) == (20, 20)

@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPConnection
@@ -31,10 +30,12 @@ from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.stores.lease_kit import Gate, rules
+from tests.stores.lease_kit import hold as rule
 
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing, DatasetChanged, RunError, StoreError, StoreUnavailable
-from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
+from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.identifiers import IdentifierType
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
@@ -56,63 +57,6 @@ OLD, NEW = "date=2024-12-31", "date=2025-01-01"
 
 
 # --- a bucket, a run, a gate --------------------------------------------------------------------------------------
-
-
-@dataclass
-class Gate:
-    """A gate whose rules a test changes at will, and which keeps account of its leases."""
-
-    rules: HoldRules = NO_HOLDS
-    lease_seconds: float = 30.0
-    before: Callable[[int], None] = lambda _lease: None
-    leases: int = 0
-    longest: float = 0.0
-    out: set[int] = field(default_factory=set)
-    _change: threading.Lock = field(default_factory=threading.Lock)
-
-    def current(self) -> HoldRules:
-        return self.rules
-
-    @contextmanager
-    def lease(self) -> Iterator[HoldRules]:
-        with self._change:
-            number = self.leases
-            self.leases += 1
-        self.before(number)
-        with self._change:
-            self.out.add(number)
-        started = time.monotonic()
-        try:
-            yield self.rules
-        finally:
-            with self._change:
-                self.out.remove(number)
-                self.longest = max(self.longest, time.monotonic() - started)
-
-    def place(self, hold: HoldRules) -> None:
-        """Put a hold in force as the registry does: leases that may not have seen it are waited for."""
-        self.rules = hold
-        with self._change:
-            before = set(self.out)
-        while before & self.out:
-            time.sleep(0.001)
-
-
-def rule(version: int = 1, clock: ClockRange | None = None, **identifiers: str) -> HoldRule:
-    named = {IdentifierType(kind): (value,) for kind, value in identifiers.items()}
-    return HoldRule(
-        hold=f"h{version}",
-        matter="M",
-        version=version,
-        everything=not named,
-        types=frozenset(named),
-        clock=clock or ClockRange(),
-        load=lambda: named,
-    )
-
-
-def rules(*some: HoldRule) -> HoldRules:
-    return HoldRules(max((one.version for one in some), default=0), some)
 
 
 @dataclass

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.evidence_kit import AS_OF, KEYS, POLICY, PUBLIC, ended_run
 from typer.testing import CliRunner
 
 from lethe import governance as schema
-from lethe import policy as policies
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app
 from lethe.errors import EvidenceError, ParameterError
 from lethe.evidence import anchors, certificate, expiry, outcomes, proofs
@@ -32,37 +31,11 @@ from lethe.holds.registry import HoldRegistry, HoldRequest
 from lethe.identifiers import IdentifierType
 from lethe.keys import Keys
 from lethe.periods import Period
-from lethe.policy import Policy
-from lethe.stores.base import Candidates, Outcome, Survey, Tally, record_key
+from lethe.stores.base import Outcome, Tally, record_key
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
-KEYS = Keys(b"m" * 32, b"s" * 32)
 OTHERS = Keys(b"o" * 32, b"t" * 32)
-PUBLIC = [KEYS.signing_key().public_key()]
-AS_OF = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 TOKEN = "canary7f3a"
-POLICY = policies.parse(
-    """
-category: webinars
-title: Webinar <registrations> & attendance
-owner: marketing-data
-legal_basis: Consent
-source: "§ 5.5"
-retention: {keep_for: P18M}
-time_zone: Europe/Prague
-schedule: null
-limits: {records: 1000, share: 0.5}
-datasets:
-  - name: registrations
-    kind: table
-    store: lethe_crm
-    table: marketing.webinar_registrations
-    key: [registration_id]
-    clock: {column: webinar_date}
-    identifiers: {email: [email]}
-""",
-    where="webinars.yaml",
-)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -91,70 +64,6 @@ class _sqlite:  # noqa: N801 - used like a function
 
     def __exit__(self, *_exc: object) -> None:
         self.database.close()
-
-
-def ended_run(
-    governance: Governance,
-    run_id: str,
-    became: dict[bytes, Outcome] | None = None,
-    *,
-    policy: Policy = POLICY,
-    state: str = "succeeded",
-    finished_at: datetime | None = AS_OF,
-    **columns: Any,  # noqa: ANN401
-) -> None:
-    """A run that has ended, with the record-level outcomes of its one dataset."""
-    became = became or {}
-    survey = Survey(total=10 + len(became), expired=len(became), held=0)
-    candidates = Candidates(
-        **survey.model_dump(),
-        reference="lethe_scratch.x",
-        batches=1,
-        batch_size=50_000,
-        digest="c" * 64,
-        holds_version=0,
-    )
-    counts = {outcome: list(became.values()).count(outcome) for outcome in Outcome}
-    tally = Tally(**{outcome.value: count for outcome, count in counts.items()})
-    values: dict[str, Any] = {
-        "run_id": run_id,
-        "dataset": "registrations",
-        "candidates": candidates.model_dump(mode="json"),
-        "validation": {
-            "before": {
-                "suite": "webinars.registrations.candidates",
-                "results": [{"id": "1", "type": "expect_column_values_to_be_unique", "success": True}],
-            }
-        },
-        "approval": {"approved": True, "by": "limits", "reasons": [], "digest": "d" * 64, "at": AS_OF.isoformat()},
-        "tally": tally.model_dump(mode="json"),
-        "left": Survey(total=10, expired=0, held=0).model_dump(mode="json"),
-        "remainders": [{"what": "dead tuples until the next vacuum", "gone_by": "2026-03-02"}],
-        **columns,
-    }
-    with governance.write() as connection:
-        connection.execute(
-            sa.insert(schema.run).values(
-                id=run_id,
-                category=policy.category,
-                as_of=AS_OF,
-                policy_digest=policy.digest,
-                policy=policy.model_dump(mode="json", by_alias=True),
-                cutoff="2024-09-01",
-                state="open",
-                dry_run=False,
-                trigger="test",
-                started_at=AS_OF,
-                active_at=AS_OF,
-                software="lethe 0",
-            )
-        )
-        connection.execute(sa.insert(schema.run_dataset).values(**values))
-    record_outcomes(governance, KEYS, run_id, "registrations", iter(became.items()))
-    with governance.write() as connection:
-        connection.execute(
-            sa.update(schema.run).where(schema.run.c.id == run_id).values(state=state, finished_at=finished_at)
-        )
 
 
 SOME = {
@@ -583,8 +492,7 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNames
     from lethe.cli.shell import environment
 
     with environment() as env:
-        monkeypatch.setitem(globals(), "KEYS", env.keys)
-        ended_run(env.governance, "webinars-1", SOME)
+        ended_run(env.governance, "webinars-1", SOME, keys=env.keys)
         certificate.issue(env.governance, env.keys, "webinars-1", [])
 
     def run(*args: str, exit_code: int = 0, stdin: str | None = None) -> str:

@@ -152,6 +152,11 @@ class Look:
         """The current version or delete marker."""
         return self.record.versions[0] if self.record else None
 
+    @property
+    def untouched(self) -> bool:
+        """Whether every planned version is as it was discovered."""
+        return all(state is State.READY for state in self.states.values())
+
     def after(self, attempt: Attempt, sent: Prepared) -> Look:
         """What there is when all that was prepared has been carried out, as its answers said."""
         versions = self.record.versions if self.record else ()
@@ -325,10 +330,10 @@ class Eraser:
             body = self._staging.get(f"outcome/{batch.number}") or body
         return _tally_of(body, lambda _rows: None)
 
-    def _attempts(self, number: int) -> dict[int, list[Attempt]]:
-        """All intents of a batch, by key."""
+    def _attempts(self, number: int, key: int | None = None) -> dict[int, list[Attempt]]:
+        """All intents of a batch, or of one of its keys, by key."""
         found: dict[int, list[Attempt]] = {}
-        for name in self._staging.names(f"intent/{number}/"):
+        for name in self._staging.names(f"intent/{number}/{'' if key is None else f'{key}-'}"):
             index = int(name.rpartition("/")[2].partition("-")[0])
             attempt = self._read_attempt(name)
             if attempt is not None:
@@ -351,7 +356,7 @@ class Eraser:
         for _ in range(ROUNDS):
             if self._stop.is_set():
                 raise StoreUnavailable(f"dataset {self._dataset.name}: stopped because another file failed")
-            look = self._look(unit, attempts)
+            look = self._look_at_last(batch, index, attempts)
             prepared: Prepared | None = None
             try:
                 prepared = self._prepare(batch, unit, look)
@@ -359,13 +364,13 @@ class Eraser:
                     return self._outcome(batch, unit, look, prepared)
                 return self._outcome(batch, unit, self._intend_and_send(batch, index, look, prepared), prepared)
             except (_Again, Changed):
-                attempts = self._attempts(batch.number).get(index, [])
+                attempts = self._attempts(batch.number, index).get(index, [])
             except StoreUnavailable:
                 faults += 1
                 if faults >= FAULTS:
                     raise
                 time.sleep(0.1 * 2**faults)
-                attempts = self._attempts(batch.number).get(index, [])
+                attempts = self._attempts(batch.number, index).get(index, [])
             except (ft.Unreadable, NotRewritable, WrongSchema) as error:
                 raise StoreError(
                     f"dataset {self._dataset.name}: file {name_digest(unit.key)} cannot be rewritten ({error}); "
@@ -375,6 +380,21 @@ class Eraser:
                 if prepared is not None:
                     prepared.close()
         raise StoreUnavailable(f"dataset {self._dataset.name}: file {name_digest(unit.key)} changes all the time")
+
+    def _look_at_last(self, batch: Batch, index: int, attempts: list[Attempt]) -> Look:
+        """Read a key's real state, and all the intents that may have led to it.
+
+        An intent is written before anything is sent for it. So where something has happened to the key, the intents
+        are read after the state: another process may have written one since, and what it removed was not gone before.
+        """
+        while True:
+            look = self._look(batch.units[index], attempts)
+            if look.untouched:
+                return look
+            known = self._attempts(batch.number, index).get(index, [])
+            if known == attempts:
+                return look
+            attempts = known
 
     def _look(self, unit: Unit, attempts: list[Attempt]) -> Look:
         """Read a key's real state."""
