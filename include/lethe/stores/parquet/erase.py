@@ -30,17 +30,14 @@ import hashlib
 import json
 import os
 import secrets
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,21 +46,23 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import ParquetDataset
-from lethe.stores.base import Candidates, Gate, Outcome, Progress, Tally, Work, record_key
+from lethe.stores.base import Gate, Outcome, Progress, Tally, Work
 from lethe.stores.parquet import footer as ft
+from lethe.stores.parquet.attempts import Attempt, Content, Look, Prepared, State
 from lethe.stores.parquet.clocks import WrongSchema
 from lethe.stores.parquet.examine import contained, name_digest
 from lethe.stores.parquet.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
 from lethe.stores.parquet.judge import Judge
 from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
+from lethe.stores.parquet.outcomes import tally_of, tally_of_unit
+from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit
 from lethe.stores.parquet.rewrite import NotRewritable, Rewriter
 from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, is_passing, named, status_of, translate
-from lethe.stores.s3.listing import UNVERSIONED, Listing, Record, Version
-from lethe.stores.s3.staging import Staging, pack, unpack
+from lethe.stores.s3.listing import UNVERSIONED, Listing, Version
+from lethe.stores.s3.staging import Staging, pack
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,8 +77,6 @@ PUT_BYTES = 5 << 20
 """Content up to this size is put inside the lease; larger content is uploaded in parts before."""
 PART_BYTES = 16 << 20
 MOST_PARTS = 9000
-SPOOL_BYTES = 32 << 20
-"""New content beyond this size is kept on disk until it is uploaded."""
 ROUNDS = 20
 """How often a key is looked at anew because something changed, before giving up."""
 FAULTS = 5
@@ -89,160 +86,6 @@ _ATTRIBUTES = (
     "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires", "Metadata",
     "StorageClass", "ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled",
 )  # fmt: skip
-
-
-class State(StrEnum):
-    """What a planned version is found to be."""
-
-    READY = "ready"
-    """As it was discovered."""
-    SUPERSEDED = "superseded"
-    """There, but no longer current."""
-    LEFT_OVER = "left over"
-    """There, though its new content has been written."""
-    ERASED = "erased"
-    GONE = "gone"
-    CHANGED = "changed"
-    """The object without versions is another one."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An intent as it was staged.
-
-    Attributes:
-        number: counted from 1.
-        rules: the version of the registry that it was prepared by.
-        etag: what the new content will have; empty where there is none.
-        size: bytes of the new content.
-        sha256: of the new content where the server's ETag is no digest of it, else empty.
-        removes: version ids that will be removed.
-        held: rows that stay because they are held, as marks, by version id.
-    """
-
-    number: int
-    rules: int
-    etag: str = ""
-    size: int = 0
-    sha256: str = ""
-    removes: tuple[str, ...] = ()
-    held: Mapping[str, str] = field(default_factory=dict)
-
-    def dumps(self) -> bytes:
-        """For staging."""
-        return json.dumps({**self.__dict__, "held": dict(self.held)}, sort_keys=True).encode()
-
-
-@dataclass
-class Look:
-    """What was found of a key at one time."""
-
-    record: Record | None
-    states: dict[str, State]
-    done: Attempt | None
-    attempts: list[Attempt]
-
-    @property
-    def present(self) -> dict[str, Version]:
-        """Versions with content, by id."""
-        return {version.id: version for version in self.record.content} if self.record else {}
-
-    @property
-    def newest(self) -> Version | None:
-        """The current version or delete marker."""
-        return self.record.versions[0] if self.record else None
-
-    @property
-    def untouched(self) -> bool:
-        """Whether every planned version is as it was discovered."""
-        return all(state is State.READY for state in self.states.values())
-
-    def after(self, attempt: Attempt, sent: Prepared) -> Look:
-        """What there is when all that was prepared has been carried out, as its answers said."""
-        versions = self.record.versions if self.record else ()
-        left = tuple(version for version in versions if version.id not in attempt.removes)
-        return Look(
-            Record(self.record.key, left) if self.record and left else None,
-            {**self.states, **{version.id: State.ERASED for version, _ in sent.going}},
-            attempt if sent.content is not None else self.done,
-            [*self.attempts, attempt],
-        )
-
-    def removed(self, version: str) -> bool:
-        """Whether an attempt was to remove a version."""
-        return any(version in attempt.removes for attempt in self.attempts)
-
-
-class Content:
-    """New content of a file: in memory, or on disk where it is large."""
-
-    def __init__(self, *, digest: bool) -> None:
-        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="lethe-")  # noqa: SIM115
-        self.size = 0
-        self._digest = hashlib.sha256() if digest else None
-
-    def write(self, data: Any) -> int:  # noqa: ANN401 - the buffer protocol
-        """Append."""
-        self.file.write(data)
-        self.size += len(data)
-        if self._digest is not None:
-            self._digest.update(data)
-        return len(data)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256, where it was asked for."""
-        return self._digest.hexdigest() if self._digest else ""
-
-    def part(self, offset: int, length: int) -> bytes:
-        """Some of it."""
-        self.file.seek(offset)
-        return self.file.read(length)
-
-    def close(self) -> None:
-        """Let go of it."""
-        self.file.close()
-
-
-@dataclass
-class Prepared:
-    """What is to be sent for a key.
-
-    Attributes:
-        rules: the version of the registry that it was judged by.
-        source: the current version that is replaced or removed.
-        content: its new content.
-        request: the parameters of the PUT or upload.
-        upload: id of the upload, and its parts.
-        etag: what the new content will have.
-        removes: versions and markers that are removed by id.
-        marker: whether a delete marker is put first.
-        held: rows that stay because they are held, by version id.
-        stays: outcomes of planned versions that nothing is sent for.
-        going: rows that would go, by planned version, for checking newer holds.
-    """
-
-    rules: int
-    source: Planned | None = None
-    content: Content | None = None
-    request: dict[str, Any] = field(default_factory=dict)
-    upload: tuple[str, list[dict[str, Any]]] | None = None
-    etag: str = ""
-    removes: list[Version] = field(default_factory=list)
-    marker: bool = False
-    held: dict[str, Marks] = field(default_factory=dict)
-    stays: dict[str, Outcome] = field(default_factory=dict)
-    going: list[tuple[Planned, Marks]] = field(default_factory=list)
-
-    @property
-    def nothing(self) -> bool:
-        """Whether there is nothing to send."""
-        return self.content is None and not self.removes
-
-    def close(self) -> None:
-        """Let go of content."""
-        if self.content is not None:
-            self.content.close()
 
 
 class _Again(Exception):
@@ -298,7 +141,7 @@ class Eraser:
             for number in batches:
                 outcome = self._staging.get(f"outcome/{number}") if f"outcome/{number}" in ended else None
                 if outcome is not None:
-                    total += _tally_of(outcome, progress)
+                    total += tally_of(outcome, progress)
                     continue
                 batch = plan.batch(number)
                 attempts = {} if fresh else self._attempts(number)
@@ -324,11 +167,11 @@ class Eraser:
             progress(unit.going)
         tally = Tally()
         for unit, outcome in zip(batch.units, outcomes, strict=True):
-            tally += _tally(batch, unit, outcome)
+            tally += tally_of_unit(unit, outcome)
         body = pack([tally.model_dump(), *outcomes])
         if not self._staging.create(f"outcome/{batch.number}", body):
             body = self._staging.get(f"outcome/{batch.number}") or body
-        return _tally_of(body, lambda _rows: None)
+        return tally_of(body, lambda _rows: None)
 
     def _attempts(self, number: int, key: int | None = None) -> dict[int, list[Attempt]]:
         """All intents of a batch, or of one of its keys, by key."""
@@ -769,79 +612,6 @@ class Eraser:
         there = {version.id for version in look.record.versions} if look.record else set()
         removed = {gone for attempt in look.attempts for gone in attempt.removes} - there - current
         return {"versions": versions, "with": len(removed), "bytes": max(0, freed)}
-
-
-def _held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
-    held = outcome["held"]
-    return None if held is None else Marks.loads(base64.b64decode(held), version.groups)
-
-
-def _tally(batch: Batch, unit: Unit, outcome: Mapping[str, Any]) -> Tally:
-    counts = {Outcome.ERASED: 0, Outcome.HELD: 0, Outcome.RENEWED: 0, Outcome.GONE: 0}
-    for version, became in zip(unit.versions, outcome["versions"], strict=True):
-        held = _held_marks(version, became)
-        kept = held.count if held else 0
-        counts[Outcome.HELD] += kept
-        counts[Outcome(became["outcome"])] += version.going - kept
-    del batch
-    return Tally(
-        erased=counts[Outcome.ERASED],
-        held=counts[Outcome.HELD],
-        renewed=counts[Outcome.RENEWED],
-        gone=counts[Outcome.GONE],
-        rows_with=outcome["with"],
-        bytes=outcome["bytes"],
-    )
-
-
-def _tally_of(body: bytes, progress: Progress) -> Tally:
-    tally = Tally(**unpack(body)[0])
-    progress(tally.total)
-    return tally
-
-
-def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Tally:
-    """The sum of the outcomes of all batches that have one."""
-    total = Tally()
-    for number in range(candidates.batches):
-        body = staging.get(f"outcome/{number}")
-        if body is not None:
-            total += _tally_of(body, lambda _rows: None)
-    return total
-
-
-def record_outcomes(
-    staging: Staging, plan: Plan, candidates: Candidates, key_columns: tuple[str, ...]
-) -> Iterator[tuple[bytes, Outcome]]:
-    """The outcome of every candidate of the batches that have one."""
-    for number in range(candidates.batches):
-        body = staging.get(f"outcome/{number}")
-        if body is None:
-            continue
-        batch = plan.batch(number)
-        for unit, outcome in zip(batch.units, unpack(body)[1:], strict=True):
-            for version, became in zip(unit.versions, outcome["versions"], strict=True):
-                keys = _keys(staging, batch, unit, version, key_columns)
-                kept = _kept(batch.going(version), _held_marks(version, became))
-                for key, is_held in zip(keys, kept, strict=True):
-                    yield record_key(key), Outcome.HELD if is_held else Outcome(became["outcome"])
-
-
-def _keys(
-    staging: Staging, batch: Batch, unit: Unit, version: Planned, columns: tuple[str, ...]
-) -> Iterator[tuple[object, ...]]:
-    if columns:
-        yield from staged_keys(staging, columns, version.keys)
-        return
-    for positions in batch.going(version).positions():
-        for position in positions.tolist():
-            yield unit.key, position
-
-
-def _kept(going: Marks, held: Marks | None) -> Iterator[bool]:
-    for index in range(len(going.sizes)):
-        rows = going.rows(index)
-        yield from (held.rows(index)[rows].tolist() if held is not None else [False] * going.counts[index])
 
 
 def abort_uploads(access: S3Access, run: str, dataset: str) -> None:

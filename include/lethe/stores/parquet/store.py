@@ -39,11 +39,12 @@ from lethe.stores.base import (
 )
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema, is_text, plain, reader
-from lethe.stores.parquet.erase import Eraser, record_outcomes, sum_of_outcomes
+from lethe.stores.parquet.erase import Eraser
 from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
 from lethe.stores.parquet.judge import Judge
+from lethe.stores.parquet.outcomes import record_outcomes, sum_of_outcomes
 from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
 from lethe.stores.parquet.validation import staged_rows
 from lethe.stores.s3 import staging as staged

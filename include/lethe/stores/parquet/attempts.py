@@ -1,0 +1,173 @@
+"""What erasing finds of a file, announces and prepares for it; see `lethe.stores.parquet.erase`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import IO, Any
+
+from lethe.stores.base import Outcome
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.plan import Planned
+from lethe.stores.s3.listing import Record, Version
+
+SPOOL_BYTES = 32 << 20
+"""New content beyond this size is kept on disk until it is uploaded."""
+
+
+class State(StrEnum):
+    """What a planned version is found to be."""
+
+    READY = "ready"
+    """As it was discovered."""
+    SUPERSEDED = "superseded"
+    """There, but no longer current."""
+    LEFT_OVER = "left over"
+    """There, though its new content has been written."""
+    ERASED = "erased"
+    GONE = "gone"
+    CHANGED = "changed"
+    """The object without versions is another one."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An intent as it was staged.
+
+    Attributes:
+        number: counted from 1.
+        rules: the version of the registry that it was prepared by.
+        etag: what the new content will have; empty where there is none.
+        size: bytes of the new content.
+        sha256: of the new content where the server's ETag is no digest of it, else empty.
+        removes: version ids that will be removed.
+        held: rows that stay because they are held, as marks, by version id.
+    """
+
+    number: int
+    rules: int
+    etag: str = ""
+    size: int = 0
+    sha256: str = ""
+    removes: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+
+    def dumps(self) -> bytes:
+        """For staging."""
+        return json.dumps({**self.__dict__, "held": dict(self.held)}, sort_keys=True).encode()
+
+
+@dataclass
+class Look:
+    """What was found of a key at one time."""
+
+    record: Record | None
+    states: dict[str, State]
+    done: Attempt | None
+    attempts: list[Attempt]
+
+    @property
+    def present(self) -> dict[str, Version]:
+        """Versions with content, by id."""
+        return {version.id: version for version in self.record.content} if self.record else {}
+
+    @property
+    def newest(self) -> Version | None:
+        """The current version or delete marker."""
+        return self.record.versions[0] if self.record else None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether every planned version is as it was discovered."""
+        return all(state is State.READY for state in self.states.values())
+
+    def after(self, attempt: Attempt, sent: Prepared) -> Look:
+        """What there is when all that was prepared has been carried out, as its answers said."""
+        versions = self.record.versions if self.record else ()
+        left = tuple(version for version in versions if version.id not in attempt.removes)
+        return Look(
+            Record(self.record.key, left) if self.record and left else None,
+            {**self.states, **{version.id: State.ERASED for version, _ in sent.going}},
+            attempt if sent.content is not None else self.done,
+            [*self.attempts, attempt],
+        )
+
+    def removed(self, version: str) -> bool:
+        """Whether an attempt was to remove a version."""
+        return any(version in attempt.removes for attempt in self.attempts)
+
+
+class Content:
+    """New content of a file: in memory, or on disk where it is large."""
+
+    def __init__(self, *, digest: bool) -> None:
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="lethe-")  # noqa: SIM115
+        self.size = 0
+        self._digest = hashlib.sha256() if digest else None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - the buffer protocol
+        """Append."""
+        self.file.write(data)
+        self.size += len(data)
+        if self._digest is not None:
+            self._digest.update(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256, where it was asked for."""
+        return self._digest.hexdigest() if self._digest else ""
+
+    def part(self, offset: int, length: int) -> bytes:
+        """Some of it."""
+        self.file.seek(offset)
+        return self.file.read(length)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.file.close()
+
+
+@dataclass
+class Prepared:
+    """What is to be sent for a key.
+
+    Attributes:
+        rules: the version of the registry that it was judged by.
+        source: the current version that is replaced or removed.
+        content: its new content.
+        request: the parameters of the PUT or upload.
+        upload: id of the upload, and its parts.
+        etag: what the new content will have.
+        removes: versions and markers that are removed by id.
+        marker: whether a delete marker is put first.
+        held: rows that stay because they are held, by version id.
+        stays: outcomes of planned versions that nothing is sent for.
+        going: rows that would go, by planned version, for checking newer holds.
+    """
+
+    rules: int
+    source: Planned | None = None
+    content: Content | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    upload: tuple[str, list[dict[str, Any]]] | None = None
+    etag: str = ""
+    removes: list[Version] = field(default_factory=list)
+    marker: bool = False
+    held: dict[str, Marks] = field(default_factory=dict)
+    stays: dict[str, Outcome] = field(default_factory=dict)
+    going: list[tuple[Planned, Marks]] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to send."""
+        return self.content is None and not self.removes
+
+    def close(self) -> None:
+        """Let go of content."""
+        if self.content is not None:
+            self.content.close()

@@ -1,0 +1,87 @@
+"""The outcomes of batches of rows, as they are staged and as they are read back."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lethe.stores.base import Candidates, Outcome, Progress, Tally, record_key
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
+from lethe.stores.s3.staging import Staging, unpack
+
+
+def held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
+    """The rows of a version that stayed because they are held; None: there are none."""
+    held = outcome["held"]
+    return None if held is None else Marks.loads(base64.b64decode(held), version.groups)
+
+
+def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Tally:
+    """The sums of what became of the rows of one file, all its versions together."""
+    counts = {Outcome.ERASED: 0, Outcome.HELD: 0, Outcome.RENEWED: 0, Outcome.GONE: 0}
+    for version, became in zip(unit.versions, outcome["versions"], strict=True):
+        held = held_marks(version, became)
+        kept = held.count if held else 0
+        counts[Outcome.HELD] += kept
+        counts[Outcome(became["outcome"])] += version.going - kept
+    return Tally(
+        erased=counts[Outcome.ERASED],
+        held=counts[Outcome.HELD],
+        renewed=counts[Outcome.RENEWED],
+        gone=counts[Outcome.GONE],
+        rows_with=outcome["with"],
+        bytes=outcome["bytes"],
+    )
+
+
+def tally_of(body: bytes, progress: Progress) -> Tally:
+    """The sums of a batch's staged outcome; `progress` is told how many rows it is about."""
+    tally = Tally(**unpack(body)[0])
+    progress(tally.total)
+    return tally
+
+
+def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Tally:
+    """The sum of the outcomes of all batches that have one."""
+    total = Tally()
+    for number in range(candidates.batches):
+        body = staging.get(f"outcome/{number}")
+        if body is not None:
+            total += tally_of(body, lambda _rows: None)
+    return total
+
+
+def record_outcomes(
+    staging: Staging, plan: Plan, candidates: Candidates, key_columns: tuple[str, ...]
+) -> Iterator[tuple[bytes, Outcome]]:
+    """The outcome of every candidate of the batches that have one."""
+    for number in range(candidates.batches):
+        body = staging.get(f"outcome/{number}")
+        if body is None:
+            continue
+        batch = plan.batch(number)
+        for unit, outcome in zip(batch.units, unpack(body)[1:], strict=True):
+            for version, became in zip(unit.versions, outcome["versions"], strict=True):
+                keys = _keys(staging, batch, unit, version, key_columns)
+                kept = _kept(batch.going(version), held_marks(version, became))
+                for key, is_held in zip(keys, kept, strict=True):
+                    yield record_key(key), Outcome.HELD if is_held else Outcome(became["outcome"])
+
+
+def _keys(
+    staging: Staging, batch: Batch, unit: Unit, version: Planned, columns: tuple[str, ...]
+) -> Iterator[tuple[object, ...]]:
+    if columns:
+        yield from staged_keys(staging, columns, version.keys)
+        return
+    for positions in batch.going(version).positions():
+        for position in positions.tolist():
+            yield unit.key, position
+
+
+def _kept(going: Marks, held: Marks | None) -> Iterator[bool]:
+    for index in range(len(going.sizes)):
+        rows = going.rows(index)
+        yield from (held.rows(index)[rows].tolist() if held is not None else [False] * going.counts[index])
