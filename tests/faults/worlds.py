@@ -7,11 +7,14 @@ and each belongs to one of `PEOPLE` people, who are named by their e-mail addres
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -161,7 +164,9 @@ class World:
 
     def alive(self, people: frozenset[int] | None = None) -> set[int]:
         """The records that are in the store now; of some people only, where given."""
-        found = {"table": self._table_rows, "objects": self._object_keys, "parquet": self._parquet_rows}[self.kind]()
+        if self.kind == "objects":
+            return self._object_keys(people)
+        found = self._table_rows() if self.kind == "table" else self._parquet_rows()
         return {record for record in found if people is None or self.person(record) in people}
 
     # --- a table and its child table -------------------------------------------------------------------------------
@@ -205,18 +210,11 @@ class World:
 
     # --- objects, each in two versions -----------------------------------------------------------------------------
 
-    def client(self):  # noqa: ANN201 - an S3 client
+    def client(self) -> Any:  # noqa: ANN401 - an S3 client
         """A boto3 client of the world's bucket."""
-        import boto3
-
         connection = self.connections["world"]
-        return boto3.client(
-            "s3",
-            endpoint_url=connection.extra.get("real_endpoint_url", connection.extra["endpoint_url"]),
-            aws_access_key_id=connection.login,
-            aws_secret_access_key=connection.password,
-            region_name="us-east-1",
-        )
+        endpoint = connection.extra.get("real_endpoint_url", connection.extra["endpoint_url"])
+        return _client(str(endpoint), connection.login, connection.password)
 
     def _empty_bucket(self) -> None:
         client = self.client()
@@ -240,25 +238,21 @@ class World:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(put, range(self.size)))
 
-    def versions(self) -> Iterator[str]:
-        """The keys of all versions and delete markers under the data's prefix."""
-        for page in self.client().get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix="data/"):
+    def versions(self, prefix: str = "data/") -> Iterator[str]:
+        """The keys of all versions and delete markers under a prefix."""
+        for page in self.client().get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
             for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
                 yield item["Key"]
 
-    def _object_keys(self) -> set[int]:
-        counts: dict[int, int] = {}
-        for key in self.versions():
-            record = int(key.rsplit("/", 1)[1].removesuffix(".json"))
-            counts[record] = counts.get(record, 0) + 1
-        return set(counts)
+    def _object_keys(self, people: frozenset[int] | None) -> set[int]:
+        prefixes = ["data/"]
+        if people is not None:
+            prefixes = [f"data/date={day}/account=p{person}/" for person in people for day in (LONG_AGO, RECENT)]
+        return {_record(key) for prefix in prefixes for key in self.versions(prefix)}
 
     def whole_objects(self) -> bool:
         """Whether every object that is there has all the versions that it was given."""
-        counts: dict[int, int] = {}
-        for key in self.versions():
-            record = int(key.rsplit("/", 1)[1].removesuffix(".json"))
-            counts[record] = counts.get(record, 0) + 1
+        counts = Counter(_record(key) for key in self.versions())
         return all(count == 1 + record % 2 for record, count in counts.items())
 
     # --- rows in Parquet files -------------------------------------------------------------------------------------
@@ -312,3 +306,16 @@ class World:
         stages.validate(env, plan, DATASET, candidates)
         stages.decide(env, plan)
         return plan
+
+
+@cache
+def _client(endpoint: str, key: str | None, secret: str | None) -> Any:  # noqa: ANN401 - an S3 client
+    import boto3
+
+    return boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1"
+    )
+
+
+def _record(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].removesuffix(".json"))
