@@ -42,13 +42,18 @@ class Environment:
             self.governance.close()
 
     def connection(self, conn_id: str) -> Connection:
-        """A connection by id; the governance database has a default, a SQLite file under `Settings.home`."""
+        """A connection by id.
+
+        Raises:
+            ConnectionMissing: if it is not defined. The governance database has no default: one that does not have
+                the holds would let held records be erased.
+        """
         try:
             return self._resolve(conn_id)
-        except ConnectionMissing:
+        except ConnectionMissing as error:
             if conn_id != governance_database.CONNECTION_ID:
                 raise
-            return Connection(conn_id, "sqlite", host=str(self.settings.home / "governance.db"))
+            raise ConnectionMissing(f"{error}. It says which holds are in force; nothing is done without it") from None
 
     @cached_property
     def governance(self) -> Governance:

@@ -33,8 +33,7 @@ class Settings:
     Attributes:
         policies: the policy files (``LETHE_POLICIES``).
         expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``).
-        home: what Lethe writes on this machine: Data Docs, and the governance database where it is the default
-            SQLite one (``LETHE_HOME``).
+        home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
         lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 1 to 60 (``LETHE_LEASE_SECONDS``).
             After a killed erasure, placing a hold and erasing on wait for so long.
     """

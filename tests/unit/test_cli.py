@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import subprocess
@@ -59,7 +60,8 @@ class Command:
         patch.setenv("AIRFLOW_HOME", str(folder / "no-airflow"))
         patch.setenv("AIRFLOW_CONN_CRM", f'{{"conn_type": "sqlite", "host": "{self.warehouse}"}}')
         patch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
-        patch.delenv("AIRFLOW_CONN_LETHE_GOVERNANCE", raising=False)
+        registry = {"conn_type": "sqlite", "host": str(folder / "home" / "governance.db")}
+        patch.setenv("AIRFLOW_CONN_LETHE_GOVERNANCE", json.dumps(registry))
         patch.setattr(shell, "_airflow_is_set_up", lambda: False)
         patch.setattr("getpass.getuser", lambda: "eva")
         with closing(sqlite3.connect(self.warehouse)) as connection:
@@ -339,6 +341,28 @@ def test_at_a_terminal_somebody_is_asked(
     assert "Who decides" in text
     assert "50 records are to go, the limit is 10" in text
     assert len(lethe.rows()) == left
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "webinars", "--as-of", AS_OF),
+        ("due",),
+        ("hold", "place", "--matter", "M-1", "--reason", "lawsuit", "--category", "webinars"),
+        ("report",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_without_the_governance_database_nothing_is_done(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """A registry that somebody else does not know would let held records be erased."""
+    monkeypatch.delenv("AIRFLOW_CONN_LETHE_GOVERNANCE")
+    text = lethe(*arguments, exit_code=1)
+    assert "connection lethe_governance is not defined" in text
+    assert "AIRFLOW_CONN_LETHE_GOVERNANCE" in text
+    assert "It says which holds are in force; nothing is done without it" in text
+    assert len(lethe.rows()) == 101
 
 
 # --- hold ----------------------------------------------------------------------------------------------------

@@ -8,10 +8,9 @@ from typing import Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from lethe import governance
 from lethe.connections import Connection
 from lethe.environment import Environment
-from lethe.errors import ConnectionMissing, ParameterError
+from lethe.errors import ConnectionMissing
 from lethe.settings import Settings
 
 
@@ -56,22 +55,5 @@ def _resolved(conn_id: str, find: Callable[[str], Any]) -> Connection:
 
 
 def open_environment(settings: Settings | None = None) -> Environment:
-    """What stages need, with Airflow's connections; a context manager.
-
-    Airflow answers "not defined" also where a secrets backend is down. The governance database's default, a file on
-    this machine, would then be a new one without holds; so inside Airflow it is used only where it exists already.
-
-    Raises:
-        ParameterError: if `lethe_governance` is not defined and its default file does not exist.
-    """
-    settings = settings or Settings()
-
-    def resolver(conn_id: str) -> Connection:
-        try:
-            return resolve(conn_id)
-        except ConnectionMissing as error:
-            if conn_id != governance.CONNECTION_ID or (settings.home / "governance.db").exists():
-                raise
-            raise ParameterError(f"{error}. It says which holds are in force; without it nothing is erased") from None
-
-    return Environment(resolver, settings)
+    """What stages need, with Airflow's connections; a context manager."""
+    return Environment(resolve, settings)
