@@ -398,6 +398,30 @@ def test_every_problem_has_one_clear_message(database: Database, case: str) -> N
         raise AssertionError("; ".join(problems))
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
+def test_rows_that_the_database_would_delete_by_itself_must_be_named(database: Database, action: str) -> None:
+    leads = database.create(
+        "leads",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("email", sa.Text()),
+        sa.Column("last_contact", database.moment, index=True),
+        sa.Column("merged_into", sa.ForeignKey("leads.id", ondelete=action)),
+    )
+    database.create(
+        "notes",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("lead", sa.ForeignKey(leads.c.id, ondelete=action)),
+    )
+
+    def following(**changes: object) -> set[str]:
+        told = [one.message for one in database.store.check(dataset(**changes)) if one.field == "children"]
+        assert all(f"would follow those of leads (ON DELETE {action}) without being" in message for message in told)
+        return {message.split(" would ")[0].rpartition(".")[2] for message in told}
+
+    assert following() == {"leads", "notes"}
+    assert following(children=[{"table": "notes", "foreign_key": ["lead"]}]) == {"leads"}
+
+
 def test_a_wrong_dataset_is_refused_by_discovering_too(database: Database) -> None:
     database.leads()
     for changes in ({"table": "nowhere"}, {"key": ["nix"]}, {"clock": {"column": "email"}}):

@@ -22,6 +22,10 @@ def split(table: str) -> tuple[str | None, str]:
     return schema or None, name
 
 
+_CASCADES = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
+"""What a foreign key may have the database do with rows that refer to deleted ones."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A table in the database."""
@@ -88,6 +92,8 @@ def check(connection: sa.Connection, dataset: TableDataset, dialect: Dialect) ->
         yield from _check_masks(found, dataset)
         for child in dataset.children:
             yield from _check_child(inspector, child, found, dataset.key, f"children.{child.table}")
+        if not dataset.masks:
+            yield from _check_cascades(inspector, dataset)
 
 
 def _check_key(inspector: sa.Inspector, found: Found, dataset: TableDataset) -> Iterator[Problem]:
@@ -197,6 +203,37 @@ def _check_child(
         )
     for grandchild in child.children:
         yield from _check_child(inspector, grandchild, found, (), f"{field}.children.{grandchild.table}")
+
+
+def _check_cascades(inspector: sa.Inspector, dataset: TableDataset) -> Iterator[Problem]:
+    """Foreign keys by which the database would delete or change rows that nobody counts or compares with holds."""
+    default = inspector.default_schema_name
+
+    def place(schema: str | None, name: str) -> tuple[str | None, str]:
+        return (schema or default, name)
+
+    named = {(place(*split(child)), place(*split(parent))) for child, parent in _relations(dataset)}
+    ours = {parent for _, parent in named} | {child for child, _ in named} | {place(*split(dataset.table))}
+    for schema in inspector.get_schema_names():
+        for (_, name), constraints in inspector.get_multi_foreign_keys(schema=schema).items():
+            for constraint in constraints:
+                child = place(schema, name)
+                parent = place(constraint["referred_schema"] or schema, constraint["referred_table"])
+                action = str((constraint.get("options") or {}).get("ondelete") or "").upper()
+                if parent in ours and (child, parent) not in named and action in _CASCADES:
+                    yield Problem(
+                        field="children",
+                        message=f"rows of table {'.'.join(filter(None, child))} would follow those of "
+                        f"{parent[1]} (ON DELETE {action}) without being counted or compared with holds: name the "
+                        "table in children, or take the action off its foreign key",
+                    )
+
+
+def _relations(parent: TableDataset | ChildTable) -> Iterator[tuple[str, str]]:
+    """(child table, parent table) of all that is named."""
+    for child in parent.children:
+        yield child.table, parent.table
+        yield from _relations(child)
 
 
 def _refers(
