@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -22,6 +23,16 @@ def tries(name: str, usual: int, long: int) -> int:
     """How often to try: `usual` in CI, `long` in the longer mode, or what the environment variable `name` says."""
     return int(os.environ.get(name) or (long if LONG else usual))
 
+
+processes = multiprocessing.get_context("forkserver")
+"""Where processes that are killed are forked from, with all that they import: a second each otherwise."""
+processes.set_forkserver_preload(
+    [
+        *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.s3_objects", "lethe.stores.parquet"),
+        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "psycopg"),
+        *("pytest", "tests.faults.worlds", "tests.faults.test_kills", "tests.faults.test_holds"),
+    ]
+)
 
 MakeWorld = Callable[..., World]
 

@@ -7,7 +7,6 @@ holds it placed and how long placing took.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import random
 import statistics
 import time
@@ -15,15 +14,13 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event, Semaphore
 
 import pytest
-from tests.faults.conftest import LONG, MakeWorld, tries
+from tests.faults.conftest import LONG, MakeWorld, processes, tries
 from tests.faults.worlds import DATASET, PEOPLE, World
 
 from lethe import stages
 from lethe.errors import LetheError
 from lethe.holding import place_hold
 from lethe.stages import Plan
-
-_processes = multiprocessing.get_context("forkserver")
 
 
 def _erase(world: World, plan: Plan, batches: range, ready: Semaphore, go: Event) -> None:
@@ -48,9 +45,9 @@ def _place_while_erasing(world: World, number: int, chance: random.Random, pause
     with world.environment() as env:
         plan = world.prepare(env, trigger=f"run {number}")
         batches = stages.discovered(env, plan)[DATASET].batches
-        go, ready = _processes.Event(), _processes.Semaphore(0)
+        go, ready = processes.Event(), processes.Semaphore(0)
         halves = [range(0, batches // 2), range(batches // 2, batches)]
-        workers = [_processes.Process(target=_erase, args=(world, plan, part, ready, go)) for part in halves if part]
+        workers = [processes.Process(target=_erase, args=(world, plan, part, ready, go)) for part in halves if part]
         for worker in workers:
             worker.start()
         for _ in workers:
@@ -90,9 +87,9 @@ def _place_while_erasing(world: World, number: int, chance: random.Random, pause
 @pytest.mark.parametrize(
     ("kind", "size", "extra", "pause", "wanted"),
     [
-        ("table", 20_000, {"lethe_batch_size": 50}, 0.05, tries("HOLDS", 150, 1000)),
-        ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 100, 1000)),
-        ("parquet", 6_000, {}, 0.02, tries("HOLDS", 100, 1000)),
+        ("table", 20_000, {"lethe_batch_size": 50}, 0.05, tries("HOLDS", 340, 2000)),
+        ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 340, 2000)),
+        ("parquet", 6_000, {}, 0.02, tries("HOLDS", 340, 2000)),
     ],
 )
 def test_acknowledged_holds_bind(
