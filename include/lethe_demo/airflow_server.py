@@ -116,7 +116,12 @@ class AirflowServer:
             },
             "api_auth": {"jwt_secret": secrets.token_hex(32)},
             "logging": {"base_log_folder": self.folder / "logs"},
-            "scheduler": {"scheduler_idle_sleep_time": 0.5, "enable_health_check": False},
+            # Only what is started here runs: a scheduled run in the middle of it would be looked at half done.
+            "scheduler": {
+                "scheduler_idle_sleep_time": 0.5,
+                "enable_health_check": False,
+                "use_job_schedule": False,
+            },
             "dag_processor": {"refresh_interval": 5, "min_file_process_interval": 30},
             "openlineage": {
                 "transport": json.dumps({"type": "file", "log_file_path": str(self.lineage), "append": True}),

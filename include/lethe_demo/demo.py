@@ -150,7 +150,7 @@ def _sign_in(demo: Demo) -> None:
 
 def stay(demo: Demo) -> None:
     """Stay up until Ctrl-C; end with a message if a service does."""
-    demo.phases.console.print("Stays up until Ctrl-C.")
+    demo.phases.console.print("Stays up until Ctrl-C. The schedules are off here: start runs in the UI.")
     try:
         while not demo.children.ended():
             time.sleep(1)

@@ -26,8 +26,8 @@ from tests.stores.parquet_kit import NEW, OLD, Gate, Lake, encoded, expiry, hold
 from lethe.errors import DatasetChanged, RunError, StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.stores.base import Outcome, Tally, Unjudgeable, record_key
+from lethe.stores.parquet import attempts, files
 from lethe.stores.parquet import erase as erasing
-from lethe.stores.parquet import files
 from lethe.stores.parquet.examine import name_digest
 from lethe_demo.servers import EmbeddedS3
 
@@ -117,7 +117,7 @@ def test_attributes_of_an_object_stay(lake: Lake) -> None:
 def test_a_large_file_is_uploaded_in_parts_before_the_lease(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasing, "PUT_BYTES", 1000)
     monkeypatch.setattr(files, "IN_MEMORY", 1000)
-    monkeypatch.setattr(erasing, "SPOOL_BYTES", 1000)
+    monkeypatch.setattr(attempts, "SPOOL_BYTES", 1000)
     lake.put("data/a.parquet", people(range(500), range(500, 900)), Metadata={"a": "b"})
     assert lake.both().erased == 500
     assert lake.ids("data/a.parquet") == list(range(500, 900))

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lethe.connections import Connection
 from lethe.identifiers import IdentifierType, coarse, normalise
 from lethe.policy import load_all
+from lethe_demo.airflow_server import AirflowServer
 from lethe_demo.calendar_days import first_kept_day
 from lethe_demo.company import HELD_PEOPLE, Company
 from lethe_demo.oracle import Fate, Oracle
@@ -110,3 +112,10 @@ def test_timestamps_are_in_utc_where_every_moment_exists_once(company: Company) 
     moments = [value for table in tables for row in table.rows for value in row if isinstance(value, datetime)]
     assert len(moments) > 1_000
     assert {moment.tzinfo for moment in moments} == {UTC}
+
+
+def test_only_what_the_demo_starts_runs(tmp_path: Path) -> None:
+    """A scheduled run in the middle of it would be looked at half done, at some hours of the day."""
+    metadata = Connection("metadata", "postgres", "127.0.0.1", 5432, "airflow", "user", "secret")
+    server = AirflowServer(tmp_path, tmp_path, metadata, {}, tmp_path, tmp_path / "lineage.jsonl")
+    assert server.environment["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] == "False"
