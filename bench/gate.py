@@ -25,6 +25,7 @@ from lethe.holds.rules import HoldRules
 from lethe.identifiers import IdentifierType
 from lethe.keys import Keys
 from lethe.policy import Policy
+from lethe.settings import Settings
 from lethe.stores.base import Work
 from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedPostgres
@@ -105,7 +106,7 @@ def _measure(bench: Bench, governance: Governance, number: int) -> float:
     dataset = policy.dataset("leads")
     work = Work(record.id, "leads", dataset, policy.expiry(AS_OF), AS_OF)
     candidates = store.discover(work, registry.rules("leads", dataset))
-    gate = _Timed(RunGate(registry, record.id, "leads", dataset))
+    gate = _Timed(RunGate(registry, record.id, "leads", dataset, Settings().lease_seconds))
     began = time.perf_counter()
     tally = store.erase(work, candidates, range(candidates.batches), gate)
     seconds = time.perf_counter() - began

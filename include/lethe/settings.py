@@ -41,7 +41,6 @@ class Settings:
     policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
     expectations: Path = field(default_factory=lambda: _folder("LETHE_EXPECTATIONS", _CHECKOUT / "expectations"))
     home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
-
     lease_seconds: float = field(default_factory=_lease_seconds)
 
     @property

@@ -249,9 +249,10 @@ def validate(
     (watcher or Unwatched()).stage("validate", dataset, None)
     job = _planned(env, plan, dataset)
     record = env.runs.dataset(plan.run, dataset)
-    decided = discovered(env, plan).get(dataset) if record.approval is not None else None
-    if decided is not None and decided.digest == candidates.digest:
-        return Validation.model_validate((record.validation or {})["before"])
+    before = _before(record)
+    decided_on = record.approval is not None and (record.candidates or {}).get("digest") == candidates.digest
+    if before is not None and before.success and decided_on:
+        return before
     limits = env.policy(plan.category).limits
     validation = suites.check_candidates(env.settings, env.store(job.dataset), job, candidates, limits)
     _record_validation(env, plan, dataset, validation, "before")
@@ -344,13 +345,14 @@ def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
     return {
         record.dataset: Candidates.model_validate(record.candidates)
         for record in decided or records
-        if record.candidates is not None and _validated(record)
+        if record.candidates is not None and (before := _before(record)) is not None and before.success
     }
 
 
-def _validated(record: DatasetRecord) -> bool:
-    before = (record.validation or {}).get("before")
-    return before is not None and Validation.model_validate(before).success
+def _before(record: DatasetRecord) -> Validation | None:
+    """What was recorded of the validation before erasing."""
+    recorded = (record.validation or {}).get("before")
+    return None if recorded is None else Validation.model_validate(recorded)
 
 
 # --- erase and verify ---------------------------------------------------------------------------------------------

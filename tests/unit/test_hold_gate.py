@@ -99,7 +99,7 @@ def test_a_lease_is_taken_before_the_registry_is_read(office: Office, run: str) 
             office.registry.place(REQUEST, by="Eva", policies=POLICIES)
             return super().current()
 
-    with Watched(office.registry, run, "webinars", WEBINARS.datasets[0]).lease() as rules:
+    with Watched(office.registry, run, "webinars", WEBINARS.datasets[0], 30.0).lease() as rules:
         assert rules
 
 
@@ -143,7 +143,7 @@ def test_a_slow_thread_does_not_hand_its_older_rules_to_another(office: Office, 
                 go_on.set()
                 slow.join(10)
 
-    gate = Shared(office.registry, run, "webinars", WEBINARS.datasets[0])
+    gate = Shared(office.registry, run, "webinars", WEBINARS.datasets[0], 30.0)
     slow = threading.Thread(target=gate.current)
     slow.start()
     assert reading.wait(10)

@@ -23,24 +23,20 @@ from lethe.holds.registry import HoldRegistry
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset
 
-LEASE_SECONDS = 30.0
-"""How long a lease lasts at most, unless the setting says else. Requests sent under it must have ended before."""
-
 _WAIT_SECONDS = 90.0
+"""Longer than any lease that `Settings.lease_seconds` allows."""
 _POLL_SECONDS = 0.01
 _TOUCH_SECONDS = 60.0
 
 
 class RunGate:
-    """The gate for one dataset of one run (see `stores.base.Gate`). Safe to share between threads."""
+    """The gate for one dataset of one run (see `stores.base.Gate`). Safe to share between threads.
+
+    A lease lasts for `lease_seconds` at most: requests sent under it must have ended, one way or the other, before.
+    """
 
     def __init__(
-        self,
-        registry: HoldRegistry,
-        run_id: str,
-        category: str,
-        dataset: Dataset,
-        lease_seconds: float = LEASE_SECONDS,
+        self, registry: HoldRegistry, run_id: str, category: str, dataset: Dataset, lease_seconds: float
     ) -> None:
         self.lease_seconds = lease_seconds
         self._registry = registry

@@ -32,7 +32,14 @@ _TOO_LATE = "lease over"
 
 @dataclass
 class Turn:
-    """One lease, as the requests of a wave see it."""
+    """One lease, as the requests of a wave see it.
+
+    Attributes:
+        rules: the holds that it was given with.
+        ends: when (by `time.monotonic`) no request may be sent any more.
+        long: when it has lasted long enough for holds that wait for it.
+        stopped: whether no request may be sent any more, whatever the time.
+    """
 
     rules: HoldRules
     ends: float

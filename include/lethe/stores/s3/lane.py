@@ -238,7 +238,7 @@ class Lane:
 
     def _begin(self, rules: HoldRules, started: float) -> Turn:
         turn = Turn(rules, started + self.erasure.gate.lease_seconds / 2, time.monotonic() + LEASE_SECONDS)
-        self._turn = turn
+        self._turn = turn  # before looking at _stopped, which `stop` sets before it looks for a turn
         turn.stopped = self._stopped
         return turn
 
