@@ -21,8 +21,8 @@ def _lease_seconds() -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= 60:
-        raise ParameterError(f"LETHE_LEASE_SECONDS is {text!r}; it must be a number of seconds from 1 to 60")
+    if not 4 <= seconds <= 60:
+        raise ParameterError(f"LETHE_LEASE_SECONDS is {text!r}; it must be a number of seconds from 4 to 60")
     return seconds
 
 
@@ -34,7 +34,7 @@ class Settings:
         policies: the policy files (``LETHE_POLICIES``).
         expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``).
         home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
-        lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 1 to 60 (``LETHE_LEASE_SECONDS``).
+        lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 4 to 60 (``LETHE_LEASE_SECONDS``).
             After a killed erasure, placing a hold and erasing on wait for so long.
     """
 

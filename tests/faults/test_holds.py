@@ -7,12 +7,17 @@ holds it placed and how long placing took.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
 import statistics
 import time
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.synchronize import Event, Semaphore
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from tests.faults.conftest import LONG, MakeWorld, processes, tries
 from tests.faults.worlds import DATASET, PEOPLE, World
@@ -21,6 +26,10 @@ from lethe import stages
 from lethe.errors import LetheError
 from lethe.holding import place_hold
 from lethe.stages import Plan
+from lethe.stores.s3.client import S3Access
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 def _erase(world: World, plan: Plan, batches: range, ready: Semaphore, go: Event) -> None:
@@ -121,3 +130,51 @@ def test_acknowledged_holds_bind(
     assert spared, "no hold came in time to keep anything: the test shows nothing"
     assert erased, "nothing was erased: the test shows nothing"
     assert slow < 2
+
+
+def _erase_and_stop(world: World, plan: Plan, batches: range, number: int) -> None:
+    """Erase, and stop this process the moment before it sends the `number`-th request that changes records."""
+    leased, requests = S3Access.leased, count(1)
+
+    def stop(request: object, **_: object) -> None:
+        url = str(getattr(request, "url", ""))
+        if ("/data/" in url or "delete=" in url) and next(requests) == number:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def stopping(access: S3Access, lease_seconds: float) -> S3Client:
+        client = leased(access, lease_seconds)
+        client.meta.events.register("before-send.s3", stop)
+        return client
+
+    S3Access.leased = stopping  # type: ignore[method-assign]
+    with world.environment() as env:
+        stages.erase(env, plan, DATASET, batches)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize(("kind", "size"), [("objects", 1_500), ("parquet", 3_000)])
+def test_holds_bind_a_process_that_is_stopped_right_before_it_sends(
+    kind: str, size: int, number: int, make_world: MakeWorld
+) -> None:
+    """Its lease runs out, the holds are acknowledged, it goes on and sends: S3 refuses the request."""
+    world = make_world(kind, size=size, lethe_batch_size=100)
+    with world.environment() as env:
+        plan = world.prepare(env, trigger="run")
+        batches = range(stages.discovered(env, plan)[DATASET].batches)
+        worker = processes.Process(target=_erase_and_stop, args=(world, plan, batches, number))
+        worker.start()
+        try:
+            stopped = psutil.Process(worker.pid)
+            while stopped.status() != psutil.STATUS_STOPPED:
+                time.sleep(0.01)  # it is gone, which raises, where it did not send so many requests
+            for person in range(PEOPLE):
+                place_hold(env, world.request(person, matter=str(person)), by="counsel")
+            acknowledged = world.alive()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid or 0, signal.SIGCONT)
+            worker.join()
+        assert worker.exitcode == 0
+    assert any(world.expired(record) for record in acknowledged), "nothing was left to erase: the test shows nothing"
+    assert world.alive() == acknowledged

@@ -15,8 +15,8 @@ def test_a_lease_lasts_as_long_as_the_environment_says(monkeypatch: pytest.Monke
     assert Settings().lease_seconds == 12.5
 
 
-@pytest.mark.parametrize("text", ["0", "61", "-3", "nan", "soon"])
+@pytest.mark.parametrize("text", ["0", "3.9", "61", "-3", "nan", "soon"])
 def test_a_lease_that_cannot_be_kept_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LETHE_LEASE_SECONDS", text)
-    with pytest.raises(ParameterError, match=r"LETHE_LEASE_SECONDS is '.*'; .* seconds from 1 to 60"):
+    with pytest.raises(ParameterError, match=r"LETHE_LEASE_SECONDS is '.*'; .* seconds from 4 to 60"):
         Settings()

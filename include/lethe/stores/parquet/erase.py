@@ -61,6 +61,7 @@ from lethe.stores.parquet.rewrite import NotRewritable, Rewriter
 from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, is_passing, named, status_of, translate
+from lethe.stores.s3.leases import take
 from lethe.stores.s3.listing import UNVERSIONED, Listing, Version
 from lethe.stores.s3.staging import Staging, pack
 
@@ -519,14 +520,15 @@ class Eraser:
     def _send_under_lease(self, key: str, prepared: Prepared) -> bool:
         """Send everything under the rules that it was prepared by; false where a newer hold covers a row of it."""
         for _ in range(ROUNDS):
-            with self._gate.lease() as rules:
-                newer = rules.since(prepared.rules)
+            with take(self._gate, self._access.clock, self._access.place(self._dataset.bucket, "erase")) as lease:
+                newer = lease.rules.since(prepared.rules)
                 if not newer:
-                    self._send(key, prepared)
+                    with lease.sending():
+                        self._send(key, prepared)
                     return True
             if any(self._covered(key, version, going, newer).count for version, going in prepared.going):
                 return False
-            prepared.rules = rules.version
+            prepared.rules = lease.rules.version
         raise StoreUnavailable(f"dataset {self._dataset.name}: holds are placed all the time; try again")
 
     def _send(self, key: str, prepared: Prepared) -> None:

@@ -138,7 +138,6 @@ class Batch:
         attempts: how often it was tried.
         error: why the last attempt did not complete it.
         failed: how many versions S3 did not delete then.
-        unanswered: whether a request of the last attempt may still be carried out.
     """
 
     number: int
@@ -155,7 +154,6 @@ class Batch:
     attempts: int = 0
     error: StoreError | None = None
     failed: int = 0
-    unanswered: bool = False
 
 
 @dataclass(frozen=True)

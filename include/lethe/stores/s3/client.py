@@ -2,7 +2,7 @@
 
 Two kinds of client come from one connection. `S3Access.client` reads, lists and stages: botocore retries it.
 `S3Access.leased` is for requests that change records inside a lease: one attempt, with time-outs that end
-well before the lease does, so that no request outlives it.
+well before the lease does, signed so that S3 refuses what comes later.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from botocore.session import get_session
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
 from lethe.stores.s3.errors import Place, translate
+from lethe.stores.s3.leases import ServerClock, refuse_late
 from lethe.stores.s3.listing import read_fast
 
 if TYPE_CHECKING:
@@ -61,11 +62,13 @@ class S3Access:
         connection: the Airflow connection, of type ``aws``.
         scratch_prefix: where staging goes, ending with a slash (extra `lethe_scratch_prefix`).
         scratch_bucket: the bucket that staging goes to (extra `lethe_scratch_bucket`); None: the dataset's.
+        clock: the S3 server's, as its answers tell it.
     """
 
     connection: Connection
     scratch_prefix: str = SCRATCH_PREFIX
     scratch_bucket: str | None = None
+    clock: ServerClock = field(default_factory=ServerClock, repr=False, compare=False)
     _session: boto3.Session = field(default_factory=boto3.Session, repr=False, compare=False)
 
     @classmethod
@@ -120,18 +123,26 @@ class S3Access:
         return client
 
     def leased(self, lease_seconds: float) -> S3Client:
-        """A client for requests inside a lease: one attempt, over within half of the lease; close it.
+        """A client for requests inside a lease (`lethe.stores.s3.leases`): one attempt, refused after it; close it.
 
         Connecting may take an eighth of `lease_seconds` (at most 5 s), reading three eighths (at most 15 s).
         """
         connect, read = min(CONNECT_SECONDS, lease_seconds / 8), min(15.0, lease_seconds * 3 / 8)
-        return self._client(connect, read, 1, parameter_validation=False)  # of a thousand keys it takes long
+        client = self._client(
+            connect,
+            read,
+            1,
+            parameter_validation=False,  # of a thousand keys it takes long
+            request_checksum_calculation="when_required",  # a checksum behind the body needs another signature
+        )
+        refuse_late(client)
+        return client
 
     def place(self, bucket: str | None, action: str) -> Place:
         """What error messages say of a request; `action` in words, such as ``list versions``."""
         return Place(self.conn_id, bucket, action)
 
-    def _client(self, connect: float, read: float, attempts: int, **options: bool) -> S3Client:
+    def _client(self, connect: float, read: float, attempts: int, **options: Any) -> S3Client:  # noqa: ANN401 - of `Config`
         keep_requests_out_of_logs()
         extra = self.connection.extra
         config = Config(
@@ -144,12 +155,22 @@ class S3Access:
             **{**_dict(extra.get("config_kwargs")), **options},
         )
         try:
-            return self._session.client("s3", endpoint_url=_endpoint(extra), verify=extra.get("verify"), config=config)
+            client = self._session.client(
+                "s3", endpoint_url=_endpoint(extra), verify=extra.get("verify"), config=config
+            )
         except (BotoCoreError, ValueError) as error:
             raise ConnectionMissing(
                 f"connection {self.conn_id}: its extra does not make an S3 client ({type(error).__name__}): "
                 "check endpoint_url and region_name"
             ) from None
+        resolved: Any = client.meta.config
+        if resolved.signature_version != "s3v4":
+            raise ConnectionMissing(
+                f"connection {self.conn_id}: signature_version in its config_kwargs must be s3v4, the only one that "
+                "bounds how long S3 takes a request"
+            )
+        self.clock.watch(client)
+        return client
 
     def close(self) -> None:
         """Give back the connections of `client` and `lister`, if there are any."""

@@ -16,7 +16,8 @@ from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import Outcome
 from lethe.stores.s3.batches import Batch
-from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, fate_unknown, is_passing, named
+from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, is_passing, named
+from lethe.stores.s3.leases import Lease
 from lethe.stores.s3.listing import UNVERSIONED, Version, chunks
 
 if TYPE_CHECKING:
@@ -35,21 +36,21 @@ class Turn:
     """One lease, as the requests of a wave see it.
 
     Attributes:
-        rules: the holds that it was given with.
-        ends: when (by `time.monotonic`) no request may be sent any more.
-        long: when it has lasted long enough for holds that wait for it.
+        lease: what they are sent in.
+        rules: those of its holds that candidates are compared with.
+        long: when (by `time.monotonic`) it has lasted long enough for holds that wait for it.
         stopped: whether no request may be sent any more, whatever the time.
     """
 
+    lease: Lease
     rules: HoldRules
-    ends: float
     long: float
     stopped: bool = False
 
     @property
     def over(self) -> bool:
         """Whether no further request may be sent."""
-        return self.stopped or time.monotonic() >= self.ends
+        return self.stopped or self.lease.over
 
     @property
     def enough(self) -> bool:
@@ -64,7 +65,7 @@ class Deleter:
     Attributes:
         place: of the requests, for messages.
         bucket: the dataset's bucket.
-        client: a client whose requests cannot outlive a lease, prepared by `write_fast`.
+        client: a client for requests inside a lease, prepared by `write_fast`.
         senders: where requests wait their turn: it bounds how many are under way.
         locked: whether S3 keeps a version, by a legal hold or a retention.
     """
@@ -113,7 +114,6 @@ class Deleter:
         ]
         wait(futures)
         failures = [error for future in futures if (error := future.exception()) is not None]
-        batch.unanswered = any(fate_unknown(error) for error in failures)
         if failures:
             with named(self.place):
                 raise failures[0]
@@ -125,10 +125,11 @@ class Deleter:
         """One request, unless the lease has lasted long enough; at least one of a batch is sent."""
         if turn.over or (may_wait and turn.enough):
             return [(*one, _TOO_LATE) for one in some]
-        if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):
-            code = self._delete_one(some[0][1])
-            return [(*some[0], code)] if code else []
-        return self._delete_some(some)
+        with turn.lease.sending():
+            if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):
+                code = self._delete_one(some[0][1])
+                return [(*some[0], code)] if code else []
+            return self._delete_some(some)
 
     def _delete_some(self, some: Sequence[tuple[int, Version]]) -> list[tuple[int, Version, str]]:
         objects: Any = [_object(version) for _, version in some]

@@ -22,7 +22,8 @@ touched itself. Without versioning the requests carry the ETag, so that another 
 
 **A lease** covers one wave: one batch, or some beside each other where that takes little time. `LANES` of them follow
 each other at their own pace, so that requests are under way while one lease ends and the next begins. No request is
-sent in the second half of a lease, none takes longer than half a lease, nothing is retried or waited for within it. In
+taken by S3 in the second half of a lease (`lethe.stores.s3.leases`), none takes longer than half a lease, nothing is
+retried or waited for within it. In
 a store that is slow a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done. If
 an answer is missing, the lease is kept until it has run out, because S3 may still be carrying the request out.
 """
@@ -95,6 +96,7 @@ class Eraser:
                 manifest=self.manifest,
                 holds_version=self.candidates.holds_version,
                 gate=self.gate,
+                clock=self.access.clock,
                 listing=self._listing(),
                 states=BatchStates(self.manifest.staging),
                 states_in_lease=BatchStates(replace(self.manifest.staging, client=client)),

@@ -53,6 +53,8 @@ ABSENT = frozenset({"NoSuchKey", "NoSuchVersion", "NotFound", "404"})
 """Codes of an object or version that is not there."""
 PRECONDITION = frozenset({"PreconditionFailed", "412"})
 """Codes of a condition (If-Match, If-None-Match, ETag) that did not hold."""
+GATEWAY_GAVE_UP = frozenset({502, 504})
+"""HTTP statuses of a gateway that gave up waiting for S3, which may carry the request out all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ def status_of(error: BaseException) -> int:
 
 def fate_unknown(error: BaseException) -> bool:
     """Whether the request may have been carried out, or still may be: sent, but no answer of S3's own was read."""
-    if status_of(error) in (502, 504):
-        return True  # a gateway gave up waiting for S3
+    if status_of(error) in GATEWAY_GAVE_UP:
+        return True
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
         return False
     return isinstance(error, HTTPClientError | ResponseParserError | HTTPError | OSError)

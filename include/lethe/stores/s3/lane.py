@@ -18,6 +18,7 @@ from lethe.stores.s3.batches import Batch, BatchStates, Done, Intent
 from lethe.stores.s3.deleting import Deleter, Turn
 from lethe.stores.s3.errors import Place
 from lethe.stores.s3.judging import Judge
+from lethe.stores.s3.leases import Lease, ServerClock, take
 from lethe.stores.s3.listing import Listing, Record, Version
 from lethe.stores.s3.manifest import Manifest
 
@@ -60,6 +61,7 @@ class Erasure:
         manifest: the candidates.
         holds_version: of the registry that the candidates were discovered with.
         gate: says which holds are in force.
+        clock: the S3 server's.
         listing: shows what is there now.
         states: the batches' states in staging, for use outside of leases.
         states_in_lease: the same by requests that cannot outlive a lease.
@@ -74,6 +76,7 @@ class Erasure:
     manifest: Manifest
     holds_version: int
     gate: Gate
+    clock: ServerClock
     listing: Listing
     states: BatchStates
     states_in_lease: BatchStates
@@ -213,12 +216,12 @@ class Lane:
         stale = [batch for batch in batches if batch.looked_at < time.monotonic() - LOOK_SECONDS]
         list(self.erasure.pool.map(self._look, stale))
         closer = dict(zip((batch.number for batch in batches), self._look_closer(batches), strict=True))
-        started, pool = time.monotonic(), self.erasure.pool
-        with self.erasure.gate.lease() as given:
-            rules = given if self.erasure.judge.tagged else given.since(self.erasure.holds_version)
+        with take(self.erasure.gate, self.erasure.clock, self.erasure.deleter.place) as lease:
+            rules = lease.rules if self.erasure.judge.tagged else lease.rules.since(self.erasure.holds_version)
             ready = self.erasure.judge.matcher.ready(rules)
             if ready:
-                turn = self._begin(rules, started)
+                turn = self._begin(lease, rules)
+                pool = self.erasure.pool
                 futures = [pool.submit(self._attempt, batch, closer[batch.number], turn) for batch in batches]
                 try:
                     wait(futures)
@@ -226,18 +229,16 @@ class Lane:
                     # Also when this thread is interrupted: the lease is not given back while requests are under way.
                     turn.stopped = True
                     wait(futures)
-                    if any(batch.unanswered for batch in batches):
-                        time.sleep(max(0.0, started + self.erasure.gate.lease_seconds - time.monotonic()))
         if not ready:
             self.erasure.judge.matcher.prepare(rules)
             self._wave(batches)
             return
         for future in futures:
             future.result()
-        self._adapt(time.monotonic() - started, len(batches))
+        self._adapt(time.monotonic() - lease.started, len(batches))
 
-    def _begin(self, rules: HoldRules, started: float) -> Turn:
-        turn = Turn(rules, started + self.erasure.gate.lease_seconds / 2, time.monotonic() + LEASE_SECONDS)
+    def _begin(self, lease: Lease, rules: HoldRules) -> Turn:
+        turn = Turn(lease, rules, time.monotonic() + LEASE_SECONDS)
         self._turn = turn  # before looking at _stopped, which `stop` sets before it looks for a turn
         turn.stopped = self._stopped
         return turn
@@ -267,7 +268,7 @@ class Lane:
 
     def _attempt(self, batch: Batch, closer: Closer, turn: Turn) -> None:
         """Within the lease: decide, announce, delete. Whatever goes wrong is left in the batch."""
-        batch.error, batch.failed, batch.unanswered = None, 0, False
+        batch.error, batch.failed = None, 0
         looked_at, batch.looked_at = batch.looked_at, -math.inf
         try:
             batch.attempts += 1
@@ -276,8 +277,9 @@ class Lane:
                     f"{self.erasure.deleter.place}: no lease of the hold gate left time for requests"
                 )
             sends = self._decide(batch, closer, turn.rules)
-            if sends and self._announce(batch, sends) and self.erasure.deleter.delete(batch, sends, turn):
-                batch.looked_at = looked_at
+            with turn.lease.sending():
+                if sends and self._announce(batch, sends) and self.erasure.deleter.delete(batch, sends, turn):
+                    batch.looked_at = looked_at
         except StoreError as error:
             batch.error = error
 

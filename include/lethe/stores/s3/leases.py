@@ -1,0 +1,205 @@
+"""Requests that S3 itself refuses after their lease: the hold gate where there are no transactions.
+
+A process looks at its lease and then sends, and it can be stopped in between: by the kernel, by the hypervisor, by a
+debugger. When it goes on, the lease may long have run out, and a hold been acknowledged. So the lease is not only
+looked at. Every request inside it is **signed in its query** (``X-Amz-Date``, ``X-Amz-Expires``), and S3 answers what
+reaches it after that moment by ``AccessDenied: Request has expired``, whatever its sender believes
+(https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
+
+The moment is the middle of the lease, by the clock of the S3 server alone: `ServerClock` learns from every answer's
+``Date`` how late it is there at least. Signatures count whole seconds, so that it may be a second later. No request
+takes longer than the other half; where one was not answered, S3 may still be carrying it out, and the lease is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore import auth
+
+from lethe.errors import StoreUnavailable
+from lethe.holds.rules import HoldRules
+from lethe.stores.base import Gate
+from lethe.stores.s3.errors import GATEWAY_GAVE_UP, Place, fate_unknown
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_SIGNATURE = "lethe-leased"
+_LEARNED_SECONDS = 60.0
+"""After so long what was learned of the server's clock is replaced: both clocks drift."""
+_BEHIND_SECONDS = 1.5
+"""How far the server's clock may be ahead of what was learned: a ``Date`` is cut to seconds, and takes a while."""
+
+
+class ServerClock:
+    """What the clock of an S3 server shows at least. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._learned: tuple[float, float] | None = None
+        """Seconds that the server's time is ahead of `time.monotonic`, at least; and when that was learned."""
+
+    def watch(self, client: S3Client) -> None:
+        """Learn from all answers that a client gets."""
+        client.meta.events.register("after-call.s3", self._answered)
+
+    def _answered(self, http_response: Any, **_: object) -> None:  # noqa: ANN401 - botocore's AWSResponse
+        now = time.monotonic()
+        try:
+            ahead = parsedate_to_datetime(http_response.headers["Date"]).timestamp() - now
+        except (KeyError, TypeError, ValueError):
+            return
+        learned = self._learned
+        if learned is None or ahead > learned[0] or now - learned[1] > _LEARNED_SECONDS:
+            self._learned = ahead, now
+
+    def at(self, moment: float, place: Place) -> float:
+        """How late it was at least, in seconds since 1970, when `time.monotonic` was `moment`.
+
+        Raises:
+            StoreUnavailable: if the server has not told the time yet.
+        """
+        if self._learned is None:
+            raise StoreUnavailable(f"{place}: the S3 server's answers have no Date, so that no lease can be kept")
+        return self._learned[0] + moment
+
+
+@dataclass
+class Lease:
+    """A lease of the hold gate with the holds it was given with, and a moment after which S3 refuses its requests.
+
+    Attributes:
+        rules: the holds.
+        started: by `time.monotonic`, before it was asked for.
+        seconds: how long it lasts at most.
+        server_time: seconds since 1970 at `started` by the server's clock, or a little less.
+        place: of the requests, for messages.
+        unanswered: whether a request may still be carried out.
+    """
+
+    rules: HoldRules
+    started: float
+    seconds: float
+    server_time: float
+    place: Place
+    unanswered: bool = field(default=False, init=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is too late for another request: the second half has begun."""
+        return time.monotonic() >= self.started + self.seconds / 2
+
+    @property
+    def signed_at(self) -> str:
+        """``X-Amz-Date`` of its requests."""
+        return datetime.fromtimestamp(math.floor(self.server_time), UTC).strftime(auth.SIGV4_TIMESTAMP)
+
+    @property
+    def valid_seconds(self) -> int:
+        """``X-Amz-Expires`` of its requests."""
+        return max(1, math.ceil(self.server_time + self.seconds / 2) - math.floor(self.server_time))
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Within, on this thread, requests of clients that `refuse_late` prepared are signed for this lease."""
+        token = _LEASE.set(self)
+        try:
+            yield
+        finally:
+            _LEASE.reset(token)
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether S3 may refuse requests by now."""
+        left = math.floor(self.server_time) + self.valid_seconds - self.server_time
+        return time.monotonic() - self.started > left - _BEHIND_SECONDS
+
+    def wait_for_unanswered(self) -> None:
+        """Where a request may still be carried out: wait until the lease has run out."""
+        if self.unanswered:
+            time.sleep(max(0.0, self.started + self.seconds - time.monotonic()))
+
+
+_LEASE: ContextVar[Lease] = ContextVar("lethe_lease")
+
+
+@contextmanager
+def take(gate: Gate, clock: ServerClock, place: Place) -> Iterator[Lease]:
+    """A lease of the gate; kept to its end where a request was not answered.
+
+    Raises:
+        RunError: if the run may not erase any more.
+        StoreUnavailable: if the server has not told the time yet.
+    """
+    started = time.monotonic()
+    with gate.lease() as rules:
+        lease = Lease(rules, started, gate.lease_seconds, clock.at(started, place), place)
+        try:
+            yield lease
+        finally:
+            lease.wait_for_unanswered()
+
+
+def refuse_late(client: S3Client) -> None:
+    """Have S3 refuse all requests of a client that reach it after the lease they are sent in (`Lease.sending`).
+
+    The client's calls raise `StoreUnavailable` then, and note in the lease where a request may still be carried out.
+    """
+    auth.AUTH_TYPE_MAPS[_SIGNATURE] = _LeasedAuth
+    events = client.meta.events
+    choose: Any = _choose_signer
+    events.register("choose-signer.s3", choose)
+    events.register("before-call.s3.PutObject", _digest)
+    events.register("after-call.s3", _answered)
+    events.register("after-call-error.s3", _not_answered)
+
+
+def _choose_signer(**_: object) -> str:
+    return _SIGNATURE
+
+
+def _digest(params: dict[str, Any], **_: object) -> None:
+    """What is signed in the query says nothing of the body, so that S3 is told what the body is."""
+    body = params["body"]  # botocore has made a file of the bytes that it was given
+    digest = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).digest()
+    body.seek(0)
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _answered(http_response: Any, **_: object) -> None:  # noqa: ANN401 - botocore's AWSResponse
+    lease = _LEASE.get()
+    if http_response.status_code in GATEWAY_GAVE_UP:
+        lease.unanswered = True
+    if http_response.status_code == 403 and lease.may_have_ended:
+        raise StoreUnavailable(f"{lease.place}: a request reached S3 after its lease, and was refused")
+
+
+def _not_answered(exception: BaseException, **_: object) -> None:
+    if fate_unknown(exception):
+        _LEASE.get().unanswered = True
+
+
+class _LeasedAuth(auth.S3SigV4QueryAuth):
+    """botocore's signature in the query, for as long as the lease of this thread, also of requests with a body."""
+
+    def __init__(self, credentials: Any, service_name: str, region_name: str) -> None:  # noqa: ANN401 - botocore's
+        lease = _LEASE.get()
+        super().__init__(credentials, service_name, region_name, expires=lease.valid_seconds)
+        self._signed_at = lease.signed_at
+
+    def _modify_request_before_signing(self, request: Any) -> None:  # noqa: ANN401 - botocore's AWSRequest
+        # botocore has set the time to now, and would make parameters of the body, which a URL that is handed on lacks.
+        request.context["timestamp"] = self._signed_at
+        body, request.data = request.data, b""
+        super()._modify_request_before_signing(request)  # type: ignore[misc]
+        request.data = body

@@ -1,0 +1,241 @@
+"""Requests inside leases: S3 refuses them afterwards. Promise 2: also of a process that was stopped before it sent."""
+
+# ruff: noqa: ANN401 - boto3's options are of any type
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from tests.stores.lease_kit import Gate
+
+from lethe.connections import Connection
+from lethe.errors import ConnectionMissing, StoreUnavailable
+from lethe.holds.rules import NO_HOLDS
+from lethe.stores.s3.client import S3Access, write_fast
+from lethe.stores.s3.errors import Place
+from lethe.stores.s3.leases import Lease, ServerClock, take
+from lethe_demo.servers import EmbeddedS3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PLACE = Place("s3", "bucket", "erase")
+
+
+@dataclass
+class Bench:
+    """A bucket, a client for leases, and one for looking at what is there."""
+
+    access: S3Access
+    leased: S3Client
+    bucket: str
+
+    def lease(self, seconds: float = 30.0, ago: float = 0.0) -> Lease:
+        """A lease that began `ago` seconds before now."""
+        self.names()
+        started = time.monotonic() - ago
+        return Lease(NO_HOLDS, started, seconds, self.access.clock.at(started, PLACE), PLACE)
+
+    def names(self) -> list[str]:
+        listed = self.access.client.list_objects_v2(Bucket=self.bucket)
+        return [entry["Key"] for entry in listed.get("Contents", ())]
+
+    def body(self, key: str) -> bytes:
+        return self.access.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+
+@pytest.fixture
+def bench(s3: EmbeddedS3) -> Iterator[Bench]:
+    access = S3Access.open(s3.connection("s3"))
+    bucket = f"leases-{secrets.token_hex(6)}"
+    access.client.create_bucket(Bucket=bucket)
+    leased = access.leased(30.0)
+    write_fast(leased)
+    yield Bench(access, leased, bucket)
+    leased.close()
+    access.close()
+
+
+KEYS = ["a", "b c/d+e=f&g%20ü", "z"]
+
+
+def _delete_many(bench: Bench) -> None:
+    objects: Any = [{"Key": key, "VersionId": "null"} for key in KEYS]
+    answer = bench.leased.delete_objects(Bucket=bench.bucket, Delete={"Objects": objects, "Quiet": True})
+    assert not answer.get("Errors")
+
+
+def _delete_each(bench: Bench) -> None:
+    for key in KEYS:
+        etag = bench.access.client.head_object(Bucket=bench.bucket, Key=key)["ETag"]
+        bench.leased.delete_object(Bucket=bench.bucket, Key=key, VersionId="null", IfMatch=etag)
+
+
+def _put(bench: Bench) -> None:
+    for key in KEYS:
+        bench.leased.put_object(
+            Bucket=bench.bucket, Key=key, Body=b"new" * 1000, ContentType="text/plain", Metadata={"a": "b  c"}
+        )
+
+
+def _complete(bench: Bench) -> None:
+    for key in KEYS:
+        client = bench.access.client
+        upload = client.create_multipart_upload(Bucket=bench.bucket, Key=key)["UploadId"]
+        part = client.upload_part(Bucket=bench.bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"new" * 1000)
+        bench.leased.complete_multipart_upload(
+            Bucket=bench.bucket,
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+        )
+
+
+REQUESTS = [_delete_many, _delete_each, _put, _complete]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_requests_within_the_lease_are_carried_out(bench: Bench, request_: Callable[[Bench], None]) -> None:
+    for key in KEYS:
+        bench.access.client.put_object(Bucket=bench.bucket, Key=key, Body=b"old")
+    lease = bench.lease()
+    with lease.sending():
+        request_(bench)
+    assert not lease.unanswered
+    if request_ in (_put, _complete):
+        assert {key: bench.body(key) for key in bench.names()} == dict.fromkeys(KEYS, b"new" * 1000)
+    else:
+        assert bench.names() == []
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_requests_that_reach_s3_after_the_lease_are_refused(bench: Bench, request_: Callable[[Bench], None]) -> None:
+    for key in KEYS:
+        bench.access.client.put_object(Bucket=bench.bucket, Key=key, Body=b"old")
+    with bench.lease(ago=17.0).sending(), pytest.raises(StoreUnavailable, match="after its lease") as caught:
+        request_(bench)
+    assert caught.value.transient, "it is tried again, in another lease and with the holds of then"
+    assert "b c" not in str(caught.value)
+    assert {key: bench.body(key) for key in bench.names()} == dict.fromkeys(KEYS, b"old")
+
+
+def test_a_request_may_be_signed_in_time_and_come_too_late(bench: Bench) -> None:
+    """As when the process is stopped right before it sends."""
+    bench.access.client.put_object(Bucket=bench.bucket, Key="a", Body=b"old")
+    bench.leased.meta.events.register("before-send.s3.DeleteObject", lambda **_: time.sleep(3.2))
+    lease = bench.lease(seconds=4.0)
+    with lease.sending(), pytest.raises(StoreUnavailable, match="after its lease"):
+        bench.leased.delete_object(Bucket=bench.bucket, Key="a")
+    assert bench.names() == ["a"]
+
+
+def test_outside_of_a_lease_nothing_is_sent(bench: Bench) -> None:
+    bench.access.client.put_object(Bucket=bench.bucket, Key="a", Body=b"old")
+    with pytest.raises(LookupError):
+        bench.leased.delete_object(Bucket=bench.bucket, Key="a")
+    assert bench.names() == ["a"]
+
+
+def test_a_missing_permission_is_not_taken_for_lateness(bench: Bench) -> None:
+    wrong = S3Access.open(
+        Connection("c", "aws", login="nobody", password="wrong", extra=dict(bench.access.connection.extra))
+    ).leased(30.0)
+    with bench.lease().sending(), pytest.raises(ClientError):
+        wrong.delete_object(Bucket=bench.bucket, Key="a")
+    wrong.close()
+
+
+def test_a_body_that_changed_on_the_way_is_refused(bench: Bench) -> None:
+    """The signature says nothing of the body, so its digest does."""
+
+    def change(request: Any, **_: object) -> None:
+        request.body = b"other"
+        request.headers["Content-Length"] = "5"
+
+    bench.leased.meta.events.register("before-send.s3.PutObject", change)
+    with bench.lease().sending(), pytest.raises(ClientError):
+        bench.leased.put_object(Bucket=bench.bucket, Key="a", Body=b"mine!")
+    assert bench.names() == []
+
+
+@pytest.mark.parametrize("fault", ["no answer", "gateway"])
+def test_a_lease_is_kept_to_its_end_where_a_request_was_not_answered(bench: Bench, fault: str) -> None:
+    def fail(**_: object) -> Any:
+        if fault == "no answer":
+            raise ReadTimeoutError(endpoint_url="x")
+        return SimpleNamespace(status_code=504, headers={}, content=b"", text="", raw=None)
+
+    before: Any = fail
+    bench.leased.meta.events.register("before-send.s3.DeleteObject", before)
+    bench.names()
+    gate = Gate(lease_seconds=1.0)
+    with (
+        pytest.raises((ClientError, ReadTimeoutError)),
+        take(gate, bench.access.clock, PLACE) as lease,
+        lease.sending(),
+    ):
+        bench.leased.delete_object(Bucket=bench.bucket, Key="a")
+    assert gate.longest >= 0.9
+
+
+def test_a_lease_is_given_back_at_once_where_every_request_was_answered(bench: Bench) -> None:
+    bench.names()
+    gate = Gate()
+    with take(gate, bench.access.clock, PLACE) as lease, lease.sending():
+        bench.leased.delete_object(Bucket=bench.bucket, Key="a")
+    assert gate.longest < 5
+
+
+# --- the server's clock --------------------------------------------------------------------------------------------
+
+
+def _tell(clock: ServerClock, date: str | None) -> None:
+    clock._answered(SimpleNamespace(headers={} if date is None else {"Date": date}))
+
+
+def test_the_time_of_the_server_is_never_taken_for_later_than_it_is(bench: Bench) -> None:
+    """The embedded server has this machine's clock."""
+    for _ in range(5):
+        bench.names()
+        behind = time.time() - bench.access.clock.at(time.monotonic(), PLACE)
+        assert 0 <= behind < 5
+
+
+def test_the_clock_of_the_server_counts_and_not_that_of_this_machine() -> None:
+    clock = ServerClock()
+    _tell(clock, "Tue, 01 Jan 2030 00:00:10 GMT")
+    assert clock.at(time.monotonic(), PLACE) == pytest.approx(1893456010, abs=1)
+    _tell(clock, "Tue, 01 Jan 2030 00:00:00 GMT")
+    assert clock.at(time.monotonic(), PLACE) == pytest.approx(1893456010, abs=1), "an older answer says nothing new"
+
+
+@pytest.mark.parametrize("date", [None, "soon"])
+def test_a_server_that_does_not_tell_the_time_gets_no_lease(date: str | None) -> None:
+    clock, gate = ServerClock(), Gate()
+    _tell(clock, date)
+    with pytest.raises(StoreUnavailable, match=r"connection s3, bucket bucket: .* no Date"), take(gate, clock, PLACE):
+        raise AssertionError("a lease without a clock")
+    assert not gate.out
+
+
+@pytest.mark.parametrize("seconds", [4.0, 5.5, 30.0, 60.0])
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
+def test_a_signature_ends_in_the_middle_of_the_lease_or_less_than_a_second_later(
+    seconds: float, fraction: float
+) -> None:
+    lease = Lease(NO_HOLDS, 0.0, seconds, 1893456000 + fraction, PLACE)
+    assert lease.signed_at == "20300101T000000Z"
+    assert 0 <= lease.valid_seconds - (fraction + seconds / 2) < 1
+
+
+def test_a_signature_that_cannot_end_is_refused() -> None:
+    extra = {"config_kwargs": {"signature_version": "s3"}, "region_name": "us-east-1"}
+    access = S3Access.open(Connection("c", "aws", login="a", password="b", extra=extra))
+    with pytest.raises(ConnectionMissing, match=r"connection c: signature_version .* must be s3v4"):
+        _ = access.client
