@@ -55,7 +55,8 @@ def enforce_hold(env: Environment, hold_id: str) -> Hold:
 
 
 def _concerned(env: Environment, hold: Hold) -> Iterator[Dataset]:
-    for policy in env.policies.values():
+    """Its datasets, also where those of runs under way are: a policy may have been changed since they began."""
+    for policy in (*env.policies.values(), *env.runs.policies_under_way()):
         for dataset in policy.datasets:
             if hold.concerns(policy.category, dataset.name):
                 yield dataset

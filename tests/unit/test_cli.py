@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from lethe import holding
 from lethe.checks import generate
 from lethe.cli import app, shell
+from lethe.connections import from_environment
+from lethe.environment import Environment
 from lethe.keys import new_connection
 from lethe.policy import load
 from lethe.stores.base import Store
@@ -449,6 +454,38 @@ def test_a_hold_that_cannot_be_fenced_is_recorded_but_not_acknowledged(
     assert f"Hold {hold} is in force since" in lethe("hold", "enforce", hold)
     assert f"Hold {hold} is in force since" in lethe("hold", "enforce", hold)
     assert "there is no hold hold-0" in lethe("hold", "enforce", "hold-0", exit_code=1)
+
+
+def test_a_hold_waits_for_a_run_whose_dataset_its_policy_has_elsewhere_by_now(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Environment(from_environment) as env:
+        run = env.runs.start(
+            env.policy("webinars"),
+            datetime.fromisoformat(AS_OF),
+            datasets=["registrations"],
+            dry_run=False,
+            expected_digest=None,
+            trigger="test",
+        ).id
+        shutil.copy(lethe.warehouse, lethe.folder / "moved.db")
+        monkeypatch.setenv("AIRFLOW_CONN_MOVED", f'{{"conn_type": "sqlite", "host": "{lethe.folder / "moved.db"}"}}')
+        lethe.policy.write_text(POLICY.replace("store: crm", "store: moved"))
+        monkeypatch.setattr(holding, "FENCE_SECONDS", 0.3)
+        arguments = ("hold", "place", "--matter", "M", "--reason", "r", "--email", lethe.email(1))
+        with closing(sqlite3.connect(lethe.warehouse)) as batch:
+            batch.execute("BEGIN IMMEDIATE")
+            text = lethe(*arguments, exit_code=1)
+        assert "is NOT IN FORCE yet" in text
+        assert "connection crm: a batch that was under way did not end" in text
+        found = re.search(r"hold-[0-9a-f]{16}", text)
+        assert found
+        assert f"Hold {found[0]} is in force since" in lethe("hold", "enforce", found[0])
+        env.runs.close(run)
+        env.runs.finish(run, "failed", {})
+    with closing(sqlite3.connect(lethe.warehouse)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        lethe(*arguments)
 
 
 def test_a_release_takes_two_people(lethe: Command) -> None:

@@ -26,6 +26,9 @@ DEAD_AFTER = timedelta(minutes=15)
 SETTLE_WITHIN = timedelta(minutes=10)
 """How long a process may take to complete the record of one dataset before another may try."""
 
+ALIVE_WITHIN = timedelta(days=1)
+"""A run that is not over and has done nothing for so long has no batch under way any more."""
+
 OPEN, CLOSING, SUPERSEDED = "open", "closing", "superseded"
 
 
@@ -258,6 +261,14 @@ class Runs:
         )
         with self._governance.read() as connection:
             return [_run(row) for row in connection.execute(query.order_by(table.started_at))]
+
+    def policies_under_way(self) -> list[Policy]:
+        """The policies, as they were, of all runs that may have a batch under way: their files may say else by now."""
+        table = schema.run.c
+        with self._governance.read() as connection:
+            alive = table.active_at > self._governance.now(connection) - ALIVE_WITHIN
+            query = sa.select(table.policy).where(table.finished_at.is_(None), table.dry_run.is_(False), alive)
+            return [Policy.model_validate(policy) for policy in connection.scalars(query)]
 
     def get(self, run_id: str) -> RunRecord:
         """One run.
