@@ -78,7 +78,8 @@ class Lake:
         """A new bucket."""
         bucket = f"lake-{secrets.token_hex(6)}"
         client = server.client()
-        client.create_bucket(Bucket=bucket, **({"ObjectLockEnabledForBucket": True} if lock else {}))
+        options: dict[str, Any] = {"ObjectLockEnabledForBucket": True} if lock else {}
+        client.create_bucket(Bucket=bucket, **options)
         if versioned:
             client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         return cls(server, bucket, cls.open(server, bucket, **extra))

@@ -21,14 +21,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
-from tests.stores.parquet_kit import NEW, OLD, Gate, Lake, encoded, expiry, hold, people, rules
+from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, encoded, expiry, hold, people, rules
 
 from lethe.errors import DatasetChanged, RunError, StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
+from lethe.periods import Cutoff, start_of_day
 from lethe.stores.base import Outcome, Tally, Unjudgeable, record_key
 from lethe.stores.parquet import attempts, files
 from lethe.stores.parquet import erase as erasing
 from lethe.stores.parquet.examine import name_digest
+from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
 from lethe_demo.servers import EmbeddedS3
 
 
@@ -109,7 +111,7 @@ def test_attributes_of_an_object_stay(lake: Lake) -> None:
     assert lake.both().erased == 5
     head = lake.client.head_object(Bucket=lake.bucket, Key="data/a.parquet")
     for name in ("Metadata", "ContentType", "CacheControl", "StorageClass"):
-        assert head[name] == options[name]  # type: ignore[literal-required]
+        assert head[name] == options[name]
     tags = lake.client.get_object_tagging(Bucket=lake.bucket, Key="data/a.parquet")["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"team": "web", "class": "a b"}
 
@@ -254,7 +256,7 @@ def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake
     lake.put("data/fine.parquet", people(range(10, 14), range(14, 19)))
     from lethe.stores.parquet import examine
 
-    real = examine.check_rewritable
+    real = check_rewritable
 
     def refuse(footer: Any) -> None:
         refuse.calls += 1  # type: ignore[attr-defined]
@@ -262,10 +264,10 @@ def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake
         if (
             any(column[4].value == b"state" for column in footer[2].value.values)
             and footer[3].value == 9
-            and refuse.first
-        ):  # type: ignore[attr-defined]
+            and refuse.first  # type: ignore[attr-defined]
+        ):
             refuse.first = False  # type: ignore[attr-defined]
-            raise examine.NotRewritable("for the test")
+            raise NotRewritable("for the test")
 
     refuse.calls, refuse.first = 0, True  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
@@ -541,8 +543,13 @@ def test_a_file_that_changes_after_it_was_prepared_is_left_alone(any_lake: Lake)
     lake = any_lake
     lake.put("data/a.parquet", people(range(5), range(5, 9)))
     found = lake.discover()
+
+    def change(leases: int) -> None:
+        if not leases:
+            lake.put("data/a.parquet", people(range(7)))
+
     gate = Gate()
-    gate.before = lambda leases: lake.put("data/a.parquet", people(range(7))) and None if not leases else None
+    gate.before = change
     tally = lake.erase(found, gate)
     assert (tally.erased, tally.renewed) == (0, 5)
     assert lake.ids("data/a.parquet") == list(range(7))
@@ -710,7 +717,7 @@ def test_uploads_that_a_crash_left_are_aborted_by_clean(lake: Lake, monkeypatch:
 
     # Twice before an intent, so that both tries are the first attempt, and once after it.
     with monkeypatch.context() as patch:
-        patch.setattr(erasing.Attempt, "dumps", dies)
+        patch.setattr(attempts.Attempt, "dumps", dies)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 lake.erase(found)
@@ -837,9 +844,7 @@ def test_nothing_of_a_row_is_in_errors(lake: Lake) -> None:
     lake.put("data/person3@example.org.parquet", people(range(5), range(5, 9)))
     found = lake.discover()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            erasing.Eraser, "_rewrite", lambda *_: (_ for _ in ()).throw(erasing.NotRewritable("for the test"))
-        )
+        patch.setattr(erasing.Eraser, "_rewrite", lambda *_: (_ for _ in ()).throw(NotRewritable("for the test")))
         with pytest.raises(StoreError) as error:
             lake.erase(found)
     assert "person3" not in str(error.value)
@@ -946,3 +951,11 @@ def test_what_another_process_erases_between_two_looks_was_not_gone_before(
     monkeypatch.setattr(erasing.Eraser, "_look", overtaken)
     assert lake.erase(found) == lake.store.tally(lake.work, found)
     assert (lake.store.tally(lake.work, found).erased, lake.store.tally(lake.work, found).total) == (20, 20)
+
+
+def test_parts_of_uploads_that_others_never_completed_are_named(lake: Lake) -> None:
+    lake.client.create_multipart_upload(Bucket=lake.bucket, Key="data/a.parquet")
+    assert lake.store.remainders(lake.work) == (), "it is younger than the cutoff, and may go on"
+    later = Cutoff(date(2100, 1, 1), start_of_day(date(2100, 1, 1), PRAGUE))
+    (remainder,) = lake.store.remainders(replace(lake.work, expiry=expiry(default=later)))
+    assert remainder.what.startswith("parts of 1 uploads")

@@ -327,7 +327,7 @@ def test_clocks_in_tags_and_metadata_are_those_of_the_newest_content(versioned: 
     versioned.mark("p/marked")
     put("p/undated", None)
     put("p/garbled", "yesterday")
-    job = work(versioned.dataset(ObjectClock(**{where: "ends"})))  # type: ignore[arg-type]
+    job = work(versioned.dataset(ObjectClock(**{where: "ends"})))
 
     candidates, tally = run(versioned.store(), job)
 
@@ -498,7 +498,7 @@ def test_holds_find_identifiers_in_tags_and_metadata_of_any_version(versioned: B
     put(f"p/{OLD}/before", "777 123 456".replace(" ", "-") if where == "metadata" else "777123456")
     put(f"p/{OLD}/before", "00420600000000")
     put(f"p/{OLD}/other", "00420600000000")
-    job = work(versioned.dataset(phone=ObjectAttribute(**{where: "phone"})))  # type: ignore[arg-type]
+    job = work(versioned.dataset(phone=ObjectAttribute(**{where: "phone"})))
     store = versioned.store()
     hold = rules(rule(phone="+420777123456"))
     assert store.survey(job, hold).held == 2
@@ -1059,6 +1059,41 @@ def test_a_batch_that_a_lease_was_too_short_for_goes_on_in_the_next(
     assert store.erase(job, candidates, range(1), gate) == Tally(erased=40, bytes=40)
     assert gate.leases == 4, "one request a lease, the first"
     assert plain.left("p/") == {}
+
+
+_REPLICATION = """<ReplicationConfiguration><Role>r</Role>
+<Rule><ID>1</ID><Status>Enabled</Status><Destination><Bucket>arn:aws:s3:::copy</Bucket></Destination></Rule>
+<Rule><ID>2</ID><Status>Disabled</Status><Destination><Bucket>arn:aws:s3:::old</Bucket></Destination></Rule>
+</ReplicationConfiguration>"""
+_DENIED = 403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+
+def test_what_erasing_in_a_bucket_does_not_reach_is_named(plain: Bucket, proxy: Proxy) -> None:
+    for key in ("p/a", "p/b", "q/c"):
+        upload = plain.client.create_multipart_upload(Bucket=plain.name, Key=key)["UploadId"]
+        plain.client.upload_part(Bucket=plain.name, Key=key, UploadId=upload, PartNumber=1, Body=b"x")
+    store = _proxied(plain, proxy)
+    proxy.fault = lambda _method, path, _body: (200, _REPLICATION) if "replication" in path else None
+    remain = [remainder.what for remainder in store.remainders(far_future(plain.dataset()))]
+    assert remain == [
+        "replicas in arn:aws:s3:::copy: S3 does not replicate the deletion of versions",
+        "parts of 2 uploads that were begun before the cutoff and never completed: abort them, and give the bucket a "
+        "lifecycle rule that does (AbortIncompleteMultipartUpload)",
+    ]
+    assert len(store.remainders(work(plain.dataset()))) == 1, "uploads that are younger than the cutoff may go on"
+
+
+def test_what_the_connection_may_not_see_of_remainders_is_said(plain: Bucket, proxy: Proxy) -> None:
+    store = _proxied(plain, proxy)
+    proxy.fault = lambda _method, path, _body: _DENIED if "replication" in path or "uploads" in path else None
+    remain = [remainder.what for remainder in store.remainders(work(plain.dataset()))]
+    assert [re.findall("s3:[A-Za-z]+", what) for what in remain] == [
+        ["s3:GetReplicationConfiguration"],
+        ["s3:ListBucketMultipartUploads"],
+    ]
+    proxy.fault = lambda _method, path, _body: SLOW_DOWN if "uploads" in path else None
+    with pytest.raises(StoreUnavailable, match="list unfinished uploads"):
+        store.remainders(work(plain.dataset()))
 
 
 def test_the_body_of_a_deletion_keeps_every_character() -> None:

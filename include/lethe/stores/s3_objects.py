@@ -47,6 +47,7 @@ from lethe.stores.s3.judging import Census, Judge, Judged, Reader, State
 from lethe.stores.s3.listing import Listing, chunks
 from lethe.stores.s3.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
 from lethe.stores.s3.matching import Matcher
+from lethe.stores.s3.remainders import remainders
 from lethe.stores.s3.staging import Staging
 from lethe.stores.s3.validation import staged_keys
 from lethe.stores.sources import RowSource
@@ -144,18 +145,9 @@ class S3ObjectStore:
         return Description(namespace=f"s3://{objects.bucket}", name=objects.prefix or "/")
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
-        """Replicas, where the bucket is replicated: S3 does not replicate the deletion of versions."""
-        bucket = _objects(work.dataset).bucket
-        try:
-            answer: Any = self._access.client.get_bucket_replication(Bucket=bucket)
-        except ClientError:
-            return ()  # none is configured, or the connection may not know
-        rules = answer.get("ReplicationConfiguration", {}).get("Rules", ())
-        targets = {rule["Destination"]["Bucket"] for rule in rules if rule.get("Status") == "Enabled"}
-        return tuple(
-            Remainder(what=f"replicas in {target}: S3 does not replicate the deletion of versions")
-            for target in sorted(targets)
-        )
+        """Replicas, and parts of uploads that were never completed."""
+        dataset = _objects(work.dataset)
+        return remainders(self._access, dataset.bucket, dataset.prefix, work.expiry)
 
     # --- finding --------------------------------------------------------------------------------------------------
 

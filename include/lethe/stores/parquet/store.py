@@ -50,6 +50,7 @@ from lethe.stores.parquet.validation import staged_rows
 from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.listing import Listing, Record, read_fast
+from lethe.stores.s3.remainders import remainders
 from lethe.stores.s3.staging import Staging
 from lethe.stores.sources import RowSource
 
@@ -229,9 +230,9 @@ class ParquetStore:
         return sum_of_outcomes(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
-        """Nothing: old versions go in the same batch, and what could not go is reported as held."""
-        _parquet(work)
-        return ()
+        """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
+        dataset = _parquet(work)
+        return remainders(self._access, dataset.bucket, dataset.prefix, work.expiry)
 
     # --- checking ------------------------------------------------------------------------------------------------
 
