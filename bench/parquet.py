@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -56,7 +56,7 @@ ZONE = ZoneInfo("UTC")
 AS_OF = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CUTOFF = AS_OF.date() - timedelta(days=760)
 MOMENT = start_of_day(CUTOFF, ZONE)
-CODEC = "zstd"
+CODEC: Final = "zstd"
 PEOPLE = 400_000
 
 

@@ -33,7 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from lethe.holds.rules import NO_HOLDS, HoldRules
@@ -42,6 +42,9 @@ from lethe.policy import Expiry, ObjectClock, ObjectDataset
 from lethe.stores.base import Work
 from lethe.stores.s3_objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 RATIO = 1.0
 GROWTH = 11.0
@@ -137,8 +140,10 @@ class Bench:
         pages = client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=f"{prefix}/")
 
         def delete(page: Mapping[str, Any]) -> None:
-            objects = [
-                {"Key": one["Key"], **({"VersionId": one["VersionId"]} if self.versioned else {"ETag": one["ETag"]})}
+            objects: list[ObjectIdentifierTypeDef] = [
+                {"Key": one["Key"], "VersionId": one["VersionId"]}
+                if self.versioned
+                else {"Key": one["Key"], "ETag": one["ETag"]}
                 for one in page["Versions"]
             ]
             if client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}).get("Errors"):

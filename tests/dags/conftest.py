@@ -11,7 +11,6 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ os.environ |= {
 
 
 @pytest.fixture(scope="session")
-def airflow_home() -> Iterator[Path]:
+def airflow_home() -> Path:
     """Airflow's home, with a metadata database in place."""
     from airflow.utils.db import initdb
 

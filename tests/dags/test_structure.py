@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -162,7 +162,7 @@ print(json.dumps({"seconds": time.process_time() - start, "modules": sorted(set(
 @pytest.fixture(scope="module")
 def parsing(airflow_home: Path, root: Path) -> dict[str, object]:
     """What parsing all DAG files takes in a fresh process that has imported Airflow: CPU seconds, and modules."""
-    results = []
+    results: list[dict[str, Any]] = []
     for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-c", _PARSE, str(root / "dags")],

@@ -127,7 +127,7 @@ def test_a_task_leads_to_the_record_of_its_run(viewer: TestClient, run_id: str) 
     class Key:
         dag_id, run_id = "webinars", "manual__2026-11-20T01:15:00+00:00"
 
-    link = RecordLink().get_link(None, ti_key=Key())  # type: ignore[arg-type]
+    link = RecordLink().get_link(None, ti_key=Key())
     assert link.startswith("/plugin/retention/lethe/dag-runs/")
     page = viewer.get(link.removeprefix("/plugin/retention"), follow_redirects=True)
     assert page.status_code == 200
@@ -152,7 +152,7 @@ def test_categories_of_dags_that_a_user_may_not_read_are_hidden(
     from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 
     def only_events(_manager: object, *, details: DagDetails, **_rest: object) -> bool:
-        return details.id == "events"
+        return bool(details.id == "events")
 
     monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", only_events)
     assert "events" in viewer.get("/lethe/").text

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +32,9 @@ from lethe.connections import Connection
 from lethe.keys import new_connection
 from lethe.policy import load
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 AS_OF = datetime(2026, 6, 15, 3, 0, tzinfo=UTC)
 OLD, NEW = date(2020, 1, 15), date(2026, 5, 1)
@@ -330,7 +333,9 @@ class Stores:
         return f"rows/{self.tokens['file']}-{file}.parquet"
 
     def _empty(self, *prefixes: str) -> None:
-        found = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in self._versions()]
+        found: list[ObjectIdentifierTypeDef] = [
+            {"Key": one["Key"], "VersionId": one["VersionId"]} for one in self._versions()
+        ]
         gone = [one for one in found if one["Key"].startswith(prefixes)]
         if gone:
             self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": gone, "Quiet": True})

@@ -258,17 +258,16 @@ def _replace(writer: sqlite3.Connection, rows: Rows) -> None:
 def _altered_bytes(rng: random.Random, data: bytes) -> bytes:
     at, other = rng.randrange(len(data)), rng.randrange(len(data))
     low, high = sorted((at, other))
-    return rng.choice(
-        [
-            lambda: data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :],
-            lambda: data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :],
-            lambda: data[:at] + data[at + 1 :],
-            lambda: data[:at] + bytes([rng.choice(b'0123456789abcdef",:{}[] ')]) + data[at:],
-            lambda: data[:low] + data[high:],
-            lambda: data[:high] + data[low:],
-            lambda: data[:at],
-        ]
-    )()
+    alterations: list[Callable[[], bytes]] = [
+        lambda: data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :],
+        lambda: data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :],
+        lambda: data[:at] + data[at + 1 :],
+        lambda: data[:at] + bytes([rng.choice(b'0123456789abcdef",:{}[] ')]) + data[at:],
+        lambda: data[:low] + data[high:],
+        lambda: data[:high] + data[low:],
+        lambda: data[:at],
+    ]
+    return rng.choice(alterations)()
 
 
 def _altered_fields(rng: random.Random, data: bytes) -> bytes:
@@ -284,7 +283,7 @@ def _altered_fields(rng: random.Random, data: bytes) -> bytes:
 
     walk(content)
     node, key = rng.choice(places)
-    odd = [None, True, False, 0, 1, -1, 10**30, 0.5, "", "x", [], {}, "2026-01-01", "succeeded", "0" * 64]
+    odd: list[Any] = [None, True, False, 0, 1, -1, 10**30, 0.5, "", "x", [], {}, "2026-01-01", "succeeded", "0" * 64]
     match rng.randrange(4):
         case 0:
             node[key] = rng.choice(odd)

@@ -111,7 +111,8 @@ def test_acknowledged_holds_bind(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     world = make_world(kind, size=size, **extra)
-    chance, seconds, spared, erased, number = random.Random(7), [], 0, 0, 0
+    seconds: list[float] = []
+    chance, spared, erased, number = random.Random(7), 0, 0, 0
     while len(seconds) < wanted:
         if number:
             world.fill()
@@ -141,8 +142,8 @@ def _erase_and_stop(world: World, plan: Plan, batches: range, number: int) -> No
         if ("/data/" in url or "delete=" in url) and next(requests) == number:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    def stopping(access: S3Access, lease_seconds: float) -> S3Client:
-        client = leased(access, lease_seconds)
+    def stopping(self: S3Access, lease_seconds: float) -> S3Client:
+        client = leased(self, lease_seconds)
         client.meta.events.register("before-send.s3", stop)
         return client
 
@@ -176,5 +177,7 @@ def test_holds_bind_a_process_that_is_stopped_right_before_it_sends(
                 os.kill(worker.pid or 0, signal.SIGCONT)
             worker.join()
         assert worker.exitcode == 0
+        stages.verify(env, plan, DATASET)
+        assert stages.certify(env, plan).state == "succeeded"
     assert any(world.expired(record) for record in acknowledged), "nothing was left to erase: the test shows nothing"
     assert world.alive() == acknowledged

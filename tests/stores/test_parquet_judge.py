@@ -139,8 +139,9 @@ def test_seconds_and_years() -> None:
      (pa.time64("us"), None), (pa.int64(), "iso8601")],
 )  # fmt: skip
 def test_a_clock_of_the_wrong_type_is_refused(kind: pa.DataType, format_: str | None) -> None:
+    clock: dict[str, Any] = {"format": format_} if format_ else {}
     with pytest.raises(WrongSchema):
-        expired(pa.array([None], kind), kind, **({"format": format_} if format_ else {}))
+        expired(pa.array([None], kind), kind, **clock)
 
 
 WALLS = st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1))
@@ -232,7 +233,7 @@ def test_conditions_on_numbers_and_truth_values() -> None:
 def test_statistics_decide_nothing_that_rows_would_not(kind: pa.DataType, statistics: bool) -> None:
     random = np.random.default_rng(5)
     days = [None if n % 11 == 0 else date(2024, 12, 20) + timedelta(days=int(n)) for n in random.integers(0, 25, 300)]
-    values = [
+    values: list[Any] = [
         None if d is None else d if pa.types.is_date(kind) else datetime.combine(d, datetime.min.time()) for d in days
     ]
     if getattr(kind, "tz", None):
@@ -274,7 +275,8 @@ def test_statistics_that_exclude_nothing_are_not_trusted_to_erase() -> None:
 def held_rows(values: pa.Array, kind: IdentifierType, *texts: str, region: str | None = None) -> list[int]:
     """Rows of an identifier column that a hold on some texts covers."""
     table = pa.table({"at": pa.array([date(2020, 1, 1)] * len(values)), "who": values})
-    held = rules(hold(1, **{kind.value: [normalise(kind, text, region=region) for text in texts]}))
+    named: dict[str, Any] = {kind.value: [normalise(kind, text, region=region) for text in texts]}
+    held = rules(hold(1, **named))
     result = judged(table, held, identifiers={kind.value: ["who"]})
     return [int(row) for rows in result.held.positions() for row in rows]
 

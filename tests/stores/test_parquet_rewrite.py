@@ -161,7 +161,8 @@ SIMPLE: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
 def types(draw: st.DrawFn, depth: int = 2) -> tuple[pa.DataType, st.SearchStrategy[Any]]:
     kind = draw(st.sampled_from(["simple"] * 4 + (["list", "large_list", "fixed", "struct", "map"] if depth else [])))
     if kind == "simple":
-        return draw(st.sampled_from(SIMPLE))
+        simple: tuple[pa.DataType, st.SearchStrategy[Any]] = draw(st.sampled_from(SIMPLE))
+        return simple
     inner, values = draw(types(depth=depth - 1))
     if pa.types.is_dictionary(inner) or pa.types.is_null(inner):
         inner, values = pa.string(), st.text(max_size=4)

@@ -136,10 +136,14 @@ def test_a_deadlock_is_tried_again(warehouse: Database) -> None:
     other = warehouse.engine.connect()
     first, second = (sa.update(table).where(table.c.id == n).values(email="b@x.cz") for n in (9, 0))
 
+    def cross_back() -> None:
+        other.execute(second)
+        other.commit()
+
     def cross(number: int) -> None:
         if number == 0:
             other.execute(first)  # the batch has nothing locked yet, but is going to take 0 before 9
-            threading.Timer(0.3, lambda: (other.execute(second), other.commit())).start()
+            threading.Timer(0.3, cross_back).start()
 
     with warehouse.engine.begin() as admin:
         admin.exec_driver_sql("SELECT 1")

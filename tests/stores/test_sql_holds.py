@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -100,7 +100,8 @@ SPELLINGS = [
 @pytest.mark.parametrize("kind", ["phone", "msisdn"])
 def test_spellings_of_a_telephone_number_err_towards_holding(warehouse: Database, kind: str) -> None:
     others = ["+420 777 000 111", "12", "", None, "602 234 568"]
-    assert survivors(warehouse, SPELLINGS + others, holding(hold(**{kind: NUMBER})), kind=kind) == SPELLINGS
+    named: dict[str, Any] = {kind: NUMBER}
+    assert survivors(warehouse, SPELLINGS + others, holding(hold(**named)), kind=kind) == SPELLINGS
 
 
 def test_telephone_numbers_are_compared_exactly_where_python_can_help(file: Database) -> None:
@@ -241,7 +242,7 @@ def folding(postgres: EmbeddedPostgres) -> Any:  # noqa: ANN401
     local=ADDRESS, host=ADDRESS, form=st.sampled_from(["NFC", "NFD"]), blank=st.sampled_from(["", " ", "\u00a0", "\t"])
 )
 def test_any_address_is_found_in_any_spelling(
-    folding: sa.Connection, local: str, host: str, form: str, blank: str
+    folding: sa.Connection, local: str, host: str, form: Literal["NFC", "NFD"], blank: str
 ) -> None:
     address = f"{local}@{host}"
     normal = normalise(IdentifierType.EMAIL, address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -296,6 +297,7 @@ MASKS = [
 def people(database: Database) -> sa.Table:
     """Leads with names and ages; one is masked already."""
     table = database.leads(name=sa.Text(), age=sa.Integer())
+    rows: list[tuple[str | None, datetime, str | None, int | None]]
     rows = [("a@x.cz", OLD, "A", 1), ("b@x.cz", OLD, "B", 2), ("c@x.cz", NEW, "C", 3), (None, OLD, "erased", 0)]
     rows += [(None, OLD, "erased", 5), ("d@x.cz", OLD, None, None)]
     database.insert(
@@ -413,7 +415,7 @@ def test_rows_that_the_database_would_delete_by_itself_must_be_named(database: D
         sa.Column("lead", sa.ForeignKey(leads.c.id, ondelete=action)),
     )
 
-    def following(**changes: object) -> set[str]:
+    def following(**changes: Any) -> set[str]:  # noqa: ANN401
         told = [one.message for one in database.store.check(dataset(**changes)) if one.field == "children"]
         assert all(f"would follow those of leads (ON DELETE {action}) without being" in message for message in told)
         return {message.split(" would ")[0].rpartition(".")[2] for message in told}
@@ -440,12 +442,13 @@ def test_a_server_that_is_down(tmp_path: Path) -> None:
         Connection("warehouse", "sqlite", str(tmp_path / "nowhere.db")),
     ):
         store = SqlStore(connection)
-        for action in (
+        actions: tuple[Callable[..., object], ...] = (
             lambda store=store: store.check(dataset()),
             lambda store=store: store.discover(work(), NO_HOLDS),
             lambda store=store: store.fence(1),
             lambda store=store: store.staged_runs(),
-        ):
+        )
+        for action in actions:
             with pytest.raises(StoreUnavailable, match="connection warehouse cannot be reached") as caught:
                 action()
             assert secret not in str(caught.value)

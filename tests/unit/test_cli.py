@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +108,7 @@ class Command:
 
 
 @pytest.fixture
-def lethe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+def lethe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return Command(tmp_path, monkeypatch)
 
 

@@ -71,12 +71,13 @@ def test_policies_and_the_oracles_own_calendar_agree(root: Path, seconds: int) -
 
 
 def test_each_dataset_has_a_record_on_either_side_of_its_cutoff(company: Company) -> None:
-    for category, days in {
+    clocks: dict[str, set[object]] = {
         "webinars": {row[2] for row in company.registrations.rows},
         "events": {row[2] for row in company.invitations.rows},
         "logistics": {row[2] for row in company.guests.rows},
         "leads": {chat.clock for chat in company.chats},
-    }.items():
+    }
+    for category, days in clocks.items():
         boundary = first_kept_day(category, AS_OF)
         edges = {str(boundary), str(boundary - timedelta(days=1))}
         assert edges <= {str(day) for day in days}, category

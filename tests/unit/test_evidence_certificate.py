@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,10 +23,10 @@ from typer.testing import CliRunner
 from lethe import governance as schema
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app
 from lethe.errors import EvidenceError, ParameterError
-from lethe.evidence import anchors, certificate, expiry, outcomes, proofs
+from lethe.evidence import anchors, certificate, expiry, merkle, outcomes, proofs
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.outcomes import record_outcomes
-from lethe.evidence.signed import public_pem
+from lethe.evidence.signed import Signature, public_pem
 from lethe.governance import Governance, open_governance
 from lethe.holds.registry import HoldRegistry, HoldRequest
 from lethe.identifiers import IdentifierType
@@ -191,7 +192,7 @@ def test_a_certificate_signed_anew_with_another_key_shows_where_the_key_is_known
         content = json.loads(certificate.issue(governance, KEYS, "webinars-1", []).text())
     content["certificate"]["state"] = "failed"
     content["signature"] = outcomes_signature = json.loads(
-        certificate.Signature.of(OTHERS, content["certificate"]).model_dump_json()
+        Signature.of(OTHERS, content["certificate"]).model_dump_json()
     )
     forged = json.dumps(content).encode()
     assert not certificate.verify(forged).trusted
@@ -233,6 +234,7 @@ def test_the_page_is_whole_escaped_and_loads_nothing(governance: Governance) -> 
 
 
 def test_pages_of_all_kinds_of_runs_can_be_made(tmp_path: Path) -> None:
+    empty: dict[str, Any]
     empty = {"candidates": None, "validation": None, "approval": None, "tally": None, "left": None, "remainders": None}
     with _sqlite(tmp_path) as governance:
         for state in ("succeeded", "failed", "dry", "superseded"):
@@ -265,7 +267,7 @@ def test_outcomes_can_be_recorded_again_and_only_the_last_count_until_the_certif
 
     def unread() -> Iterator[tuple[bytes, Outcome]]:
         raise AssertionError("what is staged may be gone by now")
-        yield
+        yield  # type: ignore[unreachable]  # makes it a generator
 
     assert record_outcomes(governance, KEYS, "webinars-1", "registrations", unread()) == after
 
@@ -279,7 +281,7 @@ def test_every_record_can_be_proven_and_every_other_disproven(
     tmp_path_factory: pytest.TempPathFactory, became: dict[bytes, Outcome], absent: bytes
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, _sqlite(tmp_path_factory.mktemp("proofs")) as governance:
-        patch.setattr(outcomes.merkle, "CHUNK", 8)  # many chunks, and sorting in parts
+        patch.setattr(merkle, "CHUNK", 8)  # many chunks, and sorting in parts
         patch.setattr(outcomes, "_SORTED_AT_ONCE", 16)
         patch.setattr(outcomes, "_CHUNKS_AT_ONCE", 2)
         ended_run(governance, "webinars-1", became)
@@ -308,6 +310,7 @@ def test_a_proof_for_one_outcome_proves_no_other(tmp_path: Path) -> None:
     assert lying != text
     with pytest.raises(EvidenceError, match="does not lead to the root"):
         proofs.verify(lying.encode(), b"key-7", PUBLIC)
+    leaves: list[Any]
     for leaves in ([], absent["leaves"][:1], absent["leaves"][1:]):  # half of the neighbours show no absence
         if len(leaves) == 1 and leaves[0]["index"] in (0, 19):
             continue
@@ -333,7 +336,9 @@ def test_changed_outcomes_in_the_database_are_noticed_by_whoever_asks(governance
     ended_run(governance, "webinars-1", SOME)
     certificate.issue(governance, KEYS, "webinars-1", [])
     with governance.write() as connection:
-        leaves = bytes(connection.scalar(sa.select(schema.proof_leaves.c.leaves)))
+        stored = connection.scalar(sa.select(schema.proof_leaves.c.leaves))
+        assert stored is not None
+        leaves = bytes(stored)
         forged = b"".join(leaves[at : at + 32] + b"h" for at in range(0, len(leaves), 33))
         connection.execute(sa.update(schema.proof_leaves).values(leaves=forged))
     with pytest.raises(EvidenceError, match="the stored outcomes of registrations were changed"):
@@ -406,7 +411,7 @@ def test_a_certificate_that_the_ledger_does_not_know_is_found_also_if_it_is_sign
     ended_run(governance, "webinars-1", SOME)
     content = json.loads(certificate.issue(governance, KEYS, "webinars-1", []).text())
     content["certificate"]["owner"] = "somebody-else"
-    content["signature"] = certificate.Signature.of(KEYS, content["certificate"]).model_dump()
+    content["signature"] = Signature.of(KEYS, content["certificate"]).model_dump()
     with governance.write() as connection:
         connection.execute(sa.update(schema.certificate).values(document=json.dumps(content)))
     assert certificate.audit(governance, PUBLIC).findings == (

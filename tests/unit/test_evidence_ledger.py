@@ -56,8 +56,8 @@ def fill(governance: Governance, count: int) -> Ledger:
 def tamper(governance: Governance, *statements: sa.Executable) -> None:
     """Change the ledger as somebody can who owns the database."""
     with governance.write() as connection:
-        for statement in UNGUARD[connection.dialect.name]:
-            connection.execute(sa.text(statement))
+        for unguard in UNGUARD[connection.dialect.name]:
+            connection.execute(sa.text(unguard))
         for statement in statements:
             connection.execute(statement)
 

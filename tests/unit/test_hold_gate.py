@@ -130,7 +130,7 @@ def test_a_slow_thread_does_not_hand_its_older_rules_to_another(office: Office, 
         """Lets the slow thread put its rules down right after the other has put down newer ones."""
 
         @property
-        def _rules(self) -> HoldRules | None:  # type: ignore[override]
+        def _rules(self) -> HoldRules | None:
             return self.__dict__.get("rules")
 
         @_rules.setter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -182,11 +182,12 @@ def test_a_release_takes_two_people(office: Office, policies: Policies) -> None:
 
 
 def test_a_hold_that_is_not_there_is_said_to_be(office: Office) -> None:
-    for ask in (
+    questions: tuple[Callable[[], object], ...] = (
         lambda: office.registry.get("hold-0"),
         lambda: office.registry.propose_release("hold-0", by="Eva"),
         lambda: office.registry.confirm_release("hold-0", by="Eva"),
-    ):
+    )
+    for ask in questions:
         with pytest.raises(HoldError, match="there is no hold hold-0; `lethe hold list` shows all"):
             ask()
 

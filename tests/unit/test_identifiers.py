@@ -67,6 +67,7 @@ def spellings(number: phonenumbers.PhoneNumber, region: str) -> list[str]:
 def test_all_spellings_of_a_number_are_one(region: str, digits: int, kind: IdentifierType) -> None:
     example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
     assert example is not None
+    assert example.national_number is not None
     example.national_number = example.national_number - example.national_number % 10_000 + digits
     assume(phonenumbers.is_valid_number(example))
     found = {coarse(kind, normalise(kind, text, region=region)) for text in spellings(example, region)}

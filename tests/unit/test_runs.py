@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -126,10 +127,11 @@ def test_a_dead_run_is_taken_over(office: Office) -> None:
 
 def test_a_run_that_does_something_is_not_dead(office: Office) -> None:
     first = start(office)
-    for alive in (
+    signs: tuple[Callable[[], object], ...] = (
         lambda: office.runs.touch(first.id),
         lambda: office.runs.record(first.id, "registrations", "dataset.erased", {"erased": 1}),
-    ):
+    )
+    for alive in signs:
         silent_for(office, first, 2 * DEAD_AFTER)
         alive()
         with pytest.raises(RunBusy):

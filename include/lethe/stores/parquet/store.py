@@ -22,7 +22,7 @@ import pyarrow as pa
 from lethe.connections import Connection
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.policy import ParquetDataset
+from lethe.policy import Dataset, ParquetDataset
 from lethe.stores.base import (
     Candidates,
     Description,
@@ -95,11 +95,12 @@ class ParquetStore:
 
     # --- what a dataset is ---------------------------------------------------------------------------------------
 
-    def check(self, dataset: ParquetDataset) -> list[Problem]:
+    def check(self, dataset: Dataset) -> list[Problem]:
         """Whether the bucket is there, and the first files have the columns that the policy names.
 
         A prefix without files is no problem: everything under it may have been erased.
         """
+        dataset = _parquet(dataset)
         problems: list[Problem] = []
         readable = unreadable = 0
         for name, kind in ((f"identifiers.{k}", k) for k in dataset.identifiers):
@@ -132,8 +133,9 @@ class ParquetStore:
             S3File(self._access, Pin(dataset.bucket, record.key, version.id, None), version.size)
         ).schema_arrow
 
-    def describe(self, dataset: ParquetDataset) -> Description:
+    def describe(self, dataset: Dataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""
+        dataset = _parquet(dataset)
         fields: tuple[FieldSchema, ...] = ()
         for record in self._sample(dataset):
             try:
@@ -155,7 +157,7 @@ class ParquetStore:
 
     def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
         """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         if staging.get("begun") is not None:
             begun = Plan.candidates(staging)
@@ -172,7 +174,7 @@ class ParquetStore:
 
     def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         judge = Judge(dataset, work.expiry)
         matcher = Matcher(holds, dataset.identifiers, self._loaded)
         examiner = Examiner(self._access, dataset, judge, matcher)
@@ -208,7 +210,7 @@ class ParquetStore:
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
     ) -> Tally:
         """Erase batches; see `erase`."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         plan = Plan(staging, candidates)
         # A body of its own: with the same one, `create` would take another process's object for its own.
@@ -220,25 +222,25 @@ class ParquetStore:
 
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         return record_outcomes(staging, Plan(staging, candidates), candidates, dataset.key)
 
     def tally(self, work: Work, candidates: Candidates) -> Tally:
         """The sum of the outcomes of all batches that have one."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         return sum_of_outcomes(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
         """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         return remainders(self._access, dataset.bucket, dataset.prefix, work.expiry)
 
     # --- checking ------------------------------------------------------------------------------------------------
 
     def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
         """The rows that are to go, counted by their days; see `validation`."""
-        dataset = _parquet(work)
+        dataset = _parquet(work.dataset)
         plan = Plan(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
         return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
 
@@ -264,10 +266,10 @@ class ParquetStore:
         self._lister.close()
 
 
-def _parquet(work: Work) -> ParquetDataset:
-    if not isinstance(work.dataset, ParquetDataset):
-        raise StoreError(f"dataset {work.dataset.name}: of kind {work.dataset.kind}, not parquet")
-    return work.dataset
+def _parquet(dataset: Dataset) -> ParquetDataset:
+    if not isinstance(dataset, ParquetDataset):
+        raise StoreError(f"dataset {dataset.name}: of kind {dataset.kind}, not parquet")
+    return dataset
 
 
 def _counts(totals: Totals) -> dict[str, Any]:
