@@ -135,6 +135,16 @@ def test_a_request_may_be_signed_in_time_and_come_too_late(bench: Bench) -> None
     assert bench.names() == ["a"]
 
 
+def test_after_a_suspension_of_the_machine_lateness_is_not_taken_for_a_missing_permission(bench: Bench) -> None:
+    """`time.monotonic` stood still meanwhile, so that what was learned of the server's clock is far behind."""
+    bench.access.client.put_object(Bucket=bench.bucket, Key="a", Body=b"old")
+    lease = bench.lease()
+    lease.server_time -= 3600
+    with lease.sending(), pytest.raises(StoreUnavailable, match="after its lease"):
+        bench.leased.delete_object(Bucket=bench.bucket, Key="a")
+    assert bench.names() == ["a"]
+
+
 def test_outside_of_a_lease_nothing_is_sent(bench: Bench) -> None:
     bench.access.client.put_object(Bucket=bench.bucket, Key="a", Body=b"old")
     with pytest.raises(LookupError):

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _SIGNATURE = "lethe-leased"
 _LEARNED_SECONDS = 60.0
 """After so long what was learned of the server's clock is replaced: both clocks drift."""
-_BEHIND_SECONDS = 1.5
-"""How far the server's clock may be ahead of what was learned: a ``Date`` is cut to seconds, and takes a while."""
 
 
 class ServerClock:
@@ -54,12 +52,10 @@ class ServerClock:
         client.meta.events.register("after-call.s3", self._answered)
 
     def _answered(self, http_response: Any, **_: object) -> None:  # noqa: ANN401 - botocore's AWSResponse
-        now = time.monotonic()
-        try:
-            ahead = parsedate_to_datetime(http_response.headers["Date"]).timestamp() - now
-        except (KeyError, TypeError, ValueError):
+        now, told = time.monotonic(), _told(http_response)
+        if told is None:
             return
-        learned = self._learned
+        ahead, learned = told - now, self._learned
         if learned is None or ahead > learned[0] or now - learned[1] > _LEARNED_SECONDS:
             self._learned = ahead, now
 
@@ -72,6 +68,14 @@ class ServerClock:
         if self._learned is None:
             raise StoreUnavailable(f"{place}: the S3 server's answers have no Date, so that no lease can be kept")
         return self._learned[0] + moment
+
+
+def _told(http_response: Any) -> float | None:  # noqa: ANN401 - botocore's AWSResponse
+    """What an answer says that the time is, cut to seconds."""
+    try:
+        return parsedate_to_datetime(http_response.headers["Date"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 @dataclass
@@ -118,11 +122,9 @@ class Lease:
         finally:
             _LEASE.reset(token)
 
-    @property
-    def may_have_ended(self) -> bool:
-        """Whether S3 may refuse requests by now."""
-        left = math.floor(self.server_time) + self.valid_seconds - self.server_time
-        return time.monotonic() - self.started > left - _BEHIND_SECONDS
+    def ended(self, server_time: float) -> bool:
+        """Whether S3 refuses its requests when it is so late by the server's clock (seconds since 1970)."""
+        return server_time >= math.floor(self.server_time) + self.valid_seconds
 
     def wait_for_unanswered(self) -> None:
         """Where a request may still be carried out: wait until the lease has run out."""
@@ -180,7 +182,8 @@ def _answered(http_response: Any, **_: object) -> None:  # noqa: ANN401 - botoco
     lease = _LEASE.get()
     if http_response.status_code in GATEWAY_GAVE_UP:
         lease.unanswered = True
-    if http_response.status_code == 403 and lease.may_have_ended:
+    told = _told(http_response)
+    if http_response.status_code == 403 and told is not None and lease.ended(told):
         raise StoreUnavailable(f"{lease.place}: a request reached S3 after its lease, and was refused")
 
 
