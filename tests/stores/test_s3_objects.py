@@ -884,11 +884,11 @@ def _proxied(bucket: Bucket, proxy: Proxy, batch_size: int = 1000) -> S3ObjectSt
 
 
 def _times(count: int, wanted: Callable[[str, str], bool], fault: Any) -> Callable[[str, str, bytes], Any]:
-    """`fault` for the first `count` requests that are wanted."""
+    """`fault` for the first `count` requests that are wanted, but for those about objects of staging."""
     left = [count]
 
-    def decide(method: str, path: str, _body: bytes) -> Any:
-        if not wanted(method, path) or left[0] <= 0:
+    def decide(method: str, path: str, body: bytes) -> Any:
+        if not wanted(method, path) or b"_lethe/" in body or left[0] <= 0:
             return None
         left[0] -= 1
         return fault
@@ -984,7 +984,7 @@ def test_errors_of_single_keys_are_retried(plain: Bucket, proxy: Proxy, code: st
     left = [2]
 
     def twice(method: str, path: str, body: bytes) -> Any:
-        if _is_delete(method, path) and left[0]:
+        if _is_delete(method, path) and b"_lethe/" not in body and left[0]:
             left[0] -= 1
             return refuse(method, path, body)
         return None
@@ -1012,8 +1012,8 @@ def test_an_overwrite_between_the_look_and_the_request_is_not_erased(plain: Buck
     store, job = _proxied(plain, proxy), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
 
-    def overwrite(method: str, path: str, _body: bytes) -> Any:
-        if _is_delete(method, path):
+    def overwrite(method: str, path: str, body: bytes) -> Any:
+        if _is_delete(method, path) and b"_lethe/" not in body:
             plain.put(f"p/{OLD}/a", b"other")
 
     proxy.fault = overwrite
@@ -1022,17 +1022,139 @@ def test_an_overwrite_between_the_look_and_the_request_is_not_erased(plain: Buck
     assert plain.left("p/") == {f"p/{OLD}/a": 1}
 
 
-def test_objects_without_versions_are_looked_at_by_the_cheapest_listing(plain: Bucket, proxy: Proxy) -> None:
-    plain.put_all(*(f"p/{OLD}/{n}" for n in range(30)), f"p/{NEW}/x", f"p/{OLD}-a/x")
-    store, job = _proxied(plain, proxy, batch_size=10), work(plain.dataset())
+def _looks(proxy: Proxy) -> tuple[int, int]:
+    """How many listings of the newest versions of the dataset were asked for, and how many of all versions."""
+    newest = [request for request in proxy.requests if "list-type=2" in request and "prefix=p" in request]
+    return len(newest), len([request for request in proxy.requests if "?versions" in request])
+
+
+def _change_two(bucket: Bucket) -> dict[str, Outcome]:
+    """Have somebody else replace and delete an object, and say what has to become of all of `p/OLD/0` to `9`."""
+    bucket.put(f"p/{OLD}/3", b"other")
+    bucket.client.delete_object(Bucket=bucket.name, Key=f"p/{OLD}/5")
+    erased = {f"p/{OLD}/{n}": Outcome.ERASED for n in range(10)}
+    return {**erased, f"p/{OLD}/3": Outcome.RENEWED, f"p/{OLD}/5": Outcome.GONE}
+
+
+def test_what_s3_itself_compares_is_not_looked_at_before(plain: Bucket, proxy: Proxy) -> None:
+    plain.put_all(*(f"p/{OLD}/{n}" for n in range(10)), f"p/{NEW}/x")
+    store, job = _proxied(plain, proxy, batch_size=4), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
-    plain.put(f"p/{OLD}/7", b"other")
+    expected = _change_two(plain)
     proxy.requests.clear()
     tally = store.erase(job, candidates, range(candidates.batches), Gate())
-    assert (tally.erased, tally.renewed) == (29, 1)
-    looks = [request for request in proxy.requests if "list-type=2" in request and "prefix=p" in request]
-    assert len(looks) == candidates.batches
-    assert len([request for request in proxy.requests if _is_listing("", request)]) == 1, "what is not as it was: again"
+    assert _looks(proxy) == (0, 0)
+    assert tally == Tally(erased=8, renewed=1, gone=1, bytes=8)
+    assert outcomes(store, job, candidates) == expected
+    assert plain.left("p/") == {f"p/{OLD}/3": 1, f"p/{NEW}/x": 1}
+
+
+def _forgets_etags(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes conditions and does not keep them: it says that what it was asked about is deleted."""
+    proxy.fault = lambda method, path, body: (
+        (200, "<DeleteResult/>") if _is_delete(method, path) and b"_lethe/" in body else None
+    )
+
+
+def _says_nothing_of_absent_keys(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy.fault = lambda method, path, body: (
+        _refusing("PreconditionFailed", "there")(method, path, body) if b"_lethe/" in body else None
+    )
+
+
+def _refuses_conditions(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = 501, "<Error><Code>NotImplemented</Code><Message>m</Message></Error>"
+    proxy.fault = lambda method, path, body: refusal if _is_delete(method, path) and b"_lethe/" in body else None
+
+
+def _listed_long_ago(_proxy: Proxy, _bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "LISTED_SECONDS", 0.5)
+
+
+def _has_versioning(_proxy: Proxy, bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Suspended"})
+
+
+@pytest.mark.parametrize(
+    "why", [_forgets_etags, _says_nothing_of_absent_keys, _refuses_conditions, _listed_long_ago, _has_versioning]
+)
+def test_what_s3_does_not_compare_is_looked_at_by_the_cheapest_listing(
+    why: Callable[[Proxy, Bucket, pytest.MonkeyPatch], None],
+    plain: Bucket,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain.put_all(*(f"p/{OLD}/{n}" for n in range(10)), f"p/{NEW}/x")
+    store, job = _proxied(plain, proxy, batch_size=4), work(plain.dataset())
+    candidates = store.discover(job, NO_HOLDS)
+    expected = _change_two(plain)
+    why(proxy, plain, monkeypatch)
+    proxy.requests.clear()
+    store.erase(job, candidates, range(candidates.batches), Gate())
+    assert _looks(proxy) == (candidates.batches, 2), "where something is not as it was: again, by all versions"
+    assert outcomes(store, job, candidates) == expected
+
+
+def test_what_is_not_judged_by_its_key_alone_is_looked_at(plain: Bucket, proxy: Proxy) -> None:
+    plain.put_all(*(f"p/{n}" for n in range(6)))
+    store = _proxied(plain, proxy, batch_size=3)
+    job = far_future(plain.dataset(ObjectClock(last_modified=True)))
+    candidates = store.discover(job, NO_HOLDS)
+    proxy.requests.clear()
+    assert store.erase(job, candidates, range(candidates.batches), Gate()).erased == 6
+    assert _looks(proxy) == (candidates.batches, 0)
+
+
+def test_what_somebody_else_replaced_or_deleted_is_not_counted_as_erased_though_its_batch_is_tried_again(
+    plain: Bucket, proxy: Proxy
+) -> None:
+    """Its key is among those that were announced, but S3 said that it did not find what was meant."""
+    plain.put_all(*(f"p/{OLD}/{n}" for n in range(10)))
+    store, job = _proxied(plain, proxy), work(plain.dataset())
+    candidates = store.discover(job, NO_HOLDS)
+    expected = _change_two(plain)
+    unlucky, left = f"p/{OLD}/9", [2]
+
+    def throttle(method: str, path: str, body: bytes) -> Any:
+        """Deletes all but one key, of which it says that it was asked too often."""
+        if not _is_delete(method, path) or unlucky.encode() not in body or not left[0]:
+            return None
+        left[0] -= 1
+        objects: Any = [
+            {child.tag.rpartition("}")[2]: child.text or "" for child in one}
+            for one in ElementTree.fromstring(body)  # noqa: S314 - written here
+            if one.tag.endswith("Object")
+        ]
+        mine = [one for one in objects if one["Key"] != unlucky]
+        answer: Any = plain.client.delete_objects(Bucket=plain.name, Delete={"Objects": mine}) if mine else {}
+        errors = [(one["Key"], one["Code"]) for one in answer.get("Errors", ())]
+        each = "".join(
+            f"<Error><Key>{key}</Key><VersionId>null</VersionId><Code>{code}</Code></Error>"
+            for key, code in [*errors, (unlucky, "SlowDown")]
+        )
+        return 200, f"<DeleteResult>{each}</DeleteResult>"
+
+    proxy.fault = throttle
+    assert store.erase(job, candidates, range(1), Gate()) == Tally(erased=8, renewed=1, gone=1, bytes=8)
+    assert left == [0]
+    assert outcomes(store, job, candidates) == expected
+
+
+def test_requests_are_as_large_as_the_store_is_quick() -> None:
+    pace = deleting.Pace()
+    for _ in range(9):
+        pace.took(pace.size, 0.01)
+    assert pace.size == deleting.MOST == 1000, "S3 takes no more"
+    pace.took(100, 9.0)
+    assert pace.size == 1000, "a request that was not as large as it may be tells nothing"
+    pace.took(1000, (deleting.QUICK_SECONDS + deleting.SLOW_SECONDS) / 2)
+    assert pace.size == 1000
+    for _ in range(3):
+        pace.took(1000, 9.0)
+    assert pace.size == 500, "those that were begun before count once"
+    for _ in range(9):
+        pace.took(pace.size, 9.0)
+    assert pace.size == deleting.LEAST
 
 
 def test_a_key_that_came_to_lie_under_a_marker_is_renewed_and_not_gone(plain: Bucket) -> None:
@@ -1054,7 +1176,8 @@ def test_a_batch_that_a_lease_was_too_short_for_goes_on_in_the_next(
     store, job = plain.store(), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
     monkeypatch.setattr(lane, "LEASE_SECONDS", 0.0)
-    monkeypatch.setattr(deleting, "AT_ONCE", 10)
+    monkeypatch.setattr(deleting, "FIRST", 10)
+    monkeypatch.setattr(deleting, "MOST", 10)
     gate = Gate()
     assert store.erase(job, candidates, range(1), gate) == Tally(erased=40, bytes=40)
     assert gate.leases == 4, "one request a lease, the first"

@@ -14,7 +14,7 @@ from typing import Any
 
 from lethe.errors import StoreError
 from lethe.stores.base import Outcome, Tally
-from lethe.stores.s3.listing import Record
+from lethe.stores.s3.listing import Record, Version
 from lethe.stores.s3.manifest import Part
 from lethe.stores.s3.staging import Staging
 
@@ -79,10 +79,11 @@ class Done:
             if outcome is not Outcome.ERASED:
                 others.setdefault(outcome, []).append(position)
                 continue
-            missing = set(absent.get(position, ()))
-            went = [version for index, version in enumerate(candidate.record.versions) if index not in missing]
+            went: Sequence[Version] = candidate.record.versions
+            if position in absent:
+                went = [version for index, version in enumerate(went) if index not in absent[position]]
             versions += max(len(went) - 1, 0)
-            freed += sum(version.size for version in went)
+            freed += sum([version.size for version in went])
         tally = Tally(**{outcome.value: number for outcome, number in counts.items()}, rows_with=versions, bytes=freed)
         return cls(tally, others)
 
@@ -132,6 +133,7 @@ class Batch:
         known_gone: positions of which nothing was left when that was so, or that S3 said it has deleted since.
         there: its keys that existed at the last look, with their versions.
         running: positions of those of them that are not expired any more.
+        listed_at: when discovery listed them (by `time.monotonic`), or somewhat before.
         looked_at: when the last look was begun (by `time.monotonic`).
         done: its outcome.
         outcomes: what has been decided, by position; complete before `done` is.
@@ -148,6 +150,7 @@ class Batch:
     known_gone: frozenset[int] = frozenset()
     there: Mapping[str, Record] = field(default_factory=dict)
     running: frozenset[int] = frozenset()
+    listed_at: float = -math.inf
     looked_at: float = -math.inf
     done: Done | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -187,6 +190,12 @@ class BatchStates:
     def begun(self) -> bool:
         """Whether any batch has a state."""
         return next(self.staging.names(FOLDER), None) is not None
+
+    def numbers(self) -> frozenset[int]:
+        """The numbers of the batches that have a state."""
+        return frozenset(
+            int(number) for name in self.staging.names(FOLDER) if (number := name.removeprefix(FOLDER)).isdecimal()
+        )
 
 
 def _name(number: int) -> str:

@@ -8,7 +8,8 @@ well before the lease does, signed so that S3 refuses what comes later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -29,12 +30,13 @@ from lethe.stores.s3.listing import read_fast
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-POOL = 32
+POOL = 64
 """Connections that one client keeps open."""
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 ATTEMPTS = 5
 """Time-outs and attempts of requests outside of leases."""
+_SPECIAL = re.compile("[&<>\r\n]")
 _BREAKS = {"\r": "&#xD;", "\n": "&#xA;"}
 """Line breaks in keys, which XML would not keep otherwise."""
 SCRATCH_PREFIX = "_lethe/"
@@ -194,11 +196,12 @@ def _put_body(params: dict[str, Any], **_: object) -> None:
     params["body"] = params["context"].pop("lethe_delete")
 
 
-def delete_body(objects: Iterable[Mapping[str, str]], *, quiet: bool) -> bytes:
+def delete_body(objects: Sequence[Mapping[str, str]], *, quiet: bool) -> bytes:
     """The body of DeleteObjects (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html)."""
+    if _SPECIAL.search("".join([value for one in objects for value in one.values()])):
+        objects = [{name: escape(value, _BREAKS) for name, value in one.items()} for one in objects]
     each = "".join(
-        f"<Object>{''.join(f'<{name}>{escape(value, _BREAKS)}</{name}>' for name, value in one.items())}</Object>"
-        for one in objects
+        [f"<Object>{''.join([f'<{name}>{value}</{name}>' for name, value in one.items()])}</Object>" for one in objects]
     )
     quietly = "<Quiet>true</Quiet>" if quiet else ""
     return f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{quietly}{each}</Delete>'.encode()

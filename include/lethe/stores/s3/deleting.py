@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -23,8 +23,10 @@ from lethe.stores.s3.listing import UNVERSIONED, Version, chunks
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-AT_ONCE = 200
-"""Versions of one DeleteObjects. It takes 1,000, but several smaller ones beside each other make shorter leases."""
+LEAST, FIRST, MOST = 25, 100, 1000
+"""Versions of one DeleteObjects: at least, to begin with, and at most (S3 takes no more)."""
+QUICK_SECONDS, SLOW_SECONDS = 0.25, 0.6
+"""Where a request takes less, the next are larger; where it takes more, smaller, because the lease waits for it."""
 
 _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot carry: keys with them are deleted by requests of their own."""
@@ -58,6 +60,25 @@ class Turn:
         return self.over or time.monotonic() >= self.long
 
 
+@dataclass
+class Pace:
+    """How many versions one request deletes, so that leases are short in a slow store and requests few in a quick one.
+
+    Safe to use from several threads: it is a guess, and where two change it at once, one of them counts.
+    """
+
+    size: int = field(default_factory=lambda: FIRST)
+
+    def took(self, size: int, seconds: float) -> None:
+        """Learn from a request; one that is smaller than it may be, or was begun at another size, tells nothing."""
+        if size != self.size:
+            return
+        if seconds < QUICK_SECONDS:
+            self.size = min(MOST, 2 * size)
+        elif seconds > SLOW_SECONDS:
+            self.size = max(LEAST, size // 2)
+
+
 @dataclass(frozen=True)
 class Deleter:
     """Deletes versions of objects. Safe to use from several threads, each with batches of its own.
@@ -68,6 +89,7 @@ class Deleter:
         client: a client for requests inside a lease, prepared by `write_fast`.
         senders: where requests wait their turn: it bounds how many are under way.
         locked: whether S3 keeps a version, by a legal hold or a retention.
+        pace: how large requests are.
     """
 
     place: Place
@@ -75,6 +97,7 @@ class Deleter:
     client: S3Client
     senders: Executor
     locked: Callable[[Version], bool]
+    pace: Pace = field(default_factory=Pace)
 
     def delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], turn: Turn) -> bool:
         """Delete versions, and set the outcomes of the candidates of which all could be.
@@ -106,9 +129,9 @@ class Deleter:
         Raises:
             StoreUnavailable, StoreError: if a request as a whole failed.
         """
-        speakable = [one for one in versions if not _UNSPEAKABLE.search(one[1].key)]
-        others = [[one] for one in versions if _UNSPEAKABLE.search(one[1].key)]
-        requests = [*chunks(speakable, AT_ONCE), *others]
+        alone = {version.key for _, version in versions if _UNSPEAKABLE.search(version.key)}
+        together = [one for one in versions if one[1].key not in alone] if alone else versions
+        requests = [*chunks(together, self.pace.size), *([one] for one in versions if one[1].key in alone)]
         futures = [
             self.senders.submit(self._request, some, turn, may_wait=index > 0) for index, some in enumerate(requests)
         ]
@@ -129,7 +152,10 @@ class Deleter:
             if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):
                 code = self._delete_one(some[0][1])
                 return [(*some[0], code)] if code else []
-            return self._delete_some(some)
+            started = time.monotonic()
+            failed = self._delete_some(some)
+            self.pace.took(len(some), time.monotonic() - started)
+            return failed
 
     def _delete_some(self, some: Sequence[tuple[int, Version]]) -> list[tuple[int, Version, str]]:
         objects: Any = [_object(version) for _, version in some]

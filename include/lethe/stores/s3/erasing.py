@@ -3,7 +3,7 @@
 **One object of staging per batch** says how far it is, and every change of it is conditional on the one before
 (``If-None-Match: *``, then ``If-Match``), so that of several processes only one goes on:
 
-1. The keys are listed once more, while the wave before is being deleted.
+1. The keys are listed once more, while the wave before is being deleted (not where S3 itself compares, see below).
 2. Within a lease, with its holds, it is decided what is sent, and the *intent* is written: which candidates' versions
    are going to be deleted. Only then are they.
 3. After the lease the *outcome* replaces the intent, while the next wave is being deleted.
@@ -20,12 +20,19 @@ and the next run judges it anew. S3 has no way of making a delete of versions co
 one, so a version that is written between the look and the request stays without its predecessors: it is never
 touched itself. Without versioning the requests carry the ETag, so that another content is never deleted.
 
+**No look is taken** where the answer to the request says all that a look would: in a bucket that never had
+versioning, on a server that keeps conditions (`lethe.stores.s3.conditions`), of objects that are judged by their keys
+alone, listed less than `LISTED_SECONDS` ago, for which nothing was announced yet. What S3 does not find as it was
+listed is *gone* or *renewed*, also when its batch is tried again. Only a process that dies between the intent and the
+outcome takes that knowledge with it: what other people deleted or replaced since the listing is then counted as
+erased, as is in any case what they did between a look and a request.
+
 **A lease** covers one wave: one batch, or some beside each other where that takes little time. `LANES` of them follow
 each other at their own pace, so that requests are under way while one lease ends and the next begins. No request is
 taken by S3 in the second half of a lease (`lethe.stores.s3.leases`), none takes longer than half a lease, nothing is
-retried or waited for within it. In
-a store that is slow a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done. If
-an answer is missing, the lease is kept until it has run out, because S3 may still be carrying the request out.
+retried or waited for within it. In a store that is slow requests become smaller (`lethe.stores.s3.deleting.Pace`), and
+a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done. If an answer is missing,
+the lease is kept until it has run out, because S3 may still be carrying the request out.
 """
 
 from __future__ import annotations
@@ -37,8 +44,10 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from lethe.stores.base import Candidates, Gate, Progress, Tally
+from lethe.stores.heap import quick_collections
 from lethe.stores.s3.batches import Batch, BatchStates
 from lethe.stores.s3.client import S3Access, write_fast
+from lethe.stores.s3.conditions import are_kept
 from lethe.stores.s3.deleting import Deleter
 from lethe.stores.s3.judging import Judge
 from lethe.stores.s3.lane import WIDTH, Erasure, Lane
@@ -47,9 +56,9 @@ from lethe.stores.s3.manifest import Manifest
 
 LANES = 3
 """Leases beside each other: while one is given back and the next begins, the requests of the other go on."""
-SENDERS = 8
-"""Requests that delete beside each other. More are not faster, but every one takes longer, and so do leases."""
-ASIDE = 4
+SENDERS = 24
+"""Requests that delete beside each other, for all lanes: enough that S3 never waits for the next one."""
+ASIDE = 8
 """Batches that are looked at, or whose outcomes are written, while others are deleted."""
 
 
@@ -83,8 +92,10 @@ class Eraser:
         place = self.access.place(self.bucket, "delete object versions")
         client = self.access.leased(self.gate.lease_seconds)
         write_fast(client)
+        states = BatchStates(self.manifest.staging)
         events: SimpleQueue[Batch | Future[None]] = SimpleQueue()
         with (
+            quick_collections(),
             closing(client),
             ThreadPoolExecutor(SENDERS, thread_name_prefix="lethe-delete") as senders,
             ThreadPoolExecutor(LANES * WIDTH, thread_name_prefix="lethe-erase") as pool,
@@ -98,15 +109,18 @@ class Eraser:
                 gate=self.gate,
                 clock=self.access.clock,
                 listing=self._listing(),
-                states=BatchStates(self.manifest.staging),
+                states=states,
                 states_in_lease=BatchStates(replace(self.manifest.staging, client=client)),
+                begun=states.numbers(),
+                compared=self.judge.by_key and are_kept(self.access, self.bucket, self.manifest.staging),
                 deleter=Deleter(place, self.bucket, client, senders, self.judge.reader.locked),
                 pool=pool,
                 aside=aside,
                 todo=deque(batches),
+                lanes=min(LANES, len(batches)),
                 done=events.put,
             )
-            lanes = [Lane(erasure) for _ in range(min(LANES, len(batches)))]
+            lanes = [Lane(erasure) for _ in range(erasure.lanes)]
             try:
                 for lane in lanes:
                     threads.submit(lane.run).add_done_callback(events.put)

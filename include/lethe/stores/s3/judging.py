@@ -140,6 +140,11 @@ class Judge:
         return self.locks or self.tagged
 
     @property
+    def by_key(self) -> bool:
+        """Whether all that a record is judged by is its key: written again under it, it would be judged the same."""
+        return not self.locks and all(one.key is not None for one in self._attributes)
+
+    @property
     def tagged(self) -> bool:
         """Whether the clock or an identifier is a tag."""
         return any(one.tag is not None for one in self._attributes)

@@ -19,20 +19,25 @@ from lethe.stores.s3.deleting import Deleter, Turn
 from lethe.stores.s3.errors import Place
 from lethe.stores.s3.judging import Judge
 from lethe.stores.s3.leases import Lease, ServerClock, take
-from lethe.stores.s3.listing import Listing, Record, Version
+from lethe.stores.s3.listing import UNVERSIONED, Listing, Record, Version
 from lethe.stores.s3.manifest import Manifest
 
 WIDTH = 8
 """Batches beside each other at most."""
+LISTED_SECONDS = 300.0
+"""Where S3 compares what it deletes, a listing of discovery that is older is not gone by any more."""
 LOOK_SECONDS = 3.0
 """A look at a batch's keys that is older is taken anew before anything is decided by it."""
 WAVE_SECONDS = 0.5
 """What a wave should take, so that a hold that is being placed does not wait long."""
+AHEAD_SECONDS = 0.1
+"""After so long what the next wave takes is opened, when this wave's requests are under way."""
 LEASE_SECONDS = 0.8
 """After so long no further request of a wave is sent, however slow the store is: the next lease goes on."""
 ATTEMPTS = 6
 """How often a batch is tried before the store counts as unavailable."""
 
+_NOT_FOUND = (Outcome.GONE, Outcome.RENEWED)
 _PAUSE_SECONDS = 0.2
 _POLL_SECONDS = 0.5
 
@@ -65,10 +70,14 @@ class Erasure:
         listing: shows what is there now.
         states: the batches' states in staging, for use outside of leases.
         states_in_lease: the same by requests that cannot outlive a lease.
+        begun: the numbers of the batches that had a state when erasing began.
+        compared: whether S3 says of every key that it is not what was discovered (`lethe.stores.s3.conditions`), and
+            what was discovered is judged by its key alone.
         deleter: sends the requests that delete.
         pool: for what the batches of a wave do beside each other.
         aside: for looking at batches, and writing their outcomes, while others are deleted.
         todo: the numbers of the batches that no lane has taken yet.
+        lanes: how many lanes take them.
         done: called with each batch that has an outcome.
     """
 
@@ -80,10 +89,13 @@ class Erasure:
     listing: Listing
     states: BatchStates
     states_in_lease: BatchStates
+    begun: frozenset[int]
+    compared: bool
     deleter: Deleter
     pool: Executor
     aside: Executor
     todo: deque[int]
+    lanes: int
     done: Callable[[Batch], None]
 
 
@@ -94,7 +106,7 @@ class Lane:
     erasure: Erasure
     _stopped: bool = False
     _turn: Turn | None = None
-    _width: float = 1.0
+    _width: float = 2.0
     _reading: deque[Future[Batch]] = field(default_factory=deque)
     _waiting: deque[Batch] = field(default_factory=deque)
     _recording: list[Future[Batch]] = field(default_factory=list)
@@ -121,13 +133,18 @@ class Lane:
             wait(self._recording)
 
     def _more(self) -> bool:
-        while len(self._reading) <= int(self._width):
+        self._read(self._width)
+        return bool(self._reading or self._waiting or self._recording)
+
+    def _read(self, width: float) -> None:
+        """Begin to open what a wave of that width takes, but not more of the last batches than is this lane's share."""
+        todo, lanes = self.erasure.todo, self.erasure.lanes
+        while len(self._reading) < int(width) and len(self._reading) * lanes <= len(todo):
             try:
-                number = self.erasure.todo.popleft()
+                number = todo.popleft()
             except IndexError:
                 break
             self._reading.append(self.erasure.aside.submit(self._open, number))
-        return bool(self._reading or self._waiting or self._recording)
 
     def _next(self) -> None:
         wave = self._next_wave()
@@ -144,8 +161,10 @@ class Lane:
     # --- before a wave --------------------------------------------------------------------------------------------
 
     def _open(self, number: int) -> Batch:
-        batch = Batch(number, self.erasure.manifest.part(number), self._intent())
-        self._adopt(batch)
+        part = self.erasure.manifest.part(number)
+        batch = Batch(number, part, self._intent(), listed_at=time.monotonic() - part.age)
+        if number in self.erasure.begun:
+            self._adopt(batch)
         if batch.done is None and not batch.ready_at:
             self._look(batch)
         return batch
@@ -196,6 +215,9 @@ class Lane:
         """See which of the batch's keys exist, with which versions, and whether they still are expired."""
         batch.looked_at = time.monotonic()
         candidates = batch.part.candidates
+        if self._may_trust(batch):
+            batch.there = {candidate.record.key: candidate.record for candidate in candidates}
+            return
         wanted = [one.record for position, one in enumerate(candidates) if position not in batch.known_gone]
         batch.there = self.erasure.listing.again(
             wanted, batch.part.after, batch.part.span, self.erasure.judge.work.as_of
@@ -204,8 +226,19 @@ class Lane:
             batch.running = frozenset(
                 position
                 for position, candidate in enumerate(candidates)
-                if (now := batch.there.get(candidate.record.key)) and not self.erasure.judge.expired(now)
+                if (now := batch.there.get(candidate.record.key))
+                and now is not candidate.record  # which has expired, or it were no candidate
+                and not self.erasure.judge.expired(now)
             )
+
+    def _may_trust(self, batch: Batch) -> bool:
+        """Whether what discovery listed does for a look: S3 compares it, and nothing was sent yet that changed it."""
+        return (
+            self.erasure.compared
+            and batch.etag is None
+            and batch.looked_at - batch.listed_at < LISTED_SECONDS
+            and all(_is_compared(candidate.record) for candidate in batch.part.candidates)
+        )
 
     # --- a wave ---------------------------------------------------------------------------------------------------
 
@@ -224,6 +257,8 @@ class Lane:
                 pool = self.erasure.pool
                 futures = [pool.submit(self._attempt, batch, closer[batch.number], turn) for batch in batches]
                 try:
+                    wait(futures, timeout=AHEAD_SECONDS)
+                    self._read(_wider(self._width))
                     wait(futures)
                 finally:
                     # Also when this thread is interrupted: the lease is not given back while requests are under way.
@@ -247,7 +282,7 @@ class Lane:
         if seconds > 1.5 * WAVE_SECONDS:
             self._width = max(1.0, width / 2)
         elif seconds < WAVE_SECONDS:
-            self._width = min(float(WIDTH), self._width * 1.5)
+            self._width = _wider(self._width)
 
     def _look_closer(self, batches: Sequence[Batch]) -> list[Closer]:
         """Read tags and locks again, where the dataset has them."""
@@ -277,20 +312,24 @@ class Lane:
                     f"{self.erasure.deleter.place}: no lease of the hold gate left time for requests"
                 )
             sends = self._decide(batch, closer, turn.rules)
+            announced = batch.intent.sent
             with turn.lease.sending():
                 if sends and self._announce(batch, sends) and self.erasure.deleter.delete(batch, sends, turn):
                     batch.looked_at = looked_at
+            # What S3 did not find when asked for the first time this run has not erased, though it is announced.
+            missing = {one for one in sends.keys() - announced if batch.outcomes.get(one) in _NOT_FOUND}
+            batch.intent = replace(batch.intent, sent=batch.intent.sent - missing)
         except StoreError as error:
             batch.error = error
 
-    def _decide(self, batch: Batch, closer: Closer, rules: HoldRules) -> dict[int, list[Version]]:
+    def _decide(self, batch: Batch, closer: Closer, rules: HoldRules) -> dict[int, Sequence[Version]]:
         """Set the outcomes that need no request, and give the versions to delete of the other candidates."""
-        sends: dict[int, list[Version]] = {}
+        sends: dict[int, Sequence[Version]] = {}
         batch.outcomes = {}
         running = batch.running | closer.running
         for position, candidate in enumerate(batch.part.candidates):
             now = None if position in batch.known_gone else batch.there.get(candidate.record.key)
-            left = _pinned(candidate.record, now) if now else []
+            left = _pinned(candidate.record, now) if now else ()
             identifiers = closer.identifiers.get(position, candidate.identifiers)
             if not left and (now is None or position in batch.intent.sent):
                 gone_by_us = position in batch.intent.sent
@@ -307,11 +346,10 @@ class Lane:
         """Write the intent; false where another process changed the state since."""
         absent = {**batch.intent.absent}
         for position in sends.keys() - batch.intent.sent:
-            there = {version.identity for version in sends[position]}
             versions = batch.part.candidates[position].record.versions
-            missing = [index for index, version in enumerate(versions) if version.identity not in there]
-            if missing:
-                absent[position] = missing
+            if len(sends[position]) < len(versions):
+                there = {version.identity for version in sends[position]}
+                absent[position] = [index for index, version in enumerate(versions) if version.identity not in there]
         intent = replace(batch.intent, owner=secrets.token_hex(8), sent=batch.intent.sent | sends.keys(), absent=absent)
         etag = self.erasure.states_in_lease.write(batch.number, intent, batch.etag)
         if etag is None:
@@ -334,13 +372,20 @@ class Lane:
         return batch
 
 
-_TOO_LATE = "lease over"
+def _wider(width: float) -> float:
+    return min(float(WIDTH), width * 1.5)
 
 
-def _pinned(record: Record, now: Record) -> list[Version]:
+def _is_compared(record: Record) -> bool:
+    """Whether a request that deletes the record carries its ETag, and nothing else of it is left then."""
+    version = record.versions[0]
+    return len(record.versions) == 1 and version.id == UNVERSIONED and bool(version.etag)
+
+
+def _pinned(record: Record, now: Record) -> Sequence[Version]:
     """The versions of a key that were pinned at discovery and are there now."""
     if record.versions == now.versions:
-        return list(record.versions)
+        return record.versions
     pinned = {version.identity for version in record.versions}
     return [version for version in now.versions if version.identity in pinned]
 

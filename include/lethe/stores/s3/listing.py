@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -124,34 +124,36 @@ def parse_page(body: bytes, *, by_folder: bool = False) -> Page | None:
 
 
 def _page(root: ET.Element, by_folder: bool) -> Page:
-    versions: list[Version] = []
-    folders: list[str] = []
-    facts: dict[str, str] = {}
-    for child in root:
-        name = child.tag.rpartition("}")[2]
-        if name in ("Version", "DeleteMarker", "Contents"):
-            fields = {field.tag.rpartition("}")[2]: field.text or "" for field in child}
-            marker = name == "DeleteMarker"
-            versions.append(
-                Version(
-                    fields["Key"],
-                    fields.get("VersionId") or UNVERSIONED,
-                    "" if marker else _etag(fields["ETag"]),
-                    fields["LastModified"],
-                    0 if marker else int(fields["Size"]),
-                    marker,
-                )
-            )
-        elif name == "CommonPrefixes":
-            folders.extend(field.text or "" for field in child)
-        else:
-            facts[name] = child.text or ""
+    space = root.tag[: root.tag.rfind("}") + 1]
+    facts = {child.tag.removeprefix(space): child.text or "" for child in root if not len(child)}
     if "IsTruncated" not in facts:
         raise ValueError("no IsTruncated")
-    if facts.get("EncodingType") == "url":
-        versions = [version._replace(key=unquote_plus(version.key)) for version in versions]
-        folders = [unquote_plus(folder) for folder in folders]
-    return Page(tuple(versions), tuple(folders), _following(facts), by_folder)
+    read = unquote_plus if facts.get("EncodingType") == "url" else str
+    folders = [read(field.text or "") for child in root.iterfind(f"{space}CommonPrefixes") for field in child]
+    return Page(tuple(_versions(root, space, read)), tuple(folders), _following(facts), by_folder)
+
+
+def _versions(root: ET.Element, space: str, read: Callable[[str], str]) -> Iterator[Version]:
+    """The versions and markers of a listing. Raises ValueError where an element is missing."""
+    names = ("Key", "VersionId", "LastModified", "ETag", "Size")
+    key_tag, id_tag, modified_tag, etag_tag, size_tag = (space + name for name in names)
+    marker_tag, content_tags = f"{space}DeleteMarker", (f"{space}Version", f"{space}Contents")
+    for child in root:
+        marker = child.tag == marker_tag
+        if not marker and child.tag not in content_tags:
+            continue
+        key, modified = child.findtext(key_tag), child.findtext(modified_tag)
+        etag, size = ("", "0") if marker else (child.findtext(etag_tag), child.findtext(size_tag))
+        if key is None or modified is None or etag is None or size is None:
+            raise ValueError("a version without its key, time, ETag or size")
+        yield Version(
+            read(key),
+            child.findtext(id_tag) or UNVERSIONED,
+            "" if marker else _etag(etag),
+            modified,
+            int(size),
+            marker,
+        )
 
 
 def _etag(listed: str) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lethe.errors import DatasetChanged
@@ -47,11 +49,13 @@ class Part:
         candidates: in the order of their keys.
         after: the key that the listing had before the first of them; empty: none.
         span: how many versions the listing had from the first of them to the last.
+        age: seconds since it was staged, right after it was listed; by the server's clock, at most a second too many.
     """
 
     candidates: list[Candidate]
     after: str
     span: int
+    age: float = math.inf
 
     def pack(self) -> bytes:
         """As it is staged."""
@@ -73,10 +77,14 @@ def _row(candidate: Candidate) -> list[Any]:
 def _candidate(row: list[Any]) -> Candidate:
     key, day, identifiers, versions = row
     return Candidate(
-        Record(key, tuple(Version(key, *version) for version in versions)),
-        date.fromisoformat(day) if day else None,
-        {IdentifierType(kind): texts for kind, texts in identifiers.items()},
+        Record(key, tuple([Version(key, *version) for version in versions])),
+        _date(day) if day else None,
+        {IdentifierType(kind): texts for kind, texts in identifiers.items()} if identifiers else {},
     )
+
+
+_date = lru_cache(maxsize=4096)(date.fromisoformat)
+"""Read once for the many candidates of a day."""
 
 
 @dataclass
@@ -195,14 +203,14 @@ class Manifest:
 
     def part(self, number: int) -> Part:
         """The candidates of a batch. Raises `DatasetChanged` as `open` does."""
-        body = self.staging.get(_part_name(number))
+        stored = self.staging.read(_part_name(number))
         if (
-            body is None
+            stored is None
             or not 0 <= number < len(self.hashes)
-            or hashlib.sha256(body).hexdigest() != self.hashes[number]
+            or hashlib.sha256(stored.body).hexdigest() != self.hashes[number]
         ):
             raise changed(self.staging)
-        return Part.unpack(body)
+        return replace(Part.unpack(stored.body), age=(stored.read - stored.written).total_seconds() + 1)
 
     def parts(self) -> Iterator[tuple[int, Part]]:
         """All batches in order."""
