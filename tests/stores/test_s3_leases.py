@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,6 +99,33 @@ def _complete(bench: Bench) -> None:
 
 
 REQUESTS = [_delete_many, _delete_each, _put, _complete]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_bodies_are_sent_in_one_piece_with_their_headers(
+    bench: Bench, request_: Callable[[Bench], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 takes the body of a request whose headers came in time whenever it comes: there is no moment in between."""
+    for key in KEYS:
+        bench.access.client.put_object(Bucket=bench.bucket, Key=key, Body=b"old")
+    requests: list[Any] = []
+    bench.leased.meta.events.register("before-send.s3", lambda request, **_: requests.append(request))
+    handed: list[bytes] = []
+    sendall = socket.socket.sendall
+
+    def hand_over(self: socket.socket, data: bytes, *flags: int) -> None:
+        handed.append(bytes(data))
+        sendall(self, data, *flags)
+
+    monkeypatch.setattr(socket.socket, "sendall", hand_over)
+    with bench.lease().sending():
+        request_(bench)
+    mine = [data for data in handed if b"X-Amz-Expires" in data]
+    assert len(mine) == len(requests) > 0
+    for data, request in zip(mine, requests, strict=True):
+        headers, _, body = data.partition(b"\r\n\r\n")
+        assert body == (request.body or b"")
+        assert b"expect:" not in headers.lower()
 
 
 @pytest.mark.parametrize("request_", REQUESTS)

@@ -74,8 +74,8 @@ ENCODERS = max(2, os.cpu_count() or 1)
 """Row groups that are encoded at a time."""
 REWRITERS = 2
 """Files that are fetched and rewritten at a time; what bounds memory."""
-PUT_BYTES = 5 << 20
-"""Content up to this size is put inside the lease; larger content is uploaded in parts before."""
+PUT_BYTES = 256 << 10
+"""Content up to this size is put inside the lease; larger content, which takes longer to send, is uploaded before."""
 PART_BYTES = 16 << 20
 MOST_PARTS = 9000
 ROUNDS = 20

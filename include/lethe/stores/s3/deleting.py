@@ -41,12 +41,14 @@ class Turn:
         lease: what they are sent in.
         rules: those of its holds that candidates are compared with.
         long: when (by `time.monotonic`) it has lasted long enough for holds that wait for it.
+        last: whether nothing is left to do after it, so that senders without a request would stay without one.
         stopped: whether no request may be sent any more, whatever the time.
     """
 
     lease: Lease
     rules: HoldRules
     long: float
+    last: bool = False
     stopped: bool = False
 
     @property
@@ -131,7 +133,8 @@ class Deleter:
         """
         alone = {version.key for _, version in versions if _UNSPEAKABLE.search(version.key)}
         together = [one for one in versions if one[1].key not in alone] if alone else versions
-        requests = [*chunks(together, self.pace.size), *([one] for one in versions if one[1].key in alone)]
+        size = min(self.pace.size, FIRST) if turn.last else self.pace.size
+        requests = [*chunks(together, size), *([one] for one in versions if one[1].key in alone)]
         futures = [
             self.senders.submit(self._request, some, turn, may_wait=index > 0) for index, some in enumerate(requests)
         ]

@@ -273,7 +273,7 @@ class Lane:
         self._adapt(time.monotonic() - lease.started, len(batches))
 
     def _begin(self, lease: Lease, rules: HoldRules) -> Turn:
-        turn = Turn(lease, rules, time.monotonic() + LEASE_SECONDS)
+        turn = Turn(lease, rules, time.monotonic() + LEASE_SECONDS, last=not self.erasure.todo and not self._reading)
         self._turn = turn  # before looking at _stopped, which `stop` sets before it looks for a turn
         turn.stopped = self._stopped
         return turn

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore import auth
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
 
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import HoldRules
@@ -158,6 +165,9 @@ def refuse_late(client: S3Client) -> None:
     The client's calls raise `StoreUnavailable` then, and note in the lease where a request may still be carried out.
     """
     auth.AUTH_TYPE_MAPS[_SIGNATURE] = _LeasedAuth
+    # botocore has no other way to choose how its requests are sent; tests see whether it has come to nothing.
+    session: Any = client._endpoint.http_session  # type: ignore[attr-defined]
+    session._pool_classes_by_scheme.update(http=_WholePool, https=_WholeTlsPool)
     events = client.meta.events
     choose: Any = _choose_signer
     events.register("choose-signer.s3", choose)
@@ -205,4 +215,55 @@ class _LeasedAuth(auth.S3SigV4QueryAuth):
         request.context["timestamp"] = self._signed_at
         body, request.data = request.data, b""
         super()._modify_request_before_signing(request)  # type: ignore[misc]
-        request.data = body
+        del request.headers["Expect"]  # which would have the body wait for an answer; see `_Whole`
+        request.data = body.read() if hasattr(body, "read") else body
+
+
+SEND_BYTES = 1 << 20
+"""What the kernel is asked to take at once. Linux takes as much as its `net.core.wmem_max` says."""
+
+
+class _Whole:
+    """In front of a connection class of botocore: the kernel gets each request in one piece, headers and body.
+
+    S3 looks at the time when it has the headers, and takes the body whenever it comes. A process that is stopped
+    between the two would go on with the body after its lease, and S3 would carry the request out.
+    """
+
+    sock: Any
+    _held: bytearray | None = None
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's
+        self._held = bytearray()
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+            whole = bytes(self._held)
+        finally:
+            self._held = None
+        self.send(whole)
+
+    def send(self, data: bytes) -> None:
+        if self._held is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._held += data
+
+
+class _WholeHttp(_Whole, AWSHTTPConnection):  # type: ignore[misc]
+    """Without TLS."""
+
+
+class _WholeTls(_Whole, AWSHTTPSConnection):  # type: ignore[misc]
+    """With TLS."""
+
+
+class _WholePool(AWSHTTPConnectionPool):
+    ConnectionCls = _WholeHttp
+
+
+class _WholeTlsPool(AWSHTTPSConnectionPool):
+    ConnectionCls = _WholeTls
