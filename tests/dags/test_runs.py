@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowFailException
+from tests.airflow_kit import answering
 
 from lethe import stages
 from lethe.airflow.connections import open_environment
@@ -253,40 +253,8 @@ def test_an_approval_erases_what_was_shown(world: World) -> None:
 
 def answer(world: World, choice: str | None) -> Any:  # noqa: ANN401 - a DagRun
     """A DAG run whose question is answered by Eva, or by its timeout."""
-    import threading
-    import time
-
-    from airflow.models.hitl import HITLDetail
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.models.trigger import handle_event_submit
-    from airflow.triggers.base import TriggerEvent
-    from airflow.utils.session import create_session
-    from airflow.utils.state import TaskInstanceState
-
-    def respond() -> None:
-        deadline = time.monotonic() + 120
-        answered = False
-        while not answered and time.monotonic() < deadline:
-            time.sleep(0.2)
-            with suppress(sa.exc.OperationalError), create_session() as session:  # SQLite may be locked just now
-                query = sa.select(TaskInstance).where(TaskInstance.state == TaskInstanceState.AWAITING_INPUT)
-                waiting = session.scalars(query).first()
-                detail = session.get(HITLDetail, waiting.id) if waiting else None
-                if waiting is None or detail is None:
-                    continue
-                detail.responded_at = datetime.now(UTC)
-                detail.chosen_options = [choice or "Reject"]
-                detail.responded_by = {"id": "7", "name": "Eva"} if choice else None
-                event = TriggerEvent(detail.as_resume_event_payload(timedout=choice is None))
-                handle_event_submit(event, task_instance=waiting, session=session)
-                answered = True
-
-    thread = threading.Thread(target=respond)
-    thread.start()
-    try:
+    with answering(choice):
         return world.run()
-    finally:
-        thread.join()
 
 
 def test_a_dataset_that_fails_does_not_stop_the_others(world: World) -> None:

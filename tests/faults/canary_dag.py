@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
-import time
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from contextlib import nullcontext
+from datetime import timedelta
 
+from tests.airflow_kit import answering
 from tests.faults.canary import AS_OF
 
 
@@ -28,41 +27,11 @@ def main(names: list[str]) -> None:
     if bag.import_errors:
         raise SystemExit(str(bag.import_errors))
     for number, name in enumerate(names):
-        if name == "approved":
-            threading.Thread(target=_approve, daemon=True).start()
         day = AS_OF + timedelta(hours=number)
-        run = bag.dags["canaries"].test(run_conf={}, logical_date=day, run_after=day)
+        with answering("Approve") if name == "approved" else nullcontext():
+            run = bag.dags["canaries"].test(run_conf={}, logical_date=day, run_after=day)
         print(f"{name}: {run.state}")
         print({f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()}, flush=True)
-
-
-def _approve() -> None:
-    """Answer the question as soon as it is asked."""
-    import sqlalchemy as sa
-    from airflow.models.hitl import HITLDetail
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.sdk.serde import serialize
-    from airflow.utils.session import create_session
-    from airflow.utils.state import TaskInstanceState
-
-    while True:
-        time.sleep(0.3)
-        with create_session() as session:
-            waiting: Any = session.scalars(
-                sa.select(TaskInstance).where(TaskInstance.state == TaskInstanceState.AWAITING_INPUT)
-            ).first()
-            detail = session.get(HITLDetail, waiting.id) if waiting else None
-            if detail is None:
-                continue
-            detail.responded_at = datetime.now(UTC)
-            detail.chosen_options = ["Approve"]
-            detail.responded_by = {"id": "7", "name": "Eva"}
-            waiting.next_kwargs = {
-                **(waiting.next_kwargs or {}),
-                "event": serialize(detail.as_resume_event_payload(timedout=False)),
-            }
-            waiting.state = TaskInstanceState.SCHEDULED
-            return
 
 
 if __name__ == "__main__":
