@@ -883,12 +883,12 @@ def _proxied(bucket: Bucket, proxy: Proxy, batch_size: int = 1000) -> S3ObjectSt
     return bucket.store(batch_size, endpoint_url=proxy.endpoint)
 
 
-def _times(count: int, wanted: Callable[[str, str], bool], fault: Any) -> Callable[[str, str, bytes], Any]:
-    """`fault` for the first `count` requests that are wanted, but for those about objects of staging."""
+def _times(count: int, wanted: Callable[[str, str, bytes], bool], fault: Any) -> Callable[[str, str, bytes], Any]:
+    """`fault` for the first `count` requests that are wanted."""
     left = [count]
 
     def decide(method: str, path: str, body: bytes) -> Any:
-        if not wanted(method, path) or b"_lethe/" in body or left[0] <= 0:
+        if not wanted(method, path, body) or left[0] <= 0:
             return None
         left[0] -= 1
         return fault
@@ -896,11 +896,12 @@ def _times(count: int, wanted: Callable[[str, str], bool], fault: Any) -> Callab
     return decide
 
 
-def _is_delete(method: str, path: str) -> bool:
-    return method == "POST" and "delete" in path
+def _is_delete(method: str, path: str, body: bytes, *, staged: bool = False) -> bool:
+    """Whether records are deleted; or else objects of staging."""
+    return method == "POST" and "delete" in path and (b"_lethe/" in body) == staged
 
 
-def _is_listing(_method: str, path: str) -> bool:
+def _is_listing(_method: str, path: str, _body: bytes) -> bool:
     return "versions" in path
 
 
@@ -942,7 +943,9 @@ def test_a_fault_that_does_not_pass_names_connection_and_bucket_and_the_next_try
     plain.put_all(*(f"p/{OLD}/secret-{n}" for n in range(6)))
     store, job = _proxied(plain, proxy, batch_size=2), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
-    proxy.fault = lambda method, path, body: SLOW_DOWN if _is_delete(method, path) and b"secret-5" in body else None
+    proxy.fault = lambda method, path, body: (
+        SLOW_DOWN if _is_delete(method, path, body) and b"secret-5" in body else None
+    )
 
     with pytest.raises(StoreUnavailable) as caught:
         store.erase(job, candidates, range(candidates.batches), Gate(lease_seconds=1.0))
@@ -957,11 +960,11 @@ def test_a_fault_that_does_not_pass_names_connection_and_bucket_and_the_next_try
     assert plain.left("p/") == {}
 
 
-def _refusing(code: str, *names: str) -> Callable[[str, str, bytes], Any]:
+def _refusing(code: str, *names: str, staged: bool = False) -> Callable[[str, str, bytes], Any]:
     """Answers a multi-delete with errors for the objects whose keys contain a name (and does not delete any)."""
 
     def decide(method: str, path: str, body: bytes) -> Any:
-        if not _is_delete(method, path):
+        if not _is_delete(method, path, body, staged=staged):
             return None
         objects = re.findall(r"<Object>(.*?)</Object>", body.decode(), re.DOTALL)
         errors = [o for o in objects if any(name in o for name in names)]
@@ -984,7 +987,7 @@ def test_errors_of_single_keys_are_retried(plain: Bucket, proxy: Proxy, code: st
     left = [2]
 
     def twice(method: str, path: str, body: bytes) -> Any:
-        if _is_delete(method, path) and b"_lethe/" not in body and left[0]:
+        if _is_delete(method, path, body) and left[0]:
             left[0] -= 1
             return refuse(method, path, body)
         return None
@@ -1013,7 +1016,7 @@ def test_an_overwrite_between_the_look_and_the_request_is_not_erased(plain: Buck
     candidates = store.discover(job, NO_HOLDS)
 
     def overwrite(method: str, path: str, body: bytes) -> Any:
-        if _is_delete(method, path) and b"_lethe/" not in body:
+        if _is_delete(method, path, body):
             plain.put(f"p/{OLD}/a", b"other")
 
     proxy.fault = overwrite
@@ -1051,20 +1054,16 @@ def test_what_s3_itself_compares_is_not_looked_at_before(plain: Bucket, proxy: P
 
 def _forgets_etags(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes conditions and does not keep them: it says that what it was asked about is deleted."""
-    proxy.fault = lambda method, path, body: (
-        (200, "<DeleteResult/>") if _is_delete(method, path) and b"_lethe/" in body else None
-    )
+    proxy.fault = lambda *asked: (200, "<DeleteResult/>") if _is_delete(*asked, staged=True) else None
 
 
 def _says_nothing_of_absent_keys(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy.fault = lambda method, path, body: (
-        _refusing("PreconditionFailed", "there")(method, path, body) if b"_lethe/" in body else None
-    )
+    proxy.fault = _refusing("PreconditionFailed", "there", staged=True)
 
 
 def _refuses_conditions(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = 501, "<Error><Code>NotImplemented</Code><Message>m</Message></Error>"
-    proxy.fault = lambda method, path, body: refusal if _is_delete(method, path) and b"_lethe/" in body else None
+    proxy.fault = lambda *asked: refusal if _is_delete(*asked, staged=True) else None
 
 
 def _listed_long_ago(_proxy: Proxy, _bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1117,7 +1116,7 @@ def test_what_somebody_else_replaced_or_deleted_is_not_counted_as_erased_though_
 
     def throttle(method: str, path: str, body: bytes) -> Any:
         """Deletes all but one key, of which it says that it was asked too often."""
-        if not _is_delete(method, path) or unlucky.encode() not in body or not left[0]:
+        if not _is_delete(method, path, body) or unlucky.encode() not in body or not left[0]:
             return None
         left[0] -= 1
         objects: Any = [
@@ -1236,7 +1235,7 @@ def test_a_listing_that_breaks_off_is_an_error_and_stages_nothing(
     monkeypatch.setattr("lethe.stores.s3.client.ATTEMPTS", 2)
     plain.put_all(f"p/{OLD}/a")
     store, job = _proxied(plain, proxy), work(plain.dataset())
-    proxy.fault = _times(10_000, lambda method, path: _is_listing(method, path) and "prefix=p" in path, fault)
+    proxy.fault = _times(10_000, lambda *asked: _is_listing(*asked) and "prefix=p" in asked[1], fault)
     with pytest.raises(StoreUnavailable, match=f"connection s3, bucket {plain.name}"):
         store.discover(job, NO_HOLDS)
     proxy.fault = lambda *_: None
