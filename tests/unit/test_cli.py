@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -126,17 +125,22 @@ def cells(text: str, first: str) -> list[str]:
 
 def test_the_command_is_quick_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys, lethe.cli\n"
+        "import sys, time, lethe.cli\n"
         "heavy = {'great_expectations', 'boto3', 'pandas', 'polars', 'pyarrow', 'airflow', 'sqlalchemy'}\n"
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "sys.argv = ['lethe', '--help']\n"
-        "lethe.cli.main()\n"
+        "try:\n"
+        "    lethe.cli.main()\n"
+        "finally:\n"
+        "    print(time.process_time())\n"
     )
-    started = time.process_time()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert time.process_time() - started < 1.5
+    seconds: list[float] = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        seconds.append(float(done.stdout.splitlines()[-1]))
+    assert min(seconds) < 0.5, "CPU time of the fastest of three: what else the machine does hardly counts"
     for name in ("policy", "due", "run", "hold", "report", "ledger", "certificate", "prove", "keys"):
         assert re.search(rf"^\W+{name}\s", done.stdout, re.MULTILINE), name
 

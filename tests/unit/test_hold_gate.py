@@ -182,10 +182,12 @@ def test_placing_does_not_wait_for_leases_that_were_taken_after(office: Office, 
         erasing = [pool.submit(erase_without_end) for _ in range(3)]
         time.sleep(0.2)
         started = time.monotonic()
-        for _ in range(3):
-            wait_for_leases(office.governance, timeout=10)
-        took = time.monotonic() - started
-        stop.set()
+        try:
+            for _ in range(3):
+                wait_for_leases(office.governance, timeout=10)
+            took = time.monotonic() - started
+        finally:
+            stop.set()
         for thread in erasing:
             thread.result(timeout=10)
     assert took < 5

@@ -329,9 +329,9 @@ def test_an_alias_bomb_does_not_explode() -> None:
     bomb = "a0: &a0 {table: t, foreign_key: [x]}\n" + "".join(
         f"a{n}: &a{n} {{children: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 12)
     )
-    started = time.monotonic()
+    started = time.process_time()
     refusal(bomb)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_children_nest_only_so_deep() -> None:
