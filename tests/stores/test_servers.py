@@ -25,8 +25,8 @@ with EmbeddedPostgres(folder / "postgres"), EmbeddedS3(folder / "s3"):
 
 
 @contextmanager
-def owner(folder: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """A process that has started both servers, with all processes that came of it."""
+def owner(folder: str) -> Iterator[tuple[subprocess.Popen[str], dict[psutil.Process, str]]]:
+    """A process that has started both servers, with all processes that came of it and their names."""
     process = subprocess.Popen(
         [sys.executable, "-c", _STARTS_BOTH, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -35,11 +35,11 @@ def owner(folder: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Proc
     with process.stdin, process.stdout:
         assert process.stdout.readline() == "started\n"
         began = psutil.Process(process.pid).create_time()
-        started = [
-            one
-            for one in psutil.process_iter()
-            if one.pid != process.pid and one.create_time() >= began and _belongs(one, process.pid, folder)
-        ]
+        started: dict[psutil.Process, str] = {}
+        for one in psutil.process_iter():
+            with suppress(psutil.Error):  # it is short-lived, or not this user's
+                if one.pid != process.pid and one.create_time() >= began and _belongs(one, process.pid, folder):
+                    started[one] = one.name().split(":")[0]
         yield process, started
         with suppress(BrokenPipeError):
             process.stdin.close()
@@ -47,21 +47,18 @@ def owner(folder: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Proc
 
 
 def _belongs(process: psutil.Process, owner: int, folder: str) -> bool:
-    with suppress(psutil.Error):
-        if process.ppid() == owner or folder in " ".join(process.cmdline()):
-            return True
-        return any(parent.pid == owner or folder in " ".join(parent.cmdline()) for parent in process.parents())
-    return False
+    """Whether a process, or one that it comes of, was started by the owner or names the folder."""
+    family = (process, *process.parents())
+    return any(one.pid == owner or folder in " ".join(one.cmdline()) for one in family)
 
 
 @pytest.mark.parametrize("end", [None, signal.SIGKILL, signal.SIGTERM], ids=["at the end", "killed", "terminated"])
 def test_no_server_is_left_behind(end: signal.Signals | None) -> None:
     with TemporaryDirectory(prefix="lethe-servers-") as folder:
         with owner(folder) as (process, started):
-            names = {one.name() for one in started}
-            assert {"postgres", "weed", "sh"} <= {name.split(":")[0] for name in names}
+            assert {"postgres", "weed", "sh"} <= set(started.values())
             if end is not None:
                 process.send_signal(end)
-        _gone, alive = psutil.wait_procs(started, timeout=20)
+        _gone, alive = psutil.wait_procs(list(started), timeout=20)
         assert not alive
         assert not list(Path(folder).glob("postgres/postmaster.pid"))
