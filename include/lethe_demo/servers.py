@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import sqlalchemy as sa
 
@@ -56,10 +57,27 @@ class Watchdog:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        _WATCHDOGS.add(self)
 
     def dismiss(self) -> None:
         """The server has ended."""
         self._process.communicate(b"\n")
+
+    def forget(self) -> None:
+        """Close the pipe, in a process that was forked and is not the one to watch."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+_WATCHDOGS: WeakSet[Watchdog] = WeakSet()
+
+
+def _forget_watchdogs() -> None:
+    for watchdog in _WATCHDOGS:
+        watchdog.forget()
+
+
+os.register_at_fork(after_in_child=_forget_watchdogs)
 
 
 def free_ports(count: int) -> list[int]:

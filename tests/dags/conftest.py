@@ -11,6 +11,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,10 @@ os.environ |= {
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:
     """Airflow's home, with a metadata database in place."""
+    from airflow.providers.openlineage.plugins.listener import get_openlineage_listener
     from airflow.utils.db import initdb
 
     initdb()
+    # Else events of DAG runs are sent from forks of this process, which outlive it where it is killed.
+    get_openlineage_listener()._executor = ThreadPoolExecutor(1)
     return HOME

@@ -14,21 +14,27 @@ import psutil
 import pytest
 
 _STARTS_BOTH = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 folder = Path(sys.argv[1])
 with EmbeddedPostgres(folder / "postgres"), EmbeddedS3(folder / "s3"):
+    if "fork" in sys.argv and os.fork() == 0:
+        time.sleep(300)
+        os._exit(0)
     print("started", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def owner(folder: str) -> Iterator[tuple[subprocess.Popen[str], dict[psutil.Process, str]]]:
+def owner(folder: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[psutil.Process, str]]]:
     """A process that has started both servers, with all processes that came of it and their names."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _STARTS_BOTH, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _STARTS_BOTH, folder, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -62,3 +68,17 @@ def test_no_server_is_left_behind(end: signal.Signals | None) -> None:
         _gone, alive = psutil.wait_procs(list(started), timeout=20)
         assert not alive
         assert not list(Path(folder).glob("postgres/postmaster.pid"))
+
+
+def test_a_fork_that_lives_on_keeps_no_server() -> None:
+    with TemporaryDirectory(prefix="lethe-servers-") as folder:
+        with owner(folder, "fork") as (process, started):
+            forks = [one for one, name in started.items() if name.startswith("python")]
+            process.send_signal(signal.SIGKILL)
+        try:
+            _gone, alive = psutil.wait_procs(started.keys() - set(forks), timeout=20)
+            assert not alive
+            assert [fork.is_running() for fork in forks] == [True]
+        finally:
+            for fork in forks:
+                fork.kill()
