@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
 from lethe.airflow.plugin import LethePlugin
+from lethe.checks.results import ExpectationResult, Validation
 from lethe.evidence import certificate
 from lethe.holds.registry import HoldRequest
 from lethe.identifiers import IdentifierType
@@ -22,6 +23,18 @@ from lethe.keys import new_connection
 from lethe.stores.base import Candidates, Survey, Tally, Unjudgeable
 
 AS_OF = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
+VALIDATION = Validation(
+    suite="webinars.registrations.before",
+    results=(
+        ExpectationResult(
+            id="key-unique",
+            type="expect_column_values_to_be_unique",
+            success=False,
+            unexpected=3,
+            description="Every key is there once",
+        ),
+    ),
+)
 TRIGGER = "airflow:webinars/manual__2026-11-20T01:15:00+00:00"
 
 
@@ -50,6 +63,7 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             {},
             candidates=found.model_dump(mode="json"),
             tally=Tally(erased=1220).model_dump(mode="json"),
+            validation={"before": VALIDATION.model_dump(mode="json")},
             left=left.model_dump(mode="json"),
         )
         env.runs.close(record.id)
@@ -95,7 +109,13 @@ def test_the_page_is_registered_with_airflow(root: Path) -> None:
 
 
 def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) -> None:
-    for path in ("/lethe/", f"/lethe/runs/{run_id}", f"/lethe/runs/{run_id}/certificate.json", "/lethe/dag-runs/a/b"):
+    for path in (
+        "/lethe/",
+        f"/lethe/runs/{run_id}",
+        f"/lethe/runs/{run_id}/certificate.json",
+        f"/lethe/runs/{run_id}/datasets/registrations/data-docs",
+        "/lethe/dag-runs/a/b",
+    ):
         assert anyone.get(path, follow_redirects=False).status_code == 401, path
     assert anyone.get("/lethe/docs").status_code == 404
     assert anyone.get("/lethe/openapi.json").status_code == 404
@@ -121,6 +141,27 @@ def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: Tes
     printed = viewer.get(f"/lethe/runs/{run_id}/certificate.html")
     assert printed.status_code == 200
     assert run_id in printed.text
+
+
+def test_data_docs_are_at_hand_where_the_run_is(viewer: TestClient, run_id: str) -> None:
+    """From the governance database: the file is on the worker that wrote it."""
+    address = f"/lethe/runs/{run_id}/datasets/registrations/data-docs"
+    assert f'href="{address}"' in viewer.get(f"/lethe/runs/{run_id}").text
+    page = viewer.get(address)
+    assert page.status_code == 200
+    for words in (
+        "webinars.registrations",
+        "The candidates, before erasing",
+        "Every key is there once",
+        "1 failed",
+        ">3<",
+    ):
+        assert words in page.text
+    assert "jana" not in page.text
+    for missing in (f"/lethe/runs/{run_id}/datasets/nothing/data-docs", "/lethe/runs/nothing/datasets/x/data-docs"):
+        answer = viewer.get(missing)
+        assert answer.status_code == 404
+        assert "nothing" in answer.text
 
 
 def test_a_task_leads_to_the_record_of_its_run(viewer: TestClient, run_id: str) -> None:
@@ -159,6 +200,7 @@ def test_categories_of_dags_that_a_user_may_not_read_are_hidden(
     assert "webinars" not in viewer.get("/lethe/").text
     assert viewer.get(f"/lethe/runs/{run_id}").status_code == 403
     assert viewer.get(f"/lethe/runs/{run_id}/certificate.json").status_code == 403
+    assert viewer.get(f"/lethe/runs/{run_id}/datasets/registrations/data-docs").status_code == 403
 
 
 def test_a_governance_database_that_is_not_defined_is_said_in_words(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lethe import governance, stages
+from lethe.checks import pages as data_docs_pages
+from lethe.checks.results import Validation
 from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.evidence.runs import RunRecord
@@ -168,6 +170,20 @@ def certificate(env: Environment, run_id: str) -> str | None:
     with env.governance.read() as connection:
         document = connection.scalar(sa.select(table.document).where(table.run_id == run_id))
     return None if document is None else str(document)
+
+
+def data_docs(env: Environment, run_id: str, dataset: str) -> str:
+    """The page that Data Docs have of a dataset of a run, on whichever machine it was validated.
+
+    Raises:
+        RunError: if there is no such run, it does not have the dataset, or has not validated it.
+    """
+    record = env.runs.get(run_id)
+    validations = env.runs.dataset(run_id, dataset).validation
+    if not validations:
+        raise RunError(f"run {run_id} has not validated {dataset} yet; see the task {dataset}.validate")
+    found = {when: Validation.model_validate(validation) for when, validation in validations.items()}
+    return data_docs_pages.render(record.category, run_id, dataset, found)
 
 
 def dag_run_of(record: RunRecord) -> tuple[str, str] | None:

@@ -52,6 +52,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
     app.add_api_route("/runs/{run_id}/certificate.html", show_certificate, response_class=HTMLResponse)
+    app.add_api_route("/runs/{run_id}/datasets/{dataset}/data-docs", show_data_docs, response_class=HTMLResponse)
     app.add_api_route("/dag-runs/{dag_id}/{dag_run_id:path}", go_to_run)
     app.add_exception_handler(LetheError, show_error)
     return app
@@ -87,6 +88,13 @@ def show_certificate(run_id: str, visible: Visible) -> HTMLResponse:
     with open_environment() as env:
         _require(env.runs.get(run_id).category in visible)
         return HTMLResponse(certificate.page(certificate.get(env.governance, run_id)), headers=_HEADERS)
+
+
+def show_data_docs(run_id: str, dataset: str, visible: Visible) -> HTMLResponse:
+    """What Great Expectations found in a dataset of a run."""
+    with open_environment() as env:
+        _require(env.runs.get(run_id).category in visible)
+        return HTMLResponse(pages.data_docs(env, run_id, dataset), headers=_HEADERS)
 
 
 def go_to_run(dag_id: str, dag_run_id: str, visible: Visible) -> Response:
