@@ -41,7 +41,7 @@ from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
 from lethe.stores.base import Candidates, Outcome, Tally, Unjudgeable, Work, record_key
-from lethe.stores.s3 import deleting, lane
+from lethe.stores.s3 import deleting, erasing, lane
 from lethe.stores.s3.client import delete_body
 from lethe.stores.s3_objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
@@ -1154,6 +1154,23 @@ def test_requests_are_as_large_as_the_store_is_quick() -> None:
     for _ in range(9):
         pace.took(pace.size, 9.0)
     assert pace.size == deleting.LEAST
+
+
+def test_no_request_is_begun_that_would_make_a_lease_long(
+    plain: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that take 1.5 s each the second waits for the next lease, though this one has lasted less than 2 s."""
+    monkeypatch.setattr(erasing, "SENDERS", 1)
+    monkeypatch.setattr(lane, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(deleting, "SLOW_SECONDS", 0.5)
+    plain.put_all(*(f"p/{OLD}/{n:03}" for n in range(2 * deleting.FIRST)))
+    store, job = _proxied(plain, proxy), work(plain.dataset())
+    candidates = store.discover(job, NO_HOLDS)
+    proxy.fault = _times(2, _is_delete, 1.5)
+    gate = Gate()
+    assert store.erase(job, candidates, range(1), gate).erased == 2 * deleting.FIRST
+    assert gate.leases >= 2
+    assert gate.longest < 2.7
 
 
 def test_a_key_that_came_to_lie_under_a_marker_is_renewed_and_not_gone(plain: Bucket) -> None:

@@ -23,7 +23,7 @@ from lethe.stores.s3.listing import UNVERSIONED, Version, chunks
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-LEAST, FIRST, MOST = 25, 100, 1000
+LEAST, FIRST, MOST = 25, 50, 1000
 """Versions of one DeleteObjects: at least, to begin with, and at most (S3 takes no more)."""
 QUICK_SECONDS, SLOW_SECONDS = 0.25, 0.6
 """Where a request takes less, the next are larger; where it takes more, smaller, because the lease waits for it."""
@@ -56,10 +56,10 @@ class Turn:
         """Whether no further request may be sent."""
         return self.stopped or self.lease.over
 
-    @property
-    def enough(self) -> bool:
-        """Whether the lease should be given back, with what is left for the next one."""
-        return self.over or time.monotonic() >= self.long
+    def enough(self, expected: float) -> bool:
+        """Whether the lease should be given back, instead of a request that is expected to take so many seconds."""
+        now = time.monotonic()
+        return self.over or now >= self.long or now + expected >= self.long + SLOW_SECONDS
 
 
 @dataclass
@@ -67,14 +67,20 @@ class Pace:
     """How many versions one request deletes, so that leases are short in a slow store and requests few in a quick one.
 
     Safe to use from several threads: it is a guess, and where two change it at once, one of them counts.
+
+    Attributes:
+        size: versions of a request.
+        each: seconds that one of them took in the latest request.
     """
 
     size: int = field(default_factory=lambda: FIRST)
+    each: float = 0.0
 
     def took(self, size: int, seconds: float) -> None:
         """Learn from a request; one that is smaller than it may be, or was begun at another size, tells nothing."""
         if size != self.size:
             return
+        self.each = seconds / size
         if seconds < QUICK_SECONDS:
             self.size = min(MOST, 2 * size)
         elif seconds > SLOW_SECONDS:
@@ -148,8 +154,8 @@ class Deleter:
     def _request(
         self, some: Sequence[tuple[int, Version]], turn: Turn, *, may_wait: bool
     ) -> list[tuple[int, Version, str]]:
-        """One request, unless the lease has lasted long enough; at least one of a batch is sent."""
-        if turn.over or (may_wait and turn.enough):
+        """One request, unless the lease would last too long; at least one of a batch is sent."""
+        if turn.over or (may_wait and turn.enough(self.pace.each * len(some))):
             return [(*one, _TOO_LATE) for one in some]
         with turn.lease.sending():
             if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):

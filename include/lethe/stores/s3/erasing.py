@@ -31,8 +31,9 @@ erased, as is in any case what they did between a look and a request.
 each other at their own pace, so that requests are under way while one lease ends and the next begins. No request is
 taken by S3 in the second half of a lease (`lethe.stores.s3.leases`), none takes longer than half a lease, nothing is
 retried or waited for within it. In a store that is slow requests become smaller (`lethe.stores.s3.deleting.Pace`), and
-a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done. If an answer is missing,
-the lease is kept until it has run out, because S3 may still be carrying the request out.
+a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done; sooner, where the next
+request would take long. If an answer is missing, the lease is kept until it has run out, because S3 may still be
+carrying the request out.
 """
 
 from __future__ import annotations
