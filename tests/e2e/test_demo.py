@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
+from lethe_demo.servers import Watchdog
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("demo")]
 
 SCALE = "0.05"
@@ -34,12 +36,14 @@ def demo(folder: Path, root: Path, *options: str) -> Iterator[subprocess.Popen[s
         text=True,
         env={**os.environ, "COLUMNS": "200"},
     )
+    watchdog = Watchdog(process.pid, "TERM", 60)  # for a test that is ended because it takes too long
     try:
         yield process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(60)
+        watchdog.dismiss()
 
 
 def processes(folder: Path) -> list[psutil.Process]:
