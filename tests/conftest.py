@@ -28,7 +28,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     os.close(config.stash[_OUTPUT])
 
 
-@pytest.hookimpl
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa: ANN401 - pytest-timeout's
     """End the process where a test takes too long, with what each of its threads does.
 
@@ -39,7 +38,6 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa:
     return True
 
 
-@pytest.hookimpl
 def pytest_timeout_cancel_timer() -> bool:
     """The test has ended."""
     faulthandler.cancel_dump_traceback_later()

@@ -117,7 +117,10 @@ def _await_predecessor(data: Path) -> None:
     with suppress(FileNotFoundError):  # it ended while it was looked at
         while (info := PostmasterInfo.read_from_pgdata(data)) and info.is_running() and info.status != "ready":
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the PostgreSQL server of {data} neither runs nor ends; end process {info.pid}")
+                raise RuntimeError(
+                    f"the PostgreSQL server of {data} neither runs nor ends: end process {info.pid} if it is a "
+                    "postgres, else delete postmaster.pid there"
+                )
             time.sleep(0.1)
 
 

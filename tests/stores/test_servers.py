@@ -59,8 +59,9 @@ def owner(folder: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], d
 
 def _belongs(process: psutil.Process, owner: int, folder: str) -> bool:
     """Whether a process, or one that it comes of, was started by the owner or names the folder."""
-    family = (process, *process.parents())
-    return any(one.pid == owner or folder in " ".join(one.cmdline()) for one in family)
+    if process.ppid() == owner or folder in " ".join(process.cmdline()):
+        return True
+    return any(parent.pid == owner or folder in " ".join(parent.cmdline()) for parent in process.parents())
 
 
 @pytest.mark.parametrize("end", [None, signal.SIGKILL, signal.SIGTERM], ids=["at the end", "killed", "terminated"])

@@ -13,7 +13,7 @@ _RUNBOOK = """\
 | what it says | what to do |
 |---|---|
 | a store does not answer | Nothing: it is retried. If it is red at last, clear `plan` once the store is back. |
-| expectations do not hold | Read its Data Docs in the run's record. Correct data or policy, then run it anew. |
+| expectations do not hold | Read the dataset's Data Docs in the run's record. Correct data or policy, then run anew. |
 | a person must approve, or did not | Look at *Required actions* of `approve`. No answer erases nothing. |
 | being run by another run | Nothing: `plan` waits for it. |
 | may not erase any more | The run is closed. Clear `plan` with everything after it, or trigger a new run. |

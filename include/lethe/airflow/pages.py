@@ -172,18 +172,17 @@ def certificate(env: Environment, run_id: str) -> str | None:
     return None if document is None else str(document)
 
 
-def data_docs(env: Environment, run_id: str, dataset: str) -> str:
+def data_docs(env: Environment, record: RunRecord, dataset: str) -> str:
     """The page that Data Docs have of a dataset of a run, on whichever machine it was validated.
 
     Raises:
-        RunError: if there is no such run, it does not have the dataset, or has not validated it.
+        RunError: if the run does not have the dataset, or has not validated it.
     """
-    record = env.runs.get(run_id)
-    validations = env.runs.dataset(run_id, dataset).validation
+    validations = env.runs.dataset(record.id, dataset).validation
     if not validations:
-        raise RunError(f"run {run_id} has not validated {dataset} yet; see the task {dataset}.validate")
+        raise RunError(f"run {record.id} has not validated {dataset} yet; see the task {dataset}.validate")
     found = {when: Validation.model_validate(validation) for when, validation in validations.items()}
-    return data_docs_pages.render(record.category, run_id, dataset, found)
+    return data_docs_pages.render(record.category, record.id, dataset, found)
 
 
 def dag_run_of(record: RunRecord) -> tuple[str, str] | None:

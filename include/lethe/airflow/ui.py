@@ -93,8 +93,9 @@ def show_certificate(run_id: str, visible: Visible) -> HTMLResponse:
 def show_data_docs(run_id: str, dataset: str, visible: Visible) -> HTMLResponse:
     """What Great Expectations found in a dataset of a run."""
     with open_environment() as env:
-        _require(env.runs.get(run_id).category in visible)
-        return HTMLResponse(pages.data_docs(env, run_id, dataset), headers=_HEADERS)
+        record = env.runs.get(run_id)
+        _require(record.category in visible)
+        return HTMLResponse(pages.data_docs(env, record, dataset), headers=_HEADERS)
 
 
 def go_to_run(dag_id: str, dag_run_id: str, visible: Visible) -> Response:
