@@ -22,7 +22,7 @@ from lethe.governance import Governance
 from lethe.holds.gate import RunGate
 from lethe.holds.registry import HoldRegistry, HoldRequest
 from lethe.holds.rules import HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.keys import Keys
 from lethe.policy import Policy
 from lethe.settings import Settings

@@ -38,7 +38,7 @@ import pyarrow.parquet as pq
 
 from lethe.connections import Connection
 from lethe.holds.rules import NO_HOLDS, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Work

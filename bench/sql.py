@@ -29,7 +29,7 @@ from zoneinfo import ZoneInfo
 
 from lethe.connections import Connection
 from lethe.holds.rules import HoldRule, HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff
 from lethe.policy import Expiry, TableDataset
 from lethe.stores.base import Work

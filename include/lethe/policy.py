@@ -35,7 +35,7 @@ from pydantic import (
 )
 
 from lethe.errors import PolicyError
-from lethe.identifiers import IdentifierType, require_region
+from lethe.judging.identifiers import IdentifierType, require_region
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"

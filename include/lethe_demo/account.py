@@ -10,7 +10,7 @@ from lethe.environment import Environment
 from lethe.evidence.runs import RunRecord
 from lethe.holding import place_hold
 from lethe.holds.registry import HoldRequest
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.stages import DatasetReport, report_of
 from lethe_demo.company import COOKIES_HELD, Company, Matter
 from lethe_demo.oracle import Fate, Oracle, Verdict

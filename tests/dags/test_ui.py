@@ -18,7 +18,7 @@ from lethe.airflow.plugin import LethePlugin
 from lethe.checks.results import ExpectationResult, Validation
 from lethe.evidence import certificate
 from lethe.holds.registry import HoldRequest
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection
 from lethe.stores.base import Candidates, Survey, Tally, Unjudgeable
 

@@ -17,7 +17,7 @@ from lethe.airflow.connections import open_environment
 from lethe.connections import Connection
 from lethe.evidence.runs import DatasetRecord, RunRecord
 from lethe.holds.registry import HoldRequest
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 

@@ -20,7 +20,7 @@ from tests.faults.conftest import tries
 
 from lethe.errors import HoldError, LetheError, PolicyError
 from lethe.holds.registry import HoldRequest, coverage, normalised, read_identifiers
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Policy, load_all, parse
 
 TRIES = tries("TRIES", 10_000, 50_000)

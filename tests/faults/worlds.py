@@ -24,7 +24,7 @@ from lethe.connections import Connection, sqlalchemy_url
 from lethe.environment import Environment
 from lethe.errors import ConnectionMissing
 from lethe.holds.registry import HoldRequest
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import load
 from lethe.settings import Settings
 from lethe.stages import Plan

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 
 
 def hold(version: int = 1, clock: ClockRange | None = None, **identifiers: Sequence[str]) -> HoldRule:

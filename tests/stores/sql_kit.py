@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType, normalise
+from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Disposition, Expiry, TableDataset
 from lethe.stores.base import Candidates, Outcome, Tally, Work

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.stores.parquet_kit import encoded, hold, rules
 
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
-from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.judging.identifiers import IdentifierType, coarse, normalise
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Unjudgeable

@@ -36,7 +36,7 @@ from tests.stores.lease_kit import hold as rule
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing, DatasetChanged, RunError, StoreError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS, ClockRange
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType, normalise
+from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.policy import TimestampFormat
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import Place, fate_unknown, translate

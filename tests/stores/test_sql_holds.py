@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.stores.sql_kit import Database, dataset, hold, holding, postgresql, run_through, sqlite, work
 
 from lethe.holds.rules import ClockRange, HoldRules
-from lethe.identifiers import IdentifierType, normalise
+from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.stores.base import Tally
 from lethe.stores.sql.dialects.postgresql import PostgreSQL
 from lethe_demo.servers import EmbeddedPostgres

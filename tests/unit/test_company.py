@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.connections import Connection
-from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.judging.identifiers import IdentifierType, coarse, normalise
 from lethe.policy import load_all
 from lethe_demo.airflow_server import AirflowServer
 from lethe_demo.calendar_days import first_kept_day

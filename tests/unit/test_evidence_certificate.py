@@ -29,7 +29,7 @@ from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.signed import Signature, public_pem
 from lethe.governance import Governance, open_governance
 from lethe.holds.registry import HoldRegistry, HoldRequest
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.keys import Keys
 from lethe.periods import Period
 from lethe.stores.base import Outcome, Tally, record_key

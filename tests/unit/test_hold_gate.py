@@ -28,7 +28,7 @@ from lethe.errors import RunError, StoreUnavailable
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.holds.registry import HoldRequest
 from lethe.holds.rules import HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Policy
 
 AS_OF = datetime(2026, 11, 20, tzinfo=UTC)

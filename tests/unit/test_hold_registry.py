@@ -20,7 +20,7 @@ from lethe.connections import Connection
 from lethe.errors import EvidenceError, HoldError
 from lethe.holds.registry import HoldRegistry, HoldRequest, coverage, read_identifiers
 from lethe.holds.rules import ClockRange, HoldKind
-from lethe.identifiers import IdentifierType, normalise
+from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.keys import Keys
 from lethe.policy import Policy
 

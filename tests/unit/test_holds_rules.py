@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 
 PRAGUE = ZoneInfo("Europe/Prague")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse, normalise
+from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse, normalise
 
 kinds = st.sampled_from(sorted(IdentifierType))
 texts = st.text(max_size=40) | st.emails() | st.from_regex(r"\+?[0-9 ()/.-]{5,20}", fullmatch=True)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from lethe.cli.reference import reference
 from lethe.errors import PolicyError
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Condition, Policy, json_schema, load, load_all, overlaps, parse
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from rich.table import Table
 from lethe.cli.shell import console, environment, registry_name, say, user
 from lethe.errors import HoldNotInForce
 from lethe.holds.rules import ClockRange, HoldKind
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 
 if TYPE_CHECKING:
     from lethe.holds.registry import Coverage, Hold

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lethe import policy
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Period
 
 MODELS: tuple[tuple[type[BaseModel], str, str], ...] = (

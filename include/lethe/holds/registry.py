@@ -22,7 +22,7 @@ from lethe import governance as schema
 from lethe.errors import HoldError
 from lethe.governance import Governance
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType, normalise, require_region
+from lethe.judging.identifiers import IdentifierType, normalise, require_region
 from lethe.keys import Keys
 from lethe.policy import Dataset, Policy
 

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
-from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse
+from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.stores.parquet.clocks import Bits, Numbers, text_of
 
 Hashes = npt.NDArray[np.uint64]

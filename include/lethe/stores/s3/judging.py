@@ -30,7 +30,7 @@ from zoneinfo import ZoneInfo
 from botocore.exceptions import ClientError
 
 from lethe.holds.rules import HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset, TimestampFormat
 from lethe.stores.base import Survey, Unjudgeable, Work
 from lethe.stores.s3.client import S3Access

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lethe.errors import DatasetChanged
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.stores.base import Candidates, Survey
 from lethe.stores.s3.judging import Judged
 from lethe.stores.s3.listing import Record, Version

@@ -12,7 +12,7 @@ from threading import Lock
 from urllib.parse import unquote, unquote_plus
 
 from lethe.holds.rules import HoldRule, HoldRules
-from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.judging.identifiers import IdentifierType, coarse, normalise
 
 Identifiers = Mapping[IdentifierType, Sequence[str]]
 """The identifiers of one record as it carries them: texts by type. Personal data."""

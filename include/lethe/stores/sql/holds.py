@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from lethe.identifiers import IdentifierType
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sql.settings import Settings

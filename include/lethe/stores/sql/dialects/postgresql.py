@@ -25,7 +25,7 @@ from psycopg import sql as psycopg_sql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateSchema
 
-from lethe.identifiers import PHONE_SUFFIX, IdentifierType, coarse
+from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
-from lethe.identifiers import IdentifierType, coarse, normalise
+from lethe.judging.identifiers import IdentifierType, coarse, normalise
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
@@ -232,7 +232,7 @@ class SQLite(Dialect):
         return sa.Text()
 
     def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
-        """As `lethe.identifiers.normalise` has it: exactly what holds are stored as."""
+        """As `lethe.judging.identifiers.normalise` has it: exactly what holds are stored as."""
         return sa.func.lethe_identifier(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
 
     def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
