@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from lethe.connections import Connection, Resolver, sqlalchemy_url
+from lethe.connections import Connection, Resolver, commit_durably, sqlalchemy_url
 from lethe.errors import StoreUnavailable
 
 CONNECTION_ID = "lethe_governance"
@@ -294,7 +294,9 @@ def open_governance(resolve: Resolver) -> Governance:
 
 
 def _server_engine(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(url, pool_size=4, max_overflow=8, pool_pre_ping=True, hide_parameters=True)
+    engine = sa.create_engine(url, pool_size=4, max_overflow=8, pool_pre_ping=True, hide_parameters=True)
+    commit_durably(engine)
+    return engine
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:

@@ -25,6 +25,7 @@ from psycopg import sql as psycopg_sql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateSchema
 
+from lethe.connections import commit_durably
 from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
@@ -124,8 +125,8 @@ class PostgreSQL(Dialect):
     # --- connections and transactions ---
 
     def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
-        """An engine without a pool; sessions write dates in ISO form and calculate in UTC."""
-        return sa.create_engine(
+        """An engine without a pool; sessions write dates in ISO form and calculate in UTC, and commits are durable."""
+        engine = sa.create_engine(
             url,
             poolclass=sa.NullPool,
             isolation_level="READ COMMITTED",
@@ -137,6 +138,8 @@ class PostgreSQL(Dialect):
                 "prepare_threshold": None,  # plans depend on the ranges of pages: no generic ones
             },
         )
+        commit_durably(engine)
+        return engine
 
     @contextmanager
     def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> Iterator[sa.Connection]:
