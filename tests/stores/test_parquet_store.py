@@ -251,6 +251,36 @@ def test_what_cannot_be_read_is_counted_named_and_left(lake: Lake) -> None:
     assert all(after[key] == before[key] for key in unreadable)
 
 
+def harmed(column: str) -> bytes:
+    """A file with page checksums, of whose column one byte was harmed on the way: all of it still decodes."""
+    body = encoded(
+        people(range(10), range(10, 20)),
+        compression="none",
+        use_dictionary=False,
+        write_page_checksum=True,
+        data_page_size=1 << 20,
+    )
+    chunk = pq.read_metadata(io.BytesIO(body)).row_group(0)
+    index = next(number for number in range(chunk.num_columns) if chunk.column(number).path_in_schema == column)
+    start = chunk.column(index).data_page_offset
+    value = {"email": b"Person3@", "state": b"closed"}[column]
+    place = body.index(value, start)
+    return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+
+
+def test_a_page_whose_checksum_is_wrong_is_not_trusted(lake: Lake) -> None:
+    """Promise 2: the harmed address is that of a held person. Promise 3: it is counted and named."""
+    lake.put("data/harmed.parquet", harmed("email"))
+    lake.put("data/good.parquet", people(range(30, 34), range(34, 40)))
+    before = lake.everything()["data/harmed.parquet"]
+    held = rules(hold(email=["person3@example.org"]))
+    found = lake.discover(held)
+    assert found.unjudgeable == {Unjudgeable.UNREADABLE: 20}
+    assert found.unreadable == (name_digest("data/harmed.parquet"),)
+    assert lake.erase(found, Gate(held)).erased == 4
+    assert lake.everything()["data/harmed.parquet"] == before
+
+
 def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake: Lake) -> None:
     lake.put("data/granted.parquet", people(range(4), range(4, 9)))
     lake.put("data/fine.parquet", people(range(10, 14), range(14, 19)))
@@ -746,12 +776,26 @@ def test_statistics_spare_reading_files_that_stay(lake: Lake, monkeypatch: pytes
 
 def test_files_whose_key_shows_that_they_are_unexpired_are_not_opened_further(lake: Lake) -> None:
     lake.fields = {"partition_clock": r"/date=(?P<value>[0-9-]{10})/"}
-    # The rows contradict the key, which shows that they are not read.
-    lake.put("data/date=2025-01-02/a.parquet", people(range(5)))
-    lake.put("data/date=2025-01-01/a.parquet", people(range(5)))
+    # Without statistics nothing shows that the rows contradict the key, which shows that they are not read.
+    lake.put("data/date=2025-01-02/a.parquet", encoded(people(range(5)), write_statistics=False))
+    lake.put("data/date=2024-06-01/a.parquet", people(range(5)))
     lake.put("data/date=rubbish/a.parquet", people(range(5)))
     found = lake.discover()
     assert (found.total, found.due) == (15, 10)
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("day", ["2025-01-02", "2024-06-03"])
+def test_a_date_in_a_key_that_a_file_proves_wrong_ends_in_one_message(lake: Lake, day: str, statistics: bool) -> None:
+    """Promise 3: where the dates in keys are wrong, files that are left out may have expired rows."""
+    lake.fields = {"partition_clock": r"/date=(?P<value>[0-9-]{10})/"}
+    lake.put(f"data/date={day}/secret.parquet", encoded(people(range(5)), write_statistics=statistics))
+    if day == "2025-01-02" and not statistics:
+        assert lake.discover().due == 0  # such a file is not read, and its footer says nothing
+        return
+    with pytest.raises(StoreError, match=r"before the date in its key.*correct partition_clock") as caught:
+        lake.discover()
+    assert "secret" not in str(caught.value)
 
 
 def test_only_needed_columns_are_read_for_judging(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -767,6 +811,47 @@ def test_only_needed_columns_are_read_for_judging(lake: Lake, monkeypatch: pytes
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
     lake.discover()
     assert columns == [["at"]]
+
+
+TABLES = {
+    "Delta Lake": "_delta_log/00000000000000000000.json",
+    "Hudi": ".hoodie/hoodie.properties",
+    "Iceberg": "metadata/v3.metadata.json",
+    "Spark": "_spark_metadata/0",
+    "summary": "_metadata",
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("where", ["", "data/", "data/lake/secret/"])
+def test_a_table_of_a_table_format_is_not_rewritten_in_place(lake: Lake, kind: str, where: str) -> None:
+    """Promise 10: its log knows its files by name and size, so that the table would be corrupt."""
+    lake.put(f"data/lake/secret/{'data/' if kind == 'Iceberg' else ''}a.parquet", people(range(5)))
+    lake.put(where + TABLES[kind], b"{}")
+    problems = [problem for problem in lake.store.check(lake.dataset) if kind in problem.message]
+    if where != "data/lake/secret/":
+        assert [problem.field for problem in problems] == ["prefix"]
+    if where:
+        before = lake.everything()
+        with pytest.raises(StoreError, match=rf"{kind}.*name a prefix that has none") as caught:
+            lake.discover()
+        assert "secret" not in str(caught.value)
+        assert {key for key in lake.everything() if not key.startswith("_lethe/")} == before.keys()
+
+
+def test_a_table_that_is_no_more_is_no_table(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(5)))
+    lake.put("data/_delta_log/00000000000000000000.json", b"{}")
+    lake.client.delete_object(Bucket=lake.bucket, Key="data/_delta_log/00000000000000000000.json")
+    assert lake.store.check(lake.dataset) == []
+    assert lake.discover().due == 5
+
+
+def test_a_file_that_says_it_is_of_a_table_is_refused(lake: Lake) -> None:
+    schema = people(range(5)).replace_schema_metadata({"iceberg.schema": "{}"})
+    lake.put("data/a.parquet", schema)
+    with pytest.raises(StoreError, match="belongs to an Iceberg table"):
+        lake.discover()
 
 
 def test_check_names_what_is_wrong(lake: Lake) -> None:

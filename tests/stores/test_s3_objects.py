@@ -1304,6 +1304,40 @@ def test_check_finds_what_keeps_a_dataset_from_being_worked_on(plain: Bucket, lo
     assert "lethe_scratch_bucket" in locking.store().check(locking.dataset())[0].message
 
 
+@pytest.mark.parametrize(
+    ("refused", "named"),
+    [
+        (lambda m, path, _: m == "PUT" and "/_lethe/" in path, "write staging"),
+        (lambda m, path, _: m == "DELETE" and "versionId=null" in path, "s3:DeleteObjectVersion"),
+    ],
+    ids=["staging", "deleting"],
+)
+def test_check_tries_the_rights_and_leaves_nothing_behind(
+    versioned: Bucket, proxy: Proxy, refused: Callable[[str, str, bytes], bool], named: str
+) -> None:
+    """Promise 10: a missing right is said before anything is touched."""
+    versioned.put("p/a")
+    store = _proxied(versioned, proxy)
+    assert store.check(versioned.dataset()) == []
+    assert versioned.left() == {"p/a": 1}
+    proxy.fault = lambda *request: (403, "<Error><Code>AccessDenied</Code></Error>") if refused(*request) else None
+    (problem,) = store.check(versioned.dataset())
+    assert f"bucket {versioned.name}" in problem.message
+    assert named in problem.message
+
+
+def test_objects_of_a_table_of_a_table_format_are_not_erased_one_by_one(versioned: Bucket) -> None:
+    versioned.put(f"p/{OLD}/part-0.parquet")
+    versioned.put("p/_delta_log/00000000000000000000.json")
+    (problem,) = versioned.store().check(versioned.dataset())
+    assert "Delta Lake" in problem.message
+    with pytest.raises(StoreError, match="Delta Lake"):
+        versioned.store().discover(work(versioned.dataset()), NO_HOLDS)
+    versioned.client.delete_object(Bucket=versioned.name, Key="p/_delta_log/00000000000000000000.json")
+    versioned.put("p/_metadata")
+    assert versioned.store().check(versioned.dataset()) == []
+
+
 def test_a_bucket_that_is_missing_keys_that_are_wrong_and_a_server_that_is_down(plain: Bucket) -> None:
     job = work(plain.dataset())
     gone = work(plain.dataset().model_copy(update={"bucket": "no-such-bucket"}))

@@ -16,9 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
-
-from botocore.exceptions import ClientError
+from typing import TypeVar
 
 from lethe.connections import Connection
 from lethe.errors import StoreError
@@ -38,17 +36,17 @@ from lethe.stores.base import (
     no_progress,
     record_key,
 )
-from lethe.stores.s3 import staging
+from lethe.stores.s3 import bucket_checks, staging
 from lethe.stores.s3.batches import BatchStates, Done
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.erasing import Eraser
-from lethe.stores.s3.errors import code_of, named
 from lethe.stores.s3.judging import Census, Judge, Judged, Reader, State
 from lethe.stores.s3.listing import Listing, chunks
 from lethe.stores.s3.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
 from lethe.stores.s3.matching import Matcher
 from lethe.stores.s3.remainders import remainders
 from lethe.stores.s3.staging import Staging
+from lethe.stores.s3.table_formats import refusing_tables
 from lethe.stores.s3.validation import staged_keys
 from lethe.stores.sources import RowSource
 
@@ -57,7 +55,6 @@ READERS = 16
 _CHUNK = 1000
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-_NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "404", "MethodNotAllowed"})
 
 
 class S3ObjectStore:
@@ -81,54 +78,15 @@ class S3ObjectStore:
     def check(self, dataset: Dataset) -> list[Problem]:
         """Whether bucket, versions, tags and metadata can be read, and staging goes where it can be removed from."""
         objects = _objects(dataset)
-        problems = [*self._check_scratch(objects)]
-        for field, ask in (
-            ("bucket", self._check_listing),
-            ("bucket", self._check_bucket),
-            ("clock", self._check_attributes),
-        ):
-            try:
-                problems.extend(ask(objects))
-            except StoreError as error:
-                problems.append(Problem(field=field, message=str(error)))
-                break
+        problems = bucket_checks.problems(self._access, self._listing(objects), objects)
+        try:
+            self._check_attributes(objects)
+        except StoreError as error:
+            if not problems:
+                problems.append(Problem(field="clock", message=str(error)))
         return problems
 
-    def _check_scratch(self, dataset: ObjectDataset) -> Iterator[Problem]:
-        scratch = self._access.scratch_prefix
-        if dataset.prefix.startswith(scratch):
-            yield Problem(
-                field="prefix",
-                message=f"{dataset.location} is inside {scratch}, where runs are staged: name another prefix, or set "
-                f"lethe_scratch_prefix in the extra of connection {self._access.conn_id}",
-            )
-
-    def _check_listing(self, dataset: ObjectDataset) -> Iterator[Problem]:
-        self._listing(dataset).page(dataset.prefix)
-        prefix = dataset.prefix
-        if prefix and not prefix.endswith("/") and self._listing(dataset).page(prefix + "/").versions:
-            yield Problem(
-                field="prefix",
-                message=f"{dataset.location} also covers every other key that starts so: end it with a slash",
-            )
-
-    def _check_bucket(self, dataset: ObjectDataset) -> Iterator[Problem]:
-        with named(self._access.place(dataset.bucket, "read the bucket's versioning (s3:GetBucketVersioning)")):
-            versioning = self._access.client.get_bucket_versioning(Bucket=dataset.bucket)
-        if versioning.get("MFADelete") == "Enabled":
-            yield Problem(
-                field="bucket",
-                message=f"{dataset.bucket} has MFA delete enabled: no machine can delete versions from it",
-            )
-        lock = self._lock_configuration(dataset.bucket)
-        if lock and lock.get("Rule") and self._access.scratch_bucket is None:
-            yield Problem(
-                field="bucket",
-                message=f"{dataset.bucket} has a default retention, which would keep what is staged: set "
-                f"lethe_scratch_bucket in the extra of connection {self._access.conn_id}",
-            )
-
-    def _check_attributes(self, dataset: ObjectDataset) -> Iterator[Problem]:
+    def _check_attributes(self, dataset: ObjectDataset) -> None:
         """Read the attributes of one object, which shows whether the connection may."""
         reader = Reader(self._access, dataset.bucket)
         page = self._listing(dataset).page(dataset.prefix)
@@ -137,7 +95,6 @@ class S3ObjectStore:
         for attribute in attributes:
             if version is not None:
                 reader.probe(attribute, version)
-        yield from ()
 
     def describe(self, dataset: Dataset) -> Description:
         """The bucket and the prefix, as OpenLineage names them."""
@@ -198,7 +155,8 @@ class S3ObjectStore:
         judge.matcher.prepare(holds)
         pages, readers = (ThreadPoolExecutor(READERS, thread_name_prefix=f"lethe-{name}") for name in ("list", "read"))
         try:
-            records = self._listing(dataset).walk(dataset.prefix, pages, without=self._access.scratch_prefix)
+            walk = self._listing(dataset).walk(dataset.prefix, pages, without=self._access.scratch_prefix)
+            records = refusing_tables(walk, dataset)
             yield _in_order(records, lambda record: judge.judge(record, holds), readers if judge.asks else None)
         finally:
             for pool in (pages, readers):
@@ -285,20 +243,8 @@ class S3ObjectStore:
 
     def _judge(self, work: Work) -> Judge:
         dataset = _objects(work.dataset)
-        locks = self._lock_configuration(dataset.bucket) is not None
+        locks = bucket_checks.lock_configuration(self._access, dataset.bucket) is not None
         return Judge(work, dataset, Reader(self._access, dataset.bucket), Matcher(), locks)
-
-    def _lock_configuration(self, bucket: str) -> Any | None:  # noqa: ANN401 - boto3's answer
-        """The bucket's Object Lock configuration; None where it has no Object Lock."""
-        with named(self._access.place(bucket, "read its Object Lock (s3:GetBucketObjectLockConfiguration)")):
-            try:
-                answer = self._access.client.get_object_lock_configuration(Bucket=bucket)
-            except ClientError as error:
-                if code_of(error) in _NO_LOCKS:
-                    return None
-                raise
-        lock = answer.get("ObjectLockConfiguration", {})
-        return lock if lock.get("ObjectLockEnabled") == "Enabled" else None
 
 
 def _objects(dataset: Dataset) -> ObjectDataset:

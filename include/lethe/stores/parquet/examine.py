@@ -24,7 +24,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 import pyarrow as pa
@@ -32,6 +32,8 @@ import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 from polars.exceptions import PanicException
 
+from lethe.errors import StoreError
+from lethe.periods import Cutoff, start_of_day
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Unjudgeable
 from lethe.stores.parquet import footer as ft
@@ -45,6 +47,7 @@ from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import code_of, named, status_of
 from lethe.stores.s3.listing import Record, Version
+from lethe.stores.s3.table_formats import ADVICE, mark_in_file
 
 MOST_COMPARED = 200_000
 """Held rows of a superseded version that are looked for in the current one; with more it stays."""
@@ -177,12 +180,20 @@ class Examiner:
     def _judged(self, version: Version) -> tuple[S3File, pq.ParquetFile, Judgement]:
         file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None), version.size)
         opened = open_parquet(file)
+        table = mark_in_file(ft.key_value_names(read_footer(file)))
+        if table is not None:
+            raise self._refused(version, f"belongs to {table}; {ADVICE}")
         rows = opened.metadata.num_rows
         try:
             bound = self.judge.bind(opened.schema_arrow) if rows else None
-            unexpired = self._shown_unexpired(version.key)
             judged = (
-                bound.judge_file(opened, self.matcher, read_footer(file), unexpired=unexpired)
+                bound.judge_file(
+                    opened,
+                    self.matcher,
+                    read_footer(file),
+                    unexpired=self._shown_unexpired(version.key),
+                    not_before=self._not_before(version.key),
+                )
                 if bound
                 else Judgement(rows=0)
             )
@@ -190,17 +201,35 @@ class Examiner:
             raise ft.Unreadable(str(error), rows) from None
         except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException) as error:
             raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
+        if judged.contradicts:
+            raise self._refused(
+                version,
+                "has a clock before the date in its key, so that partition_clock would leave out files with expired "
+                "rows: correct partition_clock in the policy, or leave it out",
+            )
         return file, opened, judged
 
-    def _shown_unexpired(self, key: str) -> bool:
-        """Whether the date in a key shows that no row of the file has expired.
+    def _refused(self, version: Version, why: str) -> StoreError:
+        name = name_digest(version.key)
+        return StoreError(f"dataset {self.dataset.name}: file {name} under {self.dataset.location} {why}")
+
+    def _not_before(self, key: str) -> Cutoff | None:
+        """What the date in a key says that no clock of the file is before; None where it has none.
 
         A day is taken off, because a partition's day may be that of another time zone.
         """
-        if self.dataset.partition_clock is None or self.judge.expiry.default is None:
+        day = day_in_key(self.dataset.partition_clock, key) if self.dataset.partition_clock else None
+        if day is None or day == date.min:
+            return None
+        before = day - timedelta(days=1)
+        return Cutoff(before, start_of_day(before, self.judge.expiry.zone))
+
+    def _shown_unexpired(self, key: str) -> bool:
+        """Whether the date in a key shows that no row of the file has expired."""
+        shown = self._not_before(key)
+        if shown is None or self.judge.expiry.default is None:
             return False
-        day = day_in_key(self.dataset.partition_clock, key)
-        return day is not None and all(day.toordinal() - 1 >= cutoff.day.toordinal() for cutoff in self.judge.cutoffs)
+        return all(shown.day >= cutoff.day for cutoff in self.judge.cutoffs)
 
     @staticmethod
     def _count(totals: Totals, judged: Judgement) -> None:

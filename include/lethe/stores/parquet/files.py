@@ -189,7 +189,9 @@ def open_parquet(file: S3File) -> pq.ParquetFile:
     # First, because Arrow ends the process when it is asked about a column that is encrypted.
     read_footer(file)
     try:
-        return pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=READ_AHEAD)
+        return pq.ParquetFile(
+            pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=READ_AHEAD, page_checksum_verification=True
+        )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
 
@@ -248,7 +250,7 @@ class LocalFile:
     def open(self) -> pq.ParquetFile:
         """The file with its columns' meaning, for judging it."""
         try:
-            return pq.ParquetFile(self.source, pre_buffer=False)
+            return pq.ParquetFile(self.source, pre_buffer=False, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
 

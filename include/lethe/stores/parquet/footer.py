@@ -186,6 +186,12 @@ def read(tail: bytes, size: int) -> Struct:
     return found
 
 
+def key_value_names(footer: Struct) -> list[bytes]:
+    """The names in a file's own metadata."""
+    names = (pair.get(1) for pair in structs(footer, FileMetaData.KEY_VALUES))
+    return [field.value for field in names if field is not None and isinstance(field.value, bytes)]
+
+
 def length(tail: bytes, size: int) -> int:
     """How long the footer is, from the last 8 bytes of a file.
 

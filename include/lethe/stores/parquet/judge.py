@@ -57,6 +57,7 @@ class Judgement:
         held: expired rows that a hold covers.
         unjudgeable: rows that cannot be judged, by why.
         oldest: earliest clock day of the rows that go.
+        contradicts: whether a clock is before the day that the file's key says no clock is before.
     """
 
     rows: int
@@ -67,6 +68,7 @@ class Judgement:
     oldest: date | None = None
     going: Marks = field(default_factory=lambda: Marks((), (), ()))
     held: Marks = field(default_factory=lambda: Marks((), (), ()))
+    contradicts: bool = False
 
     def note(self, why: Unjudgeable, rows: Bits | int) -> None:
         """Count rows that cannot be judged."""
@@ -160,7 +162,13 @@ class FileJudge:
     readers: Mapping[str, Reader]
 
     def judge_file(
-        self, file: pq.ParquetFile, matcher: Matcher, footer: Struct | None = None, *, unexpired: bool = False
+        self,
+        file: pq.ParquetFile,
+        matcher: Matcher,
+        footer: Struct | None = None,
+        *,
+        unexpired: bool = False,
+        not_before: Cutoff | None = None,
     ) -> Judgement:
         """Judge all rows of a file.
 
@@ -169,6 +177,7 @@ class FileJudge:
             matcher: the holds.
             footer: its footer, for statistics. (Arrow ends the process when it is asked for damaged ones.)
             unexpired: the file's key already shows that none of its clocks has expired.
+            not_before: what the key says that none of its clocks is before.
         """
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
         result = Judgement(rows=sum(group.num_rows for group in groups))
@@ -179,12 +188,14 @@ class FileJudge:
             nothing = np.zeros(group.num_rows, dtype=np.bool_)
             spared = bool(described) and self._unexpired(described[index])
             skip = not self.judge.columns.scope if unexpired else spared
+            if described and not_before is not None and self._shown_before(described[index], not_before):
+                result.contradicts = True
             if skip or not group.num_rows:
                 result.total += group.num_rows
                 going.append(nothing)
                 held.append(nothing)
                 continue
-            expired, kept_on, oldest = self._expired(file, index, result, unexpired=unexpired)
+            expired, kept_on, oldest = self._expired(file, index, result, unexpired=unexpired, not_before=not_before)
             candidates = expired & ~kept_on
             covered = nothing
             if matcher and candidates.any():
@@ -229,27 +240,42 @@ class FileJudge:
             return any(unexpired and nulls == 0 for unexpired, nulls in shown)
         return complete and enough(unexpired for unexpired, _ in shown)
 
+    def _shown_before(self, group: Struct, cutoff: Cutoff) -> bool:
+        """Whether statistics show a row before a cutoff: where there is one clock, and every row is a record."""
+        if len(self.judge.columns.clocks) > 1 or self.judge.columns.scope:
+            return False
+        least, _ = self._least(group, self.judge.columns.clocks[0])
+        return least is not None and bool(least.before(cutoff).any())
+
     def _column_unexpired(self, group: Struct, name: str) -> tuple[bool, int]:
         """Whether no value of a clock column is before any cutoff, and how many are NULL (-1: not known)."""
+        least, nulls = self._least(group, name)
+        if least is None:
+            return nulls == ft.number(group, RowGroup.ROWS), nulls
+        return not any(least.before(cutoff).any() for cutoff in self.judge.cutoffs), nulls
+
+    def _least(self, group: Struct, name: str) -> tuple[ClockValues | None, int]:
+        """The least value of a clock column, and how many are NULL; None and -1 where that is not known."""
         kind = plain(self.schema.field(name).type)
         meta = ft.column_meta(group, name)
         statistics = ft.substruct(meta, ChunkMeta.STATISTICS) if meta else None
         if not _is_temporal(kind) or meta is None or statistics is None or _NULLS not in statistics:
-            return False, -1
+            return None, -1
         nulls = ft.number(statistics, _NULLS)
         if nulls == ft.number(group, RowGroup.ROWS):
-            return True, nulls
+            return None, nulls
         least = statistics.get(_LEAST, statistics.get(_LEAST_OLD))
         width = {ft.INT32: 4, ft.INT64: 8}.get(ft.number(meta, ChunkMeta.TYPE))
         if least is None or width is None or not isinstance(least.value, bytes) or len(least.value) != width:
-            return False, -1
+            return None, -1
         number = pa.array([int.from_bytes(least.value, "little", signed=True)], pa.int64())
         stored = pa.date32() if pa.types.is_date(kind) else kind
         try:
-            values = self.readers[name](number.cast(pa.int32()).cast(stored) if width == 4 else number.cast(stored))
+            return self.readers[name](
+                number.cast(pa.int32()).cast(stored) if width == 4 else number.cast(stored)
+            ), nulls
         except pa.ArrowInvalid:
-            return False, -1
-        return not any(values.before(cutoff).any() for cutoff in self.judge.cutoffs), nulls
+            return None, -1
 
     # --- what the rows tell ------------------------------------------------------------------------------------
 
@@ -264,7 +290,7 @@ class FileJudge:
             raise OSError("a row group has another number of rows than it says")
 
     def _expired(
-        self, file: pq.ParquetFile, index: int, result: Judgement, *, unexpired: bool
+        self, file: pq.ParquetFile, index: int, result: Judgement, *, unexpired: bool, not_before: Cutoff | None
     ) -> tuple[Bits, Bits, date | None]:
         """Rows of a group that have expired, and those of them that are kept on; counts the others."""
         rows = file.metadata.row_group(index).num_rows
@@ -280,6 +306,10 @@ class FileJudge:
                 continue
             clocks = {name: self.readers[name](data[name]) for name in self.judge.columns.clocks}
             expired[start:stop] = self._judged(clocks, data, scope, result)
+            if not_before is not None:
+                result.contradicts |= bool(
+                    (expired[start:stop] & self._before(list(clocks.values()), not_before)).any()
+                )
             if expired[start:stop].any():
                 kept = expired[start:stop] & self._any(self.judge.dataset.keep_while, data, batch.num_rows)
                 kept_on[start:stop] = kept

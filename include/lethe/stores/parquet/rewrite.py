@@ -365,6 +365,7 @@ class Rewriter:
             metadata=self._physical.metadata,
             pre_buffer=False,
             buffer_size=1 << 20 if self._large(group) else 0,
+            page_checksum_verification=True,  # what is written again gets a checksum that is right
         )
         rows = max(64, min(MOST_ROWS, BATCH_BYTES // self._width(group)))
         start = 0

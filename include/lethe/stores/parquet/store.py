@@ -47,11 +47,13 @@ from lethe.stores.parquet.judge import Judge
 from lethe.stores.parquet.outcomes import record_outcomes, sum_of_outcomes
 from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
 from lethe.stores.parquet.validation import staged_rows
+from lethe.stores.s3 import bucket_checks
 from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.listing import Listing, Record, read_fast
 from lethe.stores.s3.remainders import remainders
 from lethe.stores.s3.staging import Staging
+from lethe.stores.s3.table_formats import refusing_tables
 from lethe.stores.sources import RowSource
 
 THREADS = 4
@@ -91,22 +93,29 @@ class ParquetStore:
         return Listing(self._listing_client, dataset.bucket, place)
 
     def _records(self, dataset: ParquetDataset, pool: Executor) -> Iterator[Record]:
-        return self._listing(dataset).walk(dataset.prefix, pool, without=self._access.scratch_prefix)
+        walk = self._listing(dataset).walk(dataset.prefix, pool, without=self._access.scratch_prefix)
+        return refusing_tables(walk, dataset)
 
     # --- what a dataset is ---------------------------------------------------------------------------------------
 
     def check(self, dataset: Dataset) -> list[Problem]:
-        """Whether the bucket is there, and the first files have the columns that the policy names.
+        """Whether bucket and rights are what erasing needs, and the first files have the columns that the policy names.
 
         A prefix without files is no problem: everything under it may have been erased.
         """
         dataset = _parquet(dataset)
-        problems: list[Problem] = []
+        problems = bucket_checks.problems(self._access, self._listing(dataset), dataset)
+        if problems:
+            return problems
         readable = unreadable = 0
         for name, kind in ((f"identifiers.{k}", k) for k in dataset.identifiers):
             if not dataset.identifiers[kind]:
                 problems.append(Problem(field=name, message="names no column"))
-        for record in self._sample(dataset):
+        try:
+            sample = self._sample(dataset)
+        except StoreError as error:
+            return [Problem(field="prefix", message=str(error))]
+        for record in sample:
             try:
                 schema = self._schema(dataset, record)
             except (ft.Unreadable, Changed):
