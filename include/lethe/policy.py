@@ -368,7 +368,7 @@ class ParquetDataset(BucketDataset, RowDataset):
     partition_clock: KeyPattern | None = Field(
         default=None,
         description="A date in the object key that no clock of the file's rows is before; files that it shows to be "
-        "unexpired are not opened.",
+        "unexpired are not opened. A file whose rows or statistics contradict it stops the dataset.",
     )
 
 
