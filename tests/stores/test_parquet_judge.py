@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -226,6 +227,58 @@ def test_conditions_on_numbers_and_truth_values() -> None:
     assert going(judged(table, where=[{"column": "n", "in": [1, "3"]}])) == [0, 2]
     assert going(judged(table, where=[{"column": "b", "in": [True]}])) == [0]
     assert going(judged(table, where=[{"column": "b", "not_in": [True]}])) == [1, 2]
+
+
+UUID = uuid.UUID("0189f0a1-0000-7000-8000-00000000abcd")
+VALUES: list[tuple[pa.Array, list[Any], list[int]]] = [
+    (pa.array([Decimal("1.00"), Decimal("2.50"), None], pa.decimal128(12, 2)), ["1", "2.5"], [0, 1]),
+    (pa.array([1, 2, None], pa.uint8()), ["2", 1], [0, 1]),
+    (pa.array([1.0, 2.5, None], pa.float32()), [1, "2.5"], [0, 1]),
+    (pa.array([True, False, None]), [1], [0]),
+    (pa.array([True, False, None]), ["False", True], [0, 1]),
+    (pa.array([UUID.bytes, bytes(16), None], pa.binary(16)), [str(UUID).upper()], [0]),
+    (pa.array([UUID.bytes, None], pa.uuid()), [str(UUID).upper()], [0]),
+    (pa.array([b"open", b"shut", None]), ["open"], [0]),
+    (pa.array([date(2025, 1, 2), None]), ["2025-01-02"], [0]),
+    (pa.array(["1", "x", None]).dictionary_encode(), [1], [0]),
+]
+
+
+@pytest.mark.parametrize(("column", "values", "rows"), VALUES, ids=[str(kind.type) for kind, _, _ in VALUES])
+def test_values_of_a_policy_are_compared_as_those_of_the_column(column: pa.Array, values: Any, rows: Any) -> None:
+    """Promise 2: a keep_while that nothing can meet would keep nothing."""
+    table = pa.table({"at": pa.array([date(2020, 1, 1)] * len(column)), "x": column})
+    kept = judged(table, keep_while=[{"column": "x", "in": values}])
+    assert kept.kept_on == len(rows)
+    assert going(kept) == [row for row in range(len(column)) if row not in rows]
+    assert going(judged(table, where=[{"column": "x", "not_in": values}])) == going(kept)
+    if all(isinstance(value, str) for value in values):
+        by_value = Expiry(PRAGUE, None, "x", dict.fromkeys(values, CUTOFF))
+        assert going(judged(table, expiry=by_value)) == rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.int64(), "x"),
+        (pa.int64(), "1.5"),
+        (pa.int64(), True),
+        (pa.uint8(), 256),
+        (pa.decimal128(12, 2), "1.005"),
+        (pa.decimal128(4, 2), 12345),
+        (pa.float64(), "much"),
+        (pa.bool_(), 2),
+        (pa.bool_(), "yes"),
+        (pa.uuid(), "no-uuid"),
+        (pa.date32(), "tomorrow"),
+        (pa.string(), True),
+    ],
+    ids=str,
+)
+def test_a_value_that_a_column_can_never_have_is_refused(kind: pa.DataType, value: Any) -> None:
+    table = pa.table({"at": pa.array([date(2020, 1, 1)]), "x": pa.array([None], kind)})
+    with pytest.raises(WrongSchema, match="can never be the value"):
+        judged(table, keep_while=[{"column": "x", "in": [value]}])
 
 
 @pytest.mark.parametrize("statistics", [True, False])

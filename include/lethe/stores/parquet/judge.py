@@ -14,13 +14,12 @@ on their word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,9 +28,10 @@ from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
 from lethe.stores.base import Unjudgeable
 from lethe.stores.parquet import footer as ft
-from lethe.stores.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader, text_of
+from lethe.stores.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader
 from lethe.stores.parquet.footer import ChunkMeta, FileMetaData, RowGroup
 from lethe.stores.parquet.holds import Matcher
+from lethe.stores.parquet.literals import Literal, Unfit, among, fitting
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.thrift import Struct
 
@@ -135,11 +135,19 @@ class Judge:
         """All cutoffs that rows may be judged by."""
         return [*([self.expiry.default] if self.expiry.default else []), *self.expiry.by_value.values()]
 
+    def _values(self) -> Iterator[tuple[str, Iterable[Literal]]]:
+        """Columns with the values that the policy names of them."""
+        for condition in (*self.dataset.where, *self.dataset.keep_while):
+            yield condition.column, condition.in_ or condition.not_in or ()
+        if self.expiry.column is not None:
+            yield self.expiry.column, self.expiry.by_value
+
     def bind(self, schema: pa.Schema) -> FileJudge:
         """Get ready for files of a schema.
 
         Raises:
-            WrongSchema: if it lacks a column, or has it twice or with a type that cannot be used.
+            WrongSchema: if it lacks a column, or has it twice, with a type that cannot be used, or with one that cannot
+                have a value that the policy names.
         """
         for name in self.columns.named:
             found = schema.get_all_field_indices(name)
@@ -147,6 +155,12 @@ class Judge:
                 raise WrongSchema("a needed column is missing, or there twice")
             if pa.types.is_nested(plain(schema.field(found[0]).type)):
                 raise WrongSchema("a needed column is nested")
+        for name, values in self._values():
+            for value in values:
+                try:
+                    fitting(schema.field(name).type, value)
+                except Unfit as error:
+                    raise WrongSchema(f"a column cannot have a value that the policy names ({error})") from None
         readers = {
             name: reader(schema.field(name).type, self.dataset.clock, self.clock_zone) for name in self.columns.clocks
         }
@@ -332,9 +346,8 @@ class FileJudge:
         expiry = self.judge.expiry
         rest = judged
         if expiry.column is not None:
-            texts = text_of(data[expiry.column])
             for value, cutoff in expiry.by_value.items():
-                chosen = judged & (texts == value).fill_null(value=False).to_numpy()
+                chosen = judged & among(data[expiry.column], [value])
                 expired |= chosen & self._before(values, cutoff)
                 rest = rest & ~chosen
         if expiry.default is not None:
@@ -412,17 +425,12 @@ def _is_temporal(kind: pa.DataType) -> bool:
 
 
 def meets(condition: Condition, array: pa.Array) -> Bits:
-    """Which values meet a condition. Values are compared as text, truth values as ``true`` and ``false``.
+    """Which values meet a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`.
 
-    NULL is none of any values: it meets `not_in`, and does not meet `in`.
+    Raises:
+        Unfit: if the column can never have a value that the condition names.
     """
-    null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
     if condition.is_null is not None:
+        null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
         return null if condition.is_null else ~null
-    wanted = pl.Series([_as_text(value) for value in condition.in_ or condition.not_in or ()], dtype=pl.String)
-    found = text_of(array).is_in(wanted.implode()).fill_null(value=False).to_numpy()
-    return np.asarray(found & ~null if condition.in_ is not None else ~found | null, dtype=np.bool_)
-
-
-def _as_text(value: str | int | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return among(array, condition.in_) if condition.in_ is not None else ~among(array, condition.not_in or ())

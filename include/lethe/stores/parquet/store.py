@@ -44,6 +44,7 @@ from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
 from lethe.stores.parquet.judge import Judge
+from lethe.stores.parquet.literals import Unfit, fitting
 from lethe.stores.parquet.outcomes import record_outcomes, sum_of_outcomes
 from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
 from lethe.stores.parquet.validation import staged_rows
@@ -324,6 +325,21 @@ def _problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Problem]:
             yield Problem(field=field, message=f"column {column!r} is nested; name a column of single values")
         elif field.startswith("clock."):
             yield from _clock_problems(dataset, field, schema.field(column))
+    yield from _value_problems(dataset, schema)
+
+
+def _value_problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Problem]:
+    """Values of conditions that no row can ever have."""
+    for field in ("where", "keep_while"):
+        for condition in getattr(dataset, field):
+            if len(schema.get_all_field_indices(condition.column)) != 1:
+                continue
+            kind = schema.field(condition.column).type
+            for value in condition.in_ or condition.not_in or ():
+                try:
+                    fitting(kind, value)
+                except Unfit as error:
+                    yield Problem(field=field, message=f"column {condition.column!r}: {error}; write one that it can")
 
 
 def _clock_problems(dataset: ParquetDataset, field: str, column: pa.Field) -> Iterator[Problem]:
