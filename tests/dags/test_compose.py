@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from lethe import governance, keys
 from lethe.connections import Connection
@@ -28,6 +34,21 @@ ONE_SHOT = {"airflow-init", "seed"}
 _VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:?[?-])?([^}]*)\}")
 
 Service = dict[str, Any]
+
+_CLASS_PATH = re.compile(r"\b(?:airflow|lethe|celery)(?:\.[a-z_]\w*)+\.\w+\b")
+"""A module and what is in it: `airflow.providers.….FabAuthManager`, `airflow.….celery_executor.app`."""
+
+_LOAD = """
+import importlib, sys
+from airflow.configuration import conf
+from airflow.executors.executor_loader import ExecutorLoader
+for path in sys.argv[1:]:
+    module, _, name = path.rpartition(".")
+    assert getattr(importlib.import_module(module), name) is not None, path
+ExecutorLoader.import_default_executor_cls()
+conf.getimport("core", "auth_manager")
+importlib.import_module("lethe.airflow")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +77,80 @@ def airflow(services: dict[str, Service]) -> dict[str, Service]:
 def fill(value: str) -> str:
     """A value with its variables filled in."""
     return _VARIABLE.sub("secret", value)
+
+
+def parts(value: object) -> list[str]:
+    """All texts of a part of the file."""
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in parts(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in parts(each)]
+    return [str(value)]
+
+
+@pytest.fixture(scope="module")
+def container(airflow: dict[str, Service], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of the worker as the file gives it, with an Airflow home of its own; nothing answers in it."""
+    home = tmp_path_factory.mktemp("airflow")
+    named = {name: fill(str(value)) for name, value in airflow["airflow-worker"]["environment"].items()}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "LETHE_", "_AIRFLOW"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    fernet = {"AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode()}
+    return {**own, **named, **fernet, "AIRFLOW_HOME": str(home), "LETHE_HOME": str(home / "lethe"), "PATH": path}
+
+
+def commands_of(service: Service) -> list[list[str]]:
+    """Every Airflow, Celery and Python command of a service: what it runs, and how its health is checked."""
+    entrypoint, command = service.get("entrypoint"), service.get("command")
+    lines: list[str] = []
+    if entrypoint is None and isinstance(command, str):
+        lines.append(f"airflow {command}")  # the image's entry point adds that word
+    elif isinstance(entrypoint, str) and command is None:
+        lines.append(entrypoint)
+    elif isinstance(command, list):
+        lines += command[-1].replace("\\\n", " ").splitlines()
+    check = service.get("healthcheck", {}).get("test", [])
+    lines += [check[1]] if check[:1] == ["CMD-SHELL"] else []
+    words = [shlex.split(fill(line.replace("$$", "$"))) for line in lines]
+    return [each[1:] if each[:1] == ["/entrypoint"] else each for each in words if each]
+
+
+@pytest.mark.slow
+def test_every_class_that_the_files_name_is_there(text: str, container: dict[str, str], root: Path) -> None:
+    """With celery 5.7 the executor did not import: scheduler and workers ended at once."""
+    files = [text, (root / "Dockerfile").read_text(), (root / ".env.example").read_text()]
+    named = sorted({match[0] for file in files for match in _CLASS_PATH.finditer(file)})
+    assert "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager" in named
+    assert "airflow.providers.celery.executors.celery_executor.app" in named
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD, *named], env=container, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_every_command_that_the_file_names_starts(services: dict[str, Service], container: dict[str, str]) -> None:
+    """With the file's own environment. The commands of other images (PostgreSQL, Redis, S3) are theirs."""
+    named = {
+        tuple(command)
+        for name in [*OF_AIRFLOW, "seed"]
+        for command in commands_of(services[name])
+        if Path(command[0]).name in ("airflow", "celery", "python")
+    }
+    starts = {" ".join(command[:3]) for command in named}
+    assert {"airflow celery worker", "airflow scheduler", "airflow api-server", "airflow triggerer"} <= starts
+    assert {"airflow dag-processor", "airflow pools import", "python -m lethe_demo.seed"} <= starts
+
+    def start(command: tuple[str, ...]) -> str:
+        done = subprocess.run(
+            [*command, "--help"], env=container, capture_output=True, text=True, timeout=200, check=False
+        )
+        said = done.stdout + done.stderr
+        failed = done.returncode != 0 or "Traceback" in said or "usage" not in said.lower()
+        return f"{' '.join(command)}\n{said[-3000:]}" if failed else ""
+
+    with ThreadPoolExecutor(4) as beside:
+        assert [said for said in beside.map(start, sorted(named)) if said] == []
 
 
 def test_all_services_are_there(services: dict[str, Service]) -> None:
