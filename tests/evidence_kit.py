@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe import governance as schema
+from lethe.counts import Became, Found, Outcome
 from lethe.evidence.outcomes import record_outcomes
 from lethe.governance import Governance
 from lethe.keys import Keys
 from lethe.policy import Policy, parse
-from lethe.stores.base import Candidates, Outcome, Survey, Tally
+from lethe.stores.base import Candidates
 
 KEYS = Keys(b"m" * 32, b"s" * 32)
 PUBLIC = [KEYS.signing_key().public_key()]
@@ -55,7 +56,7 @@ def ended_run(
 ) -> None:
     """A run that has ended, with the record-level outcomes of its one dataset."""
     became = became or {}
-    survey = Survey(total=10 + len(became), expired=len(became), held=0)
+    survey = Found(total=10 + len(became), expired=len(became), held=0)
     candidates = Candidates(
         **survey.model_dump(),
         reference="lethe_scratch.x",
@@ -64,7 +65,7 @@ def ended_run(
         digest="c" * 64,
         holds_version=0,
     )
-    tally = Tally(**Counter(outcome.value for outcome in became.values()))
+    tally = Became(**Counter(outcome.value for outcome in became.values()))
     values: dict[str, Any] = {
         "run_id": run_id,
         "dataset": "registrations",
@@ -77,7 +78,7 @@ def ended_run(
         },
         "approval": {"approved": True, "by": "limits", "reasons": [], "digest": "d" * 64, "at": AS_OF.isoformat()},
         "tally": tally.model_dump(mode="json"),
-        "left": Survey(total=10, expired=0, held=0).model_dump(mode="json"),
+        "left": Found(total=10, expired=0, held=0).model_dump(mode="json"),
         "remainders": [{"what": "dead tuples until the next vacuum", "gone_by": "2026-03-02"}],
         **columns,
     }

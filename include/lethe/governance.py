@@ -142,8 +142,8 @@ run_dataset = sa.Table(
     sa.Column("candidates", sa.JSON, comment="What was found (stores.base.Candidates)."),
     sa.Column("validation", sa.JSON, comment="Results of the expectations before and after."),
     sa.Column("approval", sa.JSON, comment="Who decided, when and what, or that it was within the limits."),
-    sa.Column("tally", sa.JSON, comment="What became of the candidates (stores.base.Tally)."),
-    sa.Column("left", sa.JSON, comment="What the dataset held afterwards (stores.base.Survey)."),
+    sa.Column("tally", sa.JSON, comment="What became of the candidates (counts.Became)."),
+    sa.Column("left", sa.JSON, comment="What the dataset held afterwards (counts.Found)."),
     sa.Column("remainders", sa.JSON, comment="What is not yet physically gone."),
     sa.Column("problem", sa.Text, comment="Why it is not done, in one message."),
 )

@@ -18,6 +18,7 @@ import rfc8785
 from pydantic import Field
 
 from lethe.checks.results import Validation
+from lethe.counts import Became, Found
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError, RunError, StoreUnavailable, ValidationFailed
 from lethe.evidence import certificate
@@ -25,7 +26,7 @@ from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.runs import DatasetRecord, RunRecord
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.policy import Dataset, Policy
-from lethe.stores.base import Candidates, Survey, Tally, Value, Work
+from lethe.stores.base import Candidates, Value, Work
 
 _CLOCK_SKEW = timedelta(minutes=1)
 """How far an as-of moment may be ahead of this machine's clock: schedulers on other hosts give it."""
@@ -64,8 +65,8 @@ class DatasetReport(Value):
     dataset: str
     candidates: Candidates | None = None
     validation: tuple[Validation, ...] = ()
-    tally: Tally | None = None
-    left: Survey | None = None
+    tally: Became | None = None
+    left: Found | None = None
     problem: str | None = None
 
 
@@ -365,7 +366,7 @@ def batch_ranges(candidates: Candidates, parts: int) -> list[range]:
     return [range(low, high) for low, high in itertools.pairwise(bounds)]
 
 
-def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: Watcher | None = None) -> Tally:
+def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: Watcher | None = None) -> Became:
     """Erase a range of batches of what was decided on, and nothing else.
 
     Raises:
@@ -396,7 +397,7 @@ def _decided(env: Environment, plan: Plan, dataset: str) -> Candidates:
     return candidates[dataset]
 
 
-def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None = None) -> Survey:
+def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None = None) -> Found:
     """Check that nothing expired and unheld is left, and record what each candidate has become.
 
     Raises:
@@ -422,7 +423,7 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
     return left
 
 
-def _counts(survey: Survey) -> dict[str, object]:
+def _counts(survey: Found) -> dict[str, object]:
     fields = survey.model_dump(mode="json", include={"total", "expired", "held", "kept_on", "unjudgeable"})
     return {**fields, "due": survey.due}
 
@@ -548,8 +549,8 @@ def _dataset_report(record: DatasetRecord) -> DatasetReport:
         validation=tuple(
             Validation.model_validate(validation[when]) for when in ("before", "after") if when in validation
         ),
-        tally=Tally.model_validate(record.tally) if record.tally else None,
-        left=Survey.model_validate(record.left) if record.left else None,
+        tally=Became.model_validate(record.tally) if record.tally else None,
+        left=Found.model_validate(record.left) if record.left else None,
         problem=record.problem,
     )
 

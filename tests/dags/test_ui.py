@@ -16,11 +16,12 @@ from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
 from lethe.airflow.plugin import LethePlugin
 from lethe.checks.results import ExpectationResult, Validation
+from lethe.counts import Became, Found, Unjudgeable
 from lethe.evidence import certificate
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection
-from lethe.stores.base import Candidates, Survey, Tally, Unjudgeable
+from lethe.stores.base import Candidates
 
 AS_OF = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
 VALIDATION = Validation(
@@ -47,7 +48,7 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
     counts: dict[str, Any] = {"total": 5000, "expired": 1250, "held": 30, "unjudgeable": {Unjudgeable.NO_CLOCK: 7}}
     found = Candidates(**counts, reference="r", batches=1, batch_size=50000, digest="d" * 64, holds_version=1)
-    left = Survey(total=3780, expired=30, held=30, unjudgeable={Unjudgeable.NO_CLOCK: 7})
+    left = Found(total=3780, expired=30, held=30, unjudgeable={Unjudgeable.NO_CLOCK: 7})
     with open_environment() as env:
         policy = env.policy("webinars")
         people = {IdentifierType.EMAIL: ["jana@example.org"]}
@@ -62,7 +63,7 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "dataset.settled",
             {},
             candidates=found.model_dump(mode="json"),
-            tally=Tally(erased=1220).model_dump(mode="json"),
+            tally=Became(erased=1220).model_dump(mode="json"),
             validation={"before": VALIDATION.model_dump(mode="json")},
             left=left.model_dump(mode="json"),
         )

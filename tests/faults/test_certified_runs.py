@@ -12,10 +12,11 @@ from tests.faults.worlds import AS_OF, DATASET, World
 
 from lethe import governance as schema
 from lethe import stages
+from lethe.counts import Outcome
 from lethe.environment import Environment
 from lethe.evidence import certificate, proofs
 from lethe.holding import place_hold
-from lethe.stores.base import Outcome, record_key
+from lethe.stores.base import record_key
 
 HELD = (3, 17)
 """Two of the world's people."""

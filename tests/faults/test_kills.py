@@ -19,9 +19,9 @@ from tests.faults.conftest import LONG, MakeWorld, processes, tries
 from tests.faults.worlds import DATASET, World
 
 from lethe import stages
+from lethe.counts import Outcome
 from lethe.holding import place_hold
 from lethe.stages import Plan
-from lethe.stores.base import Outcome
 
 HELD = (3, 17, 31)
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tests.stores.lease_kit import Gate, hold, rules
 
+from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
-from lethe.stores.base import Candidates, Outcome, Tally, Work
+from lethe.stores.base import Candidates, Work
 from lethe.stores.parquet import ParquetStore
 from lethe_demo.servers import EmbeddedS3
 
@@ -144,11 +145,11 @@ class Lake:
         """Discover."""
         return self.store.discover(work or self.work, held)
 
-    def erase(self, candidates: Candidates, gate: Gate | None = None, batches: range | None = None) -> Tally:
+    def erase(self, candidates: Candidates, gate: Gate | None = None, batches: range | None = None) -> Became:
         """Erase all batches."""
         return self.store.erase(self.work, candidates, batches or range(candidates.batches), gate or Gate())
 
-    def both(self, held: HoldRules = NO_HOLDS) -> Tally:
+    def both(self, held: HoldRules = NO_HOLDS) -> Became:
         """Discover and erase."""
         return self.erase(self.discover(held), Gate(held))
 

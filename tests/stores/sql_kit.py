@@ -14,11 +14,12 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from lethe.connections import Connection, sqlalchemy_url
+from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Disposition, Expiry, TableDataset
-from lethe.stores.base import Candidates, Outcome, Tally, Work
+from lethe.stores.base import Candidates, Work
 from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -231,7 +232,7 @@ def holding(*rules: HoldRule) -> HoldRules:
     return gate.rules
 
 
-def run_through(database: Database, job: Work, rules: HoldRules = NO_HOLDS, gate: Gate | None = None) -> Tally:
+def run_through(database: Database, job: Work, rules: HoldRules = NO_HOLDS, gate: Gate | None = None) -> Became:
     """Discover and erase all."""
     candidates = database.store.discover(job, rules)
     return database.store.erase(job, candidates, range(candidates.batches), gate or Gate(rules))

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from lethe.checks import pages, suites
 from lethe.checks.results import Validation
 from lethe.connections import sqlalchemy_url
+from lethe.counts import Found, Unjudgeable
 from lethe.errors import PolicyError, RunError, StoreError, StoreUnavailable
 from lethe.policy import Limits, Policy, parse
 from lethe.settings import Settings
-from lethe.stores.base import Candidates, Survey, Unjudgeable, Work
+from lethe.stores.base import Candidates, Work
 from lethe.stores.sources import Query, RowSource, SqlSource, Staged
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -424,9 +425,9 @@ class Left:
         )
 
 
-def survey(expired: int, held: int, kept_on: int = 0, unjudgeable: int = 0) -> Survey:
+def survey(expired: int, held: int, kept_on: int = 0, unjudgeable: int = 0) -> Found:
     reasons = {Unjudgeable.NO_CLOCK: unjudgeable} if unjudgeable else {}
-    return Survey(total=100, expired=expired, held=held, kept_on=kept_on, unjudgeable=reasons)
+    return Found(total=100, expired=expired, held=held, kept_on=kept_on, unjudgeable=reasons)
 
 
 def test_a_dataset_with_nothing_but_held_records_left_passes(settings: Settings) -> None:

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.stores.parquet_kit import encoded, hold, rules
 
+from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
 from lethe.judging.identifiers import IdentifierType, coarse, normalise
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
-from lethe.stores.base import Unjudgeable
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema, first_wall_time
 from lethe.stores.parquet.holds import Identifiers, Loaded, Matcher, comparable

@@ -23,10 +23,11 @@ import pyarrow.parquet.encryption as pe
 import pytest
 from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, encoded, expiry, hold, people, rules
 
+from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, RunError, StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.periods import Cutoff, start_of_day
-from lethe.stores.base import Outcome, Tally, Unjudgeable, record_key
+from lethe.stores.base import record_key
 from lethe.stores.parquet import attempts, files
 from lethe.stores.parquet import erase as erasing
 from lethe.stores.parquet.examine import name_digest
@@ -65,7 +66,7 @@ def test_expired_rows_go_and_everything_else_stays_as_it_was(any_lake: Lake) -> 
     assert (found.total, found.expired, found.held, found.due) == (151, 80, 0, 80)
     assert found.unjudgeable == {Unjudgeable.NO_CLOCK: 1}
     assert found.oldest == date(2024, 6, 1)
-    assert lake.store.tally(lake.work, found) == Tally()
+    assert lake.store.tally(lake.work, found) == Became()
     tally = lake.erase(found)
 
     assert (tally.erased, tally.held, tally.total) == (80, 0, 80)
@@ -95,7 +96,7 @@ def test_again_is_harmless(lake: Lake) -> None:
     assert lake.erase(found) == tally
     assert lake.discover() == found
     lake.run = "run-2"
-    assert lake.both() == Tally()
+    assert lake.both() == Became()
     assert lake.everything()["data/a.parquet"] == state
 
 
@@ -486,7 +487,7 @@ def test_a_held_row_that_only_an_old_version_has_keeps_that_version(lake: Lake) 
     before = lake.everything()["data/a.parquet"]
     found = lake.discover(held)
     assert (found.expired, found.held, found.due, found.batches) == (5, 5, 0, 0)
-    assert lake.erase(found, Gate(held)) == Tally()
+    assert lake.erase(found, Gate(held)) == Became()
     assert lake.everything()["data/a.parquet"] == before
     # Placed only after discovery: the same.
     lake.run = "run-2"
@@ -994,7 +995,7 @@ def test_two_processes_at_the_same_batch_do_it_once(any_lake: Lake) -> None:
         lake.put(f"data/{number}.parquet", people(range(first, first + 20), range(first + 20, first + 20 + number % 3)))
     found = lake.discover()
 
-    def erase(_: int) -> Tally:
+    def erase(_: int) -> Became:
         store = Lake.open(lake.server, lake.bucket)
         return store.erase(lake.work, found, range(found.batches), Gate())
 
@@ -1017,7 +1018,7 @@ def test_what_another_process_erases_between_two_looks_was_not_gone_before(
     look, end = erasing.Eraser._look, erasing.Eraser._end
 
     def overtaken(self: erasing.Eraser, *arguments: Any) -> Any:
-        def die(faster: erasing.Eraser, *given: Any) -> Tally:
+        def die(faster: erasing.Eraser, *given: Any) -> Became:
             if faster is self:
                 return end(faster, *given)
             raise RunError("killed")

@@ -34,13 +34,14 @@ from tests.stores.lease_kit import Gate, rules
 from tests.stores.lease_kit import hold as rule
 
 from lethe.connections import Connection
+from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import ConnectionMissing, DatasetChanged, RunError, StoreError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
-from lethe.stores.base import Candidates, Outcome, Tally, Unjudgeable, Work, record_key
+from lethe.stores.base import Candidates, Work, record_key
 from lethe.stores.s3 import deleting, erasing, lane
 from lethe.stores.s3.client import delete_body
 from lethe.stores.s3_objects import S3ObjectStore
@@ -108,7 +109,7 @@ def far_future(dataset: ObjectDataset) -> Work:
     return work(dataset, date(2100, 1, 1))
 
 
-def run(store: S3ObjectStore, job: Work, gate: Gate | None = None) -> tuple[Candidates, Tally]:
+def run(store: S3ObjectStore, job: Work, gate: Gate | None = None) -> tuple[Candidates, Became]:
     gate = gate or Gate()
     candidates = store.discover(job, gate.rules)
     return candidates, store.erase(job, candidates, range(candidates.batches), gate)
@@ -163,7 +164,7 @@ def test_all_versions_and_delete_markers_of_expired_keys_go_and_nothing_else(ver
 
     assert (candidates.total, candidates.expired, candidates.due) == (4, 3, 3)
     assert candidates.oldest == date(2024, 12, 31)
-    assert tally == Tally(erased=3, rows_with=3, bytes=4)
+    assert tally == Became(erased=3, rows_with=3, bytes=4)
     assert versioned.left("p/") == {f"p/{NEW}/kept": 3}
     assert versioned.left("elsewhere/") == {f"elsewhere/{OLD}/a": 1}
     assert store.survey(job, NO_HOLDS).due == 0
@@ -176,7 +177,7 @@ def test_more_than_a_thousand_versions_of_one_key_go(versioned: Bucket) -> None:
 
     candidates, tally = run(store, job)
 
-    assert tally == Tally(erased=3, rows_with=1004, bytes=2)
+    assert tally == Became(erased=3, rows_with=1004, bytes=2)
     assert candidates.batches > 1
     assert versioned.left("p/") == {f"p/{NEW}/kept": 1}
 
@@ -184,7 +185,7 @@ def test_more_than_a_thousand_versions_of_one_key_go(versioned: Bucket) -> None:
 def test_unversioned_objects_go(plain: Bucket) -> None:
     plain.put_all(f"p/{OLD}/a", f"p/{OLD}/b", f"p/{NEW}/c", f"pp/{OLD}/d")
     _, tally = run(plain.store(), work(plain.dataset()))
-    assert tally == Tally(erased=2, bytes=2)
+    assert tally == Became(erased=2, bytes=2)
     assert plain.left("p") == {f"p/{NEW}/c": 1, f"pp/{OLD}/d": 1}
 
 
@@ -193,7 +194,7 @@ def test_null_versions_from_before_versioning_go_with_the_others(plain: Bucket) 
     plain.client.put_bucket_versioning(Bucket=plain.name, VersioningConfiguration={"Status": "Enabled"})
     plain.put_all(f"p/{OLD}/a", f"p/{NEW}/c")
     _, tally = run(plain.store(), work(plain.dataset()))
-    assert tally == Tally(erased=2, rows_with=1, bytes=3)
+    assert tally == Became(erased=2, rows_with=1, bytes=3)
     assert plain.left("p/") == {f"p/{NEW}/c": 2}
 
 
@@ -202,7 +203,7 @@ def test_null_versions_of_a_suspended_bucket_go_with_the_others(versioned: Bucke
     versioned.client.put_bucket_versioning(Bucket=versioned.name, VersioningConfiguration={"Status": "Suspended"})
     versioned.put_all(f"p/{OLD}/a", f"p/{OLD}/b", f"p/{NEW}/c")
     _, tally = run(versioned.store(), work(versioned.dataset()))
-    assert tally == Tally(erased=2, rows_with=1, bytes=3)
+    assert tally == Became(erased=2, rows_with=1, bytes=3)
     assert versioned.left("p/") == {f"p/{NEW}/c": 1}
 
 
@@ -233,7 +234,7 @@ def test_a_key_that_the_listing_cannot_transport_is_reported_and_not_guessed(pla
     candidates, tally = run(store, job)
     assert candidates.unjudgeable == {Unjudgeable.UNREADABLE: 1}
     assert re.fullmatch("[0-9a-f]{64}", candidates.unreadable[0])
-    assert tally == Tally(erased=1, bytes=1)
+    assert tally == Became(erased=1, bytes=1)
 
 
 def test_names_that_sort_between_a_folder_and_its_slash_are_found(plain: Bucket) -> None:
@@ -248,7 +249,7 @@ def test_names_that_sort_between_a_folder_and_its_slash_are_found(plain: Bucket)
 def test_an_empty_dataset_and_an_empty_prefix(versioned: Bucket) -> None:
     store = versioned.store()
     candidates, tally = run(store, work(versioned.dataset()))
-    assert (candidates.total, candidates.batches, tally) == (0, 0, Tally())
+    assert (candidates.total, candidates.batches, tally) == (0, 0, Became())
     versioned.put_all(f"{OLD}/a", f"{NEW}/b")
     everything = work(versioned.dataset(prefix=""), run="run-2")
     candidates, tally = run(store, everything)
@@ -308,7 +309,7 @@ def test_last_modified_is_that_of_the_newest_version_with_content(versioned: Buc
 
     _, tally = run(versioned.store(), job)
 
-    assert tally == Tally(erased=3, rows_with=1, bytes=2)
+    assert tally == Became(erased=3, rows_with=1, bytes=2)
     assert versioned.left("p/") == {"p/rewritten": 2, "p/new": 1, "p/new-marker": 1}
 
 
@@ -332,7 +333,7 @@ def test_clocks_in_tags_and_metadata_are_those_of_the_newest_content(versioned: 
     candidates, tally = run(versioned.store(), job)
 
     assert candidates.unjudgeable == {Unjudgeable.NO_CLOCK: 1, Unjudgeable.UNPARSABLE_CLOCK: 1}
-    assert tally == Tally(erased=3, rows_with=2, bytes=4)
+    assert tally == Became(erased=3, rows_with=2, bytes=4)
     assert versioned.left("p/") == {"p/renewed": 2, "p/undated": 1, "p/garbled": 1}
 
 
@@ -377,7 +378,7 @@ def test_an_object_that_was_deleted_by_somebody_since_discovery_is_gone_or_renew
 
     tally = store.erase(job, candidates, range(candidates.batches), Gate())
 
-    assert tally == Tally(erased=1, gone=1, renewed=1, bytes=1)
+    assert tally == Became(erased=1, gone=1, renewed=1, bytes=1)
     assert versioned.left("p/") == {f"p/{OLD}/marked": 2}
 
 
@@ -563,7 +564,7 @@ def test_object_lock_and_legal_holds_are_reported_as_held(locking: Bucket) -> No
     candidates, tally = run(store, job)
 
     assert (candidates.expired, candidates.held, candidates.due) == (5, 4, 1)
-    assert tally == Tally(erased=1, bytes=1)
+    assert tally == Became(erased=1, bytes=1)
     kept = {"governance": 1, "compliance": 1, "hold": 1, "older-version": 2}
     assert locking.left("p/") == {f"p/{OLD}/{name}": count for name, count in kept.items()}
     assert store.survey(job, NO_HOLDS).due == 0
@@ -630,14 +631,14 @@ def test_ranges_of_batches_can_be_erased_by_different_workers(plain: Bucket) -> 
     first = store.erase(job, candidates, range(2), Gate())
     assert (first.erased, store.tally(job, candidates).erased, len(plain.left("p/"))) == (4, 4, 3)
     second = plain.store().erase(job, candidates, range(2, 4), Gate())
-    assert store.tally(job, candidates) == first + second == Tally(erased=7, bytes=7)
+    assert store.tally(job, candidates) == first + second == Became(erased=7, bytes=7)
 
 
 def test_two_processes_on_the_same_batches_count_everything_once(plain: Bucket) -> None:
     plain.put_all(*(f"p/{OLD}/{n:02}" for n in range(60)))
     job = work(plain.dataset())
     candidates = plain.store(batch_size=5).discover(job, NO_HOLDS)
-    tallies: list[Tally] = []
+    tallies: list[Became] = []
     gates = [Gate(lease_seconds=4.0) for _ in range(3)]
 
     def erase(gate: Gate) -> None:
@@ -649,8 +650,8 @@ def test_two_processes_on_the_same_batches_count_everything_once(plain: Bucket) 
     for thread in threads:
         thread.join()
 
-    assert tallies == [Tally(erased=60, bytes=60)] * 3
-    assert plain.store().tally(job, candidates) == Tally(erased=60, bytes=60)
+    assert tallies == [Became(erased=60, bytes=60)] * 3
+    assert plain.store().tally(job, candidates) == Became(erased=60, bytes=60)
     assert plain.left("p/") == {}
 
 
@@ -682,7 +683,7 @@ def test_what_a_dead_process_announced_and_deleted_was_erased_by_the_run(version
     tally = store.erase(job, candidates, range(1), Gate(lease_seconds=2.0))
 
     assert time.monotonic() - started > 1.0, "the requests of the dead process may still be under way"
-    assert tally == Tally(erased=4, gone=1, renewed=2, rows_with=1, bytes=4)
+    assert tally == Became(erased=4, gone=1, renewed=2, rows_with=1, bytes=4)
     assert outcomes(store, job, candidates) == {
         f"p/{OLD}/{name}": outcome
         for name, outcome in zip(
@@ -701,7 +702,7 @@ def test_what_a_dead_process_announced_but_a_hold_covers_now_stays(plain: Bucket
     _begin(plain, store, job, sent=[0, 1], absent={})
     plain.client.delete_object(Bucket=plain.name, Key=f"p/{OLD}/a")
     tally = store.erase(job, candidates, range(1), Gate(rules(rule()), lease_seconds=1.0))
-    assert tally == Tally(erased=1, held=1, bytes=1)
+    assert tally == Became(erased=1, held=1, bytes=1)
     assert plain.left("p/") == {f"p/{OLD}/b": 1}
 
 
@@ -760,7 +761,7 @@ def test_a_process_that_is_killed_anywhere_leaves_exact_outcomes_behind(versione
 
     tally = store.erase(job, candidates, range(candidates.batches), Gate(lease_seconds=1.0))
 
-    assert tally == Tally(erased=300, rows_with=30, bytes=330)
+    assert tally == Became(erased=300, rows_with=30, bytes=330)
     assert versioned.left("p/") == {kept: 1}
     assert set(outcomes(store, job, candidates).values()) == {Outcome.ERASED}
 
@@ -920,7 +921,7 @@ def test_a_passing_fault_while_deleting_is_survived_with_exact_outcomes(
     proxy.fault = _times(2, _is_delete, fault)
     gate = Gate(lease_seconds=1.5)
     tally = store.erase(job, candidates, range(candidates.batches), gate)
-    assert tally == Tally(erased=9, bytes=9)
+    assert tally == Became(erased=9, bytes=9)
     assert bucket.left("p/") == {f"p/{NEW}/kept": 1}
     if fault != SLOW_DOWN:
         assert gate.longest >= 1.4, "an unanswered request may still be carried out: the lease is kept till its end"
@@ -932,7 +933,7 @@ def test_a_server_that_does_not_answer_in_time_is_given_up_within_the_lease(plai
     candidates = store.discover(job, NO_HOLDS)
     proxy.fault = _times(1, _is_delete, 1.2)
     gate = Gate(lease_seconds=2.0)
-    assert store.erase(job, candidates, range(1), gate) == Tally(erased=2, bytes=2)
+    assert store.erase(job, candidates, range(1), gate) == Became(erased=2, bytes=2)
     assert gate.longest < 2.5
 
 
@@ -954,9 +955,9 @@ def test_a_fault_that_does_not_pass_names_connection_and_bucket_and_the_next_try
     assert "connection s3" in str(caught.value)
     assert plain.name in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert store.tally(job, candidates) == Tally(erased=4, bytes=4)
+    assert store.tally(job, candidates) == Became(erased=4, bytes=4)
     proxy.fault = lambda *_: None
-    assert store.erase(job, candidates, range(candidates.batches), Gate(lease_seconds=1.0)) == Tally(erased=6, bytes=6)
+    assert store.erase(job, candidates, range(candidates.batches), Gate(lease_seconds=1.0)) == Became(erased=6, bytes=6)
     assert plain.left("p/") == {}
 
 
@@ -993,7 +994,7 @@ def test_errors_of_single_keys_are_retried(plain: Bucket, proxy: Proxy, code: st
         return None
 
     proxy.fault = twice
-    assert store.erase(job, candidates, range(1), Gate()) == Tally(erased=5, bytes=5)
+    assert store.erase(job, candidates, range(1), Gate()) == Became(erased=5, bytes=5)
     assert plain.left("p/") == {}
 
 
@@ -1007,7 +1008,7 @@ def test_a_missing_permission_is_an_error_that_names_the_action(plain: Bucket, p
     assert not caught.value.transient
     assert "secret" not in str(caught.value)
     proxy.fault = lambda *_: None
-    assert store.erase(job, candidates, range(1), Gate(lease_seconds=1.0)) == Tally(erased=1, bytes=1)
+    assert store.erase(job, candidates, range(1), Gate(lease_seconds=1.0)) == Became(erased=1, bytes=1)
 
 
 def test_an_overwrite_between_the_look_and_the_request_is_not_erased(plain: Bucket, proxy: Proxy) -> None:
@@ -1047,7 +1048,7 @@ def test_what_s3_itself_compares_is_not_looked_at_before(plain: Bucket, proxy: P
     proxy.requests.clear()
     tally = store.erase(job, candidates, range(candidates.batches), Gate())
     assert _looks(proxy) == (0, 0)
-    assert tally == Tally(erased=8, renewed=1, gone=1, bytes=8)
+    assert tally == Became(erased=8, renewed=1, gone=1, bytes=8)
     assert outcomes(store, job, candidates) == expected
     assert plain.left("p/") == {f"p/{OLD}/3": 1, f"p/{NEW}/x": 1}
 
@@ -1134,7 +1135,7 @@ def test_what_somebody_else_replaced_or_deleted_is_not_counted_as_erased_though_
         return 200, f"<DeleteResult>{each}</DeleteResult>"
 
     proxy.fault = throttle
-    assert store.erase(job, candidates, range(1), Gate()) == Tally(erased=8, renewed=1, gone=1, bytes=8)
+    assert store.erase(job, candidates, range(1), Gate()) == Became(erased=8, renewed=1, gone=1, bytes=8)
     assert left == [0]
     assert outcomes(store, job, candidates) == expected
 
@@ -1195,7 +1196,7 @@ def test_a_batch_that_a_lease_was_too_short_for_goes_on_in_the_next(
     monkeypatch.setattr(deleting, "FIRST", 10)
     monkeypatch.setattr(deleting, "MOST", 10)
     gate = Gate()
-    assert store.erase(job, candidates, range(1), gate) == Tally(erased=40, bytes=40)
+    assert store.erase(job, candidates, range(1), gate) == Became(erased=40, bytes=40)
     assert gate.leases == 4, "one request a lease, the first"
     assert plain.left("p/") == {}
 

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, outcomes, work
 
+from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged, LetheError, RunError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
-from lethe.stores.base import Outcome, Tally
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NEW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -50,7 +50,7 @@ def test_what_changed_since_discovery_is_judged_anew(database: Database, table: 
     )
     tally = database.store.erase(work(), candidates, range(candidates.batches), Gate(rules))
 
-    assert tally == Tally(erased=COUNT - 8, held=2, renewed=3, gone=2)
+    assert tally == Became(erased=COUNT - 8, held=2, renewed=3, gone=2)
     assert database.ids(table) == [1, 3, 7, 8, 12, 33, 100]
     found = outcomes(database, work(), candidates)
     assert {key: outcome for key, outcome in found.items() if outcome is not Outcome.ERASED} == {
@@ -71,7 +71,7 @@ def test_what_left_the_scope_is_renewed(database: Database) -> None:
     of = dataset(where=[{"column": "state", "in": ["open"]}], keep_while=[{"column": "email", "is_null": True}])
     candidates = database.store.discover(work(of), NO_HOLDS)
     database.do(change(table, [1], state="closed"), change(table, [2], email=None))
-    assert database.store.erase(work(of), candidates, range(1), Gate()) == Tally(erased=1, renewed=2)
+    assert database.store.erase(work(of), candidates, range(1), Gate()) == Became(erased=1, renewed=2)
     assert database.ids(table) == [1, 2]
 
 
@@ -80,7 +80,7 @@ def test_a_hold_placed_after_discovery_binds(database: Database, table: sa.Table
     gate = Gate()
     gate.place(hold(email="P5@x.cz"), hold(email=["p15@x.cz", "p44@x.cz"]))
     tally = database.store.erase(work(), candidates, range(candidates.batches), gate)
-    assert tally == Tally(erased=COUNT - 3, held=3)
+    assert tally == Became(erased=COUNT - 3, held=3)
     assert database.ids(table) == [5, 15, 44]
 
 
@@ -111,11 +111,11 @@ def test_a_hold_released_after_discovery_waits_for_the_next_run(database: Databa
     gate = Gate(rules)
     gate.release()
     tally = database.store.erase(work(), candidates, range(candidates.batches), gate)
-    assert tally == Tally(erased=COUNT - 1)
+    assert tally == Became(erased=COUNT - 1)
     assert database.ids(table) == [5]
     again = work(run="run-2")
     candidates = database.store.discover(again, gate.rules)
-    assert database.store.erase(again, candidates, range(1), gate) == Tally(erased=1)
+    assert database.store.erase(again, candidates, range(1), gate) == Became(erased=1)
     assert database.ids(table) == []
 
 
@@ -123,7 +123,7 @@ def test_holds_placed_before_every_single_batch_do_not_stop_the_run(database: Da
     candidates = database.store.discover(work(), NO_HOLDS)
     gate = Gate()
     gate.before = lambda number: gate.place(hold(email=f"stranger{number}@x.cz"))
-    assert database.store.erase(work(), candidates, range(candidates.batches), gate) == Tally(erased=COUNT)
+    assert database.store.erase(work(), candidates, range(candidates.batches), gate) == Became(erased=COUNT)
     assert database.ids(table) == []
 
 
@@ -144,13 +144,13 @@ def test_a_batch_that_fails_is_undone_and_done_by_the_next_call(database: Databa
     assert Counter(outcomes(database, work(), candidates).values()) == {Outcome.ERASED: first.erased}
 
     tally = database.store.erase(work(), candidates, range(candidates.batches), Gate())
-    assert tally == Tally(erased=COUNT) == database.store.tally(work(), candidates)
+    assert tally == Became(erased=COUNT) == database.store.tally(work(), candidates)
     assert database.ids(table) == []
 
 
 def test_two_workers_on_the_same_batches_erase_each_once(database: Database, table: sa.Table) -> None:
     candidates = database.store.discover(work(), NO_HOLDS)
-    tallies: list[Tally] = []
+    tallies: list[Became] = []
 
     def erase() -> None:
         store = database.another()
@@ -163,8 +163,8 @@ def test_two_workers_on_the_same_batches_erase_each_once(database: Database, tab
         worker.start()
     for worker in workers:
         worker.join()
-    assert tallies == [Tally(erased=COUNT)] * 3
-    assert database.store.tally(work(), candidates) == Tally(erased=COUNT)
+    assert tallies == [Became(erased=COUNT)] * 3
+    assert database.store.tally(work(), candidates) == Became(erased=COUNT)
     assert len(outcomes(database, work(), candidates)) == COUNT
     assert database.ids(table) == []
 
@@ -261,6 +261,6 @@ def test_a_row_with_the_same_key_in_the_same_place_need_not_be_the_same(warehous
         expected = "(0,30)"
     with warehouse.engine.connect() as connection:
         assert connection.scalar(address) == expected
-    assert store.erase(work(), candidates, range(1), Gate(rules)) == Tally(erased=COUNT - 3, held=1)
+    assert store.erase(work(), candidates, range(1), Gate(rules)) == Became(erased=COUNT - 3, held=1)
     assert 30 in warehouse.ids(table)
     store.close()

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.stores.sql_kit import AS_OF, CUTOFF, PRAGUE, Database, dataset, run_through, work
 
+from lethe.counts import Became, Unjudgeable
 from lethe.holds.rules import NO_HOLDS
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, start_of_day
 from lethe.policy import Expiry
-from lethe.stores.base import Tally, Unjudgeable
 from lethe.stores.sql.expiry import earliest_wall
 
 MIDNIGHT = start_of_day(CUTOFF, PRAGUE)
@@ -37,13 +37,13 @@ def text(database: Database, values: list[str | None], **clock: Any) -> tuple[sa
 
 def test_a_moment_is_compared_with_the_start_of_the_local_day(database: Database) -> None:
     table = put(database, [MIDNIGHT - timedelta(microseconds=1), MIDNIGHT, MIDNIGHT + timedelta(hours=1)])
-    assert run_through(database, work()) == Tally(erased=1)
+    assert run_through(database, work()) == Became(erased=1)
     assert database.ids(table) == [1, 2]
 
 
 def test_a_day_is_compared_as_a_day(database: Database) -> None:
     table = put(database, [CUTOFF - timedelta(days=1), CUTOFF], sa.Date())
-    assert run_through(database, work()) == Tally(erased=1)
+    assert run_through(database, work()) == Became(erased=1)
     assert database.ids(table) == [1]
 
 
@@ -193,7 +193,7 @@ def test_periods_by_value_and_none_for_the_others(database: Database) -> None:
     run_through(database, work(expiry=expiry))
     assert database.ids(table) == [1, 2, 3]
     with_default = Expiry(zone=PRAGUE, default=cutoffs["CZ"], column="country", by_value=cutoffs)
-    assert run_through(database, work(expiry=with_default, run="run-2")) == Tally(erased=2)
+    assert run_through(database, work(expiry=with_default, run="run-2")) == Became(erased=2)
     assert database.ids(table) == [1]
 
 
@@ -221,7 +221,7 @@ def test_where_and_keep_while(database: Database) -> None:
     )
     candidates = database.store.discover(work(of), NO_HOLDS)
     assert (candidates.total, candidates.expired, candidates.kept_on, candidates.due) == (3, 3, 2, 1)
-    assert run_through(database, work(of)) == Tally(erased=1)
+    assert run_through(database, work(of)) == Became(erased=1)
     assert database.ids(table) == [1, 2, 3, 4, 5]
 
 
@@ -234,7 +234,7 @@ def test_at_once_goes_up_to_the_very_moment(database: Database) -> None:
 def test_a_period_longer_than_the_calendar_erases_nothing(database: Database) -> None:
     table = put(database, [datetime(1, 1, 2, tzinfo=UTC), MIDNIGHT])
     never = Cutoff(day=date.min, instant=datetime.min.replace(tzinfo=UTC))
-    assert run_through(database, work(expiry=Expiry(zone=PRAGUE, default=never))) == Tally()
+    assert run_through(database, work(expiry=Expiry(zone=PRAGUE, default=never))) == Became()
     assert len(database.ids(table)) == 2
 
 

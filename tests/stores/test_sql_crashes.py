@@ -17,9 +17,10 @@ import pytest
 import sqlalchemy as sa
 from tests.stores.sql_kit import Database, Gate, hold, holding, outcomes, work
 
+from lethe.counts import Became, Outcome
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
-from lethe.stores.base import Candidates, Outcome, Tally
+from lethe.stores.base import Candidates
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 COUNT = 1500
@@ -74,7 +75,7 @@ def test_outcomes_are_exact_after_kills_at_any_moment(database: Database, root: 
         assert database.store.tally(work(), candidates).total == len(found)
     assert killed
     tally = database.store.erase(work(), candidates, range(candidates.batches), Gate(rules))
-    assert tally == Tally(erased=COUNT - 15)
+    assert tally == Became(erased=COUNT - 15)
     assert database.ids(table) == list(range(0, COUNT, 100))
     assert Counter(outcomes(database, work(), candidates).values()) == {Outcome.ERASED: COUNT - 15}
 
@@ -108,7 +109,7 @@ def test_a_row_that_somebody_else_has_locked_is_waited_for(warehouse: Database) 
         other.execute(sa.update(table).where(table.c.id == 5).values(last_contact=datetime(2026, 3, 1, tzinfo=UTC)))
         threading.Timer(0.6, transaction.commit).start()
         tally = store.erase(work(), candidates, range(candidates.batches), Gate())
-    assert tally == Tally(erased=29, renewed=1)
+    assert tally == Became(erased=29, renewed=1)
     assert warehouse.ids(table) == [5]
     store.close()
 
@@ -126,7 +127,7 @@ def test_a_lock_that_is_never_given_back_ends_in_a_message(database: Database) -
             store.erase(work(), candidates, range(candidates.batches), Gate())
         assert caught.value.transient
         other.rollback()
-    assert store.erase(work(), candidates, range(candidates.batches), Gate()) == Tally(erased=30)
+    assert store.erase(work(), candidates, range(candidates.batches), Gate()) == Became(erased=30)
     store.close()
 
 
@@ -169,7 +170,7 @@ def test_a_connection_that_breaks_off_is_finished_by_the_next_call(warehouse: Da
         warehouse.store.erase(work(), candidates, range(candidates.batches), Gate(before=cut))
     done = warehouse.store.tally(work(), candidates)
     assert done.erased == 60 - len(warehouse.ids(table))
-    assert warehouse.store.erase(work(), candidates, range(candidates.batches), Gate()) == Tally(erased=60)
+    assert warehouse.store.erase(work(), candidates, range(candidates.batches), Gate()) == Became(erased=60)
 
 
 def test_a_statement_that_takes_too_long_is_undone(warehouse: Database) -> None:
@@ -235,4 +236,4 @@ def test_discovering_twice_at_the_same_time_gives_one_set(database: Database) ->
     assert len(found) == 3
     assert found[0] == found[1] == found[2]
     tally = database.store.erase(work(), found[0], range(found[0].batches), Gate())
-    assert tally == Tally(erased=300)
+    assert tally == Became(erased=300)

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.stores.sql_kit import Database, dataset, hold, holding, postgresql, run_through, sqlite, work
 
+from lethe.counts import Became
 from lethe.holds.rules import ClockRange, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
-from lethe.stores.base import Tally
 from lethe.stores.sql.dialects.postgresql import PostgreSQL
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -145,7 +145,7 @@ FEBRUARY = ClockRange(date(2024, 2, 1), date(2024, 2, 29))
 
 def test_a_hold_on_a_range_of_days_holds_everything_in_it(database: Database) -> None:
     table = put_days(database)
-    assert run_through(database, work(), holding(hold(clock=FEBRUARY))) == Tally(erased=4)
+    assert run_through(database, work(), holding(hold(clock=FEBRUARY))) == Became(erased=4)
     assert database.ids(table) == [2, 3, 4, 5]
 
 
@@ -168,7 +168,7 @@ def test_several_holds_on_one_person_add_up(database: Database) -> None:
 
 def test_a_hold_on_everything_holds_everything(database: Database) -> None:
     table = put_days(database)
-    assert run_through(database, work(), holding(hold())) == Tally()
+    assert run_through(database, work(), holding(hold())) == Became()
     assert len(database.ids(table)) == 8
 
 

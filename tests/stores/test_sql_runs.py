@@ -18,9 +18,9 @@ from tests.stores.sql_kit import (
     work,
 )
 
+from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged
 from lethe.holds.rules import NO_HOLDS
-from lethe.stores.base import Outcome, Tally, Unjudgeable
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NEW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_exactly_the_expired_and_unheld_go(database: Database) -> None:
     progress = Progressed()
     tally = database.store.erase(work(), candidates, range(candidates.batches), Gate(rules), progress)
 
-    assert tally == Tally(erased=33) == database.store.tally(work(), candidates)
+    assert tally == Became(erased=33) == database.store.tally(work(), candidates)
     assert progress.total == 33
     assert database.ids(table) == [3, 30, *range(36, 61)]
     expected = {str(number): Outcome.ERASED for number in range(1, 36) if number not in (3, 30)}
@@ -71,7 +71,7 @@ def test_an_empty_table_has_no_batches(database: Database) -> None:
     database.leads()
     candidates = database.store.discover(work(), NO_HOLDS)
     assert (candidates.total, candidates.expired, candidates.batches) == (0, 0, 0)
-    assert run_through(database, work()) == Tally()
+    assert run_through(database, work()) == Became()
 
 
 def test_what_cannot_be_judged_is_counted_and_stays(database: Database) -> None:

@@ -26,9 +26,10 @@ from tests.stores.sql_kit import (
 )
 
 from lethe.connections import Connection
+from lethe.counts import Became, Outcome
 from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
-from lethe.stores.base import Outcome, Tally, record_key
+from lethe.stores.base import record_key
 from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -64,7 +65,7 @@ def test_keys_of_any_type(database: Database, kind: str) -> None:
     rules = holding(hold(email="p1@x.cz"))
     candidates = database.store.discover(work(), rules)
     tally = database.store.erase(work(), candidates, range(candidates.batches), Gate(rules))
-    assert tally == Tally(erased=len(keys) - 1)
+    assert tally == Became(erased=len(keys) - 1)
     assert database.ids(table) == [keys[1]]
     expected = {record_key((key,)): Outcome.ERASED for key in keys if key != keys[1]}
     assert dict(database.store.outcomes(work(), candidates)) == expected
@@ -124,7 +125,7 @@ def test_names_with_capitals_blanks_and_reserved_words(database: Database) -> No
     assert store.check(of) == []
     rules = holding(hold(email="y@x.cz"))
     candidates = store.discover(work(of), rules)
-    assert store.erase(work(of), candidates, range(candidates.batches), Gate(rules)) == Tally(erased=2)
+    assert store.erase(work(of), candidates, range(candidates.batches), Gate(rules)) == Became(erased=2)
     with database.engine.connect() as connection:
         left = connection.execute(sa.select(table.c.First, table.c["select"]).order_by(*table.primary_key)).all()
     assert [tuple(row) for row in left] == [(1, "b"), (2, "a")]
@@ -144,7 +145,7 @@ def test_a_table_in_a_schema(warehouse: Database) -> None:
     warehouse.insert(table, [{"id": 2, "email": "a", "last_contact": OLD}])
     of = dataset(table="crm.leads")
     assert warehouse.store.check(of) == []
-    assert run_through(warehouse, work(of)) == Tally(erased=1)
+    assert run_through(warehouse, work(of)) == Became(erased=1)
     assert warehouse.ids(table) == []
     described = warehouse.store.describe(of)
     assert described.namespace.startswith("postgres://localhost:")
@@ -169,7 +170,7 @@ def test_a_partitioned_table(warehouse: Database) -> None:
     )
     of = dataset(key=["id", "part"])
     assert warehouse.store.check(of) == []
-    assert run_through(warehouse, work(of), holding(hold(email="p7@x.cz"))) == Tally(erased=58)
+    assert run_through(warehouse, work(of), holding(hold(email="p7@x.cz"))) == Became(erased=58)
     with warehouse.engine.connect() as connection:
         assert sorted(connection.scalars(sa.select(table.c.id))) == [5, 7]
 
@@ -247,7 +248,7 @@ def test_children_go_with_their_parents_and_no_others(database: Database) -> Non
     candidates = database.store.discover(work(of), rules)
     assert candidates.batch_size < 10
     tally = database.store.erase(work(of), candidates, range(candidates.batches), Gate(rules))
-    assert tally == Tally(erased=26, rows_with=26 * 4)
+    assert tally == Became(erased=26, rows_with=26 * 4)
     stay = [7, 10, 20, 30]
     assert database.ids(tables["leads"]) == stay
     assert database.ids(tables["notes"]) == sorted(n * 10 + k for n in stay for k in range(2))
@@ -268,7 +269,7 @@ def test_children_of_what_was_renewed_or_held_since_stay(database: Database) -> 
     gate = Gate()
     gate.place(hold(email=["p6@x.cz", "changed@x.cz"]))
     tally = database.store.erase(work(of), candidates, range(candidates.batches), gate)
-    assert tally == Tally(erased=24, held=2, renewed=1, rows_with=24 * 4 + 1)
+    assert tally == Became(erased=24, held=2, renewed=1, rows_with=24 * 4 + 1)
     stay = [3, 4, 6, 10, 20, 30]
     assert database.ids(leads) == stay
     assert database.ids(tables["files"]) == stay
@@ -282,7 +283,7 @@ def test_rows_that_others_refer_to_are_refused_with_a_clear_message(database: Da
     assert not caught.value.transient
     assert "(1)" not in str(caught.value)
     assert len(database.ids(tables["leads"])) == 30
-    assert database.store.tally(work(), candidates) == Tally()
+    assert database.store.tally(work(), candidates) == Became()
 
 
 # --- anonymising --------------------------------------------------------------------------------------------------
@@ -318,7 +319,7 @@ def test_anonymising_masks_every_column_and_leaves_the_row(database: Database) -
     candidates = database.store.discover(job, rules)
     assert (candidates.total, candidates.expired, candidates.held) == (6, 4, 1)
     tally = database.store.erase(job, candidates, range(candidates.batches), Gate(rules))
-    assert tally == Tally(anonymised=3)
+    assert tally == Became(anonymised=3)
     assert [(row[0], row[1], *row[3:]) for row in database.rows(table)] == [
         (0, None, "erased", 0),
         (1, "b@x.cz", "B", 2),
@@ -341,7 +342,7 @@ def test_anonymising_judges_changed_rows_anew(database: Database) -> None:
         sa.update(table).where(table.c.id == 0).values(last_contact=NEW),
         sa.update(table).where(table.c.id == 1).values(name="Other"),
     )
-    assert database.store.erase(job, candidates, range(candidates.batches), Gate()) == Tally(anonymised=3, renewed=1)
+    assert database.store.erase(job, candidates, range(candidates.batches), Gate()) == Became(anonymised=3, renewed=1)
     assert [row[4 - 1] for row in database.rows(table)] == ["A", "erased", "C", "erased", "erased", "erased"]
 
 

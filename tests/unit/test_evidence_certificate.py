@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from lethe import governance as schema
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app
+from lethe.counts import Became, Outcome
 from lethe.errors import EvidenceError, ParameterError
 from lethe.evidence import anchors, certificate, expiry, merkle, outcomes, proofs
 from lethe.evidence.ledger import Ledger
@@ -32,7 +33,7 @@ from lethe.holds.registry import HoldRegistry, HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import Keys
 from lethe.periods import Period
-from lethe.stores.base import Outcome, Tally, record_key
+from lethe.stores.base import record_key
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 OTHERS = Keys(b"o" * 32, b"t" * 32)
@@ -142,7 +143,7 @@ def test_the_certificate_of_a_failed_run_says_what_is_missing(governance: Govern
 
 
 def test_outcomes_that_are_not_the_batches_sum_are_a_problem(governance: Governance) -> None:
-    ended_run(governance, "webinars-1", SOME, tally=Tally(erased=3).model_dump(mode="json"))
+    ended_run(governance, "webinars-1", SOME, tally=Became(erased=3).model_dump(mode="json"))
     said = certificate.issue(governance, KEYS, "webinars-1", []).certificate
     assert not said.complete
     assert "the batches say 3" in str(said.datasets[0].problem)

@@ -1,7 +1,7 @@
 """What leaves Lethe keeps its form: certificates and lineage facets are, letter by letter, what the golden files say.
 
-Others read them: auditors, catalogues, scripts. `LETHE_GOLDEN=write` writes the files anew; the change then shows in the
-review.
+Others read them: auditors, catalogues, scripts. `LETHE_GOLDEN=write` writes the files anew; the change then shows in
+the review.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.evidence_kit import AS_OF, KEYS, ended_run
 
 from lethe import lineage
 from lethe.checks.results import ExpectationResult, Validation
+from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.evidence import certificate
 from lethe.evidence.signed import Signature
 from lethe.governance import Governance
 from lethe.lineage import Seen, Stage
 from lethe.stages import Plan
-from lethe.stores.base import Candidates, Description, FieldSchema, Outcome, Survey, Tally, Unjudgeable
-from tests.evidence_kit import AS_OF, KEYS, ended_run
+from lethe.stores.base import Candidates, Description, FieldSchema
 
 GOLDEN = Path(__file__).parent / "golden"
 FOUND = Candidates(
@@ -41,8 +42,8 @@ FOUND = Candidates(
     digest="b" * 64,
     holds_version=7,
 )
-BECAME = Tally(erased=30, held=1, renewed=3, gone=1, rows_with=60, bytes=4_096)
-LEFT = Survey(total=970, expired=6, held=4, kept_on=2, unjudgeable={Unjudgeable.NO_CLOCK: 4})
+BECAME = Became(erased=30, held=1, renewed=3, gone=1, rows_with=60, bytes=4_096)
+LEFT = Found(total=970, expired=6, held=4, kept_on=2, unjudgeable={Unjudgeable.NO_CLOCK: 4})
 OUTCOMES = {Outcome.ERASED: 30, Outcome.HELD: 1, Outcome.RENEWED: 3, Outcome.GONE: 1}
 VALIDATION = Validation(
     suite="webinars.candidates",

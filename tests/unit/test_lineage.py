@@ -15,9 +15,10 @@ import pytest
 
 from lethe import lineage
 from lethe.checks.results import ExpectationResult, Validation
+from lethe.counts import Became, Found, Unjudgeable
 from lethe.lineage import Seen, Stage
 from lethe.stages import Plan
-from lethe.stores.base import Candidates, Description, FieldSchema, Survey, Tally, Unjudgeable
+from lethe.stores.base import Candidates, Description, FieldSchema
 
 PLAN = Plan(
     run="webinars-20261121t021500-0a1b2c",
@@ -58,8 +59,8 @@ VALIDATION = Validation(
         ExpectationResult(id="3", type="expect_table_row_count_to_be_between", success=False, asks=True),
     ),
 )
-TALLY = Tally(erased=30, held=1, renewed=3, gone=1, rows_with=60, bytes=0)
-LEFT = Survey(total=970, expired=6, held=4, kept_on=2, unjudgeable={Unjudgeable.NO_CLOCK: 4})
+TALLY = Became(erased=30, held=1, renewed=3, gone=1, rows_with=60, bytes=0)
+LEFT = Found(total=970, expired=6, held=4, kept_on=2, unjudgeable={Unjudgeable.NO_CLOCK: 4})
 SEEN = Seen("registrations", DESCRIPTION, CANDIDATES, VALIDATION, TALLY, LEFT)
 
 

@@ -261,7 +261,7 @@ class EraseOperator(DatasetOperator):
         """Erase.
 
         Returns:
-            The JSON of the `Tally` of these batches.
+            The JSON of the `Became` of these batches.
         """
         first, end = (int(bound) for bound in self.batches)
         tally = stages.erase(env, planned, self.dataset, range(first, end))
@@ -286,7 +286,7 @@ class VerifyOperator(DatasetOperator):
         """Verify.
 
         Returns:
-            The JSON of a `Survey`: what the dataset holds now.
+            The JSON of a `Found`: what the dataset holds now.
         """
         left = stages.verify(env, planned, self.dataset)
         self.tell(env, planned.category, {self.dataset: {"left": left}})

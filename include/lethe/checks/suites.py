@@ -24,10 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lethe.checks import generate
 from lethe.checks.generate import CANDIDATES, LEFT, Json
 from lethe.checks.results import Validation
+from lethe.counts import Found
 from lethe.errors import PolicyError, StoreError
 from lethe.policy import Limits, Policy
 from lethe.settings import Settings
-from lethe.stores.base import Candidates, Store, Survey, Work
+from lethe.stores.base import Candidates, Store, Work
 from lethe.stores.sources import GivesCandidates, GivesLeft, Query, RowSource, SqlSource
 
 
@@ -63,7 +64,7 @@ def check_candidates(
     return validation
 
 
-def check_left(settings: Settings, store: Store, work: Work, left: Survey) -> Validation:
+def check_left(settings: Settings, store: Store, work: Work, left: Found) -> Validation:
     """Check that nothing is left in a dataset that should have gone.
 
     Where the store is a database, it counts anew what has expired. `left` is what the store's survey found, and says
@@ -96,7 +97,7 @@ def _number_of(query: Query) -> Query:
     return sa.select(sa.func.coalesce(sa.func.sum(records), 0).label("records"))
 
 
-def _surveyed(left: Survey) -> SqlSource:
+def _surveyed(left: Found) -> SqlSource:
     """What a survey says, as the single row of a table of its own."""
     row = {"expired": left.expired - left.kept_on, "unjudgeable": sum(left.unjudgeable.values())}
     engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)

@@ -18,10 +18,10 @@ from lethe.errors import LetheError, RunError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from lethe.counts import Found
     from lethe.environment import Environment
     from lethe.policy import Dataset, Policy
     from lethe.stages import Approver, DatasetReport, Report
-    from lethe.stores.base import Survey
 
 AsOf = Annotated[
     str | None,
@@ -72,7 +72,7 @@ def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> li
     return [*_counts(survey), oldest, overdue]
 
 
-def _counts(survey: Survey) -> list[str]:
+def _counts(survey: Found) -> list[str]:
     unjudgeable = ", ".join(f"{count:,} {reason.value}" for reason, count in survey.unjudgeable.items() if count)
     numbers = [f"{n:,}" for n in (survey.total, survey.expired, survey.held, survey.kept_on)]
     return [*numbers, unjudgeable or "0", f"{survey.due:,}"]

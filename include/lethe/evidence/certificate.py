@@ -22,6 +22,7 @@ from pydantic import Field
 
 from lethe import governance as schema
 from lethe.checks.results import Validation
+from lethe.counts import Became, Found
 from lethe.errors import EvidenceError
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Head, Ledger
@@ -31,7 +32,7 @@ from lethe.governance import Governance
 from lethe.holds.registry import Hold
 from lethe.keys import Keys
 from lethe.policy import Policy
-from lethe.stores.base import Candidates, Remainder, Survey, Tally
+from lethe.stores.base import Candidates, Remainder
 
 ISSUED = "certificate.issued"
 """The ledger's entry of a certificate: its SHA-256, and when it was issued."""
@@ -39,7 +40,7 @@ EXPIRED = "evidence.expired"
 """The ledger's entry of evidence that was deleted at the end of its own period, up to a moment."""
 
 
-class Found(Document):
+class CertifiedFound(Document):
     """What a dataset held when the run looked, in records."""
 
     total: int
@@ -53,7 +54,7 @@ class Found(Document):
     holds_version: int | None = Field(description="Version of the hold registry that this was judged by.")
 
 
-class Became(Document):
+class CertifiedBecame(Document):
     """What the candidates have become, in records."""
 
     erased: int
@@ -110,10 +111,10 @@ class CertifiedDataset(Document):
     kind: str
     store: str
     location: str
-    found: Found | None
-    became: Became | None
+    found: CertifiedFound | None
+    became: CertifiedBecame | None
     records: OutcomeDigest | None = Field(description="Stands for what became of each single record.")
-    left: Found | None
+    left: CertifiedFound | None
     validations: tuple[Validated, ...]
     approval: Approval | None
     remains: tuple[Remains, ...]
@@ -312,7 +313,7 @@ def _certificate(
 def _dataset(policy: Policy, row: Mapping[Any, Any], records: OutcomeDigest | None) -> CertifiedDataset:
     dataset = policy.dataset(row["dataset"])
     candidates = Candidates.model_validate(row["candidates"]) if row["candidates"] else None
-    tally = Tally.model_validate(row["tally"]) if row["tally"] else None
+    tally = Became.model_validate(row["tally"]) if row["tally"] else None
     return CertifiedDataset(
         name=dataset.name,
         title=dataset.title,
@@ -322,7 +323,7 @@ def _dataset(policy: Policy, row: Mapping[Any, Any], records: OutcomeDigest | No
         found=_found(candidates, candidates.digest, candidates.holds_version) if candidates else None,
         became=_became(tally) if tally else None,
         records=records,
-        left=_found(Survey.model_validate(row["left"])) if row["left"] else None,
+        left=_found(Found.model_validate(row["left"])) if row["left"] else None,
         validations=tuple(_validations(row["validation"] or {})),
         approval=Approval.model_validate(row["approval"]) if row["approval"] else None,
         remains=tuple(_remains(Remainder.model_validate(remainder)) for remainder in row["remainders"] or ()),
@@ -330,8 +331,8 @@ def _dataset(policy: Policy, row: Mapping[Any, Any], records: OutcomeDigest | No
     )
 
 
-def _found(survey: Survey, digest: str | None = None, holds_version: int | None = None) -> Found:
-    return Found(
+def _found(survey: Found, digest: str | None = None, holds_version: int | None = None) -> CertifiedFound:
+    return CertifiedFound(
         total=survey.total,
         expired=survey.expired,
         due=survey.due,
@@ -344,8 +345,8 @@ def _found(survey: Survey, digest: str | None = None, holds_version: int | None 
     )
 
 
-def _became(tally: Tally) -> Became:
-    return Became(
+def _became(tally: Became) -> CertifiedBecame:
+    return CertifiedBecame(
         erased=tally.erased,
         anonymised=tally.anonymised,
         held=tally.held,
@@ -374,7 +375,7 @@ def _remains(remainder: Remainder) -> Remains:
     return Remains(what=remainder.what, gone_by=remainder.gone_by)
 
 
-def disagreement(tally: Tally, records: OutcomeDigest) -> str | None:
+def disagreement(tally: Became, records: OutcomeDigest) -> str | None:
     """How record-level outcomes and the sum of the batches differ, in words; None where they agree."""
     counted = {name: count for name, count in tally.model_dump(exclude={"rows_with", "bytes"}).items() if count}
     if counted == {name: count for name, count in records.outcomes.items() if count}:
@@ -382,7 +383,7 @@ def disagreement(tally: Tally, records: OutcomeDigest) -> str | None:
     return f"{records.count:,} records have an outcome of their own, the batches say {tally.total:,}, or other ones"
 
 
-def _disagreement(tally: Tally | None, records: OutcomeDigest | None) -> str | None:
+def _disagreement(tally: Became | None, records: OutcomeDigest | None) -> str | None:
     return disagreement(tally, records) if tally is not None and records is not None else None
 
 

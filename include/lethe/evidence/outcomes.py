@@ -23,26 +23,19 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from lethe import governance as schema
+from lethe.counts import Outcome
 from lethe.errors import EvidenceError, StoreUnavailable
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.signed import Document, Hex32, canonical
 from lethe.governance import Governance
 from lethe.keys import Keys
-from lethe.stores.base import Outcome
 
 DIGEST_BYTES = 32
 LEAF_BYTES = DIGEST_BYTES + 1
 
-CODES: Mapping[Outcome, bytes] = {
-    Outcome.ERASED: b"e",
-    Outcome.ANONYMISED: b"a",
-    Outcome.HELD: b"h",
-    Outcome.RENEWED: b"r",
-    Outcome.GONE: b"g",
-}
-"""The byte that stands for an outcome in a leaf."""
-OUTCOMES: Mapping[bytes, Outcome] = {code: outcome for outcome, code in CODES.items()}
+OUTCOMES: Mapping[bytes, Outcome] = {outcome.code: outcome for outcome in Outcome}
+"""Outcomes by the byte that stands for them in a leaf."""
 
 _SORTED_AT_ONCE = 250_000
 """Leaves sorted in memory (some 25 MB); more are sorted in parts, in a temporary file, and merged."""
@@ -120,7 +113,7 @@ def record_outcomes(
     def leaves() -> Iterator[bytes]:
         for key, outcome in outcomes:
             counts[outcome.value] += 1
-            yield commit(key).digest + CODES[outcome]
+            yield commit(key).digest + outcome.code
 
     with TemporaryFile() as scratch, TemporaryFile() as spool:
         roots, firsts = _spooled(_in_order(leaves(), scratch), spool)

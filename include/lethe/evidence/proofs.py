@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
 from lethe import governance as schema
+from lethe.counts import Outcome
 from lethe.errors import EvidenceError, LetheError
 from lethe.evidence import certificate as certificates
 from lethe.evidence import merkle
 from lethe.evidence.certificate import Certificate, SignedCertificate, Verified
 from lethe.evidence.outcomes import (
-    CODES,
     DIGEST_BYTES,
     LEAF_BYTES,
     OUTCOMES,
@@ -44,7 +44,6 @@ from lethe.evidence.outcomes import (
 from lethe.evidence.signed import Document, Hex32, canonical, read_document, read_json
 from lethe.governance import Governance
 from lethe.keys import Keys
-from lethe.stores.base import Outcome
 
 FORMAT = "lethe-proof/1"
 
@@ -271,7 +270,7 @@ def _checked(leaves: Sequence[ProvenLeaf], digest: bytes, tree: OutcomeDigest) -
         EvidenceError: if they prove neither.
     """
     for leaf in leaves:
-        content = bytes.fromhex(leaf.digest) + CODES[leaf.outcome]
+        content = bytes.fromhex(leaf.digest) + leaf.outcome.code
         path = [bytes.fromhex(node) for node in leaf.path]
         root = merkle.root_by_path(merkle.leaf_hash(content), leaf.index, tree.count, path)
         if root is None or root.hex() != tree.root:

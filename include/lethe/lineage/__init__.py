@@ -46,7 +46,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lethe.checks.results import ExpectationResult, Validation
-from lethe.stores.base import Candidates, Description, Survey, Tally
+from lethe.counts import Became, Found
+from lethe.stores.base import Candidates, Description
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset
@@ -116,8 +117,8 @@ class Seen:
     description: Description
     candidates: Candidates | None = None
     validation: Validation | None = None
-    tally: Tally | None = None
-    left: Survey | None = None
+    tally: Became | None = None
+    left: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def _found(candidates: Candidates | None) -> dict[str, Any]:
     }
 
 
-def _became(tally: Tally | None) -> dict[str, Any]:
+def _became(tally: Became | None) -> dict[str, Any]:
     if tally is None:
         return {}
     return {
@@ -231,13 +232,13 @@ def _became(tally: Tally | None) -> dict[str, Any]:
     }
 
 
-def _left(left: Survey | None) -> dict[str, Any]:
+def _left(left: Found | None) -> dict[str, Any]:
     if left is None:
         return {}
     return {"left": left.due, "heldAfter": left.held, "unjudgeableAfter": _reasons(left)}
 
 
-def _reasons(survey: Survey) -> dict[str, int]:
+def _reasons(survey: Found) -> dict[str, int]:
     return {reason.value: count for reason, count in sorted(survey.unjudgeable.items())}
 
 

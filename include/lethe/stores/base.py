@@ -7,40 +7,17 @@ Values that travel between tasks are pydantic models, so that they pass through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lethe.counts import Became, Found, Outcome
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, Disposition, Expiry
-
-
-class Outcome(StrEnum):
-    """What became of one candidate."""
-
-    ERASED = "erased"
-    ANONYMISED = "anonymised"
-    HELD = "held"
-    """A hold covers it, or the store itself keeps it (Object Lock, an S3 legal hold)."""
-    RENEWED = "renewed"
-    """It is no longer expired, or no longer in the dataset's scope: its clock or its state has changed since."""
-    GONE = "gone"
-    """It was not there any more when its turn came, and not by this run's doing."""
-
-
-class Unjudgeable(StrEnum):
-    """Why a record could not be judged. Such records are never erased and always reported."""
-
-    NO_CLOCK = "no_clock"
-    UNPARSABLE_CLOCK = "unparsable_clock"
-    NO_PERIOD = "no_period"
-    UNREADABLE = "unreadable"
-    NOT_REWRITABLE = "not_rewritable"
 
 
 class Value(BaseModel):
@@ -71,26 +48,7 @@ class Description(Value):
     fields: tuple[FieldSchema, ...] = ()
 
 
-class Survey(Value):
-    """What a dataset holds at one as-of moment, in records."""
-
-    total: int = Field(ge=0, description="Records in the dataset's scope.")
-    expired: int = Field(ge=0, description="Expired records, held and kept on ones included.")
-    held: int = Field(ge=0, description="Expired records that a hold covers.")
-    kept_on: int = Field(default=0, ge=0, description="Expired records that a keep_while condition keeps.")
-    unjudgeable: Mapping[Unjudgeable, int] = Field(default_factory=dict)
-    oldest: date | None = Field(default=None, description="Earliest clock day of the expired, unheld records.")
-    unreadable: tuple[str, ...] = Field(
-        default=(), description="Digests of the names of what could not be read or rewritten, for finding it again."
-    )
-
-    @property
-    def due(self) -> int:
-        """Records that may and must go."""
-        return self.expired - self.held - self.kept_on
-
-
-class Candidates(Survey):
+class Candidates(Found):
     """The expired records of a dataset as one run found them, and the reference to those of them that it staged.
 
     `digest` stands for the very set: SHA-256 over what is to be erased, in an order that does not depend on how it is
@@ -102,33 +60,6 @@ class Candidates(Survey):
     batch_size: int = Field(gt=0)
     digest: str
     holds_version: int = Field(description="The version of the hold registry that `held` was judged by.")
-
-
-class Tally(Value):
-    """What became of the candidates that were due at discovery: `total` is `Candidates.due` once all are done.
-
-    Those that were held already are counted by `Candidates.held`; `held` here are those that a hold has covered since.
-    Additive, so that batches can be summed in any order.
-    """
-
-    erased: int = 0
-    anonymised: int = 0
-    held: int = 0
-    renewed: int = 0
-    gone: int = 0
-    rows_with: int = Field(
-        default=0, description="Rows of child tables, or versions beyond the current one, that went along."
-    )
-    bytes: int = Field(default=0, description="Bytes freed, where the store knows.")
-
-    def __add__(self, other: Tally) -> Tally:
-        """The sum, field by field."""
-        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
-
-    @property
-    def total(self) -> int:
-        """Candidates that have an outcome."""
-        return self.erased + self.anonymised + self.held + self.renewed + self.gone
 
 
 class Remainder(Value):
@@ -203,7 +134,7 @@ class Store(Protocol):
         """The dataset's name and schema for lineage."""
         ...
 
-    def survey(self, work: Work, holds: HoldRules) -> Survey:
+    def survey(self, work: Work, holds: HoldRules) -> Found:
         """Count what is expired, held and unjudgeable now, without staging anything. Used by `due` and `verify`."""
         ...
 
@@ -213,7 +144,7 @@ class Store(Protocol):
 
     def erase(
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
-    ) -> Tally:
+    ) -> Became:
         """Erase (or anonymise) the batches `batches.start` to `batches.stop - 1`, each exactly once.
 
         Every batch re-checks clock and holds in the statement or request that erases, and commits its outcome with
@@ -233,7 +164,7 @@ class Store(Protocol):
         """
         ...
 
-    def tally(self, work: Work, candidates: Candidates) -> Tally:
+    def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the committed outcomes of all batches, read from the store."""
         ...
 

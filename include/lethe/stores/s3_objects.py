@@ -19,23 +19,11 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from lethe.connections import Connection
+from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset
-from lethe.stores.base import (
-    Candidates,
-    Description,
-    Gate,
-    Outcome,
-    Problem,
-    Progress,
-    Remainder,
-    Survey,
-    Tally,
-    Work,
-    no_progress,
-    record_key,
-)
+from lethe.stores.base import Candidates, Description, Gate, Problem, Progress, Remainder, Work, no_progress, record_key
 from lethe.stores.s3 import bucket_checks, staging
 from lethe.stores.s3.batches import BatchStates, Done
 from lethe.stores.s3.client import S3Access
@@ -108,7 +96,7 @@ class S3ObjectStore:
 
     # --- finding --------------------------------------------------------------------------------------------------
 
-    def survey(self, work: Work, holds: HoldRules) -> Survey:
+    def survey(self, work: Work, holds: HoldRules) -> Found:
         """Count what is expired, held and unjudgeable now.
 
         Raises:
@@ -166,7 +154,7 @@ class S3ObjectStore:
 
     def erase(
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
-    ) -> Tally:
+    ) -> Became:
         """Erase batches, each exactly once, with all versions and delete markers of their keys.
 
         A batch that another process has begun, or a crash has left, is waited for as long as a lease of it may last.
@@ -180,9 +168,9 @@ class S3ObjectStore:
         eraser = Eraser(self._access, _objects(work.dataset).bucket, self._judge(work), manifest, candidates, gate)
         return eraser.run(batches, progress)
 
-    def tally(self, work: Work, candidates: Candidates) -> Tally:
+    def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the outcomes of all batches that have one."""
-        total = Tally()
+        total = Became()
         for _, done in self._done(work, candidates):
             total += done.tally
         return total

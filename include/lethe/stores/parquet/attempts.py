@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Any
 
-from lethe.stores.base import Outcome
+from lethe.counts import Outcome
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Planned
 from lethe.stores.s3.listing import Record, Version

@@ -43,10 +43,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from lethe.counts import Became, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import ParquetDataset
-from lethe.stores.base import Gate, Outcome, Progress, Tally, Work
+from lethe.stores.base import Gate, Progress, Work
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.attempts import Attempt, Content, Look, Prepared, State
 from lethe.stores.parquet.clocks import WrongSchema
@@ -122,7 +123,7 @@ class Eraser:
 
     # --- batches -------------------------------------------------------------------------------------------------
 
-    def run(self, plan: Plan, batches: range, progress: Progress, *, fresh: bool) -> Tally:
+    def run(self, plan: Plan, batches: range, progress: Progress, *, fresh: bool) -> Became:
         """Erase batches, several keys at a time, and end each batch with its outcome.
 
         Args:
@@ -134,7 +135,7 @@ class Eraser:
         Raises:
             DatasetChanged, StoreUnavailable, StoreError, RunError.
         """
-        total = Tally()
+        total = Became()
         waiting: deque[tuple[Batch, list[Future[dict[str, Any]]]]] = deque()
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lethe-erase")
         try:
@@ -161,12 +162,12 @@ class Eraser:
             self._client.close()
         return total
 
-    def _end(self, batch: Batch, futures: Sequence[Future[dict[str, Any]]], progress: Progress) -> Tally:
+    def _end(self, batch: Batch, futures: Sequence[Future[dict[str, Any]]], progress: Progress) -> Became:
         outcomes = []
         for unit, future in zip(batch.units, futures, strict=True):
             outcomes.append(future.result())
             progress(unit.going)
-        tally = Tally()
+        tally = Became()
         for unit, outcome in zip(batch.units, outcomes, strict=True):
             tally += tally_of_unit(unit, outcome)
         body = pack([tally.model_dump(), *outcomes])

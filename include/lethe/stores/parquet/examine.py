@@ -32,10 +32,10 @@ import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 from polars.exceptions import PanicException
 
+from lethe.counts import Unjudgeable
 from lethe.errors import StoreError
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import ParquetDataset
-from lethe.stores.base import Unjudgeable
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
@@ -68,7 +68,7 @@ def is_mark(version: Version) -> bool:
 
 @dataclass
 class Totals:
-    """Counts over some keys; see `stores.base.Survey`."""
+    """Counts over some keys; see `counts.Found`."""
 
     total: int = 0
     expired: int = 0

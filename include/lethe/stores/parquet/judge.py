@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lethe.counts import Unjudgeable
 from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
-from lethe.stores.base import Unjudgeable
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader
 from lethe.stores.parquet.footer import ChunkMeta, FileMetaData, RowGroup

@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lethe.stores.base import Candidates, Outcome, Progress, Tally, record_key
+from lethe.counts import Became, Outcome
+from lethe.stores.base import Candidates, Progress, record_key
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
 from lethe.stores.s3.staging import Staging, unpack
@@ -18,7 +19,7 @@ def held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
     return None if held is None else Marks.loads(base64.b64decode(held), version.groups)
 
 
-def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Tally:
+def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Became:
     """The sums of what became of the rows of one file, all its versions together."""
     counts = {Outcome.ERASED: 0, Outcome.HELD: 0, Outcome.RENEWED: 0, Outcome.GONE: 0}
     for version, became in zip(unit.versions, outcome["versions"], strict=True):
@@ -26,7 +27,7 @@ def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Tally:
         kept = held.count if held else 0
         counts[Outcome.HELD] += kept
         counts[Outcome(became["outcome"])] += version.going - kept
-    return Tally(
+    return Became(
         erased=counts[Outcome.ERASED],
         held=counts[Outcome.HELD],
         renewed=counts[Outcome.RENEWED],
@@ -36,16 +37,16 @@ def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Tally:
     )
 
 
-def tally_of(body: bytes, progress: Progress) -> Tally:
+def tally_of(body: bytes, progress: Progress) -> Became:
     """The sums of a batch's staged outcome; `progress` is told how many rows it is about."""
-    tally = Tally(**unpack(body)[0])
+    tally = Became(**unpack(body)[0])
     progress(tally.total)
     return tally
 
 
-def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Tally:
+def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Became:
     """The sum of the outcomes of all batches that have one."""
-    total = Tally()
+    total = Became()
     for number in range(candidates.batches):
         body = staging.get(f"outcome/{number}")
         if body is not None:

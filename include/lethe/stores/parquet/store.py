@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from lethe.connections import Connection
+from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, ParquetDataset
@@ -28,12 +29,9 @@ from lethe.stores.base import (
     Description,
     FieldSchema,
     Gate,
-    Outcome,
     Problem,
     Progress,
     Remainder,
-    Survey,
-    Tally,
     Work,
     no_progress,
 )
@@ -158,12 +156,12 @@ class ParquetStore:
 
     # --- what it holds -------------------------------------------------------------------------------------------
 
-    def survey(self, work: Work, holds: HoldRules) -> Survey:
+    def survey(self, work: Work, holds: HoldRules) -> Found:
         """Count what is expired, held and unjudgeable now."""
         totals = Totals()
         for verdict in self._verdicts(work, holds, None, no_progress):
             totals.add(verdict.totals)
-        return Survey(**_counts(totals))
+        return Found(**_counts(totals))
 
     def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
         """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
@@ -180,7 +178,7 @@ class ParquetStore:
             totals.add(verdict.totals)
             if verdict.found:
                 planner.add(verdict.key, verdict.found)
-        return planner.finish(Survey(**_counts(totals)).model_dump(mode="json"), holds.version)
+        return planner.finish(Found(**_counts(totals)).model_dump(mode="json"), holds.version)
 
     def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""
@@ -218,7 +216,7 @@ class ParquetStore:
 
     def erase(
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
-    ) -> Tally:
+    ) -> Became:
         """Erase batches; see `erase`."""
         dataset = _parquet(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
@@ -236,7 +234,7 @@ class ParquetStore:
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         return record_outcomes(staging, Plan(staging, candidates), candidates, dataset.key)
 
-    def tally(self, work: Work, candidates: Candidates) -> Tally:
+    def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the outcomes of all batches that have one."""
         dataset = _parquet(work.dataset)
         return sum_of_outcomes(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lethe.counts import Became, Outcome
 from lethe.errors import StoreError
-from lethe.stores.base import Outcome, Tally
 from lethe.stores.s3.listing import Record, Version
 from lethe.stores.s3.manifest import Part
 from lethe.stores.s3.staging import Staging
@@ -64,7 +64,7 @@ class Done:
         others: positions of the candidates that were not erased, by outcome.
     """
 
-    tally: Tally
+    tally: Became
     others: Mapping[Outcome, Sequence[int]]
 
     @classmethod
@@ -84,7 +84,7 @@ class Done:
                 went = [version for index, version in enumerate(went) if index not in absent[position]]
             versions += max(len(went) - 1, 0)
             freed += sum([version.size for version in went])
-        tally = Tally(**{outcome.value: number for outcome, number in counts.items()}, rows_with=versions, bytes=freed)
+        tally = Became(**{outcome.value: number for outcome, number in counts.items()}, rows_with=versions, bytes=freed)
         return cls(tally, others)
 
     def outcomes(self, size: int) -> Iterator[Outcome]:
@@ -102,7 +102,7 @@ class Done:
     def unpack(cls, value: Any) -> Done:  # noqa: ANN401 - JSON
         """What `pack` packed."""
         others = {Outcome(name): tuple(positions) for name, positions in value["others"].items()}
-        return cls(Tally.model_validate(value["tally"]), others)
+        return cls(Became.model_validate(value["tally"]), others)
 
 
 @dataclass(frozen=True)

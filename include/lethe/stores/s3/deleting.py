@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from lethe.counts import Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.stores.base import Outcome
 from lethe.stores.s3.batches import Batch
 from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, is_passing, named
 from lethe.stores.s3.leases import Lease

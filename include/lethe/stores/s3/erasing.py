@@ -44,7 +44,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
-from lethe.stores.base import Candidates, Gate, Progress, Tally
+from lethe.counts import Became
+from lethe.stores.base import Candidates, Gate, Progress
 from lethe.stores.heap import quick_collections
 from lethe.stores.s3.batches import Batch, BatchStates
 from lethe.stores.s3.client import S3Access, write_fast
@@ -83,7 +84,7 @@ class Eraser:
     candidates: Candidates
     gate: Gate
 
-    def run(self, batches: range, progress: Progress) -> Tally:
+    def run(self, batches: range, progress: Progress) -> Became:
         """Erase the batches.
 
         Raises:
@@ -136,9 +137,9 @@ class Eraser:
         return Listing(self.access.lister, self.bucket, place)
 
 
-def _sum(events: SimpleQueue[Batch | Future[None]], lanes: int, progress: Progress) -> Tally:
+def _sum(events: SimpleQueue[Batch | Future[None]], lanes: int, progress: Progress) -> Became:
     """The sum of what the lanes do, until all have ended. Raises what the first that fails raises."""
-    total = Tally()
+    total = Became()
     while lanes:
         event = events.get()
         if isinstance(event, Future):

@@ -29,10 +29,11 @@ from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
 
+from lethe.counts import Found, Unjudgeable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset, TimestampFormat
-from lethe.stores.base import Survey, Unjudgeable, Work
+from lethe.stores.base import Work
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import ABSENT, code_of, named
 from lethe.stores.s3.listing import Record, Version
@@ -307,9 +308,9 @@ class Census:
             if judged.state is State.EXPIRED and judged.day and (self.oldest is None or judged.day < self.oldest):
                 self.oldest = judged.day
 
-    def result(self) -> Survey:
+    def result(self) -> Found:
         """The counts so far."""
-        return Survey(
+        return Found(
             total=self.total,
             expired=self.expired,
             held=self.held,
@@ -319,7 +320,7 @@ class Census:
         )
 
 
-def count(judged: Iterable[Judged]) -> Survey:
+def count(judged: Iterable[Judged]) -> Found:
     """The survey of records."""
     census = Census()
     for one in judged:

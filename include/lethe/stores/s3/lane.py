@@ -11,9 +11,10 @@ from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lethe.counts import Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.stores.base import Gate, Outcome
+from lethe.stores.base import Gate
 from lethe.stores.s3.batches import Batch, BatchStates, Done, Intent
 from lethe.stores.s3.deleting import Deleter, Turn
 from lethe.stores.s3.errors import Place

@@ -16,9 +16,10 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from lethe.counts import Found
 from lethe.errors import DatasetChanged
 from lethe.judging.identifiers import IdentifierType
-from lethe.stores.base import Candidates, Survey
+from lethe.stores.base import Candidates
 from lethe.stores.s3.judging import Judged
 from lethe.stores.s3.listing import Record, Version
 from lethe.stores.s3.matching import Identifiers
@@ -140,7 +141,7 @@ class ManifestWriter:
         self._hashes.append(hashlib.sha256(body).hexdigest())
         self._part, self._versions = [], 0
 
-    def finish(self, survey: Survey, holds_version: int) -> Candidates:
+    def finish(self, survey: Found, holds_version: int) -> Candidates:
         """Stage what is left and the index."""
         if self._part:
             self._cut()

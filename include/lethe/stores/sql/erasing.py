@@ -17,10 +17,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged
 from lethe.holds.rules import HoldRules
 from lethe.policy import Disposition
-from lethe.stores.base import Candidates, Gate, Outcome, Tally, Work
+from lethe.stores.base import Candidates, Gate, Work
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate, Slice
 from lethe.stores.sql.expiry import Judgement, fitting
 from lethe.stores.sql.holds import HeldTables
@@ -65,7 +66,7 @@ class Eraser:
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
 
-    def batch(self, number: int) -> Tally:
+    def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
         for turn in range(_OUTSIDE_LOADS + 1):
             patient = turn < _OUTSIDE_LOADS
@@ -89,7 +90,7 @@ class Eraser:
             tables.forget()
             raise
 
-    def _transaction(self, number: int, *, patient: bool) -> Tally:
+    def _transaction(self, number: int, *, patient: bool) -> Became:
         with self.dialect.begin_batch(self.connection, self.settings):
             row = self._claim(number)
             if row.done:
@@ -117,7 +118,7 @@ class Eraser:
             )
         return row
 
-    def _record(self, number: int, tally: Tally) -> None:
+    def _record(self, number: int, tally: Became) -> None:
         batches = self.staging.batches
         self.connection.execute(
             sa.update(batches).where(batches.c.batch == number).values(done=True, **tally.model_dump())
@@ -125,7 +126,7 @@ class Eraser:
 
     # --- how a batch is erased ---
 
-    def _dispose(self, part: Slice, rules: HoldRules, *, patient: bool) -> Tally:
+    def _dispose(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
         since = rules.since(self.candidates.holds_version)
         self._require(self._new, since, patient=patient)
         if self.dialect.optimistic:
@@ -142,7 +143,7 @@ class Eraser:
             raise Unloaded(tables, rules)
         tables.load(self.connection, rules)
 
-    def _all_at_once(self, part: Slice) -> Tally | None:
+    def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""
         savepoint = self.connection.begin_nested()
         staged = self.staging.keys.alias("staged")
@@ -177,7 +178,7 @@ class Eraser:
         verdict.drop(self.connection)
         return erased
 
-    def _one_by_one(self, part: Slice, rules: HoldRules, *, patient: bool) -> Tally:
+    def _one_by_one(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
         """Judge every candidate of the batch as it is now, with its row locked, and erase those that may go."""
         staged = self.staging.keys.alias("staged")
         table = self.target.table
@@ -305,9 +306,9 @@ class Eraser:
     def _execute(self, statement: sa.Delete | sa.Update) -> int:
         return self.connection.execute(statement).rowcount
 
-    def _tally(self, done: int, rows_with: int, *, held: int = 0, renewed: int = 0, gone: int = 0) -> Tally:
+    def _tally(self, done: int, rows_with: int, *, held: int = 0, renewed: int = 0, gone: int = 0) -> Became:
         erased = self.work.disposition is Disposition.ERASE
-        return Tally(
+        return Became(
             erased=done if erased else 0,
             anonymised=0 if erased else done,
             held=held,

@@ -17,8 +17,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lethe.counts import Became
 from lethe.policy import TableDataset
-from lethe.stores.base import Tally, Work
+from lethe.stores.base import Work
 from lethe.stores.sql.dialects.base import Dialect, Slice
 from lethe.stores.sql.settings import Settings
 
@@ -103,7 +104,7 @@ class Staging:
     @property
     def batches(self) -> sa.Table:
         """Where each batch begins and ends, and, once it is done, what became of it."""
-        counts = [sa.Column(name, sa.BigInteger()) for name in Tally.model_fields]
+        counts = [sa.Column(name, sa.BigInteger()) for name in Became.model_fields]
         return self._table(
             "b",
             sa.Column("batch", sa.Integer(), primary_key=True, autoincrement=False),
@@ -143,6 +144,6 @@ def slice_of(row: sa.Row[Any]) -> Slice:
     return Slice(row.first, row.last, row.low, row.high, row.size, row.unheld, row.writer)
 
 
-def tally_of(row: sa.Row[Any]) -> Tally:
+def tally_of(row: sa.Row[Any]) -> Became:
     """What a row of `batches` that is done says."""
-    return Tally(**{name: getattr(row, name) for name in Tally.model_fields})
+    return Became(**{name: getattr(row, name) for name in Became.model_fields})

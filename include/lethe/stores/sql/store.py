@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import tenacity
 
 from lethe.connections import Connection, sqlalchemy_url
+from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, Disposition, TableDataset
@@ -21,13 +22,9 @@ from lethe.stores.base import (
     Description,
     FieldSchema,
     Gate,
-    Outcome,
     Problem,
     Progress,
     Remainder,
-    Survey,
-    Tally,
-    Unjudgeable,
     Work,
     no_progress,
     record_key,
@@ -98,15 +95,15 @@ class SqlStore:
         """Dead rows and backups, as far as the database knows."""
         return self._dialect.remainders()
 
-    def survey(self, work: Work, holds: HoldRules) -> Survey:
+    def survey(self, work: Work, holds: HoldRules) -> Found:
         """Count what is expired, held and unjudgeable now."""
 
-        def counted() -> Survey:
+        def counted() -> Found:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, _ = self._judge(connection, work)
                 counts = _counts(connection, judgement)
                 held, due, oldest = self._held_and_due(connection, judgement, holds)
-                return Survey(**counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest)
+                return Found(**counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest)
 
         return self._again(work, counted)
 
@@ -298,9 +295,9 @@ class SqlStore:
 
     def erase(
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
-    ) -> Tally:
+    ) -> Became:
         """Erase (or anonymise) a range of batches, each exactly once."""
-        done = Tally()
+        done = Became()
         with self._faults(work.dataset.name), self._engine.connect() as connection:
             eraser = self._eraser(connection, work, candidates, gate)
             for number in batches:
@@ -342,18 +339,18 @@ class SqlStore:
 
     # --- what became of the candidates ---
 
-    def tally(self, work: Work, candidates: Candidates) -> Tally:
+    def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the committed outcomes."""
 
-        def summed() -> Tally:
+        def summed() -> Became:
             with self._engine.connect() as connection:
                 staging = self._scratch.of(work)
                 self._staged(connection, work, staging)
                 batches = staging.batches
-                names = list(Tally.model_fields)
+                names = list(Became.model_fields)
                 sums = [sa.cast(sa.func.coalesce(sa.func.sum(batches.c[name]), 0), sa.BigInteger()) for name in names]
                 row = connection.execute(sa.select(*sums).where(batches.c.done)).one()
-                return Tally(**dict(zip(names, row, strict=True)))
+                return Became(**dict(zip(names, row, strict=True)))
 
         return self._again(work, summed)
 
