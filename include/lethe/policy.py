@@ -77,6 +77,29 @@ def _cron(expression: str) -> str:
     return expression
 
 
+_NAME_PART = r'(?:[^."\s]+|"(?:[^"]|"")+")'
+_TABLE_NAME = rf"{_NAME_PART}(?:\.{_NAME_PART}){{0,2}}"
+
+
+def _table_name(name: str) -> str:
+    if not re.fullmatch(_TABLE_NAME, name):
+        raise ValueError(
+            f"{name!r} is not the name of a table: write table, schema.table or database.schema.table, with names that "
+            'have blanks or dots in double quotes, such as "Sales Dept"."orders.2024"'
+        )
+    return name
+
+
+def name_parts(table: str) -> tuple[str, ...]:
+    """The names that the name of a table consists of: database and schema where it says them, and the table's own.
+
+    They are spelt as in the database, capitals too; quotes only hold together what has blanks or dots.
+    """
+    parts = re.findall(_NAME_PART, table)
+    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
+
+
+TableName = Annotated[str, AfterValidator(_table_name), Field(json_schema_extra={"pattern": f"^{_TABLE_NAME}$"})]
 PeriodField = Annotated[
     Period,
     BeforeValidator(_parse_period),
@@ -227,7 +250,7 @@ def _as_text(values: Iterable[str | int | bool]) -> set[str]:
 class ChildTable(Model):
     """Rows that go with a record: those whose foreign key refers to it. Children go first, in one transaction."""
 
-    table: str = Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")
+    table: TableName
     foreign_key: tuple[Column, ...] = Field(
         min_length=1, description="Columns of this table, in the order of references."
     )
@@ -308,7 +331,9 @@ class TableDataset(RowDataset):
     """Rows of a table in a SQL warehouse."""
 
     kind: Literal["table"]
-    table: str = Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$", description="Table, with its schema where it has one.")
+    table: TableName = Field(
+        description="Table, with its schema where it has one; names with blanks or dots in double quotes."
+    )
     key: tuple[Column, ...] = Field(min_length=1, description="The columns that name a record: unique, never null.")
     children: tuple[ChildTable, ...] = ()
     masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
@@ -721,8 +746,9 @@ def _child_tables(dataset: TableDataset) -> tuple[str, ...]:
 
 def _same_table(one: str, two: str) -> bool:
     """Whether two names may mean one table: a name without a schema may be in any."""
-    parts, others = one.casefold().split("."), two.casefold().split(".")
-    return parts[-1] == others[-1] and (len(parts) != len(others) or parts == others)
+    parts, others = name_parts(one.casefold()), name_parts(two.casefold())
+    shared = min(len(parts), len(others))
+    return parts[-shared:] == others[-shared:]
 
 
 def json_schema() -> dict[str, Any]:

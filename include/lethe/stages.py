@@ -183,8 +183,8 @@ def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]
     problems = suites.problems(env.settings, policy)
     for dataset in datasets:
         with contextlib.suppress(StoreUnavailable):
-            found = env.store(dataset).check(dataset)
-            problems += [f"datasets.{dataset.name}.{problem.field}: {problem.message}" for problem in found]
+            found = env.store(dataset).check(dataset, policy.retention.by_value)
+            problems += [f"datasets.{dataset.name}.{one.field}: {one.message}" for one in found if not one.remark]
     if problems:
         raise ParameterError(f"{policy.category}.yaml: {'; '.join(problems)}")
 

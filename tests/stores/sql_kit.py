@@ -18,8 +18,8 @@ from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.periods import Period, cutoff_for
-from lethe.policy import Disposition, Expiry, TableDataset
-from lethe.stores.base import Candidates, Work
+from lethe.policy import Disposition, Expiry, PeriodsByValue, TableDataset
+from lethe.stores.base import Candidates, Problem, Work
 from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -236,6 +236,16 @@ def run_through(database: Database, job: Work, rules: HoldRules = NO_HOLDS, gate
     """Discover and erase all."""
     candidates = database.store.discover(job, rules)
     return database.store.erase(job, candidates, range(candidates.batches), gate or Gate(rules))
+
+
+def refused(database: Database, of: TableDataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
+    """What checking a dataset refuses it for."""
+    return [one for one in database.store.check(of, by_value) if not one.remark]
+
+
+def remarks(database: Database, of: TableDataset) -> list[str]:
+    """What checking a dataset remarks."""
+    return [one.message for one in database.store.check(of) if one.remark]
 
 
 def outcomes(database: Database, job: Work, candidates: Candidates) -> dict[str, Outcome]:

@@ -32,12 +32,14 @@ def check(
         unknown = [name for name in categories or () if name not in policies and not any(name in p for p in problems)]
         problems += [f"there is no policy of the category {name}" for name in unknown]
         chosen = [policy for name, policy in policies.items() if not categories or name in categories]
+        remarks: list[str] = []
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
         for policy in chosen:
             problems += suites.problems(env.settings, policy)
             for dataset in policy.datasets:
-                found = [] if files_only else _check(env, policy, dataset)
+                found, told = ([], []) if files_only else _check(env, policy, dataset)
                 problems += found
+                remarks += told
                 verdict = "[red]no" if found else "not tried" if files_only else "[green]yes"
                 table.add_row(
                     policy.category, dataset.name, dataset.store, dataset.location, policy.retention.rule, verdict
@@ -46,6 +48,8 @@ def check(
             problems += _governance(env)
     if chosen:
         console().print(table)
+    for remark in remarks:
+        say(f"Remark: {remark}")
     for problem in problems:
         complain(problem)
     if problems:
@@ -71,12 +75,15 @@ def _read(folder: Path) -> tuple[dict[str, Policy], list[str]]:
     return policies, problems + list(overlaps(policies.values()))
 
 
-def _check(env: Environment, policy: Policy, dataset: Dataset) -> list[str]:
+def _check(env: Environment, policy: Policy, dataset: Dataset) -> tuple[list[str], list[str]]:
+    """(Problems, remarks)."""
     place = f"{policy.category}.yaml datasets.{dataset.name}"
     try:
-        return [f"{place}.{problem.field}: {problem.message}" for problem in env.store(dataset).check(dataset)]
+        found = env.store(dataset).check(dataset, policy.retention.by_value)
     except LetheError as error:
-        return [f"{place}: {error}"]
+        return [f"{place}: {error}"], []
+    texts = [(one.remark, f"{place}.{one.field}: {one.message}") for one in found]
+    return [text for remark, text in texts if not remark], [text for remark, text in texts if remark]
 
 
 def _governance(env: Environment) -> list[str]:

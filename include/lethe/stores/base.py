@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lethe.counts import Became, Found, Outcome
 from lethe.holds.rules import HoldRules
-from lethe.policy import Dataset, Disposition, Expiry
+from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
 
 
 class Value(BaseModel):
@@ -27,10 +27,39 @@ class Value(BaseModel):
 
 
 class Problem(Value):
-    """Something that keeps a dataset from being worked on, found by `Store.check`."""
+    """Something that keeps a dataset from being worked on, found by `Store.check`; or a remark, which does not."""
 
     field: str = Field(description="The field of the dataset, such as `clock.column`.")
     message: str
+    remark: bool = Field(default=False, description="Worth knowing (a cost, a trigger); nothing is refused for it.")
+
+
+class Place(Value):
+    """Where records really are, whatever connection and name lead there: two datasets can be compared by it.
+
+    Names below a root have a hierarchy like paths, so that one rule serves all stores: two places have records in
+    common if they are below one root and a name in one begins with a name in the other. Names that have nothing below
+    them end in a slash.
+    """
+
+    root: str = Field(description="What is the same for whoever leads there: a server's database, a bucket.")
+    records: tuple[str, ...] = Field(description="What has the dataset's records: tables by identity, a prefix.")
+    along: tuple[str, ...] = Field(default=(), description="What has rows that go along with them: child tables.")
+
+    def meets(self, other: Place) -> bool:
+        """Whether records of both are in one place."""
+        return self._common(other, self.records, other.records)
+
+    def goes_along(self, other: Place) -> bool:
+        """Whether rows that go along with the records of one are records of the other, or go along there too."""
+        return self._common(other, self.along, (*other.records, *other.along)) or self._common(
+            other, self.records, other.along
+        )
+
+    def _common(self, other: Place, mine: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+        return self.root == other.root and any(
+            one.startswith(two) or two.startswith(one) for one in mine for two in theirs
+        )
 
 
 class FieldSchema(Value):
@@ -126,8 +155,15 @@ def no_progress(_records: int) -> None:
 class Store(Protocol):
     """A warehouse or bucket that holds datasets, bound to one connection. Safe to use from one thread."""
 
-    def check(self, dataset: Dataset) -> list[Problem]:
-        """Whether the dataset is what its policy says: tables, columns, types, keys, an index on the clock."""
+    def check(self, dataset: Dataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
+        """Whether the dataset is what its policy says: tables, columns, types, keys, rights; and remarks.
+
+        `by_value` is what the policy's retention says of a column, which then has to be there and to compare.
+        """
+        ...
+
+    def place(self, dataset: Dataset) -> Place:
+        """Where the dataset's records really are, for finding others that are in the same place."""
         ...
 
     def describe(self, dataset: Dataset) -> Description:

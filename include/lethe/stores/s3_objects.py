@@ -22,8 +22,19 @@ from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
-from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset
-from lethe.stores.base import Candidates, Description, Gate, Problem, Progress, Remainder, Work, no_progress, record_key
+from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
+from lethe.stores.base import (
+    Candidates,
+    Description,
+    Gate,
+    Place,
+    Problem,
+    Progress,
+    Remainder,
+    Work,
+    no_progress,
+    record_key,
+)
 from lethe.stores.s3 import bucket_checks, staging
 from lethe.stores.s3.batches import BatchStates, Done
 from lethe.stores.s3.client import S3Access
@@ -63,7 +74,7 @@ class S3ObjectStore:
 
     # --- what it is -----------------------------------------------------------------------------------------------
 
-    def check(self, dataset: Dataset) -> list[Problem]:
+    def check(self, dataset: Dataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
         """Whether bucket, versions, tags and metadata can be read, and staging goes where it can be removed from."""
         objects = _objects(dataset)
         problems = bucket_checks.problems(self._access, self._listing(objects), objects)
@@ -83,6 +94,11 @@ class S3ObjectStore:
         for attribute in attributes:
             if version is not None:
                 reader.probe(attribute, version)
+
+    def place(self, dataset: Dataset) -> Place:
+        """The bucket at its endpoint, and the prefix in it."""
+        bucket = _objects(dataset)
+        return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
 
     def describe(self, dataset: Dataset) -> Description:
         """The bucket and the prefix, as OpenLineage names them."""

@@ -23,12 +23,13 @@ from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.policy import Dataset, ParquetDataset
+from lethe.policy import Dataset, ParquetDataset, PeriodsByValue
 from lethe.stores.base import (
     Candidates,
     Description,
     FieldSchema,
     Gate,
+    Place,
     Problem,
     Progress,
     Remainder,
@@ -97,7 +98,7 @@ class ParquetStore:
 
     # --- what a dataset is ---------------------------------------------------------------------------------------
 
-    def check(self, dataset: Dataset) -> list[Problem]:
+    def check(self, dataset: Dataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
         """Whether bucket and rights are what erasing needs, and the first files have the columns that the policy names.
 
         A prefix without files is no problem: everything under it may have been erased.
@@ -140,6 +141,11 @@ class ParquetStore:
         return open_parquet(
             S3File(self._access, Pin(dataset.bucket, record.key, version.id, None), version.size)
         ).schema_arrow
+
+    def place(self, dataset: Dataset) -> Place:
+        """The bucket at its endpoint, and the prefix in it."""
+        bucket = _parquet(dataset)
+        return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
 
     def describe(self, dataset: Dataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 import boto3
@@ -143,6 +144,12 @@ class S3Access:
     def place(self, bucket: str | None, action: str) -> Place:
         """What error messages say of a request; `action` in words, such as ``list versions``."""
         return Place(self.conn_id, bucket, action)
+
+    def root(self, bucket: str) -> str:
+        """What is the same for every connection that leads to a bucket; see `lethe.stores.base.Place`."""
+        endpoint = urlsplit(self.client.meta.endpoint_url)
+        host = "aws" if str(endpoint.hostname).endswith((".amazonaws.com", ".amazonaws.com.cn")) else endpoint.netloc
+        return f"s3:{host}/{bucket}"
 
     def _client(self, connect: float, read: float, attempts: int, **options: Any) -> S3Client:  # noqa: ANN401 - of `Config`
         keep_requests_out_of_logs()

@@ -9,54 +9,42 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
-from lethe.policy import ChildTable, TableDataset
+from lethe.policy import ChildTable, TableDataset, name_parts
 from lethe.stores.base import Problem
+from lethe.stores.sql.catalogue import Kind, Relation
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
+from lethe.stores.sql.family import Family
 
 Columns = Mapping[str, Mapping[str, Any]]
-
-
-def split(table: str) -> tuple[str | None, str]:
-    """Schema (None: the connection's own) and name of a table as policies write it."""
-    schema, _, name = table.rpartition(".")
-    return schema or None, name
-
-
-_CASCADES = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
-"""What a foreign key may have the database do with rows that refer to deleted ones."""
 
 
 @dataclass(frozen=True)
 class Found:
     """A table in the database."""
 
-    schema: str | None
-    name: str
+    relation: Relation
     columns: Columns
 
     @classmethod
-    def look(cls, inspector: sa.Inspector, table: str) -> Found | None:
-        """The table of that name, if it is there."""
-        schema, name = split(table)
-        if schema is not None and schema not in inspector.get_schema_names():
+    def look(cls, connection: sa.Connection, table: str, dialect: Dialect) -> Found | None:
+        """What a name as policies write it leads to, if that can be seen."""
+        relation = dialect.relation(connection, tuple(reversed(name_parts(table))))
+        if relation is None:
             return None
-        try:
-            columns = inspector.get_columns(name, schema=schema)
-        except sa.exc.NoSuchTableError:
-            return None
-        return cls(schema, name, {column["name"]: column for column in columns})
+        columns = sa.inspect(connection).get_columns(relation.name, schema=relation.schema)
+        return cls(relation, {column["name"]: column for column in columns})
 
     def table(self, dialect: Dialect, names: Sequence[str]) -> sa.Table:
         """The table with some of its columns, quoted as they are written in the database."""
         return sa.Table(
-            sa.sql.quoted_name(self.name, quote=True),
+            sa.sql.quoted_name(self.relation.name, quote=True),
             sa.MetaData(),
             *(
                 sa.Column(sa.sql.quoted_name(name, quote=True), self.columns[name]["type"])
                 for name in dict.fromkeys(names)
             ),
             *dialect.system_columns(),
-            schema=sa.sql.quoted_name(self.schema, quote=True) if self.schema else None,
+            schema=sa.sql.quoted_name(self.relation.schema, quote=True) if self.relation.schema else None,
         )
 
 
@@ -76,9 +64,12 @@ def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
 def check(connection: sa.Connection, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
     """What of a dataset does not fit the database."""
     inspector = sa.inspect(connection)
-    found = Found.look(inspector, dataset.table)
+    found = Found.look(connection, dataset.table, dialect)
     if found is None:
-        yield Problem(field="table", message=f"there is no table {dataset.table}, or it cannot be seen")
+        yield Problem(field="table", message=_absent(dataset.table))
+        return
+    if found.relation.kind is not Kind.TABLE:
+        yield Problem(field="table", message=_no_table(found.relation))
         return
     missing = set()
     for field, column in named_columns(dataset):
@@ -91,9 +82,8 @@ def check(connection: sa.Connection, dataset: TableDataset, dialect: Dialect) ->
         yield from _check_identifiers(found, dataset, dialect)
         yield from _check_masks(found, dataset)
         for child in dataset.children:
-            yield from _check_child(inspector, child, found, dataset.key, f"children.{child.table}")
-        if not dataset.masks:
-            yield from _check_cascades(inspector, dataset)
+            yield from _check_child(connection, child, found, dataset.key, f"children.{child.table}", dialect)
+        yield from Family.of(connection, dataset, dialect).problems()
 
 
 def _check_key(inspector: sa.Inspector, found: Found, dataset: TableDataset) -> Iterator[Problem]:
@@ -110,16 +100,16 @@ def _check_key(inspector: sa.Inspector, found: Found, dataset: TableDataset) -> 
 
 
 def _primary(inspector: sa.Inspector, found: Found) -> list[str]:
-    return list(inspector.get_pk_constraint(found.name, schema=found.schema)["constrained_columns"])
+    return list(inspector.get_pk_constraint(found.relation.name, schema=found.relation.schema)["constrained_columns"])
 
 
 def _uniques(inspector: sa.Inspector, found: Found) -> Iterator[list[str]]:
     primary = _primary(inspector, found)
     if primary:
         yield primary
-    for constraint in inspector.get_unique_constraints(found.name, schema=found.schema):
+    for constraint in inspector.get_unique_constraints(found.relation.name, schema=found.relation.schema):
         yield constraint["column_names"]
-    for index in inspector.get_indexes(found.name, schema=found.schema):
+    for index in inspector.get_indexes(found.relation.name, schema=found.relation.schema):
         names = [name for name in index["column_names"] if name is not None]
         options = index.get("dialect_options") or {}
         partial = any(name.endswith("_where") and value is not None for name, value in options.items())
@@ -139,7 +129,7 @@ def _check_clock(inspector: sa.Inspector, found: Found, dataset: TableDataset, d
         if not isinstance(kind, ClockKind):
             yield Problem(field="clock", message=f"column {name} of {dataset.table} {kind}")
     firsts = {names[0] for names in _uniques(inspector, found)} | {
-        index["column_names"][0] for index in inspector.get_indexes(found.name, schema=found.schema)
+        index["column_names"][0] for index in inspector.get_indexes(found.relation.name, schema=found.relation.schema)
     }
     if not firsts & set(dataset.clock.columns):
         yield Problem(
@@ -177,15 +167,18 @@ def _check_masks(found: Found, dataset: TableDataset) -> Iterator[Problem]:
 
 
 def _check_child(
-    inspector: sa.Inspector, child: ChildTable, parent: Found, key: Sequence[str], field: str
+    connection: sa.Connection, child: ChildTable, parent: Found, key: Sequence[str], field: str, dialect: Dialect
 ) -> Iterator[Problem]:
-    found = Found.look(inspector, child.table)
+    found = Found.look(connection, child.table, dialect)
     if found is None:
-        yield Problem(field=field, message=f"there is no table {child.table}, or it cannot be seen")
+        yield Problem(field=field, message=_absent(child.table))
+        return
+    if found.relation.kind is not Kind.TABLE:
+        yield Problem(field=field, message=_no_table(found.relation))
         return
     references = tuple(child.references or key)
     wanted = [(child.table, found, name) for name in child.foreign_key]
-    wanted += [(f"{parent.name}", parent, name) for name in references]
+    wanted += [(parent.relation.name, parent, name) for name in references]
     absent = [(table, name) for table, where, name in wanted if name not in where.columns]
     for table, name in absent:
         yield Problem(field=field, message=f"table {table} has no column {name}")
@@ -195,57 +188,27 @@ def _check_child(
         yield Problem(
             field=field, message="foreign_key and the key that it refers to differ in their number of columns"
         )
-    elif not _refers(inspector, found, child.foreign_key, parent, references):
+    elif not any(
+        key.child.id == found.relation.id and key.pairs == frozenset(zip(child.foreign_key, references, strict=True))
+        for key in dialect.referring(connection, parent.relation)
+    ):
         yield Problem(
             field=field,
-            message=f"no foreign key of {child.table} leads from ({', '.join(child.foreign_key)}) to {parent.name} "
-            f"({', '.join(references)})",
+            message=f"no foreign key of {child.table} leads from ({', '.join(child.foreign_key)}) to "
+            f"{parent.relation.name} ({', '.join(references)})",
         )
     for grandchild in child.children:
-        yield from _check_child(inspector, grandchild, found, (), f"{field}.children.{grandchild.table}")
+        yield from _check_child(connection, grandchild, found, (), f"{field}.children.{grandchild.table}", dialect)
 
 
-def _check_cascades(inspector: sa.Inspector, dataset: TableDataset) -> Iterator[Problem]:
-    """Foreign keys by which the database would delete or change rows that nobody counts or compares with holds."""
-    default = inspector.default_schema_name
-
-    def place(schema: str | None, name: str) -> tuple[str | None, str]:
-        return (schema or default, name)
-
-    named = {(place(*split(child)), place(*split(parent))) for child, parent in _relations(dataset)}
-    ours = {parent for _, parent in named} | {child for child, _ in named} | {place(*split(dataset.table))}
-    for schema in inspector.get_schema_names():
-        for (_, name), constraints in inspector.get_multi_foreign_keys(schema=schema).items():
-            for constraint in constraints:
-                child = place(schema, name)
-                parent = place(constraint["referred_schema"] or schema, constraint["referred_table"])
-                action = str((constraint.get("options") or {}).get("ondelete") or "").upper()
-                if parent in ours and (child, parent) not in named and action in _CASCADES:
-                    yield Problem(
-                        field="children",
-                        message=f"rows of table {'.'.join(filter(None, child))} would follow those of "
-                        f"{parent[1]} (ON DELETE {action}) without being counted or compared with holds: name the "
-                        "table in children, or take the action off its foreign key",
-                    )
+def _absent(table: str) -> str:
+    return f"there is no table {table}, or it cannot be seen"
 
 
-def _relations(parent: TableDataset | ChildTable) -> Iterator[tuple[str, str]]:
-    """(child table, parent table) of all that is named."""
-    for child in parent.children:
-        yield child.table, parent.table
-        yield from _relations(child)
-
-
-def _refers(
-    inspector: sa.Inspector, child: Found, foreign_key: Sequence[str], parent: Found, references: Sequence[str]
-) -> bool:
-    wanted = set(zip(foreign_key, references, strict=True))
-    default = inspector.default_schema_name
-    return any(
-        constraint["referred_table"] == parent.name
-        and (constraint["referred_schema"] or default) == (parent.schema or default)
-        and set(zip(constraint["constrained_columns"], constraint["referred_columns"], strict=False)) == wanted
-        for constraint in inspector.get_foreign_keys(child.name, schema=child.schema)
+def _no_table(relation: Relation) -> str:
+    return (
+        f"{relation} is a {relation.kind}: its rows have no identity of their own to erase them by; name the table "
+        "that they come from, with `where` for a part of its rows"
     )
 
 
@@ -274,10 +237,9 @@ class Target:
         Raises:
             StoreError: if it is not what the policy says.
         """
-        inspector = sa.inspect(connection)
-        found = Found.look(inspector, dataset.table)
+        found = Found.look(connection, dataset.table, dialect)
         if found is None:
-            raise StoreError(f"{dataset.name}: there is no table {dataset.table}, or it cannot be seen")
+            raise StoreError(f"{dataset.name}: {_absent(dataset.table)}")
         names = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
         absent = [name for name in dict.fromkeys(names) if name not in found.columns]
         if absent:
@@ -286,7 +248,7 @@ class Target:
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:
             raise StoreError(f"{dataset.name}: clock: {'; '.join(wrong)}")
-        children = tuple(_child(inspector, child, dataset.key, dataset.name, dialect) for child in dataset.children)
+        children = tuple(_child(connection, child, dataset.key, dataset.name, dialect) for child in dataset.children)
         if dataset.masks and children:
             raise StoreError(
                 f"{dataset.name}: anonymising does not reach child tables: make them datasets of their own"
@@ -295,8 +257,8 @@ class Target:
         return cls(found.table(dialect, names), sound, children)
 
 
-def _child(inspector: sa.Inspector, child: ChildTable, key: Sequence[str], dataset: str, dialect: Dialect) -> Child:
-    found = Found.look(inspector, child.table)
+def _child(connection: sa.Connection, child: ChildTable, key: Sequence[str], dataset: str, dialect: Dialect) -> Child:
+    found = Found.look(connection, child.table, dialect)
     below = [name for grandchild in child.children for name in grandchild.references or ()]
     absent = [name for name in (*child.foreign_key, *below) if found is None or name not in found.columns]
     if found is None or absent:
@@ -305,5 +267,5 @@ def _child(inspector: sa.Inspector, child: ChildTable, key: Sequence[str], datas
         table=found.table(dialect, [*child.foreign_key, *below]),
         foreign_key=child.foreign_key,
         references=tuple(child.references or key),
-        children=tuple(_child(inspector, grandchild, (), dataset, dialect) for grandchild in child.children),
+        children=tuple(_child(connection, grandchild, (), dataset, dialect) for grandchild in child.children),
     )

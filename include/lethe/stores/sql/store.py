@@ -16,12 +16,13 @@ from lethe.connections import Connection, sqlalchemy_url
 from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.policy import Dataset, Disposition, TableDataset
+from lethe.policy import Dataset, Disposition, PeriodsByValue, TableDataset
 from lethe.stores.base import (
     Candidates,
     Description,
     FieldSchema,
     Gate,
+    Place,
     Problem,
     Progress,
     Remainder,
@@ -35,6 +36,7 @@ from lethe.stores.sql.dialects import dialect_for
 from lethe.stores.sql.dialects.base import Fault
 from lethe.stores.sql.erasing import Eraser, Moved
 from lethe.stores.sql.expiry import Judgement
+from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import HeldTables
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
@@ -70,7 +72,7 @@ class SqlStore:
 
     # --- what is there ---
 
-    def check(self, dataset: Dataset) -> list[Problem]:
+    def check(self, dataset: Dataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
         """Whether the table is what its policy says."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
@@ -81,15 +83,30 @@ class SqlStore:
         """The table as OpenLineage names it."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            found = schema.Found.look(sa.inspect(connection), table.table)
-            namespace, name = self._dialect.lineage_name(connection, self._url, *schema.split(table.table))
+            found = schema.Found.look(connection, table.table, self._dialect)
+            if found is None:
+                raise StoreError(f"{table.name}: there is no table {table.table}, or it cannot be seen")
+            namespace, name = self._dialect.lineage_name(
+                connection, self._url, found.relation.schema, found.relation.name
+            )
             dialect = connection.dialect
-        fields = found.columns.values() if found else ()
+        fields = found.columns.values()
         return Description(
             namespace=namespace,
             name=name,
             fields=tuple(FieldSchema(name=one["name"], type=_type_name(one["type"], dialect)) for one in fields),
         )
+
+    def place(self, dataset: Dataset) -> Place:
+        """The table and its parts by identity; those of its child tables go along."""
+        table = _table(dataset)
+        with self._reading(table.name) as connection:
+            own, *children = Family.of(connection, table, self._dialect).members
+            return Place(
+                root=self._dialect.database_id(connection),
+                records=tuple(f"{part}/" for part in sorted(own.parts)),
+                along=tuple(f"{part}/" for part in sorted({part for child in children for part in child.parts})),
+            )
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
         """Dead rows and backups, as far as the database knows."""
@@ -144,6 +161,7 @@ class SqlStore:
         self._make_scratch()
         with self._dialect.snapshot(self._engine, self._settings, writes=True) as connection:
             judgement, target = self._judge(connection, work)
+            Family.of(connection, judgement.dataset, self._dialect).require_judged()
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             begun = self._begun(connection, work, staging)
             if begun is not None:
@@ -309,6 +327,7 @@ class SqlStore:
     def _eraser(self, connection: sa.Connection, work: Work, candidates: Candidates, gate: Gate) -> Eraser:
         with connection.begin():
             judgement, target = self._judge(connection, work)
+            Family.of(connection, judgement.dataset, self._dialect).require_judged()
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             row = self._staged(connection, work, staging)
             if row.fingerprint != fingerprint_of(work) or row.table_id != self._dialect.table_id(

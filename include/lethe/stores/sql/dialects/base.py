@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
+from lethe.stores.sql.catalogue import ForeignKey, Relation, Trigger
 from lethe.stores.sql.settings import Settings
 
 Predicate = sa.ColumnElement[bool]
@@ -149,6 +150,28 @@ class Dialect(ABC):
     def problems(self, connection: sa.Connection) -> Iterator[str]:
         """What keeps Lethe from working in this database at all."""
         yield from ()
+
+    # --- the catalogue ---
+
+    @abstractmethod
+    def database_id(self, connection: sa.Connection) -> str:
+        """The same for every connection that leads to this very database."""
+
+    @abstractmethod
+    def relation(self, connection: sa.Connection, name: Sequence[str]) -> Relation | None:
+        """What a name leads to: its parts, from the table's own name back to schema and database."""
+
+    @abstractmethod
+    def parts(self, connection: sa.Connection, relation: Relation) -> tuple[str, ...]:
+        """The ids of a table and of all whose rows are its rows too: partitions, inheriting tables."""
+
+    @abstractmethod
+    def referring(self, connection: sa.Connection, relation: Relation) -> list[ForeignKey]:
+        """The foreign keys by which rows of any table refer to rows of this one, or of a part of it."""
+
+    @abstractmethod
+    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+        """What runs when rows of a table (or of a part of it) are deleted, or updated."""
 
     # --- tables ---
 

@@ -30,6 +30,7 @@ from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
+from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
     EPOCHS,
     AnyColumn,
@@ -86,6 +87,68 @@ _FAULTS = {
 
 _FAULTS_BY_CLASS = dict.fromkeys(("08", "57", "53", "58", "28", "3D"), Fault.UNAVAILABLE)
 """The same of other states in a class: connections, the operator, resources, the system, who may connect."""
+
+
+def _catalogue(name: str, *columns: str | sa.ColumnClause[Any]) -> sa.TableClause:
+    return sa.table(name, *(sa.column(c) if isinstance(c, str) else c for c in columns), schema="pg_catalog")
+
+
+def _oid(name: str) -> sa.ColumnClause[Any]:
+    return sa.column(name, pg.OID())
+
+
+_CLASS = _catalogue("pg_class", _oid("oid"), "relname", _oid("relnamespace"), "relkind", "reltuples")
+_NAMESPACE = _catalogue("pg_namespace", _oid("oid"), "nspname")
+_DATABASE = _catalogue("pg_database", _oid("oid"), "datname")
+_INHERITS = _catalogue("pg_inherits", _oid("inhrelid"), _oid("inhparent"))
+_ATTRIBUTE = _catalogue("pg_attribute", _oid("attrelid"), "attname", sa.column("attnum", sa.SmallInteger()))
+_CONSTRAINT = _catalogue(
+    "pg_constraint",
+    *(_oid(name) for name in ("oid", "conrelid", "confrelid", "conparentid")),
+    *("conname", "contype", "conkey", "confkey", "confdeltype", "confupdtype"),
+)
+_TRIGGER = _catalogue(
+    "pg_trigger",
+    *("tgname", _oid("tgrelid"), sa.column("tgisinternal", sa.Boolean()), "tgenabled"),
+    sa.column("tgtype", sa.SmallInteger()),
+)
+_RULE = _catalogue(
+    "pg_rewrite", "rulename", _oid("ev_class"), "ev_type", "ev_enabled", sa.column("is_instead", sa.Boolean())
+)
+
+_KINDS = {"r": Kind.TABLE, "p": Kind.TABLE, "v": Kind.VIEW, "m": Kind.MATERIALIZED_VIEW, "f": Kind.FOREIGN_TABLE}
+_ACTIONS = {
+    "a": Action.NO_ACTION,
+    "r": Action.RESTRICT,
+    "c": Action.CASCADE,
+    "n": Action.SET_NULL,
+    "d": Action.SET_DEFAULT,
+}
+_TRIGGER_DELETE, _TRIGGER_UPDATE = 8, 16
+"""Bits of `tgtype` (src/include/catalog/pg_trigger.h)."""
+_RULE_DELETE, _RULE_UPDATE = "4", "2"
+"""`ev_type` (src/include/nodes/nodes.h, CmdType)."""
+
+
+def _relations() -> sa.Select[Any]:
+    columns = (_CLASS.c.oid, _NAMESPACE.c.nspname, _CLASS.c.relname, _CLASS.c.relkind)
+    return sa.select(*columns).join(_NAMESPACE, _NAMESPACE.c.oid == _CLASS.c.relnamespace)
+
+
+def _relation(row: sa.Row[Any]) -> Relation:
+    return Relation(str(row.oid), row.nspname, row.relname, _KINDS.get(_char(row.relkind), Kind.OTHER))
+
+
+def _parts(relation: Relation) -> sa.CTE:
+    """The oids of a table and of all below it."""
+    top = sa.select(sa.cast(int(relation.id), pg.OID()).label("oid")).cte("parts", recursive=True)
+    return top.union(sa.select(_INHERITS.c.inhrelid).where(_INHERITS.c.inhparent == top.c.oid))
+
+
+def _char(value: str | bytes) -> str:
+    """A value of the one-byte type "char", which the driver may hand over as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
 
 _ONE_AGGREGATE = 1_000_000
 """Keys that are joined into one text for digesting; more are joined in parts."""
@@ -214,6 +277,96 @@ class PostgreSQL(Dialect):
         )
         self._fold = "pg_c_utf8" if "pg_c_utf8" in known else "und-x-icu" if known else ""
         return connection.dialect.server_version_info or (0,)
+
+    # --- the catalogue ---
+
+    def database_id(self, connection: sa.Connection) -> str:
+        """The server, by the microsecond in which it started (which anybody may ask), and the database's oid."""
+        started = sa.cast(sa.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Text())
+        database = sa.select(_DATABASE.c.oid).where(_DATABASE.c.datname == sa.func.current_database())
+        return "postgresql:{}:{}".format(*connection.execute(sa.select(started, database.scalar_subquery())).one())
+
+    def relation(self, connection: sa.Connection, name: Sequence[str]) -> Relation | None:
+        """By oid; the search path decides where no schema is given."""
+        table, *outer = name
+        schema, *database = (*outer,) or (None,)
+        if database and database[0] != connection.scalar(sa.select(sa.func.current_database())):
+            return None
+        quoted = connection.dialect.identifier_preparer.quote_identifier
+        written = ".".join(quoted(part) for part in (schema, table) if part is not None)
+        oid = sa.cast(sa.func.to_regclass(sa.cast(sa.literal(written), sa.Text())), pg.OID())
+        row = connection.execute(_relations().where(_CLASS.c.oid == oid)).one_or_none()
+        return None if row is None else _relation(row)
+
+    def parts(self, connection: sa.Connection, relation: Relation) -> tuple[str, ...]:
+        """By `pg_inherits`, which has partitions and inheriting tables."""
+        return tuple(str(oid) for oid in connection.scalars(sa.select(_parts(relation).c.oid)))
+
+    def referring(self, connection: sa.Connection, relation: Relation) -> list[ForeignKey]:
+        """By `pg_constraint`: those that were declared, not their copies for each partition."""
+        copies = (
+            sa.select(_CONSTRAINT.c.oid, _CONSTRAINT.c.conparentid)
+            .where(_CONSTRAINT.c.contype == "f", _CONSTRAINT.c.confrelid.in_(sa.select(_parts(relation).c.oid)))
+            .cte("copies", recursive=True)
+        )
+        above = sa.select(_CONSTRAINT.c.oid, _CONSTRAINT.c.conparentid)
+        copies = copies.union(above.where(_CONSTRAINT.c.oid == copies.c.conparentid))
+        declared = sa.select(copies.c.oid).where(copies.c.conparentid == 0)
+        rows = connection.execute(
+            sa.select(_CONSTRAINT).where(_CONSTRAINT.c.oid.in_(declared)).order_by(_CONSTRAINT.c.conname)
+        ).all()
+        ends = {oid for row in rows for oid in (row.conrelid, row.confrelid)}
+        relations = {row.oid: _relation(row) for row in connection.execute(_relations().where(_CLASS.c.oid.in_(ends)))}
+        columns = {
+            (row.attrelid, row.attnum): row.attname
+            for row in connection.execute(sa.select(_ATTRIBUTE).where(_ATTRIBUTE.c.attrelid.in_(ends)))
+        }
+        return [
+            ForeignKey(
+                name=row.conname,
+                child=relations[row.conrelid],
+                columns=tuple(columns[row.conrelid, number] for number in row.conkey),
+                parent=relations[row.confrelid],
+                referred=tuple(columns[row.confrelid, number] for number in row.confkey),
+                on_delete=_ACTIONS[_char(row.confdeltype)],
+                on_update=_ACTIONS[_char(row.confupdtype)],
+            )
+            for row in rows
+        ]
+
+    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+        """Triggers that are not the server's own and are not switched off, and rewrite rules."""
+        parts = sa.select(_parts(relation).c.oid)
+        event = _TRIGGER_DELETE if deleting else _TRIGGER_UPDATE
+        triggers = (
+            sa.select(_TRIGGER.c.tgname, _CLASS.c.relname)
+            .join(_CLASS, _CLASS.c.oid == _TRIGGER.c.tgrelid)
+            .where(
+                _TRIGGER.c.tgrelid.in_(parts),
+                sa.not_(_TRIGGER.c.tgisinternal),
+                _TRIGGER.c.tgenabled != "D",
+                _TRIGGER.c.tgtype.bitwise_and(event) != 0,
+            )
+            .order_by(_TRIGGER.c.tgname, _CLASS.c.relname)
+        )
+        rules = (
+            sa.select(_RULE.c.rulename, _CLASS.c.relname, _RULE.c.is_instead)
+            .join(_CLASS, _CLASS.c.oid == _RULE.c.ev_class)
+            .where(
+                _RULE.c.ev_class == sa.cast(int(relation.id), pg.OID()),
+                _RULE.c.ev_enabled != "D",
+                _RULE.c.ev_type == (_RULE_DELETE if deleting else _RULE_UPDATE),
+            )
+            .order_by(_RULE.c.rulename)
+        )
+        found = {row.tgname: Trigger(row.tgname, row.relname) for row in connection.execute(triggers)}
+        return [
+            *found.values(),
+            *(
+                Trigger(row.rulename, row.relname, is_rule=True, replaces=row.is_instead)
+                for row in connection.execute(rules)
+            ),
+        ]
 
     # --- tables ---
 

@@ -29,6 +29,7 @@ from lethe.judging.identifiers import IdentifierType, coarse, normalise
 from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
+from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
     EPOCHS,
     AnyColumn,
@@ -49,6 +50,8 @@ _MOMENT = re.compile(
     r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
 _LENGTH_OF_DATE = 10
+
+_MASTER = sa.table("sqlite_master", *(sa.column(name) for name in ("type", "name", "tbl_name", "sql")))
 
 _BEGIN = "lethe_begin"
 _POLL_SECONDS = 0.002
@@ -144,13 +147,77 @@ class SQLite(Dialect):
         """SQLite's name of the error."""
         return getattr(error.orig, "sqlite_errorname", None) or type(error.orig).__name__
 
+    # --- the catalogue ---
+
+    def database_id(self, connection: sa.Connection) -> str:
+        """The file's device and number, which all links to it share."""
+        databases = sa.func.pragma_database_list().table_valued("name", "file", name="databases")
+        file = connection.scalar(sa.select(databases.c.file).where(databases.c.name == "main"))
+        if not file:
+            return f"sqlite:memory:{id(connection.engine)}"
+        status = Path(str(file)).stat()
+        return f"sqlite:{status.st_dev}:{status.st_ino}"
+
+    def relation(self, connection: sa.Connection, name: Sequence[str]) -> Relation | None:
+        """By name in lower case: SQLite's names have no other identity, and do not tell capitals apart."""
+        table, *outer = name
+        if [part.lower() for part in outer] not in ([], ["main"]):
+            return None
+        row = connection.execute(
+            sa.select(_MASTER.c.name, _MASTER.c.type).where(
+                sa.func.lower(_MASTER.c.name) == sa.func.lower(table), _MASTER.c.type.in_(["table", "view"])
+            )
+        ).one_or_none()
+        return None if row is None else Relation(row.name.lower(), None, row.name, Kind(row.type))
+
+    def parts(self, connection: sa.Connection, relation: Relation) -> tuple[str, ...]:
+        """The table alone."""
+        return (relation.id,)
+
+    def referring(self, connection: sa.Connection, relation: Relation) -> list[ForeignKey]:
+        """By `PRAGMA foreign_key_list` of every table."""
+        names = ("id", "seq", "table", "from", "to", "on_update", "on_delete")
+        key = sa.func.pragma_foreign_key_list(_MASTER.c.name).table_valued(*names, name="key")
+        rows = connection.execute(
+            sa.select(_MASTER.c.name.label("child"), *(key.c[name] for name in names))
+            .select_from(_MASTER.join(key, sa.true()))
+            .where(_MASTER.c.type == "table", sa.func.lower(key.c.table) == relation.id)
+            .order_by(_MASTER.c.name, key.c.id, key.c.seq)
+        ).all()
+        found: dict[tuple[str, int], list[sa.Row[Any]]] = {}
+        for row in rows:
+            found.setdefault((row.child, row.id), []).append(row)
+        primary = sa.inspect(connection).get_pk_constraint(relation.name)["constrained_columns"] if found else []
+        return [
+            ForeignKey(
+                name=f"foreign key of {child} ({', '.join(row._mapping['from'] for row in columns)})",
+                child=Relation(child.lower(), None, child),
+                columns=tuple(row._mapping["from"] for row in columns),
+                parent=relation,
+                referred=tuple(row.to or primary[number] for number, row in enumerate(columns)),
+                on_delete=Action(columns[0].on_delete),
+                on_update=Action(columns[0].on_update),
+            )
+            for (child, _), columns in found.items()
+        ]
+
+    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+        """By the statements that made them."""
+        event = re.compile(rf"\b{'DELETE' if deleting else 'UPDATE'}\b.*?\bON\b", re.IGNORECASE | re.DOTALL)
+        rows = connection.execute(
+            sa.select(_MASTER.c.name, _MASTER.c.sql)
+            .where(_MASTER.c.type == "trigger", sa.func.lower(_MASTER.c.tbl_name) == relation.id)
+            .order_by(_MASTER.c.name)
+        )
+        heads = ((row.name, re.split(r"\bBEGIN\b", row.sql, maxsplit=1, flags=re.IGNORECASE)[0]) for row in rows)
+        return [Trigger(name, relation.name) for name, head in heads if event.search(head)]
+
     # --- tables ---
 
     def table_id(self, connection: sa.Connection, table: sa.Table) -> str:
         """SHA-256 of the statement that made the table."""
-        master = sa.table("sqlite_master", sa.column("type"), sa.column("name"), sa.column("sql"))
         made = connection.scalar(
-            sa.select(master.c.sql).where(master.c.type == "table", master.c.name == str(table.name))
+            sa.select(_MASTER.c.sql).where(_MASTER.c.type == "table", _MASTER.c.name == str(table.name))
         )
         return hashlib.sha256(str(made).encode()).hexdigest()
 

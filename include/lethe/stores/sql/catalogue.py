@@ -1,0 +1,87 @@
+"""What a database's catalogue says of a table: who it is, what belongs to it, and what refers to it.
+
+A table is looked up by its name once. From then on it is its identity that counts: names depend on search paths, and a
+partition or an inheriting table has the same rows under another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a relation is, as messages call it."""
+
+    TABLE = "table"
+    VIEW = "view"
+    MATERIALIZED_VIEW = "materialized view"
+    FOREIGN_TABLE = "foreign table"
+    OTHER = "relation that is not a table"
+
+
+class Action(StrEnum):
+    """What a foreign key has the database do when a row that is referred to goes, or changes its key."""
+
+    NO_ACTION = "NO ACTION"
+    RESTRICT = "RESTRICT"
+    CASCADE = "CASCADE"
+    SET_NULL = "SET NULL"
+    SET_DEFAULT = "SET DEFAULT"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the row that is referred to has to stay, and nothing else happens."""
+        return self in (Action.NO_ACTION, Action.RESTRICT)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, or what was taken for one.
+
+    Attributes:
+        id: the same for every name that leads to it, and for nothing else in its database.
+        schema: None where the database has no schemas.
+        name: as the catalogue spells it.
+        kind: what it is.
+    """
+
+    id: str
+    schema: str | None
+    name: str
+    kind: Kind = Kind.TABLE
+
+    def __str__(self) -> str:
+        """Its name, with its schema."""
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key: rows of `child` refer to rows of `parent` by `columns`, which hold the values of `referred`."""
+
+    name: str
+    child: Relation
+    columns: tuple[str, ...]
+    parent: Relation
+    referred: tuple[str, ...]
+    on_delete: Action
+    on_update: Action
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Which column refers to which, whatever the order."""
+        return frozenset(zip(self.columns, self.referred, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What runs when rows of a table are deleted or updated.
+
+    `replaces` says that it runs instead of that: a rule of PostgreSQL (DO INSTEAD).
+    """
+
+    name: str
+    table: str
+    is_rule: bool = False
+    replaces: bool = False
