@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
+from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
 from lethe.cli.policies import policy_app
 from lethe.cli.runs import due, report, run
@@ -43,6 +44,7 @@ app.add_typer(certificate_app, name="certificate")
 app.command()(prove)
 app.add_typer(proof_app, name="proof")
 app.add_typer(evidence_app, name="evidence")
+app.add_typer(governance_app, name="governance")
 app.add_typer(keys_app, name="keys")
 
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from lethe.connections import Connection, Resolver, commit_durably, sqlalchemy_url
-from lethe.errors import StoreUnavailable
+from lethe.errors import StoreError, StoreUnavailable
 
 CONNECTION_ID = "lethe_governance"
 
@@ -55,6 +55,7 @@ registry_state = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("version", sa.BigInteger, nullable=False, comment="Counts every change of the registry."),
+    sa.Column("secret_check", sa.String(64), comment="Tells the master secret from another, without revealing it."),
 )
 
 hold = sa.Table(
@@ -130,8 +131,11 @@ run = sa.Table(
     sa.Column("active_at", UtcDateTime, nullable=False, comment="When a stage of it last began or ended."),
     sa.Column("finished_at", UtcDateTime, comment="When its record was complete and its staging could go."),
     sa.Column("settling_until", UtcDateTime, comment="Until when one process completes its record."),
+    sa.Column("settling_by", sa.String(40), comment="The claim of that process."),
     sa.Column("superseded_by", sa.String(80)),
     sa.Column("software", sa.Text, nullable=False),
+    sa.Index("ix_lethe_run_category_started_at", "category", "started_at"),
+    sa.Index("ix_lethe_run_trigger", "trigger"),
 )
 
 run_dataset = sa.Table(
@@ -225,6 +229,68 @@ proof_tree = sa.Table(
 )
 
 
+schema_version = sa.Table(
+    "lethe_schema_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), primary_key=True),
+)
+
+VERSIONS = ("0001", "0002")
+"""The schema's versions, oldest first; see `migrations`."""
+HEAD = VERSIONS[-1]
+
+
+def version_of(connection: sa.Connection) -> str | None:
+    """The version of the schema that a database has; None where it has none of Lethe's tables."""
+    inspector = sa.inspect(connection)
+    if inspector.has_table(schema_version.name):
+        return str(connection.scalar(sa.select(schema_version.c.version_num)))
+    return VERSIONS[0] if inspector.has_table(run.name) else None
+
+
+def refuse_newer(version: str) -> None:
+    """Refuse a version that this software does not know.
+
+    Raises:
+        StoreError: if it is one.
+    """
+    if version not in VERSIONS:
+        raise StoreError(
+            f"connection {CONNECTION_ID}: the governance database is of a newer version of Lethe (schema {version}, "
+            f"this one knows {HEAD}); install that version"
+        )
+
+
+def create(connection: sa.Connection) -> None:
+    """Create the whole schema in an empty database."""
+    metadata.create_all(connection)
+    connection.execute(sa.insert(registry_state).values(id=1, version=0))
+    connection.execute(sa.insert(schema_version).values(version_num=HEAD))
+
+
+def _refuse_other(connection: sa.Connection, version: str) -> None:
+    refuse_newer(version)
+    if version != HEAD:
+        raise StoreError(
+            f"connection {CONNECTION_ID}: the governance database is of an older version of Lethe (schema {version}, "
+            f"this one needs {HEAD}); when no run is under way, run `lethe governance upgrade`"
+        )
+    inspector = sa.inspect(connection)
+    there = inspector.get_multi_columns(filter_names=list(metadata.tables))
+    names = {table: {column["name"] for column in columns} for (_, table), columns in there.items()}
+    missing = [
+        f"{table.name}.{column.name}"
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if column.name not in names.get(table.name, set())
+    ]
+    if missing:
+        raise StoreError(
+            f"connection {CONNECTION_ID}: the governance database lacks {', '.join(missing)}; somebody changed its "
+            "schema: restore it from a backup, or have its owner add what is missing"
+        )
+
+
 class Governance:
     """Access to the governance database. Safe to share between threads; connections are made when needed."""
 
@@ -248,25 +314,54 @@ class Governance:
             yield connection
 
     @contextmanager
+    def changing_schema(self) -> Iterator[sa.Connection]:
+        """A transaction that changes the schema, one at a time and however long it takes."""
+        if self.url.get_backend_name() == "sqlite" and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":  # two processes may start at once
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x4C455448)))
+            yield connection
+
+    @contextmanager
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ProgrammingError) as error:
+            if getattr(error.orig, "sqlstate", None) == "42501":
+                raise StoreError(
+                    f"connection {CONNECTION_ID}: its role lacks a right in the governance database. It needs SELECT, "
+                    "INSERT, UPDATE and DELETE on the tables lethe_*; who makes or upgrades them needs to own them and "
+                    f"`GRANT CREATE ON SCHEMA public TO {self.url.username or 'the role'}`"
+                ) from None
+            if isinstance(error, sa.exc.ProgrammingError):
+                raise StoreError(
+                    f"connection {CONNECTION_ID}: the governance database is not as this version of Lethe made it "
+                    f"({type(error.orig).__name__}); see `lethe governance upgrade`"
+                ) from None
             raise StoreUnavailable(
                 f"connection {CONNECTION_ID}: the governance database does not answer as it should "
                 f"({type(error.orig).__name__})"
             ) from None
 
     def create_schema(self) -> None:
-        """Create what is missing of the schema. Harmless when it is there."""
-        if self.url.get_backend_name() == "sqlite" and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-        with self.write() as connection:
-            if connection.dialect.name == "postgresql":  # two processes may start at once
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x4C455448)))
-            metadata.create_all(connection)
-            if connection.scalar(sa.select(registry_state.c.version)) is None:
-                connection.execute(sa.insert(registry_state).values(id=1, version=0))
+        """Create the schema in an empty database; one of another version is refused.
+
+        Raises:
+            StoreError: if it is of another version, lacks a column, or must not be written to.
+        """
+        version = None
+        if self.url.get_backend_name() != "sqlite" or Path(self.url.database or "").exists():
+            with self.read() as connection:
+                version = version_of(connection)
+        if version is None:
+            with self.changing_schema() as connection:
+                version = version_of(connection)
+                if version is None:
+                    create(connection)
+        with self.read() as connection:
+            _refuse_other(connection, version or HEAD)
 
     def now(self, connection: sa.Connection) -> datetime:
         """The time by the database's clock (on SQLite, this machine's): one clock for all hosts."""
@@ -293,8 +388,25 @@ def open_governance(resolve: Resolver) -> Governance:
     return governance
 
 
+_SERVER_OPTIONS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "tcp_user_timeout": 60_000,
+    "options": "-c statement_timeout=300s -c idle_in_transaction_session_timeout=300s",
+}
+"""A server that does not answer, and a process that was stopped in a transaction, end in minutes."""
+
+
 def _server_engine(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, pool_size=4, max_overflow=8, pool_pre_ping=True, hide_parameters=True)
+    engine = sa.create_engine(
+        url,
+        pool_size=4,
+        max_overflow=8,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",  # whatever the database's default: appends wait for each other
+        connect_args={name: value for name, value in _SERVER_OPTIONS.items() if name not in url.query},
+    )
     commit_durably(engine)
     return engine
 

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the governance database; `lethe.governance.migrating` runs them."""
