@@ -57,6 +57,7 @@ class RunRecord:
     active_at: datetime
     finished_at: datetime | None
     settling_until: datetime | None
+    settling_by: str | None
     superseded_by: str | None
     software: str
 
