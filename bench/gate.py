@@ -110,7 +110,7 @@ def _measure(bench: Bench, governance: Governance, number: int) -> float:
     began = time.perf_counter()
     tally = store.erase(work, candidates, range(candidates.batches), gate)
     seconds = time.perf_counter() - began
-    store.clean(record.id, "leads")
+    store.clean(record.id, dataset)
     store.close()
     print(
         f"{tally.erased:,} rows erased in {seconds:.2f} s, of which {gate.seconds * 1000:.1f} ms in the gate "

@@ -154,7 +154,7 @@ def lethe(connection: Connection, *, key: bool, rules: HoldRules = NO_HOLDS) -> 
     tally = store.erase(job, found, range(found.batches), FreeGate(rules))
     ended = time.perf_counter()
     assert tally.erased == found.due, "not all that was due was erased"  # noqa: S101
-    store.clean(job.run, "views")
+    store.clean(job.run, job.dataset)
     store.close()
     return between - started, ended - between, tally.erased
 

@@ -182,7 +182,7 @@ class Bench:
         ended = time.monotonic()
         if tally.erased != count or store.survey(work, NO_HOLDS).total:
             raise RuntimeError(f"{tally.erased} of {count} objects were erased")
-        store.clean(prefix, "objects")
+        store.clean(prefix, work.dataset)
         store.close()
         return Seconds(found - started, ended - begun, max(gate.leases))
 

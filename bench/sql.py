@@ -139,7 +139,7 @@ class Bench:
         self.time(f"erase, {label}", lambda: erased.append(store.erase(work, candidates, batches, _Gate(rules)).erased))
         if rows == self.rows:
             self.counts.add(erased[0])
-        store.clean(work.run, work.dataset.name)
+        store.clean(work.run, work.dataset)
         store.close()
 
 

@@ -459,7 +459,7 @@ def _settle(env: Environment, record: RunRecord) -> None:
     certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     for staged in policy.datasets:
         with contextlib.suppress(StoreUnavailable):  # what a store that is down keeps, the next run sweeps
-            env.store(staged).clean(record.id, staged.name)
+            env.store(staged).clean(record.id, staged)
 
 
 def _complete_record(env: Environment, record: RunRecord, policy: Policy) -> None:
@@ -476,13 +476,16 @@ def _complete_record(env: Environment, record: RunRecord, policy: Policy) -> Non
 
 
 def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
-    """Remove what runs that are over have left staged in the stores, because a store was down when they ended."""
+    """Remove what runs that are over have left staged beside the datasets, because a store was down when they ended.
+
+    Each by the dataset as its run knew it: that says of which kind the staging is.
+    """
     for dataset in datasets:
-        store = env.store(dataset)
         with contextlib.suppress(StoreUnavailable):  # that store's own stages will say so
-            for run_id, name in store.staged_runs():
+            for run_id, name in env.store(dataset).staged_runs(dataset):
                 if env.runs.is_over(run_id):
-                    store.clean(run_id, name)
+                    staged = Policy.model_validate(env.runs.get(run_id).policy).dataset(name)
+                    env.store(staged).clean(run_id, staged)
 
 
 def _wait_for_batches(env: Environment, jobs: Sequence[Work]) -> None:

@@ -145,8 +145,8 @@ class World:
     def staged(self) -> list[tuple[str, str]]:
         """What is staged in both stores: run and dataset."""
         with open_environment() as env:
-            stores = [env.store(dataset) for dataset in env.policy("webinars").datasets]
-            return [staged for store in stores for staged in store.staged_runs()]
+            datasets = env.policy("webinars").datasets
+            return [staged for dataset in datasets for staged in env.store(dataset).staged_runs(dataset)]
 
     def hold(self, *numbers: int) -> None:
         """Place a hold on people."""

@@ -70,7 +70,7 @@ def _assert_exact(world: World, plan: Plan) -> None:
         stages.verify(env, plan, DATASET)
         report = stages.certify(env, plan)
         tally = report.datasets[0].tally
-        assert not env.store(job.dataset).staged_runs(), "nothing stays staged"
+        assert not env.store(job.dataset).staged_runs(job.dataset), "nothing stays staged"
     assert world.alive() == set(range(world.size)) - gone
     assert tally is not None
     assert (tally.erased, tally.held, tally.renewed, tally.gone) == (len(gone), 0, 0, 0)

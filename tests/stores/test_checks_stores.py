@@ -141,7 +141,7 @@ def test_staging_that_is_gone_has_to_be_discovered_again(settings: Settings, dat
     leads(database)
     job = sql_kit.work()
     found = database.store.discover(job, NO_HOLDS)
-    database.store.clean(job.run, job.dataset.name)
+    database.store.clean(job.run, job.dataset)
     with pytest.raises(DatasetChanged):
         suites.check_candidates(settings, database.store, job, found, LIMITS)
 
@@ -252,7 +252,7 @@ def test_nothing_of_the_checks_stays_in_the_database(settings: Settings, databas
     before = database.tables()
     checked(settings, database.store, job, found)
     assert database.tables() == before
-    database.store.clean(job.run, job.dataset.name)
+    database.store.clean(job.run, job.dataset)
 
 
 # --- buckets --------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_candidates_of_a_bucket_are_checked(settings: Settings, bucket: Bucket) 
         "nothing-due-left": None,
         "all-judged": None,
     }
-    store.clean(job.run, "chats")
+    store.clean(job.run, job.dataset)
     with pytest.raises(DatasetChanged):
         checked(settings, store, job, found)
     written = "".join(path.read_text() for path in settings.home.rglob("*.*") if path.is_file())
@@ -358,7 +358,7 @@ def test_rows_of_parquet_files_are_checked_by_their_clocks_read_anew(settings: S
     with pytest.raises(DatasetChanged) as caught:
         checked(settings, store, job, found)
     assert "views/2" not in str(caught.value)
-    store.clean(job.run, "views")
+    store.clean(job.run, job.dataset)
     store.close()
     written = "".join(path.read_text() for path in settings.home.rglob("*.*") if path.is_file())
     assert CANARY not in written

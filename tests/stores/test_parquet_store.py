@@ -76,8 +76,8 @@ def test_expired_rows_go_and_everything_else_stays_as_it_was(any_lake: Lake) -> 
     assert lake.ids("data/mixed.parquet") == [*range(50, 90), 95]
     assert lake.read("data/mixed.parquet").schema == people([1]).schema
     assert due(lake) == 0
-    lake.store.clean(lake.run, "views")
-    assert lake.store.staged_runs() == []
+    lake.store.clean(lake.run, lake.dataset)
+    assert lake.store.staged_runs(lake.dataset) == []
     after = lake.everything()
     assert "data/old.parquet" not in after
     assert all(len(versions) == 1 for versions in after.values())
@@ -675,7 +675,7 @@ def test_a_kill_at_any_request_leaves_exact_outcomes(s3: EmbeddedS3, kind: str) 
         }
         assert lake.ids("data/a.parquet") == list(range(30, 50))
         assert lake.ids("data/c.parquet") == list(range(230, 240))
-        lake.store.clean(lake.run, "views")
+        lake.store.clean(lake.run, lake.dataset)
         after_all = lake.everything()
         assert {key: len(versions) for key, versions in after_all.items()} == {"data/a.parquet": 1, "data/c.parquet": 1}
         # An upload that nobody came to note has no parts, and so nothing of any record.
@@ -710,7 +710,7 @@ def test_an_old_version_that_a_crash_left_is_found_by_another_run(lake: Lake) ->
     lake.put("data/a.parquet", people(range(10), range(10, 15)))
     held = rules(hold(1, email=["person3@example.org"]))
     died_after_writing(lake, lake.discover(held), Gate(held))
-    lake.store.clean(lake.run, "views")
+    lake.store.clean(lake.run, lake.dataset)
     lake.run = "run-2"
     found = lake.discover(held)
     assert found.due == 9
@@ -752,7 +752,7 @@ def test_uploads_that_a_crash_left_are_aborted_by_clean(lake: Lake, monkeypatch:
         lake.erase(found)
     assert len(lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())) == 3
     other = lake.client.create_multipart_upload(Bucket=lake.bucket, Key="data/a.parquet")["UploadId"]
-    lake.store.clean(lake.run, "views")
+    lake.store.clean(lake.run, lake.dataset)
     left = lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())
     assert [upload["UploadId"] for upload in left] == [other]
     assert list(lake.everything()) == ["data/a.parquet"]

@@ -254,8 +254,8 @@ def test_an_empty_dataset_and_an_empty_prefix(versioned: Bucket) -> None:
     everything = work(versioned.dataset(prefix=""), run="run-2")
     candidates, tally = run(store, everything)
     assert (candidates.total, tally.erased) == (2, 1), "what is staged in the same bucket does not count"
-    store.clean("run-1", "objects")
-    store.clean("run-2", "objects")
+    store.clean("run-1", everything.dataset)
+    store.clean("run-2", everything.dataset)
     assert versioned.left() == {f"{NEW}/b": 1}
 
 
@@ -1270,12 +1270,12 @@ def test_clean_removes_every_version_of_what_was_staged_and_nothing_else(version
     store.discover(job, NO_HOLDS)
     store.discover(other, NO_HOLDS)
     run(store, job)
-    assert {("run-1", "objects"), ("run-10", "objects")} <= set(store.staged_runs())
-    store.clean("run-1", "objects")
-    store.clean("run-1", "objects")
-    assert ("run-1", "objects") not in store.staged_runs()
+    assert {("run-1", "objects"), ("run-10", "objects")} <= set(store.staged_runs(job.dataset))
+    store.clean("run-1", job.dataset)
+    store.clean("run-1", job.dataset)
+    assert ("run-1", "objects") not in store.staged_runs(job.dataset)
     assert set(versioned.left()) == {f"p/{NEW}/b", *versioned.left("_lethe/run-10/objects/")}
-    store.clean("run-10", "objects")
+    store.clean("run-10", job.dataset)
     assert versioned.left() == {f"p/{NEW}/b": 1}
 
 
@@ -1286,8 +1286,8 @@ def test_staging_can_go_to_a_bucket_and_prefix_of_its_own(plain: Bucket, version
     run(store, job)
     assert plain.left() == {}
     assert all(key.startswith("tmp/lethe/run-1/objects/") for key in versioned.left())
-    assert store.staged_runs() == [("run-1", "objects")]
-    store.clean("run-1", "objects")
+    assert store.staged_runs(job.dataset) == [("run-1", "objects")]
+    store.clean("run-1", job.dataset)
     assert versioned.left() == {}
 
 

@@ -96,7 +96,7 @@ def test_discovering_that_dies_leaves_nothing_behind(database: Database) -> None
 
     with pytest.raises(Dies):
         database.store.discover(work(), Broken())  # type: ignore[arg-type]
-    assert database.store.staged_runs() == []
+    assert database.store.staged_runs(work().dataset) == []
     assert [name for name in database.tables() if not name.endswith("staged")] == []
 
 

@@ -191,7 +191,7 @@ def test_held_identifiers_are_nowhere_in_the_database_afterwards(database: Datab
     canary = "canary-1f6e@x.cz"
     run_through(database, work(), holding(hold(email=canary, phone="+420600000001")))
     assert all("held" not in name for name in database.tables())
-    database.store.clean("run-1", "leads")
+    database.store.clean("run-1", dataset())
     if not database.is_postgres:
         assert canary.encode() not in Path(database.connection.host or "").read_bytes()
 

@@ -86,11 +86,11 @@ def test_cleaning_leaves_no_trace(database: Database) -> None:
     database.leads(people(30, old=12))
     run_through(database, work())
     run_through(database, work(run="run-2"))
-    assert database.store.staged_runs() == [("run-1", "leads"), ("run-2", "leads")]
-    database.store.clean("run-1", "leads")
-    database.store.clean("run-1", "leads")
-    assert database.store.staged_runs() == [("run-2", "leads")]
-    database.store.clean("run-2", "leads")
+    assert database.store.staged_runs(dataset()) == [("run-1", "leads"), ("run-2", "leads")]
+    database.store.clean("run-1", dataset())
+    database.store.clean("run-1", dataset())
+    assert database.store.staged_runs(dataset()) == [("run-2", "leads")]
+    database.store.clean("run-2", dataset())
     assert [name for name in database.tables() if not name.endswith("staged")] == []
 
 

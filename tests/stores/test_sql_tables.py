@@ -431,7 +431,7 @@ def test_a_wrong_dataset_is_refused_by_discovering_too(database: Database) -> No
     for changes in ({"table": "nowhere"}, {"key": ["nix"]}, {"clock": {"column": "email"}}):
         with pytest.raises(StoreError, match=r"leads: .*(nowhere|nix|email)"):
             database.store.discover(work(dataset(**changes)), NO_HOLDS)
-    assert database.store.staged_runs() == []
+    assert database.store.staged_runs(dataset()) == []
 
 
 # --- connections --------------------------------------------------------------------------------------------------
@@ -448,7 +448,7 @@ def test_a_server_that_is_down(tmp_path: Path) -> None:
             lambda store=store: store.check(dataset()),
             lambda store=store: store.discover(work(), NO_HOLDS),
             lambda store=store: store.fence(1),
-            lambda store=store: store.staged_runs(),
+            lambda store=store: store.staged_runs(dataset()),
         )
         for action in actions:
             with pytest.raises(StoreUnavailable, match="connection warehouse cannot be reached") as caught:
@@ -506,5 +506,5 @@ def test_the_scratch_schema_can_be_chosen(database: Database) -> None:
     store = database.another(lethe_scratch_schema="elsewhere")
     store.discover(work(), NO_HOLDS)
     assert database.tables() == set()
-    assert store.staged_runs() == [("run-1", "leads")]
+    assert store.staged_runs(dataset()) == [("run-1", "leads")]
     store.close()

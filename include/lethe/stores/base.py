@@ -208,11 +208,14 @@ class Store(Protocol):
         """What the store keeps of erased records for a while."""
         ...
 
-    def staged_runs(self) -> list[tuple[str, str]]:
-        """(run, dataset name) of everything that is staged in this store, for cleaning up after crashes."""
+    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
+        """(run, dataset name) of everything that is staged where a dataset's runs stage: also what others staged there.
+
+        For cleaning up after crashes. Only that place is looked at, which the dataset and its connection name.
+        """
         ...
 
-    def clean(self, run: str, dataset: str) -> None:
+    def clean(self, run: str, dataset: Dataset) -> None:
         """Remove what was staged for a dataset of a run. Harmless where there is nothing."""
         ...
 

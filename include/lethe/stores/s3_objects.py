@@ -220,13 +220,13 @@ class S3ObjectStore:
 
     # --- staging --------------------------------------------------------------------------------------------------
 
-    def staged_runs(self) -> list[tuple[str, str]]:
-        """(run, dataset name) of everything that is staged in the buckets of the connection."""
-        return staging.staged_runs(self._access)
+    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
+        """What is staged where the dataset's runs stage."""
+        return staging.staged_runs(self._access, _objects(dataset).bucket)
 
-    def clean(self, run: str, dataset: str) -> None:
-        """Remove what was staged for a dataset of a run, in whichever bucket, with all its versions."""
-        staging.clean(self._access, run, dataset)
+    def clean(self, run: str, dataset: Dataset) -> None:
+        """Remove what was staged for a dataset of a run, with all its versions."""
+        Staging.of(self._access, _objects(dataset).bucket, run, dataset.name).clear()
 
     def fence(self, timeout: float) -> None:
         """Nothing to wait for: everything is sent under leases, which the gate waits for."""

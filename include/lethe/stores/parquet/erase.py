@@ -59,7 +59,6 @@ from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.outcomes import tally_of, tally_of_unit
 from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit
 from lethe.stores.parquet.rewrite import NotRewritable, Rewriter
-from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, is_passing, named, status_of, translate
 from lethe.stores.s3.leases import take
@@ -617,23 +616,16 @@ class Eraser:
         return {"versions": versions, "with": len(removed), "bytes": max(0, freed)}
 
 
-def abort_uploads(access: S3Access, run: str, dataset: str) -> None:
+def abort_uploads(staging: Staging) -> None:
     """Abort the uploads that a run did not complete. Harmless where there are none."""
-    for bucket in staged.buckets(access):
-        staging = Staging(access, bucket, run, dataset)
-        try:
-            names = list(staging.names("upload/"))
-        except StoreUnavailable:
-            raise
-        except StoreError:
+    client = staging.access.client
+    for name in staging.names("upload/"):
+        target, key, upload = json.loads(staging.get(name) or b'["", "", ""]')
+        if not target:
             continue
-        for name in names:
-            target, key, upload = json.loads(staging.get(name) or b'["", "", ""]')
-            if not target:
-                continue
-            with named(access.place(target, "abort an upload")):
-                try:
-                    access.client.abort_multipart_upload(Bucket=target, Key=key, UploadId=upload)
-                except ClientError as error:
-                    if code_of(error) != "NoSuchUpload" and status_of(error) != 404:
-                        raise
+        with named(staging.access.place(target, "abort an upload")):
+            try:
+                client.abort_multipart_upload(Bucket=target, Key=key, UploadId=upload)
+            except ClientError as error:
+                if code_of(error) != "NoSuchUpload" and status_of(error) != 404:
+                    raise

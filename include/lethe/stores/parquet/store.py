@@ -38,7 +38,7 @@ from lethe.stores.base import (
 )
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema, is_text, plain, reader
-from lethe.stores.parquet.erase import Eraser
+from lethe.stores.parquet.erase import Eraser, abort_uploads
 from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
@@ -260,16 +260,15 @@ class ParquetStore:
 
     # --- staging -------------------------------------------------------------------------------------------------
 
-    def staged_runs(self) -> list[tuple[str, str]]:
-        """What is staged behind the connection."""
-        return staged.staged_runs(self._access)
+    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
+        """What is staged where the dataset's runs stage."""
+        return staged.staged_runs(self._access, _parquet(dataset).bucket)
 
-    def clean(self, run: str, dataset: str) -> None:
-        """Remove what was staged, with unfinished uploads."""
-        from lethe.stores.parquet.erase import abort_uploads
-
-        abort_uploads(self._access, run, dataset)
-        staged.clean(self._access, run, dataset)
+    def clean(self, run: str, dataset: Dataset) -> None:
+        """Remove what was staged, after the uploads that its notes name."""
+        area = Staging.of(self._access, _parquet(dataset).bucket, run, dataset.name)
+        abort_uploads(area)
+        area.clear()
 
     def fence(self, timeout: float) -> None:
         """Return at once: requests that change records are sent under leases only."""

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, NO_BUCKET, PRECONDITION, code_of, named
+from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, named
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -175,56 +175,27 @@ def unpack(body: bytes) -> list[Any]:
         raise ValueError(f"not gzip-compressed JSON lines ({type(error).__name__})") from None
 
 
-def buckets(access: S3Access) -> list[str]:
-    """The buckets in which a connection's staging can be: its scratch bucket, else every bucket it can see.
+def staged_runs(access: S3Access, bucket: str) -> list[tuple[str, str]]:
+    """(run, dataset name) of everything that is staged for datasets in `bucket`, by whichever kind of store.
 
     Raises:
-        StoreUnavailable, StoreError: for example if it may not list buckets.
+        StoreUnavailable, StoreError: if the bucket that staging goes to cannot be listed.
     """
-    if access.scratch_bucket:
-        return [access.scratch_bucket]
-    with named(access.place(None, "list its buckets (or else set lethe_scratch_bucket in its extra)")):
-        return [bucket["Name"] for bucket in access.client.list_buckets().get("Buckets", ())]
-
-
-def staged_runs(access: S3Access) -> list[tuple[str, str]]:
-    """(run, dataset name) of everything that is staged behind a connection, by whichever kind of store."""
+    bucket = access.scratch_bucket or bucket
     found: set[tuple[str, str]] = set()
-    for bucket in buckets(access):
-        try:
-            for run in _folders(access, bucket, access.scratch_prefix):
-                for name in _folders(access, bucket, f"{access.scratch_prefix}{run}/"):
-                    # SeaweedFS also lists folders of which nothing is left.
-                    if next(_entries(access, bucket, f"{access.scratch_prefix}{run}/{name}/"), None) is not None:
-                        found.add((run, name))
-        except _Absent:
-            continue
+    for run in _folders(access, bucket, access.scratch_prefix):
+        for name in _folders(access, bucket, f"{access.scratch_prefix}{run}/"):
+            # SeaweedFS also lists folders of which nothing is left.
+            if next(_entries(access, bucket, f"{access.scratch_prefix}{run}/{name}/"), None) is not None:
+                found.add((run, name))
     return sorted(found)
-
-
-def clean(access: S3Access, run: str, dataset: str) -> None:
-    """Remove what was staged for a dataset of a run, in whichever bucket, with all its versions."""
-    for bucket in buckets(access):
-        try:
-            remove_all(access, bucket, f"{access.scratch_prefix}{run}/{dataset}/")
-        except _Absent:
-            continue
-
-
-class _Absent(StoreError):
-    """A bucket is not there (any more), or is not this connection's to read."""
 
 
 def _folders(access: S3Access, bucket: str, prefix: str) -> list[str]:
     """Names one level below a prefix, also those of which only old versions are left."""
     pages = access.client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
     with named(access.place(bucket, "list staging")):
-        try:
-            found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
-        except ClientError as error:
-            if not access.scratch_bucket and code_of(error) in NO_BUCKET | {"AccessDenied"}:
-                raise _Absent(bucket) from None
-            raise
+        found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
     return [folder.removeprefix(prefix).rstrip("/") for folder in found]
 
 
@@ -263,12 +234,7 @@ def remove_all(access: S3Access, bucket: str, prefix: str) -> None:
 def _entries(access: S3Access, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
     pages = access.client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
     with named(access.place(bucket, "list staging")):
-        try:
-            for page in pages:
-                for kind in ("Versions", "DeleteMarkers"):
-                    for entry in page.get(kind, ()):  # type: ignore[attr-defined]
-                        yield {"Key": entry["Key"], "VersionId": entry["VersionId"]}
-        except ClientError as error:
-            if not access.scratch_bucket and code_of(error) in NO_BUCKET | {"AccessDenied"}:
-                raise _Absent(bucket) from None
-            raise
+        for page in pages:
+            for kind in ("Versions", "DeleteMarkers"):
+                for entry in page.get(kind, ()):  # type: ignore[attr-defined]
+                    yield {"Key": entry["Key"], "VersionId": entry["VersionId"]}

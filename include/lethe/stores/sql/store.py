@@ -420,7 +420,7 @@ class SqlStore:
 
     # --- cleaning up ---
 
-    def staged_runs(self) -> list[tuple[str, str]]:
+    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
         """What is staged here, by run and dataset."""
         staged = self._scratch.staged
         with self._reading("staging") as connection:
@@ -431,11 +431,11 @@ class SqlStore:
             )
             return [(row.run, row.dataset) for row in rows]
 
-    def clean(self, run: str, dataset: str) -> None:
+    def clean(self, run: str, dataset: Dataset) -> None:
         """Drop what was staged for a dataset of a run."""
         staged = self._scratch.staged
-        staging = self._scratch.named(run, dataset)
-        with self._reading(dataset) as connection, connection.begin():
+        staging = self._scratch.named(run, dataset.name)
+        with self._reading(dataset.name) as connection, connection.begin():
             if sa.inspect(connection).has_table(staged.name, schema=staged.schema):
                 staging.drop(connection)
                 connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
