@@ -16,8 +16,10 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from lethe.counts import Became, Found, Outcome
+from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
+from lethe.stores.abilities import Abilities, Ability
 
 
 class Value(BaseModel):
@@ -155,6 +157,11 @@ def no_progress(_records: int) -> None:
 class Store(Protocol):
     """A warehouse or bucket that holds datasets, bound to one connection. Safe to use from one thread."""
 
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do beyond what every store can, and why it cannot do the rest."""
+        ...
+
     def check(self, dataset: Dataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
         """Whether the dataset is what its policy says: tables, columns, types, keys, rights; and remarks.
 
@@ -232,6 +239,21 @@ class Store(Protocol):
     def close(self) -> None:
         """Give back connections."""
         ...
+
+
+def require_able(work: Work, abilities: Abilities) -> None:
+    """Refuse work that a store declares it cannot do.
+
+    Raises:
+        StoreError: saying what, and why.
+    """
+    asked = {
+        Ability.ANONYMISE: work.disposition is Disposition.ANONYMISE,
+        Ability.PERIODS_BY_VALUE: work.expiry.column is not None,
+    }
+    for ability, lack in abilities.lacks.items():
+        if asked.get(ability):
+            raise StoreError(f"{work.dataset.name}: {lack.says}: {lack.reason}")
 
 
 def record_key(parts: tuple[object, ...]) -> bytes:

@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
+from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
 from lethe.stores.base import (
     Candidates,
     Description,
@@ -34,6 +35,7 @@ from lethe.stores.base import (
     Work,
     no_progress,
     record_key,
+    require_able,
 )
 from lethe.stores.s3 import bucket_checks, staging
 from lethe.stores.s3.batches import BatchStates, Done
@@ -58,6 +60,17 @@ _R = TypeVar("_R")
 
 class S3ObjectStore:
     """The buckets behind one connection, as a `lethe.stores.base.Store` of whole objects."""
+
+    abilities: ClassVar[Abilities] = Abilities(
+        binding=Binding.LEASED,
+        clocks=frozenset({ClockForm.TEXT, ClockForm.EPOCH, ClockForm.YEAR}),
+        lacks={
+            Ability.ANONYMISE: Lack(When.NEVER, "what is in an object is not known", "objects cannot be anonymised"),
+            Ability.CHILDREN: Lack(When.NEVER, "objects do not refer to each other", "children"),
+            Ability.CONDITIONS: Lack(When.NEVER, "objects have no columns", "where"),
+            Ability.PERIODS_BY_VALUE: Lack(When.NEVER, "objects have no columns", "by_value needs rows with columns"),
+        },
+    )
 
     def __init__(self, connection: Connection) -> None:
         """Keep the connection; nothing is sent unless it assumes a role.
@@ -246,6 +259,7 @@ class S3ObjectStore:
         return Listing(self._access.lister, dataset.bucket, place)
 
     def _judge(self, work: Work) -> Judge:
+        require_able(work, self.abilities)
         dataset = _objects(work.dataset)
         locks = bucket_checks.lock_configuration(self._access, dataset.bucket) is not None
         return Judge(work, dataset, Reader(self._access, dataset.bucket), Matcher(), locks)

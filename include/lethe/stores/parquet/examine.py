@@ -171,7 +171,10 @@ class Examiner:
             if is_current:
                 current = judged, opened
                 self._count(totals, judged)
-            if judged.going.count and self._goes(totals, file, judged, current, opened, is_current=is_current):
+            if not judged.going.count:
+                if not is_current and not self._held_elsewhere(judged, opened, current):
+                    totals.add(Totals(total=judged.held.count, expired=judged.held.count, held=judged.held.count))
+            elif self._goes(totals, file, judged, current, opened, is_current=is_current):
                 found.append(
                     Found(version.id, file.head.etag, file.size, is_current, judged.going, judged.held, file, opened)
                 )

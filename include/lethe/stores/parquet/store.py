@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, ParquetDataset, PeriodsByValue
+from lethe.stores.abilities import Abilities, Ability, Binding, Lack, When
 from lethe.stores.base import (
     Candidates,
     Description,
@@ -35,6 +36,7 @@ from lethe.stores.base import (
     Remainder,
     Work,
     no_progress,
+    require_able,
 )
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema, is_text, plain, reader
@@ -66,6 +68,15 @@ SAMPLE = 3
 
 class ParquetStore:
     """Datasets of rows in Parquet files behind one connection of type ``aws``."""
+
+    abilities: ClassVar[Abilities] = Abilities(
+        binding=Binding.LEASED,
+        lacks={
+            Ability.ANONYMISE: Lack(When.NOT_YET, "rewriting leaves rows out only", "rows cannot be anonymised"),
+            Ability.CHILDREN: Lack(When.NEVER, "files do not refer to each other", "children"),
+            Ability.RECORD_BATCHES: Lack(When.NEVER, "a file is rewritten once, and never split", ""),
+        },
+    )
 
     def __init__(self, connection: Connection) -> None:
         """Bind to a connection. No request is sent.
@@ -188,6 +199,7 @@ class ParquetStore:
 
     def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""
+        require_able(work, self.abilities)
         dataset = _parquet(work.dataset)
         judge = Judge(dataset, work.expiry)
         matcher = Matcher(holds, dataset.identifiers, self._loaded)
@@ -224,6 +236,7 @@ class ParquetStore:
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
     ) -> Became:
         """Erase batches; see `erase`."""
+        require_able(work, self.abilities)
         dataset = _parquet(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         plan = Plan(staging, candidates)

@@ -17,6 +17,7 @@ from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset, Disposition, PeriodsByValue, TableDataset
+from lethe.stores.abilities import Abilities
 from lethe.stores.base import (
     Candidates,
     Description,
@@ -69,6 +70,11 @@ class SqlStore:
         self._engine = self._dialect.engine(url, self._settings)
         self._scratch = Scratch(self._dialect, self._settings)
         self._url = url
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the kind of database can do."""
+        return self._dialect.abilities
 
     # --- what is there ---
 

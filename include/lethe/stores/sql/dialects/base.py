@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import TimestampFormat
+from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import ForeignKey, Relation, Trigger
 from lethe.stores.sql.settings import Settings
@@ -109,6 +110,7 @@ class Dialect(ABC):
 
     name: str
     optimistic: bool = False
+    abilities: Abilities = Abilities(binding=Binding.FENCED)
 
     # --- connections and transactions ---
 

@@ -1,0 +1,95 @@
+"""What a store can do beyond what all can, as data: the contract suite reads it, and tests what is lacking, too.
+
+A store that cannot do something says why, and refuses: an inability that does not refuse is a defect, and so is one
+that is declared and not true any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Binding(StrEnum):
+    """How a batch that is under way and a hold that is being placed meet; see docs/hold-gate.md."""
+
+    FENCED = "fenced"
+    """The transaction that erases has a lock, which who places a hold waits for."""
+    LEASED = "leased"
+    """Requests carry a deadline, after which the engine refuses them; who places a hold waits for the leases."""
+
+
+class Ability(StrEnum):
+    """What some stores can do, and others cannot."""
+
+    ANONYMISE = "anonymise"
+    """Mask columns in place of erasing the record."""
+    CHILDREN = "children"
+    """Rows of other tables go with their record."""
+    CONDITIONS = "conditions"
+    """A dataset can be a part of its place (`where`), and keep records on (`keep_while`)."""
+    PERIODS_BY_VALUE = "periods_by_value"
+    """Each record's period can depend on a value of it."""
+    RECORD_BATCHES = "record_batches"
+    """A batch has exactly as many records as the connection says, and not some more because they lie together."""
+
+
+class When(StrEnum):
+    """For how long an inability lasts."""
+
+    NEVER = "never"
+    """What the store holds has no such thing."""
+    NOT_YET = "not yet"
+    """It could be built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that a store cannot do.
+
+    Attributes:
+        when: whether it ever will.
+        reason: why not, for people.
+        says: what the refusal says, a part of its message; empty where there is nothing to refuse.
+    """
+
+    when: When
+    reason: str
+    says: str
+
+
+class ClockForm(StrEnum):
+    """In which forms a store reads the clock of a record."""
+
+    DAY = "day"
+    """A type for days."""
+    MOMENT = "moment"
+    """A type for moments, with a zone."""
+    WALL = "wall"
+    """A type for times without a zone, which are local."""
+    TEXT = "text"
+    """ISO 8601 text."""
+    EPOCH = "epoch"
+    """Seconds since 1970."""
+    YEAR = "year"
+    """A calendar year, which ends on 31 December."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a store can do.
+
+    Attributes:
+        binding: how holds bind what is under way.
+        clocks: the forms of clocks that it reads.
+        lacks: what it cannot do; all else it can.
+    """
+
+    binding: Binding
+    clocks: frozenset[ClockForm] = frozenset(ClockForm)
+    lacks: Mapping[Ability, Lack] = field(default_factory=dict)
+
+    def has(self, ability: Ability) -> bool:
+        """Whether the store can do it."""
+        return ability not in self.lacks

@@ -1,0 +1,36 @@
+"""The worlds that the contract is tried on, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.stores.contract import worlds
+from tests.stores.contract.world import World
+
+from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+
+MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
+    "postgresql": ("postgres", worlds.postgresql),
+    "sqlite": ("", worlds.sqlite),
+    "objects": ("s3", partial(worlds.objects, versioned=False, clock_changes=True)),
+    "objects-by-key": ("s3", partial(worlds.objects, versioned=False, clock_changes=False)),
+    "objects-versioned": ("s3", partial(worlds.objects, versioned=True, clock_changes=True)),
+    "objects-versioned-by-key": ("s3", partial(worlds.objects, versioned=True, clock_changes=False)),
+    "parquet": ("s3", partial(worlds.parquet, versioned=False)),
+    "parquet-versioned": ("s3", partial(worlds.parquet, versioned=True)),
+}
+"""Kind of world → the fixture of its server, and how it is made."""
+
+
+@pytest.fixture(scope="session", params=list(MAKE))
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world of each kind. Every test fills it anew."""
+    server, make = MAKE[request.param]
+    servers: list[EmbeddedPostgres | EmbeddedS3] = [request.getfixturevalue(server)] if server else []
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    with make(folder, *servers) as made:
+        yield made

@@ -1,0 +1,561 @@
+"""The worlds of the stores that Lethe comes with."""
+
+# ruff: noqa: ANN401 - fields of policies, columns and boto3's options are of any type
+from __future__ import annotations
+
+import io
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from tests.stores import sql_kit
+from tests.stores.contract.world import BATCH, PEOPLE, ZONE, Record, World
+
+from lethe.connections import Connection, sqlalchemy_url
+from lethe.policy import Dataset, ObjectDataset, ParquetDataset, TableDataset
+from lethe.stores.abilities import Abilities, ClockForm
+from lethe.stores.s3_objects import S3ObjectStore
+from lethe.stores.sql import SqlStore
+from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mypy_boto3_s3 import S3Client
+
+    from lethe.stores.parquet import ParquetStore
+
+
+def shaped(clock: datetime | str | None, form: ClockForm) -> Any:
+    """A clock as a form has it."""
+    if clock is None or isinstance(clock, str):
+        return clock
+    local = clock.astimezone(ZONE)
+    return {
+        ClockForm.DAY: local.date(),
+        ClockForm.MOMENT: clock.astimezone(UTC),
+        ClockForm.WALL: local.replace(tzinfo=None),
+        ClockForm.TEXT: clock.astimezone(UTC).isoformat(),
+        ClockForm.EPOCH: int(clock.timestamp()),
+        ClockForm.YEAR: local.year,
+    }[form]
+
+
+FORMATS = {ClockForm.TEXT: "iso8601", ClockForm.EPOCH: "epoch_seconds", ClockForm.YEAR: "year"}
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Tables(World):
+    """A table with a child table in a database."""
+
+    connection: Connection = field(default_factory=lambda: Connection("world", "sqlite"))
+
+    @property
+    def abilities(self) -> Abilities:
+        store = self.store()
+        try:
+            return store.abilities
+        finally:
+            store.close()
+
+    def store(self) -> SqlStore:
+        return SqlStore(self.connection)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """An engine of its own."""
+        return sa.create_engine(sqlalchemy_url(self.connection), poolclass=sa.NullPool)
+
+    def tables(self) -> tuple[sa.Table, sa.Table]:
+        """People and their notes."""
+        moment: Any = sa.DateTime(timezone=True)
+        wall: Any = sa.DateTime()
+        if self.connection.conn_type == "sqlite":
+            moment = wall = sql_kit.Moment()
+        kinds: dict[ClockForm, Any] = {
+            ClockForm.DAY: sa.Date(),
+            ClockForm.MOMENT: moment,
+            ClockForm.WALL: wall,
+            ClockForm.TEXT: sa.Text(),
+            ClockForm.EPOCH: sa.BigInteger(),
+            ClockForm.YEAR: sa.Integer(),
+        }
+        metadata = sa.MetaData()
+        people = sa.Table(
+            "people",
+            metadata,
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("email", sa.Text),
+            sa.Column("account", sa.Text),
+            sa.Column("state", sa.Text),
+            sa.Column("at", kinds[self.written], index=True),
+        )
+        notes = sa.Table(
+            "notes",
+            metadata,
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("person", sa.ForeignKey(people.c.id), nullable=False, index=True),
+        )
+        return people, notes
+
+    def write(self, records: Iterable[Record], form: ClockForm) -> None:
+        self.written = form
+        people, notes = self.tables()
+        rows = [self._row(record) for record in records]
+        with self.engine.begin() as connection:
+            notes.metadata.drop_all(connection)
+            notes.metadata.create_all(connection)
+            if rows:
+                connection.execute(sa.insert(people), rows)
+                connection.execute(sa.insert(notes), [{"id": row["id"], "person": row["id"]} for row in rows])
+
+    def _row(self, record: Record) -> dict[str, Any]:
+        clock = shaped(record.clock, self.written)
+        return {
+            "id": record.number, "email": record.email, "account": record.account, "state": record.state, "at": clock
+        }  # fmt: skip
+
+    def dataset(self, **changes: Any) -> TableDataset:
+        return TableDataset.model_validate(
+            {
+                "kind": "table",
+                "name": "people",
+                "store": "world",
+                "table": "people",
+                "key": ["id"],
+                "clock": {"column": "at", "format": FORMATS.get(self.written)},
+                "identifiers": {"email": ["email"], "account": ["account"]},
+                "children": [{"table": "notes", "foreign_key": ["person"]}],
+                **changes,
+            }
+        )
+
+    def left(self) -> set[int]:
+        people, notes = self.tables()
+        with self.engine.connect() as connection:
+            return {*connection.scalars(sa.select(people.c.id)), *connection.scalars(sa.select(notes.c.person))}
+
+    def intact(self) -> set[int]:
+        people, notes = self.tables()
+        wanted = {n: (record.email, record.account, record.state) for n, record in self.records.items()}
+        columns = (people.c.email, people.c.account, people.c.state)
+        with self.engine.connect() as connection:
+            noted = set(connection.scalars(sa.select(notes.c.person)))
+            rows = {row.id: tuple(row[1:]) for row in connection.execute(sa.select(people.c.id, *columns))}
+        return {n for n, row in rows.items() if row == wanted[n] and n in noted}
+
+    def number(self, key: bytes) -> int:
+        return int(key)
+
+    def rewrite(self, record: Record) -> None:
+        people, _ = self.tables()
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(people).where(people.c.id == record.number).values(self._row(record)))
+
+    def add(self, record: Record) -> None:
+        people, notes = self.tables()
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(people), self._row(record))
+            connection.execute(sa.insert(notes), {"id": record.number, "person": record.number})
+
+    def take(self, number: int) -> None:
+        people, notes = self.tables()
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(notes).where(notes.c.person == number))
+            connection.execute(sa.delete(people).where(people.c.id == number))
+
+    def staged(self) -> set[str]:
+        return {f"{schema or ''}.{table}" for schema, table in self._scratch() if not table.endswith("staged")}
+
+    def _scratch(self) -> list[tuple[str | None, str]]:
+        inspector = sa.inspect(self.engine)
+        schemas = [name for name in inspector.get_schema_names() if name != "information_schema"]
+        pairs = [(schema, table) for schema in schemas for table in inspector.get_table_names(schema=schema)]
+        return [(schema, table) for schema, table in pairs if "lethe" in f"{schema}.{table}"]
+
+    def tamper(self) -> None:
+        """Stage a record of nobody's choosing in place of one that was checked."""
+        kept = min(n for n, record in self.records.items() if not record.expired)
+        with self.engine.begin() as connection:
+            for schema, name in self._scratch():
+                table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
+                if "key_0" in table.c:
+                    some = sa.select(sa.func.min(table.c.key_0)).scalar_subquery()
+                    connection.execute(sa.update(table).where(table.c.key_0 == some).values(key_0=kept))
+                if "done" in table.c:
+                    connection.execute(sa.update(table).values(unheld=table.c.unheld + 1))
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        return {
+            "no such table": self.dataset(table="nobody"),
+            "no such key": self.dataset(key=["nothing"]),
+            "a key that is not unique": self.dataset(key=["state"]),
+            "no such clock": self.dataset(clock={"column": "never"}),
+            "a clock that is none": self.dataset(clock={"column": "state"}),
+            "no such identifier": self.dataset(identifiers={"email": ["mail"]}),
+            "no such child": self.dataset(children=[{"table": "nobody", "foreign_key": ["person"]}]),
+        }
+
+
+# --- objects ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Bucket(World):
+    """Something in a bucket of a server, under a prefix of its own for every filling."""
+
+    connection: Connection = field(default_factory=lambda: Connection("world", "aws"))
+    bucket: str = ""
+    versioned: bool = False
+
+    @cached_property
+    def client(self) -> S3Client:
+        """boto3's own client."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=str(self.connection.extra["endpoint_url"]),
+            aws_access_key_id=self.connection.login,
+            aws_secret_access_key=self.connection.password,
+            region_name="us-east-1",
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "client"}
+
+    @property
+    def prefix(self) -> str:
+        """Where the records are."""
+        return f"{self.filling}/"
+
+    def put(self, key: str, body: bytes, **options: Any) -> None:
+        """Write an object, in two versions where the bucket has versions and the key an even hash."""
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **options)
+
+    def listed(self, prefix: str) -> list[tuple[str, str, bool, bool]]:
+        """Everything under a prefix: key, version id, whether it is a marker, whether it is the latest."""
+        found = []
+        for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
+            for marker, kind in ((False, "Versions"), (True, "DeleteMarkers")):
+                entries: list[Any] = list(page.get(kind, ()))  # type: ignore[call-overload]
+                found += [(one["Key"], one["VersionId"], marker, one["IsLatest"]) for one in entries]
+        return found
+
+    def purge(self, prefix: str) -> None:
+        """Remove everything under a prefix."""
+        for key, version, _, _ in self.listed(prefix):
+            self.client.delete_object(Bucket=self.bucket, Key=key, VersionId=version)
+
+    def staged(self) -> set[str]:
+        return {f"{key} {version}" for key, version, _, _ in self.listed("_lethe/") if self.filling in key}
+
+    def _tampered(self, parts: Iterable[str]) -> None:
+        """Replace staged objects by others of the same kind."""
+        bodies = {}
+        for key in parts:
+            bodies[key] = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        keys = sorted(bodies)
+        for key, other in zip(keys, [*keys[1:], keys[0]], strict=True):
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=bodies[other])
+
+    def staged_keys(self) -> list[str]:
+        """Keys of what the run staged."""
+        return sorted({key for key, _, marker, _ in self.listed("_lethe/") if self.filling in key and not marker})
+
+
+@dataclass
+class Objects(Bucket):
+    """An object a record: its clock is metadata, or in its key; some have a version more, or are under a marker."""
+
+    form: ClockForm = ClockForm.TEXT
+
+    @property
+    def abilities(self) -> Abilities:
+        return S3ObjectStore.abilities
+
+    def store(self) -> S3ObjectStore:
+        return S3ObjectStore(self.connection)
+
+    def write(self, records: Iterable[Record], form: ClockForm) -> None:
+        self.written = form
+        self.versions: Counter[int] = Counter()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.add, records))
+
+    def _key(self, record: Record) -> str:
+        clock = shaped(record.clock, self.written)
+        dated = f"at={clock}/" if not self.clock_changes and clock is not None else ""
+        return f"{self.prefix}{dated}email={record.email}/account={record.account}/{record.number}.json"
+
+    def add(self, record: Record) -> None:
+        for _ in range(1 + (self.versioned and record.number % 2)):
+            self.rewrite(record)
+        if self.versioned and record.number % 5 == 4:
+            self.client.delete_object(Bucket=self.bucket, Key=self._key(record))
+            self.versions[record.number] += 1
+
+    def rewrite(self, record: Record) -> None:
+        clock = shaped(record.clock, self.written)
+        metadata = {"at": str(clock)} if self.clock_changes and clock is not None else {}
+        body = f"{record.number} {secrets.token_hex(4)}".encode()
+        self.put(self._key(record), body, Metadata=metadata)
+        self.versions[record.number] = self.versions[record.number] + 1 if self.versioned else 1
+
+    def dataset(self, **changes: Any) -> ObjectDataset:
+        clock = {"metadata": "at"} if self.clock_changes else {"key": "/at=(?P<value>[^/]+)/"}
+        parts = {"email": {"key": "/email=(?P<value>[^/]+)/"}, "account": {"key": "/account=(?P<value>[^/]+)/"}}
+        return ObjectDataset.model_validate(
+            {
+                "kind": "objects",
+                "name": "people",
+                "store": "world",
+                "bucket": self.bucket,
+                "prefix": self.prefix,
+                "clock": {**clock, "format": FORMATS[self.written]},
+                "identifiers": parts,
+                **changes,
+            }
+        )
+
+    def _found(self) -> Counter[int]:
+        return Counter(_numbered(key) for key, *_ in self.listed(self.prefix))
+
+    def left(self) -> set[int]:
+        return set(self._found())
+
+    def intact(self) -> set[int]:
+        return {number for number, count in self._found().items() if count == self.versions[number]}
+
+    def number(self, key: bytes) -> int:
+        return _numbered(key.decode())
+
+    def take(self, number: int) -> None:
+        self.purge(self._key(self.records[number]))
+
+    def tamper(self) -> None:
+        """Swap the batches."""
+        self._tampered(key for key in self.staged_keys() if re.search(r"/people/(part|manifest)", key))
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        return {
+            "no such bucket": self.dataset(bucket=f"none-{secrets.token_hex(4)}"),
+            "where runs are staged": self.dataset(prefix="_lethe/people/"),
+            "a prefix of other keys, too": self.dataset(prefix=self.prefix.rstrip("/")),
+        }
+
+
+def _numbered(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].removesuffix(".json"))
+
+
+# --- Parquet ------------------------------------------------------------------------------------------------------
+
+_ROWS = 8
+"""Rows of a file."""
+_WAS = 1000
+"""Added to the number of a file: the record that only its superseded version has."""
+
+
+@dataclass
+class Lake(Bucket):
+    """Rows in Parquet files of eight; with versions, every second file has a superseded one with a row of its own."""
+
+    @property
+    def abilities(self) -> Abilities:
+        from lethe.stores.parquet import ParquetStore
+
+        return ParquetStore.abilities
+
+    def store(self) -> ParquetStore:
+        from lethe.stores.parquet import ParquetStore
+
+        return ParquetStore(self.connection)
+
+    def write(self, records: Iterable[Record], form: ClockForm) -> None:
+        self.written = form
+        self.files: dict[int, list[int]] = {}
+        for record in records:
+            self.files.setdefault(record.number // _ROWS, []).append(record.number)
+        for number in self.files:
+            if self.versioned and number % 2:
+                self._write_superseded(number)
+            self._write_file(number)
+
+    def _write_superseded(self, file: int) -> None:
+        """A version of the file with another row, which is nowhere else, and will be under the current one."""
+        was = Record(_WAS + file, datetime(2018, 2, 2, tzinfo=UTC), person=PEOPLE)
+        self.records[was.number] = was
+        self._put_file(file, [was])
+
+    def _key(self, file: int) -> str:
+        return f"{self.prefix}part-{file:03}.parquet"
+
+    def _write_file(self, file: int) -> None:
+        self._put_file(file, [self.records[number] for number in self.files[file]])
+
+    def _put_file(self, file: int, records: list[Record]) -> None:
+        import pyarrow.parquet as pq
+
+        out = io.BytesIO()
+        pq.write_table(self._table(records), out, row_group_size=3)
+        self.put(self._key(file), out.getvalue())
+
+    def _table(self, records: list[Record]) -> pa.Table:
+        import pyarrow as pa
+
+        kinds = {
+            ClockForm.DAY: pa.date32(),
+            ClockForm.MOMENT: pa.timestamp("us", tz="UTC"),
+            ClockForm.WALL: pa.timestamp("us"),
+            ClockForm.TEXT: pa.string(),
+            ClockForm.EPOCH: pa.int64(),
+            ClockForm.YEAR: pa.int32(),
+        }
+        return pa.table(
+            {
+                "id": pa.array([record.number for record in records], pa.int64()),
+                "email": [record.email for record in records],
+                "account": [record.account for record in records],
+                "state": [record.state for record in records],
+                "at": pa.array([shaped(record.clock, self.written) for record in records], kinds[self.written]),
+            }
+        )
+
+    def dataset(self, **changes: Any) -> ParquetDataset:
+        return ParquetDataset.model_validate(
+            {
+                "kind": "parquet",
+                "name": "people",
+                "store": "world",
+                "bucket": self.bucket,
+                "prefix": self.prefix,
+                "key": ["id"],
+                "clock": {"column": "at", "format": FORMATS.get(self.written)},
+                "identifiers": {"email": ["email"], "account": ["account"]},
+                **changes,
+            }
+        )
+
+    def _rows(self, *, latest: bool) -> Iterator[dict[str, Any]]:
+        import pyarrow.parquet as pq
+
+        for key, version, marker, newest in self.listed(self.prefix):
+            if not marker and (newest or not latest):
+                options = {"VersionId": version} if version != "null" else {}
+                body = self.client.get_object(Bucket=self.bucket, Key=key, **options)["Body"].read()  # type: ignore[arg-type]
+                yield from pq.read_table(io.BytesIO(body)).to_pylist()
+
+    def left(self) -> set[int]:
+        try:
+            return {row["id"] for row in self._rows(latest=False)}
+        except self.client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
+                raise
+            return self.left()  # a file has just been replaced
+
+    def intact(self) -> set[int]:
+        found = {row["id"]: (row["email"], row["account"], row["state"]) for row in self._rows(latest=True)}
+        wanted = {n: (record.email, record.account, record.state) for n, record in self.records.items()}
+        superseded = {n for n in self.left() if n >= _WAS}
+        return {n for n, row in found.items() if row == wanted[n]} | superseded
+
+    def number(self, key: bytes) -> int:
+        return int(key)
+
+    def together(self, number: int) -> set[int]:
+        file = self._file(number)
+        return {*self.files[file], _WAS + file} & set(self.records)
+
+    def _file(self, number: int) -> int:
+        return (
+            number - _WAS if number >= _WAS else next(file for file, numbers in self.files.items() if number in numbers)
+        )
+
+    def rewrite(self, record: Record) -> None:
+        self.records[record.number] = record
+        self._write_file(self._file(record.number))
+
+    def add(self, record: Record) -> None:
+        self.records[record.number] = record
+        file = max(self.files) + 1
+        self.files[file] = [record.number]
+        self._write_file(file)
+
+    def take(self, number: int) -> None:
+        self.purge(self._key(self._file(number)))
+
+    def tamper(self) -> None:
+        """Swap the batches."""
+        self._tampered(key for key in self.staged_keys() if "/people/batch" in key)
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        return {
+            "no such bucket": self.dataset(bucket=f"none-{secrets.token_hex(4)}"),
+            "no such key": self.dataset(key=["nothing"]),
+            "no such clock": self.dataset(clock={"column": "never"}),
+            "a clock that is none": self.dataset(clock={"column": "state"}),
+            "no such identifier": self.dataset(identifiers={"email": ["mail"]}),
+        }
+
+
+# --- all of them --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def postgresql(folder: Path, server: EmbeddedPostgres) -> Iterator[World]:
+    """A database of a PostgreSQL server."""
+    name = f"contract_{secrets.token_hex(4)}"
+    server.create_database(name)
+    try:
+        yield Tables("postgresql", folder, connection=_sized(server.connection("world", name)))
+    finally:
+        server.drop_database(name)
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[World]:
+    """A file of SQLite."""
+    file = folder / "world.db"
+    file.touch()
+    yield Tables("sqlite", folder, connection=_sized(Connection("world", "sqlite", host=str(file))))
+
+
+@contextmanager
+def objects(folder: Path, server: EmbeddedS3, *, versioned: bool, clock_changes: bool) -> Iterator[World]:
+    """Objects in a bucket."""
+    name = f"objects{'-versioned' if versioned else ''}{'' if clock_changes else '-by-key'}"
+    bucket, connection = _bucket(server, versioned=versioned)
+    yield Objects(name, folder, clock_changes=clock_changes, connection=connection, bucket=bucket, versioned=versioned)
+
+
+@contextmanager
+def parquet(folder: Path, server: EmbeddedS3, *, versioned: bool) -> Iterator[World]:
+    """Files in a bucket."""
+    bucket, connection = _bucket(server, versioned=versioned)
+    name = "parquet-versioned" if versioned else "parquet"
+    yield Lake(name, folder, connection=connection, bucket=bucket, versioned=versioned)
+
+
+def _bucket(server: EmbeddedS3, *, versioned: bool) -> tuple[str, Connection]:
+    bucket = f"contract-{secrets.token_hex(4)}"
+    client = server.client()
+    client.create_bucket(Bucket=bucket)
+    if versioned:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return bucket, _sized(server.connection("world", lethe_scratch_bucket=bucket))
+
+
+def _sized(connection: Connection) -> Connection:
+    return replace(connection, extra={**connection.extra, "lethe_batch_size": BATCH})
