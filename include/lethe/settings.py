@@ -1,4 +1,4 @@
-"""Where Lethe finds its files, and how long leases last: one place, environment variables, defaults for a checkout."""
+"""Where Lethe finds its files, and what else a machine may be told: one place, environment variables, defaults."""
 
 from __future__ import annotations
 
@@ -26,9 +26,20 @@ def _lease_seconds() -> float:
     return seconds
 
 
+def _approvers() -> tuple[str, ...]:
+    text = os.environ.get("LETHE_APPROVERS", "")
+    named = tuple(entry.partition("=")[0].strip() for entry in text.split(",")) if text.strip() else ()
+    if not all(named):
+        raise ParameterError(
+            "LETHE_APPROVERS has an entry without a name; write names or ids of Airflow's users, such as "
+            "LETHE_APPROVERS=eva,jan, or leave it out. Nothing is erased"
+        )
+    return named
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Folders and times.
+    """Folders, times, and who may decide.
 
     Attributes:
         policies: the policy files (``LETHE_POLICIES``).
@@ -36,12 +47,16 @@ class Settings:
         home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
         lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 4 to 60 (``LETHE_LEASE_SECONDS``).
             After a killed erasure, placing a hold and erasing on wait for so long.
+        approvers: names or ids of Airflow's users whose answers count where a person is asked (``LETHE_APPROVERS``,
+            separated by commas; an id may be followed by ``=`` and a name for people to read). Empty: of everybody
+            who may edit task instances of the DAG. Never of who asked for the run.
     """
 
     policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
     expectations: Path = field(default_factory=lambda: _folder("LETHE_EXPECTATIONS", _CHECKOUT / "expectations"))
     home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
     lease_seconds: float = field(default_factory=_lease_seconds)
+    approvers: tuple[str, ...] = field(default_factory=_approvers)
 
     @property
     def data_docs(self) -> Path:

@@ -24,6 +24,7 @@ from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
+    from sqlalchemy.orm import Session
 
 CANARY = "canary7q"
 """In every value of every record, so that it can be looked for where it must not be."""
@@ -170,6 +171,22 @@ class World:
         assert not bag.import_errors, bag.import_errors
         dag: DAG = bag.dags["webinars"]
         return dag
+
+    def carry_out(self, run_id: str) -> DagRun:
+        """A DAG run that was started in one of Airflow's own ways, task by task, in this process."""
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.state import DagRunState
+
+        def started(*, dag: object, session: Session, **_: object) -> DagRun:
+            run: DagRun = session.scalars(sa.select(DagRun).where(DagRun.run_id == run_id)).one()
+            run.state, run.start_date = DagRunState.RUNNING, run.start_date or datetime.now(UTC)
+            session.commit()
+            run.dag = dag
+            return run
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("airflow.models.dagrun.get_or_create_dagrun", started)
+            return self.dag().test(logical_date=datetime(2000, 1, 1, tzinfo=UTC))
 
     def run(self, conf: Mapping[str, Any] | None = None, *, logical_date: datetime | None = AS_OF) -> DagRun:
         """A whole DAG run, task by task, in this process."""

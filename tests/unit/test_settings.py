@@ -20,3 +20,18 @@ def test_a_lease_that_cannot_be_kept_is_refused(text: str, monkeypatch: pytest.M
     monkeypatch.setenv("LETHE_LEASE_SECONDS", text)
     with pytest.raises(ParameterError, match=r"LETHE_LEASE_SECONDS is '.*'; .* seconds from 4 to 60"):
         Settings()
+
+
+def test_approvers_are_named_or_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LETHE_APPROVERS", raising=False)
+    assert Settings().approvers == ()
+    monkeypatch.setenv("LETHE_APPROVERS", "eva, 7=Jan ,dana@example.org")
+    assert Settings().approvers == ("eva", "7", "dana@example.org")
+
+
+@pytest.mark.parametrize("text", [",", "eva,", "=Eva", "eva, ,jan"])
+def test_approvers_that_name_nobody_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of nobody would let everybody answer."""
+    monkeypatch.setenv("LETHE_APPROVERS", text)
+    with pytest.raises(ParameterError, match="LETHE_APPROVERS has an entry without a name"):
+        Settings()

@@ -6,10 +6,9 @@ in time, fails the task and erases nothing, and an approval counts only for the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context
@@ -23,7 +22,9 @@ from lethe.airflow.operators import Json, note_nowhere
 from lethe.airflow.told import Told
 from lethe.environment import Environment
 from lethe.errors import RunError
+from lethe.evidence.runs import RunRecord
 from lethe.lineage import Stage
+from lethe.people import UNNAMED
 from lethe.policy import Policy
 from lethe.stages import Decision, Plan
 from lethe.stores.base import Candidates
@@ -34,14 +35,13 @@ NOBODY = "nobody in time"
 """Who decided where no answer came."""
 
 
-def approvers(text: str | None = None) -> list[dict[str, str]]:
-    """Who may answer, from ``LETHE_APPROVERS``: user ids of Airflow's auth manager, separated by commas.
+def may_answer(entitled: Sequence[str], *names: str) -> bool:
+    """Whether a person with these names (the id is one) is entitled; everybody is, where nobody is named.
 
-    An id may be followed by ``=`` and a name. Empty: everybody who may edit task instances of the DAG.
+    Airflow itself would compare ids only, and FAB's are numbers: it would let nobody answer who is entitled by name.
     """
-    text = os.environ.get("LETHE_APPROVERS", "") if text is None else text
-    pairs = [entry.strip().partition("=") for entry in text.split(",") if entry.strip()]
-    return [{"id": user.strip(), "name": name.strip() or user.strip()} for user, _, name in pairs]
+    allowed = {name.casefold() for name in entitled}
+    return not allowed or any(name.casefold() in allowed for name in names)
 
 
 class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
@@ -63,7 +63,6 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             options=[APPROVE, REJECT],
             defaults=REJECT,
             response_timeout=response_timeout,
-            assigned_users=approvers() or None,
             **kwargs,
         )
         self.plan = plan
@@ -92,18 +91,26 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             if not reasons:
                 return _told(stages.decide(env, planned))
             digest = stages.run_digest(planned, candidates)
+            who = _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
         self.subject = f"Erase {sum(found.due for found in candidates.values()):,} records of {planned.category}?"
-        self.body = question(policy, planned, candidates, reasons, digest)
+        self.body = question(policy, planned, candidates, reasons, digest, who)
+        return self._ask(context, digest, datetime.now(UTC) + self.response_timeout)
+
+    def _ask(self, context: Context, digest: str, until: datetime) -> NoReturn:
+        """Put the question, or leave it open after an answer that does not count, and wait."""
+        self.response_timeout = max(until - datetime.now(UTC), timedelta(seconds=1))
         try:
             super().execute(context)
         except TaskAwaitingInput as waiting:
-            waiting.kwargs = {"digest": digest}
+            waiting.kwargs = {"digest": digest, "until": until.isoformat()}
             raise
+        raise AssertionError("Airflow waits by raising")
 
-    def execute_complete(self, context: Context, event: dict[str, Any], digest: str = "") -> Json:
-        """Take the answer.
+    def execute_complete(self, context: Context, event: dict[str, Any], digest: str = "", until: str = "") -> Json:
+        """Take the answer. The question stays open where who answered may not: the requester, or somebody unentitled.
 
         Raises:
+            TaskAwaitingInput: if the question stays open.
             AirflowFailException: if it is a rejection, if none came in time, or if the candidates have changed since
                 the question was asked.
         """
@@ -121,9 +128,13 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
                 )
             answer = super().execute_complete(context, event)
             person = answer.get("responded_by_user")
-            approved = answer["chosen_options"] == [APPROVE] and person is not None
-            by = str(person["name"]) if person else NOBODY
-            return _told(stages.decide(env, planned, by=by, approved=approved))
+            refusal = _refusal(env.runs.get(planned.run), env.settings.approvers, person) if person else None
+            if refusal is None:
+                approved = answer["chosen_options"] == [APPROVE] and person is not None
+                by = str(person["name"]) if person else NOBODY
+                return _told(stages.decide(env, planned, by=by, approved=approved))
+        self.log.warning("%s. The question stays open until %s", refusal, until)
+        return self._ask(context, digest, datetime.fromisoformat(until))
 
     def _planned(self) -> Plan:
         return Plan.model_validate(self.plan)
@@ -148,8 +159,43 @@ def _told(decision: Decision) -> Json:
     return decision.model_dump(mode="json", include={"approved", "reasons", "digest"})
 
 
+def _who_may_answer(record: RunRecord, entitled: Sequence[str]) -> str:
+    """Whose answer counts, in a sentence for those who are asked.
+
+    Raises:
+        RunError: if nobody's would: refused at once rather than after hours of waiting.
+    """
+    if record.requested_by == UNNAMED:
+        raise RunError(
+            f"{record.category}: a person must approve, who is not the one that asked for the run, and Airflow does "
+            "not say who that is: a backfill reprocesses it, or it has no name. Nothing is erased; trigger a new run"
+        )
+    if entitled and all(stages.asked_for(record, name) for name in entitled):
+        raise RunError(
+            f"{record.category}: a person must approve, and LETHE_APPROVERS names nobody but {', '.join(entitled)}, "
+            "who asked for the run. Nothing is erased; let somebody else trigger it, or name more people there"
+        )
+    among = f" of {', '.join(entitled)}" if entitled else ""
+    if record.requested_by is None:
+        return f"The answer{among} counts. A schedule started the run, so no person is excluded."
+    return (
+        f"The answer{among} counts, but not of {record.requested_by}, who asked for the run: after such an answer the "
+        "question stays open."
+    )
+
+
+def _refusal(record: RunRecord, entitled: Sequence[str], person: Mapping[str, str]) -> str | None:
+    """Why the answer of a person does not count."""
+    name, names = person["name"], (str(person["id"]), str(person["name"]))
+    if stages.asked_for(record, *names):
+        return f"{name} asked for this run and cannot decide on it; somebody else has to answer"
+    if not may_answer(entitled, *names):
+        return f"{name} is none of {', '.join(entitled)} (LETHE_APPROVERS); one of them has to answer"
+    return None
+
+
 def question(
-    policy: Policy, planned: Plan, candidates: Mapping[str, Candidates], reasons: Sequence[str], digest: str
+    policy: Policy, planned: Plan, candidates: Mapping[str, Candidates], reasons: Sequence[str], digest: str, who: str
 ) -> str:
     """What a person is shown, in Markdown: the limits that were passed and the figures, nothing of any record."""
     rows = [
@@ -171,5 +217,7 @@ def question(
             "",
             f"**{APPROVE}** erases exactly this set, less what is held or renewed by then. "
             f"**{REJECT}**, or no answer, erases nothing.",
+            "",
+            who,
         ]
     )

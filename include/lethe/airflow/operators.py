@@ -20,6 +20,7 @@ from lethe.airflow.told import Told
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError
 from lethe.lineage import Stage
+from lethe.people import UNNAMED
 from lethe.stages import Plan
 from lethe.stores.base import Candidates
 
@@ -141,8 +142,18 @@ def _refuse_unknown(params: Mapping[str, object]) -> None:
 
 
 def requester(run: Any) -> str | None:  # noqa: ANN401 - a DAG run of Airflow
-    """The person who asked for a DAG run by hand; nobody did for scheduled runs and backfills."""
-    return str(run.triggering_user_name) if run.run_type == "manual" and run.triggering_user_name else None
+    """The person who asked for a DAG run: by hand, through the API, by a backfill or by materialising an asset.
+
+    None where no person did, as Airflow's schedules. A backfill that reprocesses an earlier run takes that run over
+    with its name, or without one, and parameters of its own: who asked for it, Airflow does not say.
+    """
+    if run.run_type == "backfill" and (run.clear_number or not run.run_id.startswith("backfill__")):
+        return UNNAMED
+    return run.triggering_user_name or (UNNAMED if run.run_type in _ASKED_FOR else None)
+
+
+_ASKED_FOR = ("manual", "backfill", "asset_materialization")
+"""Types of runs that only a person starts."""
 
 
 class DatasetOperator(RetentionOperator):

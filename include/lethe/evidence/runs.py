@@ -114,8 +114,11 @@ class Runs:
             ).one_or_none()
             if open_run is not None:
                 same = open_run.trigger == trigger
-                asked = (as_of, policy.digest, dry_run, expected_digest)
-                was_asked = (open_run.as_of, open_run.policy_digest, open_run.dry_run, open_run.expected_digest)
+                asked = (as_of, policy.digest, dry_run, expected_digest, requested_by)
+                was_asked = (
+                    open_run.as_of, open_run.policy_digest, open_run.dry_run, open_run.expected_digest,
+                    open_run.requested_by,
+                )  # fmt: skip
                 if same and asked == was_asked and set(datasets) == self._dataset_names(connection, open_run.id):
                     return _run(open_run)
                 if not (same or take_over) and now - open_run.active_at < DEAD_AFTER:

@@ -24,6 +24,7 @@ from lethe.governance import Governance
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise, require_region
 from lethe.keys import Keys
+from lethe.people import same_person
 from lethe.policy import Dataset, Policy
 
 _CHUNK = 10_000
@@ -216,7 +217,7 @@ class HoldRegistry:
             row = self._require_in_force(connection, hold_id)
             if row.release_proposed_by is None:
                 raise HoldError(f"hold {hold_id}: nobody has proposed its release; propose it first")
-            if row.release_proposed_by.casefold() == _person(by).casefold():
+            if same_person(row.release_proposed_by, _person(by)):
                 raise HoldError(f"hold {hold_id}: who proposed its release cannot confirm it; ask somebody else")
             values = {
                 "released_by": _person(by),
