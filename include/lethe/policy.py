@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,8 @@ Name = Annotated[str, Field(pattern=NAME, description="Lower-case letters, digit
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1)]
 WholeNumber = Annotated[int, Field(ge=-_EXACT, le=_EXACT)]
+Identifiers = Mapping[IdentifierType, Columns]
+Region = Annotated[str, AfterValidator(require_region)]
 
 
 def _parse_period(value: object) -> Period:
@@ -257,6 +260,14 @@ class ChildTable(Model):
     references: tuple[Column, ...] | None = Field(
         default=None, description="Columns of the parent table; the parent's key where left out."
     )
+    identifiers: Identifiers = Field(
+        default_factory=dict,
+        description="Columns of this table by which a hold finds the record that its rows go with; {} says that there "
+        "are none.",
+    )
+    phone_region: Region | None = Field(
+        default=None, description="Country of national telephone numbers; that of the parent where left out."
+    )
     children: tuple[ChildTable, ...] = ()
 
     @model_validator(mode="after")
@@ -273,6 +284,11 @@ class ChildTable(Model):
     def depth(self) -> int:
         """How many tables deep the children nest; 1 without any."""
         return 1 + max((child.depth for child in self.children), default=0)
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of identifiers in this table and those of all its children."""
+        return frozenset(self.identifiers).union(*(child.carried for child in self.children))
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -308,23 +324,31 @@ class DatasetBase(Model):
     store: str = Field(min_length=1, description="An Airflow connection id.")
     title: str = ""
 
+    @property
+    @abstractmethod
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers by which a hold finds its records."""
+
 
 class RowDataset(DatasetBase):
     """What datasets of rows state, in a table or in files."""
 
     clock: ColumnClock
-    identifiers: Mapping[IdentifierType, Columns] = Field(
+    identifiers: Identifiers = Field(
         default_factory=dict, description="Columns by which a hold finds the records, by type of identifier."
     )
-    phone_region: Annotated[str, AfterValidator(require_region)] | None = Field(
-        default=None, description="Country of national telephone numbers, such as CZ."
-    )
+    phone_region: Region | None = Field(default=None, description="Country of national telephone numbers, such as CZ.")
     where: tuple[Condition, ...] = Field(
         default=(), description="The rows that the dataset consists of: all must hold."
     )
     keep_while: tuple[Condition, ...] = Field(
         default=(), description="Expired rows that are kept on while any of these holds."
     )
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers in its columns."""
+        return frozenset(self.identifiers)
 
 
 class TableDataset(RowDataset):
@@ -349,6 +373,11 @@ class TableDataset(RowDataset):
         if needed:
             raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record; it cannot be masked")
         return self
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers in its columns, and in those of the rows that go with its records."""
+        return frozenset(self.identifiers).union(*(child.carried for child in self.children))
 
     @property
     def unmasked(self) -> tuple[str, ...]:
@@ -381,6 +410,11 @@ class ObjectDataset(BucketDataset):
     kind: Literal["objects"]
     clock: ObjectClock
     identifiers: Mapping[IdentifierType, ObjectAttribute] = Field(default_factory=dict)
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers that are read from its objects."""
+        return frozenset(self.identifiers)
 
 
 class ParquetDataset(BucketDataset, RowDataset):

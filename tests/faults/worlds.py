@@ -1,7 +1,8 @@
 """Small worlds on real stores, one for each kind, whose every record is known: the oracle of the fault tests.
 
 A world is plain values, so that it can be handed to other processes. Records are numbered; half of them have expired,
-and each belongs to one of `PEOPLE` people, who are named by their e-mail address (rows) or account (objects).
+and each belongs to one of `PEOPLE` people, who are named by their e-mail address (rows) or account (objects, and rows
+of a table's child table).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _DATASETS = {
     clock: {column: happened}
     identifiers: {email: [email]}
     children:
-      - {table: details, foreign_key: [record_id]}
+      - {table: details, foreign_key: [record_id], identifiers: {account: [account]}}
 """,
     "objects": """
     kind: objects
@@ -142,13 +143,12 @@ class World:
         return LONG_AGO if self.expired(record) else RECENT
 
     def request(self, *people: int, matter: str = "matter") -> HoldRequest:
-        """A hold on people."""
-        if self.kind == "objects":
-            return HoldRequest(
-                matter, "test", identifiers={IdentifierType.ACCOUNT: [f"p{number}" for number in people]}
-            )
-        emails = [f"P{number}@Example.com" for number in people]
-        return HoldRequest(matter, "test", identifiers={IdentifierType.EMAIL: emails})
+        """A hold on people; in a table every other one is named by what only the child table carries."""
+        by_account = {number for number in people if self.kind == "objects" or (self.kind == "table" and number % 2)}
+        accounts = [f"P{number}" for number in by_account]
+        emails = [f"P{number}@Example.com" for number in people if number not in by_account]
+        named = {IdentifierType.ACCOUNT: accounts, IdentifierType.EMAIL: emails}
+        return HoldRequest(matter, "test", identifiers={kind: texts for kind, texts in named.items() if texts})
 
     def records_of(self, *people: int) -> set[int]:
         """The records of people."""
@@ -189,6 +189,7 @@ class World:
             metadata,
             sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("record_id", sa.ForeignKey(records.c.id), index=True),
+            sa.Column("account", sa.Text),
         )
         numbers = range(self.size)
         rows = [{"id": n, "email": f"p{self.person(n)}@example.com ", "happened": self.day(n)} for n in numbers]
@@ -196,7 +197,9 @@ class World:
             metadata.drop_all(connection)
             metadata.create_all(connection)
             connection.execute(sa.insert(records), rows)
-            connection.execute(sa.insert(details), [{"id": n, "record_id": n} for n in numbers])
+            connection.execute(
+                sa.insert(details), [{"id": n, "record_id": n, "account": f"p{self.person(n)}"} for n in numbers]
+            )
 
     def _table_rows(self) -> set[int]:
         engine = self.engine()

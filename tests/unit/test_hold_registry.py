@@ -22,7 +22,7 @@ from lethe.holds.registry import HoldRegistry, HoldRequest, coverage, read_ident
 from lethe.holds.rules import ClockRange, HoldKind
 from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.keys import Keys
-from lethe.policy import Policy
+from lethe.policy import ChildTable, Policy, TableDataset
 
 Policies = dict[str, Policy]
 EMAIL, PHONE, COOKIE = IdentifierType.EMAIL, IdentifierType.PHONE, IdentifierType.COOKIE
@@ -154,6 +154,22 @@ def test_what_a_hold_does_not_cover_is_said(policies: Policies) -> None:
         "analytics.views": "it carries cookie, not email",
         "analytics.totals": "it carries no identifiers, not email",
     }
+
+
+def test_identifiers_of_child_tables_count(office: Office, policies: Policies) -> None:
+    webinars = policies["webinars"]
+    table = webinars.dataset("registrations")
+    assert isinstance(table, TableDataset)
+    device = ChildTable(table="d", foreign_key=("id",), references=("id",), identifiers={COOKIE: ("c",)})
+    visit = ChildTable(table="v", foreign_key=("id",), children=(device,))
+    changed = {**policies, "webinars": webinars.model_copy(
+        update={"datasets": (table.model_copy(update={"children": (visit,)}),)}
+    )}  # fmt: skip
+    request = HoldRequest("M-1", "a lawsuit", identifiers={COOKIE: ["C-1"]})
+    assert "webinars.registrations" in coverage(request, changed).covered
+    office.registry.place(request, by="Eva", policies=changed)
+    assert identifiers(office, changed["webinars"], "registrations") == {COOKIE: ["c-1"]}
+    assert identifiers(office, webinars, "registrations") == {}
 
 
 # --- releasing -----------------------------------------------------------------------------------------------

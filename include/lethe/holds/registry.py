@@ -283,8 +283,7 @@ class HoldRegistry:
         # are read again.
         with self.governance.read() as connection:
             version = int(connection.scalar(sa.select(schema.registry_state.c.version)) or 0)
-        carried = frozenset(dataset.identifiers)
-        rules = [self._rule(hold, carried) for hold in self.holds() if hold.concerns(category, dataset.name)]
+        rules = [self._rule(hold, dataset.carried) for hold in self.holds() if hold.concerns(category, dataset.name)]
         return HoldRules(version, tuple(rule for rule in rules if rule.everything or rule.types))
 
     def _rule(self, hold: Hold, carried: frozenset[IdentifierType]) -> HoldRule:
@@ -342,10 +341,10 @@ def coverage(request: HoldRequest, policies: Mapping[str, Policy]) -> Coverage:
                 continue
             if request.datasets and name not in request.datasets:
                 continue
-            if not request.identifiers or set(request.identifiers) & set(dataset.identifiers):
+            if not request.identifiers or set(request.identifiers) & dataset.carried:
                 covered.append(name)
             else:
-                carries = ", ".join(sorted(dataset.identifiers)) or "no identifiers"
+                carries = ", ".join(sorted(dataset.carried)) or "no identifiers"
                 uncovered[name] = f"it carries {carries}, not {', '.join(sorted(request.identifiers))}"
     if not covered:
         reasons = "; ".join(f"{name}: {why}" for name, why in uncovered.items())

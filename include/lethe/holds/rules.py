@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -84,6 +84,11 @@ class HoldRules:
     def since(self, version: int) -> HoldRules:
         """Only the rules that were placed after `version`."""
         return HoldRules(self.version, tuple(rule for rule in self.rules if rule.version > version))
+
+    def naming(self, types: Set[IdentifierType]) -> HoldRules:
+        """Only what the rules say of identifiers of some types."""
+        naming = (replace(rule, types=rule.types & types) for rule in self.rules if rule.types & types)
+        return HoldRules(self.version, tuple(naming))
 
     def identifiers(self) -> Iterable[tuple[HoldRule, IdentifierType, Sequence[str]]]:
         """All identifiers of all rules that name some: (rule, type, normalised identifiers)."""

@@ -20,11 +20,13 @@ import sqlalchemy as sa
 from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged
 from lethe.holds.rules import HoldRules
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Disposition
 from lethe.stores.base import Candidates, Gate, Work
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate, Slice
 from lethe.stores.sql.expiry import Judgement, fitting
 from lethe.stores.sql.holds import HeldTables
+from lethe.stores.sql.kin import HeldKin
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Staging, slice_of, tally_of
@@ -63,6 +65,8 @@ class Eraser:
     def __post_init__(self) -> None:
         self._new = HeldTables(self.dialect, "new")
         self._all = HeldTables(self.dialect, "all")
+        self._below = HeldTables(self.dialect, "below", indexed=True)
+        self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
 
@@ -78,6 +82,7 @@ class Eraser:
                 if not patient:  # what it loaded is rolled back
                     self._new.forget()
                     self._all.forget()
+                    self._below.forget()
                 raise
         raise AssertionError("the last turn loads holds itself")
 
@@ -129,6 +134,8 @@ class Eraser:
     def _dispose(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
         since = rules.since(self.candidates.holds_version)
         self._require(self._new, since, patient=patient)
+        # A marked row shows that its record did not change, but not that the rows which go with it did not.
+        self._require(self._below, rules.naming(self._carried_below), patient=patient)
         if self.dialect.optimistic:
             tally = self._all_at_once(part)
             if tally is not None:
@@ -172,7 +179,7 @@ class Eraser:
         rows = sa.select(*self._shape()).select_from(staged.join(self.target.table, sa.true())).where(*same)
         self.dialect.lock_rows(self.connection, rows, self.target.table)
         verdict = self._note(self._shape(), rows)
-        if self._count(verdict, _GO) != expected:
+        if self._count(verdict, _GO) != expected or self._look_below(verdict):
             return -1, 0
         erased = self._erase(verdict)
         verdict.drop(self.connection)
@@ -192,8 +199,10 @@ class Eraser:
         if not self.dialect.optimistic or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
+        kin = self._look_below_each(joined, mine)
         shape = [*self._shape(), self.dialect.position(staged).label("position")]
-        verdict = self._note(shape, self._verdicts(staged, mine, tables))
+        verdict = self._note(shape, self._verdicts(staged, mine, tables, kin))
+        kin.drop(self.connection)
         counts = self._outcomes(verdict)
         erased, rows_with = self._erase(verdict)
         if erased != counts.pop(_GO, 0):
@@ -219,9 +228,29 @@ class Eraser:
         found = sa.select(sa.literal(1)).select_from(joined).where(mine, changed, self._judgement.candidate).limit(1)
         return self.connection.execute(found).first() is not None
 
-    def _verdicts(self, staged: sa.FromClause, mine: Predicate, tables: HeldTables) -> sa.Select[Any]:
+    def _look_below(self, parents: sa.FromClause) -> HeldKin:
+        """Which of the locked `parents` are held by rows that go with them, as those are now; locks these too."""
+        kin = HeldKin(self.dialect, "batch", self.target.children)
+        if self._below:
+            kin.lock(self.connection, parents)
+            kin.look(self.connection, self._below, parents)
+        return kin
+
+    def _look_below_each(self, joined: sa.FromClause, mine: Predicate) -> HeldKin:
+        """The same for records that are not noted yet."""
+        shape = self._references()
+        if not (self._below and shape):
+            return HeldKin(self.dialect, "batch", ())
+        parents = note(self.connection, "lethe_parents", shape, sa.select(*shape).select_from(joined).where(mine))
+        kin = self._look_below(parents)
+        parents.drop(self.connection)
+        return kin
+
+    def _verdicts(self, staged: sa.FromClause, mine: Predicate, tables: HeldTables, kin: HeldKin) -> sa.Select[Any]:
         table = self.target.table
         source, held = tables.join(self._judgement, staged.outerjoin(table, self.staging.same_key(table, staged)))
+        if kin:
+            held = sa.or_(held, kin.held(self._judgement, self._below))
         outcome = sa.case(
             (self._judgement.key[0].is_(None), Outcome.GONE.value),
             (sa.not_(self._judgement.candidate), Outcome.RENEWED.value),
@@ -237,10 +266,12 @@ class Eraser:
         """How the rows to be erased, and their children, are found: labelled columns of the table."""
         table = self.target.table
         address = self.dialect.address(table, self._judgement.key)
+        return [*(column.label(f"at_{number}") for number, column in enumerate(address)), *self._references()]
+
+    def _references(self) -> list[sa.Label[Any]]:
+        """The columns that child tables refer to."""
         references = {name for child in self.target.children for name in child.references}
-        return [column.label(f"at_{number}") for number, column in enumerate(address)] + [
-            table.c[name].label(f"ref_{name}") for name in sorted(references)
-        ]
+        return [self.target.table.c[name].label(f"ref_{name}") for name in sorted(references)]
 
     def _shape(self) -> list[sa.Label[Any]]:
         """Rows that are to be erased."""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType
+from lethe.policy import Identifiers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
 
@@ -66,12 +67,27 @@ class HeldIdentifiers:
         return sum(len(keys) for keys in self.keys.values())
 
 
+@dataclass(frozen=True)
+class Carrier:
+    """A table with columns in which identifiers are, as the dialect reads them."""
+
+    table: sa.FromClause
+    identifiers: Identifiers
+    phone_region: str | None
+
+    @classmethod
+    def of(cls, judgement: Judgement) -> Carrier:
+        """The table of the records."""
+        return cls(judgement.table, judgement.dataset.identifiers, judgement.dataset.phone_region)
+
+
 class HeldTables:
     """The temporary tables of one session for some rules, and the predicate that reads them."""
 
-    def __init__(self, dialect: Dialect, name: str) -> None:
+    def __init__(self, dialect: Dialect, name: str, *, indexed: bool = False) -> None:
         self._dialect = dialect
         self._name = name
+        self._indexed = indexed
         self._rules: tuple[HoldRule, ...] | None = None
         self._held = HeldIdentifiers()
         self._made: dict[IdentifierType, sa.Table] = {}
@@ -123,7 +139,7 @@ class HeldTables:
         return sa.Table(
             f"lethe_{self._name}_{kind}",
             sa.MetaData(),
-            sa.Column("value", self._dialect.held_type(), nullable=False, index=kind.is_telephone),
+            sa.Column("value", self._dialect.held_type(), nullable=False, index=self._indexed or kind.is_telephone),
             sa.Column("class", sa.Integer(), key="number", nullable=False),
             prefixes=["TEMPORARY"],
         )
@@ -131,35 +147,49 @@ class HeldTables:
     def join(self, judgement: Judgement, source: sa.FromClause) -> tuple[sa.FromClause, Predicate]:
         """`source`, which has the judged table, joined so that the predicate says of each of its rows if it is held."""
         conditions: list[Predicate] = [judgement.within(clock) for clock in self._held.ranges]
-        for kind, column, table in self._columns(judgement):
+        carrier = Carrier.of(judgement)
+        for kind, column, table in self._columns(carrier):
             held = table.alias(f"held_{kind}_{column.name}")
-            key = self._dialect.identifier(column, kind, judgement.dataset.phone_region)
+            key = self._dialect.identifier(column, kind, carrier.phone_region)
             source = source.outerjoin(held, held.c.value == key)
-            conditions.append(sa.and_(held.c.value.is_not(None), self._in_force(judgement, held)))
-            conditions += self._further(judgement, column, kind, table)
+            conditions.append(sa.and_(held.c.value.is_not(None), self.in_force(judgement, held)))
+            conditions += self._further(carrier, column, kind, table)
         return source, sa.or_(sa.false(), *conditions)
+
+    def matches(self, carrier: Carrier, source: sa.FromClause) -> Iterator[tuple[sa.FromClause, Predicate, AnyColumn]]:
+        """The rows of `source`, which has the carrier's table, that have a held identifier: (source, where, class).
+
+        A row may come several times. Matches that no join finds are of class 0: they err towards holding.
+        """
+        for kind, column, table in self._columns(carrier):
+            held = table.alias(f"held_{kind}_{column.name}")
+            key = self._dialect.identifier(column, kind, carrier.phone_region)
+            yield source.join(held, held.c.value == key), sa.true(), held.c.number
+            for further in self._further(carrier, column, kind, table):
+                yield source, further, sa.literal(0)
 
     def absent(self, judgement: Judgement) -> list[Predicate]:
         """Predicates that all are true of a row that is not held; for statements that nothing can be joined to."""
         predicates = [sa.not_(judgement.within(clock)) for clock in self._held.ranges]
-        for kind, column, table in self._columns(judgement):
+        carrier = Carrier.of(judgement)
+        for kind, column, table in self._columns(carrier):
             held = table.alias(f"held_{kind}_{column.name}")
-            key = self._dialect.identifier(column, kind, judgement.dataset.phone_region)
+            key = self._dialect.identifier(column, kind, carrier.phone_region)
             found = sa.select(sa.literal(1)).select_from(held)
-            found = found.where(held.c.value == key, self._in_force(judgement, held))
+            found = found.where(held.c.value == key, self.in_force(judgement, held))
             predicates.append(sa.not_(sa.exists(found.correlate_except(held))))
-            predicates += [sa.not_(further) for further in self._further(judgement, column, kind, table)]
+            predicates += [sa.not_(further) for further in self._further(carrier, column, kind, table)]
         return predicates
 
-    def _columns(self, judgement: Judgement) -> Iterator[tuple[IdentifierType, AnyColumn, sa.Table]]:
+    def _columns(self, carrier: Carrier) -> Iterator[tuple[IdentifierType, AnyColumn, sa.Table]]:
         """The columns in which something may be held, with the tables that they are compared with."""
-        for kind, columns in judgement.dataset.identifiers.items():
+        for kind, columns in carrier.identifiers.items():
             table = self._tables.get(kind)
             if table is not None:
-                yield from ((kind, judgement.table.c[column], table) for column in columns)
+                yield from ((kind, carrier.table.c[column], table) for column in columns)
 
-    def _in_force(self, judgement: Judgement, held: sa.FromClause) -> Predicate:
-        """Whether an identifier is held at a record's clock."""
+    def in_force(self, judgement: Judgement, held: sa.FromClause) -> Predicate:
+        """Whether an identifier is held at a record's clock; `held` has its class as `number`."""
         if len(self._held.classes) == 1:
             return sa.true()
         limited = [
@@ -169,10 +199,8 @@ class HeldTables:
         ]
         return sa.or_(held.c.number == 0, *limited)
 
-    def _further(
-        self, judgement: Judgement, column: AnyColumn, kind: IdentifierType, table: sa.Table
-    ) -> list[Predicate]:
+    def _further(self, carrier: Carrier, column: AnyColumn, kind: IdentifierType, table: sa.Table) -> list[Predicate]:
         """Matches that no join finds; they err towards holding, whatever the clock."""
         other = table.alias(f"other_{kind}_{column.name}")
-        further = self._dialect.further_match(column, kind, judgement.dataset.phone_region, other)
+        further = self._dialect.further_match(column, kind, carrier.phone_region, other)
         return [] if further is None else [sa.func.coalesce(further, sa.false(), type_=sa.Boolean()) == sa.true()]

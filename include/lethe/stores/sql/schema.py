@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
-from lethe.policy import ChildTable, TableDataset, name_parts
+from lethe.judging.identifiers import IdentifierType
+from lethe.policy import ChildTable, Identifiers, TableDataset, name_parts
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Kind, Relation
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
@@ -79,7 +80,7 @@ def check(connection: sa.Connection, dataset: TableDataset, dialect: Dialect) ->
     if not missing:
         yield from _check_key(inspector, found, dataset)
         yield from _check_clock(inspector, found, dataset, dialect)
-        yield from _check_identifiers(found, dataset, dialect)
+        yield from _check_identifiers(found, dataset.table, dataset.identifiers, "", dialect)
         yield from _check_masks(found, dataset)
         for child in dataset.children:
             yield from _check_child(connection, child, found, dataset.key, f"children.{child.table}", dialect)
@@ -138,13 +139,15 @@ def _check_clock(inspector: sa.Inspector, found: Found, dataset: TableDataset, d
         )
 
 
-def _check_identifiers(found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
-    for kind, columns in dataset.identifiers.items():
+def _check_identifiers(
+    found: Found, table: str, identifiers: Identifiers, field: str, dialect: Dialect
+) -> Iterator[Problem]:
+    for kind, columns in identifiers.items():
         for column in columns:
             if not dialect.carries(found.columns[column]["type"]):
                 yield Problem(
-                    field=f"identifiers.{kind}",
-                    message=f"column {column} of {dataset.table} is of a type that cannot be compared with held "
+                    field=f"{field}identifiers.{kind}",
+                    message=f"column {column} of {table} is of a type that cannot be compared with held "
                     "identifiers: it must be text, a number, a UUID or an IP address",
                 )
 
@@ -179,11 +182,13 @@ def _check_child(
     references = tuple(child.references or key)
     wanted = [(child.table, found, name) for name in child.foreign_key]
     wanted += [(parent.relation.name, parent, name) for name in references]
+    wanted += [(child.table, found, name) for columns in child.identifiers.values() for name in columns]
     absent = [(table, name) for table, where, name in wanted if name not in where.columns]
     for table, name in absent:
         yield Problem(field=field, message=f"table {table} has no column {name}")
     if absent:
         return
+    yield from _check_identifiers(found, child.table, child.identifiers, f"{field}.", dialect)
     if len(references) != len(child.foreign_key):
         yield Problem(
             field=field, message="foreign_key and the key that it refers to differ in their number of columns"
@@ -219,7 +224,14 @@ class Child:
     table: sa.Table
     foreign_key: tuple[str, ...]
     references: tuple[str, ...]
+    identifiers: Mapping[IdentifierType, tuple[str, ...]]
+    phone_region: str | None
     children: tuple[Child, ...]
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of identifiers by which a hold is looked for in this table and those below it."""
+        return frozenset(self.identifiers).union(*(child.carried for child in self.children))
 
 
 @dataclass(frozen=True)
@@ -248,7 +260,10 @@ class Target:
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:
             raise StoreError(f"{dataset.name}: clock: {'; '.join(wrong)}")
-        children = tuple(_child(connection, child, dataset.key, dataset.name, dialect) for child in dataset.children)
+        region = dataset.phone_region
+        children = tuple(
+            _child(connection, child, dataset.key, region, dataset.name, dialect) for child in dataset.children
+        )
         if dataset.masks and children:
             raise StoreError(
                 f"{dataset.name}: anonymising does not reach child tables: make them datasets of their own"
@@ -257,15 +272,27 @@ class Target:
         return cls(found.table(dialect, names), sound, children)
 
 
-def _child(connection: sa.Connection, child: ChildTable, key: Sequence[str], dataset: str, dialect: Dialect) -> Child:
+def _child(
+    connection: sa.Connection,
+    child: ChildTable,
+    key: Sequence[str],
+    region: str | None,
+    dataset: str,
+    dialect: Dialect,
+) -> Child:
     found = Found.look(connection, child.table, dialect)
     below = [name for grandchild in child.children for name in grandchild.references or ()]
-    absent = [name for name in (*child.foreign_key, *below) if found is None or name not in found.columns]
+    carrying = [name for columns in child.identifiers.values() for name in columns]
+    names = [*child.foreign_key, *below, *carrying]
+    absent = [name for name in names if found is None or name not in found.columns]
     if found is None or absent:
-        raise StoreError(f"{dataset}: children: there is no table {child.table} with {', '.join(child.foreign_key)}")
+        raise StoreError(f"{dataset}: children: there is no table {child.table} with {', '.join(absent)}")
+    region = child.phone_region or region
     return Child(
-        table=found.table(dialect, [*child.foreign_key, *below]),
+        table=found.table(dialect, names),
         foreign_key=child.foreign_key,
         references=tuple(child.references or key),
-        children=tuple(_child(connection, grandchild, (), dataset, dialect) for grandchild in child.children),
+        identifiers=child.identifiers,
+        phone_region=region,
+        children=tuple(_child(connection, grandchild, (), region, dataset, dialect) for grandchild in child.children),
     )

@@ -34,11 +34,12 @@ from lethe.stores.base import (
 from lethe.stores.sources import SqlSource
 from lethe.stores.sql import schema, validation
 from lethe.stores.sql.dialects import dialect_for
-from lethe.stores.sql.dialects.base import Fault
+from lethe.stores.sql.dialects.base import Fault, Predicate
 from lethe.stores.sql.erasing import Eraser, Moved
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import HeldTables
+from lethe.stores.sql.kin import HeldKin
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
@@ -123,9 +124,9 @@ class SqlStore:
 
         def counted() -> Found:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
-                judgement, _ = self._judge(connection, work)
+                judgement, target = self._judge(connection, work)
                 counts = _counts(connection, judgement)
-                held, due, oldest = self._held_and_due(connection, judgement, holds)
+                held, due, oldest = self._held_and_due(connection, judgement, target, holds)
                 return Found(**counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest)
 
         return self._again(work, counted)
@@ -136,12 +137,9 @@ class SqlStore:
         return Judgement.of(work, target.table, target.kinds, self._dialect), target
 
     def _held_and_due(
-        self, connection: sa.Connection, judgement: Judgement, holds: HoldRules
+        self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
     ) -> tuple[int, int, date | None]:
-        tables = HeldTables(self._dialect, "found")
-        tables.load(connection, holds)
-        self._dialect.prepare_staging(connection, tables.count)
-        source, held = tables.join(judgement, judgement.table)
+        source, held, _ = self._held(connection, judgement, target, holds)
         clock, kind = judgement.clock_value
         rows = sa.select(held.label("held"), clock.label("clock")).select_from(source).where(judgement.candidate)
         found = rows.subquery()
@@ -154,6 +152,18 @@ class SqlStore:
         ).one()
         day = None if oldest is None else self._dialect.clock_day(oldest, kind, judgement.zones)
         return held_count, due, day
+
+    def _held(
+        self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
+    ) -> tuple[sa.FromClause, Predicate, int]:
+        """The table joined so that the predicate says of each row if it is held; how many identifiers are compared."""
+        tables = HeldTables(self._dialect, "found")
+        tables.load(connection, holds)
+        self._dialect.prepare_staging(connection, tables.count)
+        kin = HeldKin(self._dialect, "found", target.children)
+        kin.look(connection, tables)
+        source, held = tables.join(judgement, judgement.table)
+        return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
 
     # --- discovering ---
 
@@ -174,7 +184,7 @@ class SqlStore:
                 return begun
             self._reserve(connection, work, target, staging)
             counts = _counts(connection, judgement)
-            staged = self._stage(connection, judgement, staging, holds)
+            staged = self._stage(connection, judgement, target, staging, holds)
             size = self._batch_size(connection, target)
             batches, unheld, oldest = self._cut(connection, judgement, staging, staged, size)
             candidates = Candidates(
@@ -232,12 +242,11 @@ class SqlStore:
         except sa.exc.IntegrityError:
             raise _InTheWay from None
 
-    def _stage(self, connection: sa.Connection, judgement: Judgement, staging: Staging, holds: HoldRules) -> int:
+    def _stage(
+        self, connection: sa.Connection, judgement: Judgement, target: Target, staging: Staging, holds: HoldRules
+    ) -> int:
         """Write down every candidate, in the order of storage; how many there are."""
-        tables = HeldTables(self._dialect, "found")
-        tables.load(connection, holds)
-        self._dialect.prepare_staging(connection, tables.count)
-        source, held = tables.join(judgement, judgement.table)
+        source, held, compared = self._held(connection, judgement, target, holds)
         clock, _ = judgement.clock_value
         columns = [
             *(column.label(f"key_{number}") for number, column in enumerate(judgement.key)),
@@ -250,7 +259,7 @@ class SqlStore:
         staging.batches.create(connection)
         staging.exceptions.create(connection)
         rows = sa.select(*columns, held.label("held")).select_from(source).where(judgement.candidate)
-        rows = rows.order_by(*self._dialect.storage_order(judgement.table, tables.count))
+        rows = rows.order_by(*self._dialect.storage_order(judgement.table, compared))
         names = [column.name for column in rows.selected_columns]
         staging_them = sa.insert(keys).from_select(names, rows).execution_options(preserve_rowcount=True)
         return connection.execute(staging_them).rowcount

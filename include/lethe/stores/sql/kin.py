@@ -1,0 +1,119 @@
+"""Records that are held by rows that go with them.
+
+A hold on an identifier in a row of a child table, however deep, finds the record that the row goes with. Such rows are
+looked for from the held identifiers upwards, into temporary tables of what they refer to, once for each child table
+that carries identifiers; a record is held if it is referred to there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import sqlalchemy as sa
+
+from lethe.stores.sql.dialects.base import Dialect, Predicate
+from lethe.stores.sql.expiry import Judgement
+from lethe.stores.sql.holds import Carrier, HeldTables
+from lethe.stores.sql.schema import Child
+
+_Path = tuple[Child, ...]
+
+
+class HeldKin:
+    """What records some held identifiers in rows of child tables refer to; it lasts until the transaction's end."""
+
+    def __init__(self, dialect: Dialect, name: str, children: Sequence[Child]) -> None:
+        self._dialect = dialect
+        self._name = name
+        self._children = children
+        self._found: list[tuple[Child, sa.Table]] = []
+
+    def __bool__(self) -> bool:
+        """Whether any record is held by its rows of child tables, at whatever clock."""
+        return bool(self._found)
+
+    def look(self, connection: sa.Connection, held: HeldTables, parents: sa.FromClause | None = None) -> None:
+        """Look for rows with the identifiers that `held` has; only those of `parents`, where given.
+
+        `parents` has the columns of the records' table that the child tables refer to, named `ref_…`.
+        """
+        for number, path in enumerate(_carrying(self._children)):
+            name = f"lethe_{self._name}_kin_{number}"
+            table = None
+            carrier = Carrier(path[-1].table, path[-1].identifiers, path[-1].phone_region)
+            refers = [path[0].table.c[column].label(f"at_{n}") for n, column in enumerate(path[0].foreign_key)]
+            for source, where, held_class in held.matches(carrier, _chain(path, parents)):
+                rows = sa.select(*refers, held_class.label("number")).select_from(source).where(where)
+                if table is None:
+                    made = sa.CreateTableAs(rows.where(sa.false()), name, temporary=True)
+                    connection.execute(made)
+                    table = made.table
+                connection.execute(sa.insert(table).from_select([column.name for column in table.c], rows))
+            if table is None:
+                continue
+            if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None:
+                table.drop(connection)
+                continue
+            sa.Index(f"{name}_at", *(table.c[f"at_{n}"] for n in range(len(refers)))).create(connection)
+            self._found.append((path[0], table))
+
+    def held(self, judgement: Judgement, held: HeldTables) -> Predicate:
+        """Whether a record of the judged table is held by what was found."""
+        return sa.or_(sa.false(), *(self._refers(judgement, held, child, table) for child, table in self._found))
+
+    def _refers(self, judgement: Judgement, held: HeldTables, child: Child, table: sa.Table) -> Predicate:
+        same = [judgement.table.c[name] == table.c[f"at_{n}"] for n, name in enumerate(child.references)]
+        found = sa.select(sa.literal(1)).select_from(table).where(*same, held.in_force(judgement, table))
+        return sa.exists(found.correlate_except(table))
+
+    def lock(self, connection: sa.Connection, parents: sa.FromClause) -> None:
+        """Lock the rows of child tables that a hold may be found by, of locked parents, table by table downwards.
+
+        While a parent is locked no further row can refer to it, so what is locked is all that there is.
+        """
+        for child in self._children:
+            self._lock(connection, child, parents.join(child.table, _refers_to(child, parents)))
+
+    def _lock(self, connection: sa.Connection, child: Child, source: sa.Join) -> None:
+        if not child.carried:
+            return
+        rows = sa.select(sa.literal(1).label("one")).select_from(source)
+        self._dialect.lock_rows(connection, rows, child.table)
+        for below in child.children:
+            self._lock(connection, below, source.join(below.table, _joins(child, below)))
+
+    def drop(self, connection: sa.Connection) -> None:
+        """Forget what was found."""
+        for _, table in self._found:
+            table.drop(connection)
+        self._found.clear()
+
+
+def _carrying(children: Sequence[Child], above: _Path = ()) -> Iterator[_Path]:
+    """Every child table that carries identifiers, with the tables that lead to it."""
+    for child in children:
+        path = (*above, child)
+        if child.identifiers:
+            yield path
+        yield from _carrying(child.children, path)
+
+
+def _chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:
+    """The tables of a path, joined; with the parents, where given."""
+    source: sa.FromClause = path[0].table
+    if parents is not None:
+        source = parents.join(source, _refers_to(path[0], parents))
+    for upper, lower in pairwise(path):
+        source = source.join(lower.table, _joins(upper, lower))
+    return source
+
+
+def _refers_to(child: Child, parents: sa.FromClause) -> Predicate:
+    pairs = zip(child.foreign_key, child.references, strict=True)
+    return sa.and_(*(child.table.c[mine] == parents.c[f"ref_{theirs}"] for mine, theirs in pairs))
+
+
+def _joins(upper: Child, lower: Child) -> Predicate:
+    pairs = zip(lower.foreign_key, lower.references, strict=True)
+    return sa.and_(*(lower.table.c[mine] == upper.table.c[theirs] for mine, theirs in pairs))
