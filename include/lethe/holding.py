@@ -7,6 +7,7 @@ from then on sees it; then all that began before is waited for, in every store t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from lethe.environment import Environment
 from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
@@ -26,9 +27,33 @@ def place_hold(env: Environment, request: HoldRequest, by: str) -> tuple[Hold, C
         HoldNotInForce: if it was recorded, and binds what starts from now on, but what had started before could not be
             waited for; `enforce_hold` tries again.
     """
-    covers = coverage(request, env.policies)
     hold = env.registry.place(request, by=by, policies=env.policies)
-    return enforce_hold(env, hold.id), covers
+    return enforce_hold(env, hold.id), covers(env, request)
+
+
+def covers(env: Environment, request: HoldRequest) -> Coverage:
+    """Where a hold finds records, and where not: what policies say, and what the stores show them to leave out.
+
+    Raises:
+        HoldError: if it is not well formed or would cover nothing.
+    """
+    found = coverage(request, env.policies)
+    partly = {}
+    for policy in env.policies.values():
+        for dataset in policy.datasets:
+            name = f"{policy.category}.{dataset.name}"
+            if request.identifiers and name in found.covered and (unsearched := _unsearched(env, dataset, request)):
+                partly[name] = unsearched
+    return replace(found, partly=partly)
+
+
+def _unsearched(env: Environment, dataset: Dataset, request: HoldRequest) -> str:
+    """What of a dataset no hold on these types of identifiers looks at, in words; nothing if all is looked at."""
+    try:
+        places = env.store(dataset).unsearched(dataset, set(request.identifiers))
+    except LetheError as error:
+        return f"its store could not be asked whether all is looked at: {error}"
+    return f"not found in {' and '.join(places)}: nothing declares its identifiers" if places else ""
 
 
 def enforce_hold(env: Environment, hold_id: str) -> Hold:

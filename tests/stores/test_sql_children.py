@@ -14,6 +14,7 @@ from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, outcome
 
 from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import TableDataset
 from lethe.stores.base import Candidates
 
@@ -284,3 +285,25 @@ def _waits(database: Database) -> bool:
     )
     with database.engine.connect() as connection:
         return bool(connection.scalar(waiting.select_from(activity)))
+
+
+def test_child_tables_that_seem_to_have_identifiers_are_named(database: Database) -> None:
+    Family(database)
+    bare: list[dict[str, Any]] = [
+        {
+            "table": "contacts",
+            "foreign_key": ["lead"],
+            "children": [
+                {"table": "devices", "foreign_key": ["contact_lead", "contact_no"], "references": ["lead", "no"]}
+            ],
+        }
+    ]
+    store, kinds = database.store, {IdentifierType.EMAIL, IdentifierType.COOKIE}
+    assert store.unsearched(families(bare), kinds) == ("contacts (mail, second_mail)", "devices (cookie)")
+    assert store.unsearched(families(bare), {IdentifierType.IMEI}) == ()
+    told = {one.field: one.message for one in store.check(families(bare)) if one.remark}
+    assert "devices (cookie) looks like cookie: nothing declares" in told["children.contacts.children.devices"]
+    assert "children.contacts" in told
+    empty = [{**bare[0], "identifiers": {}, "children": [{**bare[0]["children"][0], "identifiers": {}}]}]
+    assert store.unsearched(families(empty), kinds) == ()
+    assert store.unsearched(families(), kinds) == ()

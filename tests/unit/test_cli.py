@@ -394,6 +394,19 @@ def test_what_a_hold_does_not_cover_is_shown(lethe: Command) -> None:
     assert cells(text, "events.registrations")[1] == "no: it carries event, not email"
 
 
+def test_a_child_table_that_a_hold_does_not_look_at_is_said(lethe: Command) -> None:
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("CREATE TABLE guests (registration REFERENCES registrations, guest_email TEXT)")
+    children = "    children: [{table: guests, foreign_key: [registration]}]\n"
+    lethe.policy.write_text(POLICY + children)
+    text = lethe("hold", "place", "--matter", "M", "--reason", "r", "--email", lethe.email(1))
+    assert "partly: not found in guests (guest_email): nothing declares its identifiers" in " ".join(text.split())
+    assert "guests (guest_email) looks like email" in " ".join(lethe("policy", "check").split())
+    lethe.policy.write_text(POLICY + children.replace("]}", "], identifiers: {email: [guest_email]}}"))
+    text = lethe("hold", "place", "--matter", "M", "--reason", "r", "--email", lethe.email(1))
+    assert cells(text, "webinars.registrations")[1] == "yes"
+
+
 def test_holds_take_identifiers_of_all_kinds_and_files(lethe: Command) -> None:
     file = lethe.folder / "matter.csv"
     file.write_text(f"email,phone\n{lethe.email(1)},777 120 002\n")

@@ -59,8 +59,8 @@ def place(
     region: Region = None,
 ) -> None:
     """Place a hold, and wait until it is in force. Conditions combine: records are held that meet all of them."""
-    from lethe.holding import place_hold
-    from lethe.holds.registry import HoldRequest, coverage
+    from lethe.holding import covers, place_hold
+    from lethe.holds.registry import HoldRequest
 
     clock = ClockRange(_date(clock_from), _date(clock_to))
     with environment() as env:
@@ -75,13 +75,13 @@ def place(
             region=region,
         )
         try:
-            hold, covers = place_hold(env, request, by or user())
+            hold, coverage = place_hold(env, request, by or user())
         except HoldNotInForce:
-            _show_coverage(coverage(request, env.policies))
+            _show_coverage(covers(env, request))
             raise
         say(f"Hold {hold.id} is in force since {hold.in_force_at:%Y-%m-%d %H:%M:%S} UTC.")
         say(f"It is recorded in {registry_name(env)}.")
-    _show_coverage(covers)
+    _show_coverage(coverage)
 
 
 def _date(at: datetime | None) -> date | None:
@@ -108,11 +108,12 @@ def _identifiers(
     return found
 
 
-def _show_coverage(covers: Coverage) -> None:
+def _show_coverage(coverage: Coverage) -> None:
     table = Table("Dataset", "Is it covered?")
-    for name in covers.covered:
-        table.add_row(name, "[green]yes")
-    for name, why in covers.uncovered.items():
+    for name in coverage.covered:
+        part = coverage.partly.get(name)
+        table.add_row(name, f"[yellow]partly: {part}" if part else "[green]yes")
+    for name, why in coverage.uncovered.items():
         table.add_row(name, f"[yellow]no: {why}")
     console().print(table)
 

@@ -100,10 +100,12 @@ class Coverage:
     Attributes:
         covered: datasets (``category.dataset``) in which it can find records.
         uncovered: dataset → why none of its identifiers can be found there.
+        partly: covered datasets of which a part is not looked at → which, and why.
     """
 
     covered: tuple[str, ...]
     uncovered: Mapping[str, str]
+    partly: Mapping[str, str] = field(default_factory=dict)
 
 
 class HoldRegistry:

@@ -7,7 +7,7 @@ Values that travel between tasks are pydantic models, so that they pass through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability
 
@@ -171,6 +172,13 @@ class Store(Protocol):
 
     def place(self, dataset: Dataset) -> Place:
         """Where the dataset's records really are, for finding others that are in the same place."""
+        ...
+
+    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
+        """Where identifiers of some types seem to be that nothing declares, so that no hold finds a record by them.
+
+        Names of tables and columns, in words.
+        """
         ...
 
     def describe(self, dataset: Dataset) -> Description:

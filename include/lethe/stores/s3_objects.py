@@ -13,7 +13,7 @@ It should not have s3:BypassGovernanceRetention, which is never used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
@@ -22,6 +22,7 @@ from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
 from lethe.stores.base import (
@@ -112,6 +113,10 @@ class S3ObjectStore:
         """The bucket at its endpoint, and the prefix in it."""
         bucket = _objects(dataset)
         return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
+
+    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
+        """Nothing: no rows go with objects."""
+        return ()
 
     def describe(self, dataset: Dataset) -> Description:
         """The bucket and the prefix, as OpenLineage names them."""

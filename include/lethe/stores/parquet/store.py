@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +23,7 @@ from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, ParquetDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, Lack, When
 from lethe.stores.base import (
@@ -157,6 +158,10 @@ class ParquetStore:
         """The bucket at its endpoint, and the prefix in it."""
         bucket = _parquet(dataset)
         return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
+
+    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
+        """Nothing: no rows of other files go with a row."""
+        return ()
 
     def describe(self, dataset: Dataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""

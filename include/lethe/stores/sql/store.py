@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -16,6 +16,7 @@ from lethe.connections import Connection, sqlalchemy_url
 from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
+from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, Disposition, PeriodsByValue, TableDataset
 from lethe.stores.abilities import Abilities
 from lethe.stores.base import (
@@ -32,7 +33,7 @@ from lethe.stores.base import (
     record_key,
 )
 from lethe.stores.sources import SqlSource
-from lethe.stores.sql import schema, validation
+from lethe.stores.sql import lookalikes, schema, validation
 from lethe.stores.sql.dialects import dialect_for
 from lethe.stores.sql.dialects.base import Fault, Predicate
 from lethe.stores.sql.erasing import Eraser, Moved
@@ -84,7 +85,17 @@ class SqlStore:
         table = _table(dataset)
         with self._reading(table.name) as connection:
             unfit = [Problem(field="store", message=text) for text in self._dialect.problems(connection)]
-            return unfit or list(schema.check(connection, table, self._dialect))
+            return unfit or [
+                *schema.check(connection, table, self._dialect),
+                *lookalikes.remarks(connection, table.children, self._dialect),
+            ]
+
+    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
+        """Child tables with columns that look like such identifiers, and whose policy does not say what they are."""
+        table = _table(dataset)
+        with self._reading(table.name) as connection:
+            alike = lookalikes.undeclared(connection, table.children, self._dialect)
+            return tuple(dict.fromkeys(one.where for _, one in alike if one.kind in kinds))
 
     def describe(self, dataset: Dataset) -> Description:
         """The table as OpenLineage names it."""

@@ -1,0 +1,88 @@
+"""Columns of child tables that look like identifiers although nothing declares them.
+
+By name and type only: no value is read. A child table that has `identifiers`, if only `{}`, is taken at its word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lethe.judging.identifiers import IdentifierType
+from lethe.policy import ChildTable
+from lethe.stores.base import Problem
+from lethe.stores.sql.dialects.base import Dialect
+from lethe.stores.sql.schema import Found
+
+_NAMES: Mapping[IdentifierType, str] = {
+    IdentifierType.EMAIL: r"e?_?mail|email|emailaddress|correo|courriel",
+    IdentifierType.PHONE: r"phone|telephone|tel|mobile|cell|fax|msisdn|telefon",
+    IdentifierType.MSISDN: r"msisdn|phone|telephone|tel|mobile|cell|telefon",
+    IdentifierType.ACCOUNT: r"account|acct|customer|username|login",
+    IdentifierType.PERSON: r"person|user|subject",
+    IdentifierType.COOKIE: r"cookie",
+    IdentifierType.IP: r"ip|ipaddress|ipv4|ipv6",
+    IdentifierType.IMSI: r"imsi",
+    IdentifierType.IMEI: r"imei",
+}
+"""Words of a column's name by which it looks like a type of identifier. Types that are left out have no usual names."""
+
+
+@dataclass(frozen=True)
+class Lookalike:
+    """Columns of a child table that look like one type of identifier."""
+
+    table: str
+    kind: IdentifierType
+    columns: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return f"{self.table} ({', '.join(self.columns)})"
+
+
+def remarks(connection: sa.Connection, children: Sequence[ChildTable], dialect: Dialect) -> Iterator[Problem]:
+    """What to declare; a remark, because a name may mislead."""
+    for field, one in undeclared(connection, children, dialect):
+        columns = ", ".join(one.columns)
+        yield Problem(
+            field=field,
+            message=f"{one.where} looks like {one.kind}: nothing declares its identifiers, so no hold finds "
+            f"a record by them; write identifiers: {{{one.kind}: [{columns}]}}, or identifiers: {{}} if it has none",
+            remark=True,
+        )
+
+
+def undeclared(
+    connection: sa.Connection, children: Sequence[ChildTable], dialect: Dialect
+) -> Iterator[tuple[str, Lookalike]]:
+    """The columns of child tables that nothing declares, at any depth: (field of the dataset, what)."""
+    for child in children:
+        field = f"children.{child.table}"
+        found = Found.look(connection, child.table, dialect)
+        if found is not None and "identifiers" not in child.model_fields_set:
+            yield from ((field, one) for one in _in(found, child, dialect))
+        yield from ((f"{field}.{below}", one) for below, one in undeclared(connection, child.children, dialect))
+
+
+def _in(found: Found, child: ChildTable, dialect: Dialect) -> Iterator[Lookalike]:
+    columns = [
+        name
+        for name, column in found.columns.items()
+        if name not in child.foreign_key and dialect.carries(column["type"])
+    ]
+    for kind, pattern in _NAMES.items():
+        alike = tuple(name for name in columns if any(re.fullmatch(pattern, word) for word in _words(name)))
+        if alike:
+            yield Lookalike(child.table, kind, alike)
+
+
+def _words(name: str) -> Iterator[str]:
+    """The words of a column's name, without numbers and plurals: contactEmail2 and E_MAIL are names of addresses."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    yield re.sub(r"[^a-z]", "", apart)
+    yield from (word.rstrip("0123456789").removesuffix("s") for word in re.split(r"[^a-z0-9]+", apart))
