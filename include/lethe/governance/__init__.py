@@ -291,6 +291,11 @@ def _refuse_other(connection: sa.Connection, version: str) -> None:
         )
 
 
+_OTHER_SCHEMA = ("42P01", "42703", "3F000")
+"""PostgreSQL's codes of a table, a column and a schema that is not there
+(https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
+
 class Governance:
     """Access to the governance database. Safe to share between threads; connections are made when needed."""
 
@@ -336,6 +341,8 @@ class Governance:
                     f"`GRANT CREATE ON SCHEMA public TO {self.url.username or 'the role'}`"
                 ) from None
             if isinstance(error, sa.exc.ProgrammingError):
+                if getattr(error.orig, "sqlstate", None) not in _OTHER_SCHEMA:
+                    raise  # the ledger's guard among others, whose refusal is for whoever tries to change it
                 raise StoreError(
                     f"connection {CONNECTION_ID}: the governance database is not as this version of Lethe made it "
                     f"({type(error.orig).__name__}); see `lethe governance upgrade`"
