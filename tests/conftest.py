@@ -18,7 +18,11 @@ _OUTPUT = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real standard error, which pytest and pytest-xdist put others in place of."""
+    """Keep the real standard error, which pytest and pytest-xdist put others in place of.
+
+    And let policies erase that nobody has seen: tests of that take the setting away.
+    """
+    os.environ["LETHE_ASK_UNSEEN"] = "no"
     file = sys.__stderr__
     config.stash[_OUTPUT] = os.dup(2 if file is None else file.fileno())
 

@@ -37,6 +37,13 @@ def _approvers() -> tuple[str, ...]:
     return named
 
 
+def _ask_unseen() -> bool:
+    text = os.environ.get("LETHE_ASK_UNSEEN") or "yes"
+    if text not in ("yes", "no"):
+        raise ParameterError(f"LETHE_ASK_UNSEEN is {text!r}; write yes or no, or leave it out (yes)")
+    return text == "yes"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Folders, times, and who may decide.
@@ -50,6 +57,8 @@ class Settings:
         approvers: names or ids of Airflow's users whose answers count where a person is asked (``LETHE_APPROVERS``,
             separated by commas; an id may be followed by ``=`` and a name for people to read). Empty: of everybody
             who may edit task instances of the DAG. Never of who asked for the run.
+        ask_unseen: whether a person is asked before a policy erases what nobody has seen in a dry run of just that
+            policy, whatever its limits (``LETHE_ASK_UNSEEN``, yes or no).
     """
 
     policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
@@ -57,6 +66,7 @@ class Settings:
     home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
     lease_seconds: float = field(default_factory=_lease_seconds)
     approvers: tuple[str, ...] = field(default_factory=_approvers)
+    ask_unseen: bool = field(default_factory=_ask_unseen)
 
     @property
     def data_docs(self) -> Path:

@@ -23,7 +23,7 @@ from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError, RunError, StoreUnavailable, ValidationFailed
 from lethe.evidence import certificate
 from lethe.evidence.outcomes import record_outcomes
-from lethe.evidence.runs import DatasetRecord, RunRecord
+from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunRecord
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.people import same_person
 from lethe.policy import Dataset, Policy
@@ -35,7 +35,7 @@ _CLOCK_SKEW = timedelta(minutes=1)
 _EARLIEST_YEAR = 1900
 _FENCE_SECONDS = 120.0
 
-DRY, SUCCEEDED, FAILED = "dry", "succeeded", "failed"
+SUCCEEDED, FAILED = "succeeded", "failed"
 
 
 class Plan(Value):
@@ -287,6 +287,19 @@ def limits_passed(policy: Policy, candidates: Mapping[str, Candidates]) -> list[
     return reasons
 
 
+def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candidates]) -> list[str]:
+    """Why a person has to decide: the limits that are passed, and what nobody has seen of this policy yet."""
+    reasons = limits_passed(env.policy(plan.category), candidates)
+    if env.settings.ask_unseen:
+        seen = env.runs.seen(plan.category, plan.policy_digest)
+        reasons += [
+            f"{name}: nobody has seen a dry run of this policy as it is now; {found.due:,} records are to go"
+            for name, found in sorted(candidates.items())
+            if found.due and name not in seen
+        ]
+    return reasons
+
+
 def run_digest(plan: Plan, candidates: Mapping[str, Candidates]) -> str:
     """What a decision is bound to: SHA-256 of the policy's digest, the cutoff and each candidate set's digest."""
     content: dict[str, Any] = {
@@ -310,19 +323,26 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
     record = env.runs.get(plan.run)
     candidates = discovered(env, plan)
     digest = run_digest(plan, candidates)
-    reasons = limits_passed(env.policy(plan.category), candidates)
+    reasons = reasons_to_ask(env, plan, candidates)
     if record.expected_digest is not None and record.expected_digest != digest:
         raise RunError(
             f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased. "
-            "Look at a new dry run"
+            f"Look at a new dry run: `lethe run {plan.category} --dry-run`"
         )
     if reasons and by is None:
-        raise RunError(f"{plan.category}: a person must approve: {'; '.join(reasons)}")
+        raise RunError(
+            f"{plan.category}: a person must approve: {'; '.join(reasons)}. Look at a dry run, "
+            f"`lethe run {plan.category} --dry-run`, then have somebody else approve: "
+            f"`lethe run {plan.category} --approve-as NAME --expect DIGEST`"
+        )
     if reasons and approved and by and asked_for(record, by):
-        raise RunError(f"{plan.category}: {by} asked for this run and cannot approve it; ask somebody else")
+        raise RunError(
+            f"{plan.category}: {by} asked for this run and cannot approve it; ask somebody else: "
+            f"`lethe run {plan.category} --approve-as NAME`, or Airflow"
+        )
     decision = Decision(
-        approved=approved if reasons else True,
-        by=by if reasons and by else "limits",
+        approved=approved if reasons or by is not None else True,
+        by=by if by is not None and (reasons or not approved) else BY_LIMITS,
         reasons=tuple(reasons),
         digest=digest,
         at=datetime.now(UTC),
@@ -613,7 +633,7 @@ def run(
 def _asked(env: Environment, planned: Plan, approver: Approver | Ask | None) -> Approver | None:
     if approver is None or isinstance(approver, Approver):
         return approver
-    reasons = limits_passed(env.policy(planned.category), discovered(env, planned))
+    reasons = reasons_to_ask(env, planned, discovered(env, planned))
     return approver(reasons) if reasons else None
 
 

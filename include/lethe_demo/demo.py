@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lethe import stages
 from lethe.connections import Connection
 from lethe.environment import Environment
 from lethe.keys import new_connection
@@ -94,9 +95,18 @@ def prepare(demo: Demo, env: Environment, scale: float) -> tuple[Seeding, Airflo
     with phases.phase("Legal holds"):
         for matter in account.place_matters(env, seeding.company):
             phases.say(f"{matter} is in force")
-    with phases.phase("Airflow"):
+    with phases.phase("Airflow, and dry runs beside it"), ThreadPoolExecutor(1) as beside:
+        seen = beside.submit(_see_dry_runs, demo, seeding.as_of)
         api = demo.airflow.wait(demo.children, account.CATEGORIES)
+        seen.result()
     return seeding, api
+
+
+def _see_dry_runs(demo: Demo, as_of: datetime) -> None:
+    """Run every policy dry: one that nobody has seen asks a person before it erases."""
+    with Environment(demo.resolve, demo.settings) as env:
+        for category in account.CATEGORIES:
+            stages.run(env, stages.plan(env, category, as_of, trigger="the demo", dry_run=True))
 
 
 def run(demo: Demo, scale: float) -> bool:

@@ -149,6 +149,50 @@ def test_a_dry_run_erases_nothing_and_is_green(world: World) -> None:
     assert world.staged() == []
 
 
+def asset_events() -> list[str]:
+    """The assets that Airflow was told of, one for each event so far."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        names = sa.select(AssetModel.name).join(AssetEvent, AssetEvent.asset_id == AssetModel.id)
+        return sorted(session.scalars(names))
+
+
+def test_a_dry_run_updates_no_asset_and_a_real_run_does(world: World) -> None:
+    before = asset_events()
+    assert world.run({"dry_run": True}).state == "success"
+    assert asset_events() == before
+    assert world.run(logical_date=AS_OF + timedelta(hours=1)).state == "success"
+    new = ["lethe/webinars", "lethe/webinars/recordings", "lethe/webinars/registrations"]
+    assert asset_events() == sorted(before + new)
+
+
+def test_what_nobody_has_seen_is_asked_about_whatever_the_limits(world: World) -> None:
+    """Unpausing a DAG erases nothing before a person has seen a dry run, or was asked."""
+    world.monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    run = answer(world, "Reject")
+    assert run.state == "failed"
+    assert world.registrations() == ALL
+    approval = world.last_run()[1]["registrations"].approval or {}
+    assert approval["by"] == "Eva"
+    unseen = "nobody has seen a dry run of this policy as it is now"
+    assert approval["reasons"] == [
+        f"recordings: {unseen}; 20 records are to go",
+        f"registrations: {unseen}; 200 records are to go",
+    ]
+    assert world.run({"dry_run": True}, logical_date=AS_OF + timedelta(hours=1)).state == "success"
+    assert world.run(logical_date=AS_OF + timedelta(hours=2)).state == "success"
+    assert world.registrations() == KEPT
+
+
+def test_a_dry_run_that_died_keeps_nobody_waiting(world: World) -> None:
+    with open_environment() as env:
+        died = stages.plan(env, "webinars", AS_OF, trigger="somebody who was killed", dry_run=True)
+        stages.plan(env, "webinars", AS_OF, trigger="the next")
+        assert env.runs.get(died.run).state == "superseded"
+
+
 def test_a_dataset_that_fails_its_validation_is_left_alone(world: World) -> None:
     """A clock that is no plausible date: its dataset is not erased, the other one is, and the run is red."""
     with world.engine.begin() as connection:

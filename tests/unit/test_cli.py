@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -335,8 +337,46 @@ def test_above_the_limits_somebody_else_has_to_approve(lethe: Command) -> None:
     text = lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "EVA", exit_code=1)
     assert "EVA asked for this run and cannot approve it; ask somebody else" in text
     assert len(lethe.rows()) == 101
+    text = lethe("run", "webinars", "--as-of", AS_OF, "--by", "jan", "--approve-as", "eva@example.org", exit_code=1)
+    assert "eva@example.org runs this command, on behalf of jan, and cannot approve" in text
+    assert len(lethe.rows()) == 101
     lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "jan")
     assert len(lethe.rows()) == 51
+
+
+def test_a_policy_that_nobody_has_seen_asks_a_person(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its limits; and again when the policy has changed."""
+    monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    text = lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    assert "registrations: nobody has seen a dry run of this policy as it is now; 50 records are to go" in text
+    assert "`lethe run webinars --dry-run`" in text
+    assert len(lethe.rows()) == 101
+    lethe("run", "webinars", "--as-of", AS_OF, "--dry-run")
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 70"))
+    assert "nobody has seen" in lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    lethe("run", "webinars", "--as-of", AS_OF, "--dry-run")
+    lethe("run", "webinars", "--as-of", AS_OF)
+    assert len(lethe.rows()) == 51
+
+
+def test_a_person_who_approved_has_seen_the_policy(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "jan")
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET webinar_date = '2020-02-02' WHERE id = 60")
+        connection.commit()
+    lethe("run", "webinars", "--as-of", AS_OF)
+    assert 60 not in lethe.rows()
+
+
+def test_a_reader_that_has_seen_enough_is_no_defect(lethe: Command) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "from lethe.cli import main; main()", "policy", "schema"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize(("answers", "left"), [("jan\ny\n", 51), ("jan\nn\n", 101), ("eva\ny\n", 101)])

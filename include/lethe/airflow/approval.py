@@ -1,4 +1,4 @@
-"""The stage that asks a person, and only above the policy's limits.
+"""The stage that asks a person: above the policy's limits, and where nobody has seen a dry run of the policy.
 
 Airflow's own approval succeeds when it is rejected and skips the tasks right after it. Here a rejection, or no answer
 in time, fails the task and erases nothing, and an approval counts only for the very set that the person was shown.
@@ -87,7 +87,7 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             if not candidates:
                 raise AirflowSkipException("No dataset passed its validation, so there is nothing to approve.")
             policy = env.policy(planned.category)
-            reasons = stages.limits_passed(policy, candidates)
+            reasons = stages.reasons_to_ask(env, planned, candidates)
             if not reasons:
                 return _told(stages.decide(env, planned))
             digest = stages.run_digest(planned, candidates)
@@ -205,7 +205,7 @@ def question(
     ]
     return "\n".join(
         [
-            f"**{policy.title}** ({policy.source}, {policy.retention.rule}): run `{planned.run}` passes these limits:",
+            f"**{policy.title}** ({policy.source}, {policy.retention.rule}): run `{planned.run}` asks because:",
             "",
             *(f"- {reason}" for reason in reasons),
             "",

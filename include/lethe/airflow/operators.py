@@ -323,6 +323,8 @@ class CertifyOperator(RetentionOperator):
         if not isinstance(self.plan, Mapping):
             raise AirflowFailException("The run was not planned, and nothing was touched; see the task plan.")
         planned, ti = self.planned(), context["ti"]
+        if planned.dry_run:
+            self.outlets: list[object] = []  # nothing was updated, so no asset event
         with (
             told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
             open_environment() as env,

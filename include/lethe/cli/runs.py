@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lethe.cli.shell import complain, console, environment, moment, registry_name, say, user
 from lethe.errors import LetheError, RunError
+from lethe.people import same_person
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -130,7 +131,13 @@ def run(
 
         def ask(reasons: Sequence[str]) -> Approver | None:
             with bars.paused():
-                return _ask(reasons, approve_as)
+                approver = _ask(reasons, approve_as)
+            if approver is not None and approver.approves and by is not None and same_person(approver.name, user()):
+                raise RunError(
+                    f"{category}: {approver.name} runs this command, on behalf of {by}, and cannot approve; "
+                    f"ask somebody else: `lethe run {category} --approve-as NAME`"
+                )
+            return approver
 
         failure: RunError | None = None
         try:
@@ -152,8 +159,6 @@ def _ask(reasons: Sequence[str], approve_as: str | None) -> Approver | None:
     if approve_as is not None:
         return Approver(approve_as, approves=True)
     if not _at_a_terminal():
-        say("Limits are passed. Look at `lethe run … --dry-run`, then let somebody else than who runs it approve:")
-        say("`lethe run … --approve-as NAME --expect DIGEST`, or in Airflow.")
         return None
     for reason in reasons:
         say(reason)

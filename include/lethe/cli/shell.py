@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 import sys
 import traceback
 from contextlib import AbstractContextManager
@@ -53,6 +54,9 @@ class ErrorsAsMessages(TyperGroup):
             raise typer.Exit(1) from None
         except (typer.TyperException, typer.Exit, typer.Abort):
             raise
+        except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+            raise typer.Exit(128 + signal.SIGPIPE) from None
         except Exception as error:  # noqa: BLE001 - the last line before a terminal
             # Its text may hold what a driver was given: personal data. Its type and the lines it passed do not.
             if _debugging(ctx):

@@ -29,7 +29,10 @@ SETTLE_WITHIN = timedelta(minutes=10)
 ALIVE_WITHIN = timedelta(days=1)
 """A run that is not over and has done nothing for so long has no batch under way any more."""
 
-OPEN, CLOSING, SUPERSEDED = "open", "closing", "superseded"
+OPEN, CLOSING, SUPERSEDED, DRY = "open", "closing", "superseded", "dry"
+
+BY_LIMITS = "limits"
+"""Who decided where no person had to."""
 
 
 class RunBusy(RunError):
@@ -98,8 +101,9 @@ class Runs:
         """Start a run, or come back to the open one that the same trigger started for the very same thing.
 
         An open run of the category is superseded where nothing has happened in it for `DEAD_AFTER`, where the same
-        trigger has started it for another moment, policy or choice of datasets, or with `take_over`: a person says
-        that it is dead. `unsettled` then gives it. Should it be alive after all, the gate refuses its next batch.
+        trigger has started it for another moment, policy, person or choice of datasets, where it is a dry run (which
+        erases nothing, and may have failed), or with `take_over`: a person says that it is dead. `unsettled` then
+        gives it. Should it be alive after all, the gate refuses its next batch.
 
         Raises:
             RunBusy: if another run of the category is under way.
@@ -121,7 +125,7 @@ class Runs:
                 )  # fmt: skip
                 if same and asked == was_asked and set(datasets) == self._dataset_names(connection, open_run.id):
                     return _run(open_run)
-                if not (same or take_over) and now - open_run.active_at < DEAD_AFTER:
+                if not (same or take_over or open_run.dry_run) and now - open_run.active_at < DEAD_AFTER:
                     raise RunBusy(
                         f"{policy.category} is being run by {open_run.id} (started by {open_run.trigger}); wait until "
                         f"it has ended, or for {DEAD_AFTER.total_seconds() / 60:.0f} minutes after it last did anything"
@@ -303,6 +307,18 @@ class Runs:
         with self._governance.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
+    def seen(self, category: str, policy_digest: str) -> set[str]:
+        """The datasets that somebody has seen under just this policy: in a dry run that succeeded, or by approving."""
+        run, row = schema.run.c, schema.run_dataset.c
+        query = (
+            sa.select(row.dataset, run.state, row.approval)
+            .join(schema.run, run.id == row.run_id)
+            .where(run.category == category, run.policy_digest == policy_digest)
+        )
+        with self._governance.read() as connection:
+            found = connection.execute(query).all()
+        return {each.dataset for each in found if each.state == DRY or _by_a_person(each.approval)}
+
     def datasets(self, run_id: str) -> list[DatasetRecord]:
         """What the run recorded, by dataset."""
         table = schema.run_dataset
@@ -320,6 +336,10 @@ class Runs:
             if record.dataset == dataset:
                 return record
         raise RunError(f"run {run_id} has no dataset {dataset}")
+
+
+def _by_a_person(approval: Mapping[str, Any] | None) -> bool:
+    return approval is not None and bool(approval["approved"]) and approval["by"] != BY_LIMITS
 
 
 def _run(row: sa.Row[Any]) -> RunRecord:
