@@ -506,7 +506,12 @@ class Retention(Model):
 class Limits(Model):
     """What one run may erase from one dataset by itself. Above either, a person decides."""
 
-    records: int = Field(gt=0, le=_EXACT, strict=True, description="Records (rows, or objects).")
+    records: int = Field(
+        gt=0,
+        le=_EXACT,
+        strict=True,
+        description="Records (rows, or objects), with the rows of child tables that go along.",
+    )
     share: float = Field(gt=0, le=1, description="Share of the dataset, from above 0 to 1.")
 
 

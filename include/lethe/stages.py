@@ -279,8 +279,9 @@ def limits_passed(policy: Policy, candidates: Mapping[str, Candidates]) -> list[
     """Why a person has to decide: one sentence a limit that is passed, none if the run is within all."""
     reasons = []
     for name, found in sorted(candidates.items()):
-        if found.due > policy.limits.records:
-            reasons.append(f"{name}: {found.due:,} records are to go, the limit is {policy.limits.records:,}")
+        if found.due + found.rows_along > policy.limits.records:
+            along = f" with {found.rows_along:,} rows that go along" if found.rows_along else ""
+            reasons.append(f"{name}: {found.due:,} records are to go{along}, the limit is {policy.limits.records:,}")
         if found.total and found.due / found.total > policy.limits.share:
             share, limit = found.due / found.total, policy.limits.share
             reasons.append(f"{name}: {share:.1%} of the dataset is to go, the limit is {limit:.1%}")
@@ -450,7 +451,9 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
 
 
 def _counts(survey: Found) -> dict[str, object]:
-    fields = survey.model_dump(mode="json", include={"total", "expired", "held", "kept_on", "unjudgeable"})
+    fields = survey.model_dump(
+        mode="json", include={"total", "expired", "held", "kept_on", "unjudgeable", "rows_along"}
+    )
     return {**fields, "due": survey.due}
 
 

@@ -307,3 +307,21 @@ def test_child_tables_that_seem_to_have_identifiers_are_named(database: Database
     empty = [{**bare[0], "identifiers": {}, "children": [{**bare[0]["children"][0], "identifiers": {}}]}]
     assert store.unsearched(families(empty), kinds) == ()
     assert store.unsearched(families(), kinds) == ()
+
+
+def test_rows_that_go_along_are_counted_before(database: Database) -> None:
+    family = Family(database)
+    recent = datetime(2026, 6, 1, tzinfo=UTC)
+    database.do(
+        sa.update(family.leads).where(family.leads.c.id == 1).values(last_contact=recent),
+        sa.delete(family.devices).where(family.devices.c.contact_lead == 2),
+        sa.insert(family.devices).values(id=1, contact_lead=None, contact_no=None, cookie="of nobody"),
+    )
+    rules = holding(hold(cookie="d7-1"), hold(email="p8@x.cz"))
+    along = (COUNT - 3) * 5 - 2
+    assert database.store.survey(work(families()), rules).rows_along == along
+    candidates = database.store.discover(work(families()), rules)
+    assert (candidates.due, candidates.rows_along) == (COUNT - 3, along)
+    tally = database.store.erase(work(families()), candidates, range(candidates.batches), Gate(rules))
+    assert tally.rows_with == along
+    assert database.store.survey(work(families()), rules).rows_along == 0

@@ -413,6 +413,24 @@ def test_without_the_governance_database_nothing_is_done(
     assert len(lethe.rows()) == 101
 
 
+def test_rows_that_go_along_count_for_the_limits(lethe: Command) -> None:
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("CREATE TABLE visits (registration REFERENCES registrations, at TEXT)")
+        connection.executemany("INSERT INTO visits (registration) VALUES (?)", [(n % 50,) for n in range(120)])
+        connection.commit()
+    children = "    children: [{table: visits, foreign_key: [registration]}]\n"
+    policy = re.sub(r"records: *[0-9]+", "records: 169", POLICY) + children
+    lethe.policy.write_text(policy)
+    text = lethe("due")
+    assert "50 (+120)" in text
+    text = lethe("run", "webinars", exit_code=1)
+    assert "50 records are to go with 120 rows that go along, the limit is 169" in " ".join(text.split())
+    assert len(lethe.rows()) == 101
+    lethe.policy.write_text(policy.replace("records: 169", "records: 170"))
+    assert "50 (+120)" in lethe("run", "webinars")
+    assert len(lethe.rows()) == 51
+
+
 # --- hold ----------------------------------------------------------------------------------------------------
 
 

@@ -92,7 +92,10 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
                 return _told(stages.decide(env, planned))
             digest = stages.run_digest(planned, candidates)
             who = _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
-        self.subject = f"Erase {sum(found.due for found in candidates.values()):,} records of {planned.category}?"
+        along = sum(found.rows_along for found in candidates.values())
+        rows = f" and {along:,} rows that go along" if along else ""
+        due = sum(found.due for found in candidates.values())
+        self.subject = f"Erase {due:,} records{rows} of {planned.category}?"
         self.body = question(policy, planned, candidates, reasons, digest, who)
         return self._ask(context, digest, datetime.now(UTC) + self.response_timeout)
 
@@ -199,8 +202,8 @@ def question(
 ) -> str:
     """What a person is shown, in Markdown: the limits that were passed and the figures, nothing of any record."""
     rows = [
-        f"| {name} | {found.due:,} | {found.total:,} | {found.due / max(found.total, 1):.1%} | {found.held:,} "
-        f"| {sum(found.unjudgeable.values()):,} | {found.oldest or ''} |"
+        f"| {name} | {found.due:,} | {found.rows_along:,} | {found.total:,} | {found.due / max(found.total, 1):.1%} "
+        f"| {found.held:,} | {sum(found.unjudgeable.values()):,} | {found.oldest or ''} |"
         for name, found in sorted(candidates.items())
     ]
     return "\n".join(
@@ -209,8 +212,8 @@ def question(
             "",
             *(f"- {reason}" for reason in reasons),
             "",
-            "| dataset | to go | of | share | held | not judged | oldest |",
-            "|---|---:|---:|---:|---:|---:|---|",
+            "| dataset | to go | rows along | of | share | held | not judged | oldest |",
+            "|---|---:|---:|---:|---:|---:|---:|---|",
             *rows,
             "",
             f"Cutoff {planned.cutoff}, as of {planned.as_of.isoformat()}. Digest of the very set: `{digest}`.",

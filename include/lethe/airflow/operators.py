@@ -212,9 +212,10 @@ class DiscoverOperator(DatasetOperator):
         candidates = stages.discover(env, planned, self.dataset)
         self.tell(env, planned.category, {self.dataset: {"candidates": candidates}})
         self.log.info(
-            "%s of %s records are to go, %s are held, %s cannot be judged; digest %s",
+            "%s of %s records are to go with %s rows that go along, %s are held, %s cannot be judged; digest %s",
             f"{candidates.due:,}",
             f"{candidates.total:,}",
+            f"{candidates.rows_along:,}",
             f"{candidates.held:,}",
             f"{sum(candidates.unjudgeable.values()):,}",
             candidates.digest,

@@ -76,7 +76,12 @@ def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> li
 def _counts(survey: Found) -> list[str]:
     unjudgeable = ", ".join(f"{count:,} {reason.value}" for reason, count in survey.unjudgeable.items() if count)
     numbers = [f"{n:,}" for n in (survey.total, survey.expired, survey.held, survey.kept_on)]
-    return [*numbers, unjudgeable or "0", f"{survey.due:,}"]
+    return [*numbers, unjudgeable or "0", _along(survey.due, survey.rows_along)]
+
+
+def _along(records: int, rows: int) -> str:
+    """Records, with the rows (or older versions) that go along with them."""
+    return f"{records:,} (+{rows:,})" if rows else f"{records:,}"
 
 
 def _digest(text: str | None) -> str | None:
@@ -234,7 +239,8 @@ def _measured(dataset: DatasetReport) -> list[str]:
     tally = dataset.tally
     outcomes = [""] * 4
     if tally is not None:
-        outcomes = [f"{n:,}" for n in (tally.erased + tally.anonymised, tally.held, tally.renewed, tally.gone)]
+        outcomes = [f"{n:,}" for n in (tally.held, tally.renewed, tally.gone)]
+        outcomes.insert(0, _along(tally.erased + tally.anonymised, tally.rows_with))
     left = f"{dataset.left.due:,}" if dataset.left else ""
     failed = sum(len(validation.failures) for validation in dataset.validation)
     if dataset.problem:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from lethe.stores.sql.dialects.base import Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
-from lethe.stores.sql.schema import Child
+from lethe.stores.sql.schema import Child, Target
 
 _Path = tuple[Child, ...]
 
@@ -97,6 +97,20 @@ def _carrying(children: Sequence[Child], above: _Path = ()) -> Iterator[_Path]:
         if child.identifiers:
             yield path
         yield from _carrying(child.children, path)
+
+
+def rows_along(connection: sa.Connection, target: Target, source: sa.FromClause, due: Predicate) -> int:
+    """Rows of child tables, at any depth, that go with those rows of `source` (it has the target's table) in `due`."""
+    return sum(_rows_below(connection, target.table, child, source, due) for child in target.children)
+
+
+def _rows_below(
+    connection: sa.Connection, parent: sa.Table, child: Child, source: sa.FromClause, due: Predicate
+) -> int:
+    pairs = zip(child.foreign_key, child.references, strict=True)
+    joined = source.join(child.table, sa.and_(*(child.table.c[mine] == parent.c[theirs] for mine, theirs in pairs)))
+    rows = connection.scalar(sa.select(sa.func.count()).select_from(joined).where(due)) or 0
+    return rows + sum(_rows_below(connection, child.table, below, joined, due) for below in child.children)
 
 
 def _chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:

@@ -40,7 +40,7 @@ from lethe.stores.sql.erasing import Eraser, Moved
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import HeldTables
-from lethe.stores.sql.kin import HeldKin
+from lethe.stores.sql.kin import HeldKin, rows_along
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
@@ -137,8 +137,10 @@ class SqlStore:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, target = self._judge(connection, work)
                 counts = _counts(connection, judgement)
-                held, due, oldest = self._held_and_due(connection, judgement, target, holds)
-                return Found(**counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest)
+                held, due, oldest, along = self._held_and_due(connection, judgement, target, holds)
+                return Found(
+                    **counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest, rows_along=along
+                )
 
         return self._again(work, counted)
 
@@ -149,7 +151,7 @@ class SqlStore:
 
     def _held_and_due(
         self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
-    ) -> tuple[int, int, date | None]:
+    ) -> tuple[int, int, date | None, int]:
         source, held, _ = self._held(connection, judgement, target, holds)
         clock, kind = judgement.clock_value
         rows = sa.select(held.label("held"), clock.label("clock")).select_from(source).where(judgement.candidate)
@@ -162,7 +164,8 @@ class SqlStore:
             )
         ).one()
         day = None if oldest is None else self._dialect.clock_day(oldest, kind, judgement.zones)
-        return held_count, due, day
+        unheld = sa.and_(judgement.candidate, sa.not_(held))
+        return held_count, due, day, rows_along(connection, target, source, unheld) if due else 0
 
     def _held(
         self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
@@ -208,6 +211,7 @@ class SqlStore:
                 batch_size=size,
                 digest=self._digest(connection, staging, unheld),
                 holds_version=holds.version,
+                rows_along=self._rows_along(connection, target, staging) if unheld else 0,
             )
             self._settle(connection, staging, candidates)
             return candidates
@@ -274,6 +278,12 @@ class SqlStore:
         names = [column.name for column in rows.selected_columns]
         staging_them = sa.insert(keys).from_select(names, rows).execution_options(preserve_rowcount=True)
         return connection.execute(staging_them).rowcount
+
+    def _rows_along(self, connection: sa.Connection, target: Target, staging: Staging) -> int:
+        """Rows of child tables that go with what is staged, exactly: the snapshot is that of discovery."""
+        staged = staging.keys.alias("staged")
+        source = staged.join(target.table, staging.same_key(target.table, staged))
+        return rows_along(connection, target, source, sa.not_(staged.c.held))
 
     def _batch_size(self, connection: sa.Connection, target: Target) -> int:
         """Records a transaction: fewer where rows of child tables go with them, so that all rows stay bounded."""
