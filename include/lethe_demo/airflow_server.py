@@ -28,7 +28,9 @@ from lethe.policy import load_all
 from lethe_demo.processes import Children
 from lethe_demo.servers import free_ports
 
-USER = "admin"
+USER, APPROVER = "admin", "approver"
+"""Who starts runs, and a second person: who asks for a run cannot approve it."""
+
 _UP_SECONDS = 120
 _SERVICES = ("api-server", "scheduler", "dag-processor", "triggerer")
 
@@ -77,13 +79,15 @@ class AirflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     @cached_property
-    def password(self) -> str:
-        """The password of `USER`: made once, kept in the folder."""
+    def passwords(self) -> dict[str, str]:
+        """The passwords of `USER` and `APPROVER`: made once, kept in the folder."""
         file = self.folder / "passwords.json"
-        if not file.exists():
+        kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        passwords = {user: kept.get(user) or secrets.token_urlsafe(12) for user in (USER, APPROVER)}
+        if passwords != kept:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_secret(file, json.dumps({USER: secrets.token_urlsafe(12)}))
-        return str(json.loads(file.read_text())[USER])
+            _write_secret(file, json.dumps(passwords))
+        return passwords
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -103,7 +107,7 @@ class AirflowServer:
                 "executor": "LocalExecutor",
                 "parallelism": max(4, os.cpu_count() or 1),
                 "execution_api_server_url": f"{self.url}/execution/",
-                "simple_auth_manager_users": f"{USER}:admin",
+                "simple_auth_manager_users": f"{USER}:admin,{APPROVER}:op",
                 "simple_auth_manager_passwords_file": self.folder / "passwords.json",
             },
             "database": {"sql_alchemy_conn": self._metadata_url},
@@ -154,7 +158,7 @@ class AirflowServer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lineage.parent.mkdir(parents=True, exist_ok=True)
-        _ = self.password
+        _ = self.passwords
         settings = self.folder / "config" / "airflow_local_settings.py"
         settings.parent.mkdir(exist_ok=True)
         settings.write_text(_LOCAL_SETTINGS)
@@ -176,7 +180,7 @@ class AirflowServer:
             AirflowError: if a service ends, a DAG file has an error, or two minutes pass.
         """
         deadline = time.monotonic() + _UP_SECONDS
-        api = AirflowApi(self.url, self.password)
+        api = AirflowApi(self.url, self.passwords[USER])
         while True:
             ended = children.ended()
             if ended:

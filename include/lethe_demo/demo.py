@@ -20,7 +20,7 @@ from lethe.environment import Environment
 from lethe.keys import new_connection
 from lethe.settings import Settings
 from lethe_demo import account, show, traces
-from lethe_demo.airflow_server import USER, AirflowApi, AirflowError, AirflowServer
+from lethe_demo.airflow_server import AirflowApi, AirflowError, AirflowServer
 from lethe_demo.oracle import Oracle, Verdict
 from lethe_demo.processes import Children
 from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, Seeding, seed
@@ -152,10 +152,10 @@ def _look(demo: Demo, env: Environment, seeding: Seeding) -> Iterator[Verdict]:
 
 
 def _sign_in(demo: Demo) -> None:
-    demo.phases.console.print(
-        f"Airflow: [bold]{demo.airflow.url}[/]  (user [bold]{USER}[/], password [bold]{demo.airflow.password}[/])",
-        highlight=False,
-    )
+    users = [f"[bold]{user}[/], password [bold]{password}[/]" for user, password in demo.airflow.passwords.items()]
+    demo.phases.console.print(f"Airflow: [bold]{demo.airflow.url}[/]", highlight=False)
+    demo.phases.console.print(f"  user {users[0]}", highlight=False)
+    demo.phases.console.print(f"  user {users[1]}: who starts a run cannot approve it", highlight=False)
 
 
 def stay(demo: Demo) -> None:

@@ -139,7 +139,12 @@ def test_every_command_that_the_file_names_starts(services: dict[str, Service], 
     }
     starts = {" ".join(command[:3]) for command in named}
     assert {"airflow celery worker", "airflow scheduler", "airflow api-server", "airflow triggerer"} <= starts
-    assert {"airflow dag-processor", "airflow pools import", "python -m lethe_demo.seed"} <= starts
+    assert {
+        "airflow dag-processor",
+        "airflow pools import",
+        "airflow users create",
+        "python -m lethe_demo.seed",
+    } <= starts
 
     def start(command: tuple[str, ...]) -> str:
         done = subprocess.run(
@@ -234,6 +239,7 @@ def test_airflow_is_set_up_for_celery(airflow: dict[str, Service], compose: dict
     assert commands["airflow-worker"] == "celery worker"
     assert airflow["airflow-worker"]["environment"]["DUMB_INIT_SETSID"] == "0"
     assert "airflow pools import /opt/airflow/config/pools.json" in commands["airflow-init"]
+    assert 'airflow users create --role User --username "$${APPROVER_USER}"' in commands["airflow-init"], "four eyes"
     assert compose["services"]["seed"]["entrypoint"] == "python -m lethe_demo.seed"
 
 
