@@ -292,7 +292,7 @@ def test_an_approval_erases_what_was_shown(world: World) -> None:
     assert len(approval["reasons"]) == 2
     text = metadata_text()
     assert CANARY not in text
-    assert "200 records are to go, the limit is 10" in text
+    assert "200 records are to go with 100 rows that go along, the limit is 10" in text
 
 
 def answer(world: World, choice: str | None) -> Any:  # noqa: ANN401 - a DagRun
