@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import hypothesis
 import pytest
 
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
@@ -20,8 +21,11 @@ _OUTPUT = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the real standard error, which pytest and pytest-xdist put others in place of.
 
-    And let policies erase that nobody has seen: tests of that take the setting away.
+    And let policies erase that nobody has seen: tests of that take the setting away. No example of Hypothesis has a
+    limit of its own: on a busy machine that would fail what is right.
     """
+    hypothesis.settings.register_profile("lethe", deadline=None)
+    hypothesis.settings.load_profile("lethe")
     os.environ["LETHE_ASK_UNSEEN"] = "no"
     file = sys.__stderr__
     config.stash[_OUTPUT] = os.dup(2 if file is None else file.fileno())
