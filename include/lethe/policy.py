@@ -708,7 +708,8 @@ def parse(text: str, *, where: str) -> Policy:
         details = error.errors(include_url=False, include_input=False)
         problems = [_problem(detail["loc"], detail["msg"], content) for detail in details[:_MOST_PROBLEMS]]
         more = [f"and {len(details) - _MOST_PROBLEMS} more"] if len(details) > _MOST_PROBLEMS else []
-        raise PolicyError(f"{where}: {'; '.join(problems + more)}") from None
+        message = f"{where}: {'; '.join(problems + more)}"  # names may have half a character, which cannot be printed
+        raise PolicyError(message.encode("utf-8", "backslashreplace").decode()) from None
 
 
 def _problem(location: tuple[str | int, ...], message: str, content: Mapping[str, Any]) -> str:
