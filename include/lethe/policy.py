@@ -36,6 +36,7 @@ from pydantic import (
 )
 
 from lethe.errors import PolicyError
+from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, require_region
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 
@@ -120,14 +121,6 @@ class Model(BaseModel):
 
 
 # --- what a record is, and since when its period runs -------------------------------------------------------------
-
-
-class TimestampFormat(StrEnum):
-    """How a clock is written where its column has no date or timestamp type."""
-
-    ISO_8601 = "iso8601"
-    EPOCH_SECONDS = "epoch_seconds"
-    YEAR = "year"
 
 
 class MissingClock(StrEnum):

@@ -25,11 +25,12 @@ from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.dates_kit import vectors
 from tests.stores.lease_kit import Gate, rules
 from tests.stores.lease_kit import hold as rule
 
@@ -37,6 +38,7 @@ from lethe.connections import Connection
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import ConnectionMissing, DatasetChanged, RunError, StoreError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS, ClockRange
+from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
@@ -273,8 +275,12 @@ def test_an_empty_dataset_and_an_empty_prefix(versioned: Bucket) -> None:
         ("20241231", "expired"),
         ("2024-13-01", "unparsable"),
         ("soon", "unparsable"),
-        ("", "missing"),
+        ("", "unparsable"),
         ("9999-12-31", "kept"),
+        ("2024-W01", "unparsable"),
+        ("2024-W01-1", "unparsable"),
+        ("2024-12-31T10", "unparsable"),
+        ("2024-001", "unparsable"),
     ],
 )
 def test_clocks_are_read_in_the_zone_of_the_policy(plain: Bucket, text: str, state: str) -> None:
@@ -282,10 +288,27 @@ def test_clocks_are_read_in_the_zone_of_the_policy(plain: Bucket, text: str, sta
     found = plain.store().survey(work(plain.dataset()), NO_HOLDS)
     assert found.total == 1
     assert found.due == (state == "expired")
-    assert found.unjudgeable == {
-        "unparsable": {Unjudgeable.UNPARSABLE_CLOCK: 1},
-        "missing": {Unjudgeable.NO_CLOCK: 1},
-    }.get(state, {})
+    assert found.unjudgeable == ({Unjudgeable.UNPARSABLE_CLOCK: 1} if state == "unparsable" else {})
+
+
+def test_clocks_in_keys_tags_and_metadata_are_judged_as_the_vectors_say(plain: Bucket) -> None:
+    said = [
+        one for one in vectors(TimestampFormat.ISO_8601) if re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z:.,+ -]*", one.text)
+    ]
+    cutoff = Cutoff(CUTOFF, start_of_day(CUTOFF, PRAGUE))
+    expired = sum(one.expired(cutoff) for one in said)
+    unjudgeable = sum(one.moment is None for one in said)
+    assert expired > 5 < unjudgeable
+    with ThreadPoolExecutor(8) as pool:
+        for number, one in enumerate(said):
+            pool.submit(plain.put, f"k/{number}/{one.text}")
+            pool.submit(plain.put, f"t/{number}", Tagging=urlencode({"at": one.text}))
+            pool.submit(plain.put, f"m/{number}", Metadata={"at": one.text})
+    clocks = {"k": {"key": "[0-9]+/(?P<value>.*)"}, "t": {"tag": "at"}, "m": {"metadata": "at"}}
+    for prefix, clock in clocks.items():
+        found = plain.store().survey(work(plain.dataset(ObjectClock(**clock), prefix=f"{prefix}/")), NO_HOLDS)
+        counts = (found.total, found.expired, found.unjudgeable[Unjudgeable.UNPARSABLE_CLOCK])
+        assert counts == (len(said), expired, unjudgeable), prefix
 
 
 def test_what_cannot_be_judged_is_counted_and_stays(plain: Bucket) -> None:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.stores.sql_kit import AS_OF, CUTOFF, PRAGUE, Database, dataset, run_through, work
 
 from lethe.counts import Became, Unjudgeable
 from lethe.holds.rules import NO_HOLDS
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, start_of_day
 from lethe.policy import Expiry
-from lethe.stores.sql.expiry import earliest_wall
 
 MIDNIGHT = start_of_day(CUTOFF, PRAGUE)
 """2025-05-20 22:00 UTC."""
@@ -76,7 +72,7 @@ def test_iso_text_is_judged_row_by_row(database: Database) -> None:
 
 
 BAD_TEXT = [
-    "", " ", "x", "2024", "2024-1-1", "20240101", "2024-02-30", "2024-13-01", "0000-01-01", "yesterday", "now",
+    "", " ", "x", "2024", "2024-1-1", "2024-02-30", "2024-13-01", "0000-01-01", "yesterday", "now",
     "infinity", "-infinity", "epoch", "2024-01-01T25:00:00", "2024-01-01 10:60", "01.02.2024", "2024-01-01T",
     "1/2/2024", "2024-01-01 BC", "2024-01-01T00:00:00 Europe/Prague", "2024-01-01T00:00:00+99:00", "１２３４-01-01",
 ]  # fmt: skip
@@ -112,13 +108,13 @@ def test_a_year_is_its_last_day(database: Database) -> None:
     assert database.ids(table) == [2, 3, 4, 5, 6]
 
 
-def test_infinity_never_comes_and_minus_infinity_is_no_date(warehouse: Database) -> None:
+def test_infinity_is_no_date(warehouse: Database) -> None:
     table = put(warehouse, [], sa.DateTime(timezone=True))
     warehouse.run_text(
         "INSERT INTO leads VALUES (1, 'a@x.cz', 'infinity'), (2, 'a@x.cz', '-infinity'), (3, 'a@x.cz', '0044-03-15 BC')"
     )
     candidates = warehouse.store.discover(work(), NO_HOLDS)
-    assert (candidates.expired, candidates.unjudgeable) == (0, {Unjudgeable.UNPARSABLE_CLOCK: 2})
+    assert (candidates.expired, candidates.unjudgeable) == (0, {Unjudgeable.UNPARSABLE_CLOCK: 3})
     run_through(warehouse, work())
     with warehouse.engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 3
@@ -236,39 +232,3 @@ def test_a_period_longer_than_the_calendar_erases_nothing(database: Database) ->
     never = Cutoff(day=date.min, instant=datetime.min.replace(tzinfo=UTC))
     assert run_through(database, work(expiry=Expiry(zone=PRAGUE, default=never))) == Became()
     assert len(database.ids(table)) == 2
-
-
-ZONES = [
-    "Europe/Prague",
-    "UTC",
-    "America/Sao_Paulo",
-    "America/Havana",
-    "Pacific/Apia",
-    "Australia/Lord_Howe",
-    "Asia/Kathmandu",
-]
-
-
-@given(
-    st.datetimes(datetime(2005, 1, 1), datetime(2027, 1, 1)),  # noqa: DTZ001
-    st.integers(-48 * 60, 48 * 60),
-    st.sampled_from([ZoneInfo(name) for name in ZONES]),
-)
-def test_a_wall_time_counts_as_expired_only_if_every_reading_of_it_has(
-    moment: datetime, minutes: int, zone: ZoneInfo
-) -> None:
-    instant = moment.replace(tzinfo=UTC)
-    bound = earliest_wall(instant, zone)
-    wall = (instant + timedelta(minutes=minutes)).astimezone(zone).replace(tzinfo=None)
-    readings = [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    if wall < bound:
-        assert max(readings) < instant
-    if wall >= bound + timedelta(hours=3):
-        assert min(readings) >= instant
-
-
-@given(st.dates(date(2005, 1, 1), date(2027, 1, 1)), st.sampled_from([ZoneInfo(name) for name in ZONES]))
-def test_the_start_of_a_day_is_midnight_on_the_wall(day: date, zone: ZoneInfo) -> None:
-    if (day, zone.key) == (date(2011, 12, 30), "Pacific/Apia"):
-        return  # a day that did not happen
-    assert earliest_wall(start_of_day(day, zone), zone) == datetime(day.year, day.month, day.day)  # noqa: DTZ001

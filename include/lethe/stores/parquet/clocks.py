@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,8 +19,21 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lethe.judging.dates import (
+    BLANKS,
+    FIRST_SECOND,
+    ISO_8601,
+    NUMBER,
+    PER_SECOND,
+    SECOND_AFTER_LAST,
+    YEAR,
+    TimestampFormat,
+    from_epoch,
+    read,
+    walls_before,
+)
 from lethe.periods import Cutoff
-from lethe.policy import ColumnClock, TimestampFormat
+from lethe.policy import ColumnClock
 
 Bits = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
@@ -33,11 +46,6 @@ _UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _FIRST_DAY, _LAST_DAY = date.min.toordinal() - _EPOCH_DAY, date.max.toordinal() - _EPOCH_DAY
 
-_ISO = (
-    r"^(\d{4}-\d{2}-\d{2})"
-    r"(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s?(?:(Z|z)|([+-])(\d{2})(?::?(\d{2}))?)?)?$"
-)
-
 
 class WrongSchema(ValueError):
     """A file lacks a column that is needed, or has it with a type that cannot be used."""
@@ -46,30 +54,6 @@ class WrongSchema(ValueError):
 def microseconds(moment: datetime) -> int:
     """Since 1970 in UTC; a time without a zone counts as if it were UTC."""
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // _MICROSECOND
-
-
-@lru_cache(maxsize=4096)
-def first_wall_time(instant: datetime, zone: ZoneInfo) -> datetime:
-    """The earliest time on the wall of `zone` that may stand for `instant` or a later moment.
-
-    Everything before it surely was before `instant`.
-    """
-
-    def latest(wall: datetime) -> datetime:
-        return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-
-    around = instant.astimezone(zone).replace(tzinfo=None)
-    if not _changes(around, zone):
-        return around
-    near = around.replace(second=0, microsecond=0)
-    walls = (near - timedelta(minutes=back) for back in range(1500, -1, -1))
-    return min(around, next((wall for wall in walls if latest(wall) >= instant), around))
-
-
-def _changes(wall: datetime, zone: ZoneInfo) -> bool:
-    """Whether the clocks of a zone changed in the day before a time on the wall, or about then."""
-    offsets = {(wall - timedelta(minutes=m)).replace(tzinfo=zone).utcoffset() for m in range(-180, 1800, 60)}
-    return len(offsets) > 1
 
 
 def _ceiling(value: int, divisor: int) -> int:
@@ -98,14 +82,24 @@ class Numbers64:
         """Where the clock is before a cutoff."""
         if cutoff.none_expired:
             return np.zeros(len(self.values), dtype=np.bool_)
-        found: Bits = (self.values < self.limit(cutoff)) & self.valid
-        return found
+        if self.kind != "wall":
+            found: Bits = (self.values < self.limit(cutoff)) & self.valid
+            return found
+        assert self.zone is not None  # noqa: S101 - times on a wall have one
+        ends = [(self._number(start), self._number(end)) for start, end in walls_before(cutoff.instant, self.zone)]
+        found = self.values < ends[0][1]
+        for start, end in ends[1:]:
+            found |= (self.values >= start) & (self.values < end)
+        return found & self.valid
 
     def limit(self, cutoff: Cutoff) -> int:
-        """The first number that has not expired."""
+        """The first number of a day or a moment that has not expired."""
         if self.kind == "day":
             return cutoff.day.toordinal() - _EPOCH_DAY
-        moment = cutoff.instant if self.zone is None else first_wall_time(cutoff.instant, self.zone)
+        return self._number(cutoff.instant)
+
+    def _number(self, moment: datetime) -> int:
+        """The first number that is not before a moment."""
         return _ceiling(microseconds(moment) * 1000, self.unit)
 
     def day_of(self, number: int, zone: ZoneInfo) -> date:
@@ -243,12 +237,13 @@ def reader(kind: pa.DataType, clock: ColumnClock, zone: ZoneInfo) -> Reader:
     if pa.types.is_timestamp(kind):
         unit = _UNIT_NS[kind.unit]
         return lambda array: _timestamps(array, unit, None if kind.tz else zone)
-    whole = pa.types.is_integer(kind)
-    if clock.format is TimestampFormat.YEAR and (whole or is_text(kind)):
-        return lambda array: _years(_integers(array, r"^\s*\d{4}\s*$"))
-    if clock.format is TimestampFormat.EPOCH_SECONDS and (whole or is_text(kind)):
-        return lambda array: _epoch(_integers(array, r"^\s*-?\d{1,12}\s*$"))
-    if clock.format is TimestampFormat.ISO_8601 and is_text(kind):
+    form, text, whole = clock.format, is_text(kind), pa.types.is_integer(kind)
+    if form is TimestampFormat.YEAR and (whole or text):
+        return lambda array: _years(_integers(array, YEAR))
+    if form in PER_SECOND and (whole or text or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        per_second = PER_SECOND[form]
+        return lambda array: _epoch(array, form, per_second)
+    if form is TimestampFormat.ISO_8601 and text:
         return lambda array: _iso(array, zone)
     raise WrongSchema("a clock column has a type that is no clock")
 
@@ -263,16 +258,22 @@ def _int64(array: pa.Array) -> Numbers:
 
 
 def _dates(array: pa.Array) -> ClockValues:
+    """Days; those outside of the calendar cannot be judged."""
     missing = _missing(array)
     values = _int64(array.cast(pa.int32()) if pa.types.is_date32(array.type) else array)
     if pa.types.is_date64(array.type):
         values = np.floor_divide(values, 86_400_000)
-    return ClockValues((Numbers64("day", values, ~missing),), missing)
+    valid = ~missing & (values >= _FIRST_DAY) & (values <= _LAST_DAY)
+    return ClockValues((Numbers64("day", values, valid),), missing)
 
 
 def _timestamps(array: pa.Array, unit: int, zone: ZoneInfo | None) -> ClockValues:
-    missing = _missing(array)
-    part = Numbers64("instant" if zone is None else "wall", _int64(array), ~missing, unit, zone)
+    """Moments, or times on the wall; those outside of the calendar cannot be judged."""
+    missing, values = _missing(array), _int64(array)
+    per_second = _UNIT_NS["s"] // unit
+    first, end = FIRST_SECOND * per_second, SECOND_AFTER_LAST * per_second
+    valid = ~missing & (values >= max(first, _LEAST)) & (values < min(end, _GREATEST))
+    part = Numbers64("instant" if zone is None else "wall", values, valid, unit, zone)
     return ClockValues((part,), missing)
 
 
@@ -319,8 +320,8 @@ def _integers(array: pa.Array, pattern: str) -> tuple[Numbers, Bits, Bits]:
             series = pl.Series(pl.from_arrow(array)).cast(pl.Int64, strict=False)
             return _filled(series), series.is_not_null().to_numpy(), missing
         return _int64(array), ~missing, missing
-    text = text_of(array)
-    series = text.str.strip_chars().cast(pl.Int64, strict=False)
+    text = text_of(array).str.strip_chars(BLANKS)
+    series = text.cast(pl.Int64, strict=False)
     valid = series.is_not_null() & text.str.contains(pattern).fill_null(value=False)
     return _filled(series), valid.to_numpy(), missing
 
@@ -337,39 +338,63 @@ def _years(found: tuple[Numbers, Bits, Bits]) -> ClockValues:
     return ClockValues((Numbers64("day", days, valid),), missing)
 
 
-def _epoch(found: tuple[Numbers, Bits, Bits]) -> ClockValues:
-    seconds, valid, missing = found
-    valid = valid & (seconds >= _FIRST_DAY * 86400) & (seconds < (_LAST_DAY + 1) * 86400)
-    return ClockValues((Numbers64("instant", np.where(valid, seconds, 0), valid, _UNIT_NS["s"]),), missing)
+def _epoch(array: pa.Array, form: TimestampFormat, per_second: int) -> ClockValues:
+    """Numbers since 1970, as microseconds: those that are not whole are rounded to the microsecond before them."""
+    missing = _missing(array)
+    first, end = FIRST_SECOND * per_second, SECOND_AFTER_LAST * per_second
+    if pa.types.is_integer(array.type):
+        numbers, valid, _ = _integers(array, NUMBER)
+        valid = valid & (numbers >= first) & (numbers < end)
+        micro = np.where(valid, numbers, 0) * (1_000_000 // per_second)
+    elif pa.types.is_floating(array.type):
+        floats = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        valid = ~missing & (floats >= first) & (floats < end)
+        micro = np.rint(np.where(valid, floats, 0) * (1_000_000 // per_second)).astype(np.int64)
+    else:
+        found = [None if one is None else _read_number(one, form, per_second) for one in _singles(array)]
+        valid = np.array([one is not None for one in found], dtype=np.bool_)
+        micro = np.array([0 if one is None else microseconds(one) for one in found], dtype=np.int64)
+    return ClockValues((Numbers64("instant", micro, valid, _UNIT_NS["us"]),), missing)
+
+
+def _singles(array: pa.Array) -> list[str | Decimal | None]:
+    found: list[str | Decimal | None] = text_of(array).to_list() if is_text(array.type) else array.to_pylist()
+    return found
+
+
+def _read_number(value: str | Decimal, form: TimestampFormat, per_second: int) -> datetime | None:
+    moment = read(value, form) if isinstance(value, str) else from_epoch(value, per_second)
+    return moment if isinstance(moment, datetime) else None
 
 
 def _iso(array: pa.Array, zone: ZoneInfo) -> ClockValues:
+    """Text, as `lethe.judging.dates` reads it, a column at a time."""
     missing = _missing(array)
-    text = text_of(array).str.strip_chars()
-    parts = text.str.extract_groups(_ISO).struct.unnest()
-    names = parts.columns
-    days = parts[names[0]].str.to_date("%Y-%m-%d", strict=False)
+    parts = text_of(array).str.strip_chars(BLANKS).str.extract_groups(ISO_8601).struct.unnest()
+    day, hour, minute, second, fraction, offset = (parts[name] for name in parts.columns)
+    days = day.str.replace_all("-", "", literal=True).str.to_date("%Y%m%d", strict=False)
     day_numbers = _filled(days.to_physical().cast(pl.Int64))
     valid = days.is_not_null().to_numpy() & (day_numbers >= _FIRST_DAY) & (day_numbers <= _LAST_DAY)
-    if parts[names[1]].null_count() == len(text):
+    if hour.null_count() == len(hour):
         return ClockValues((Numbers64("day", day_numbers, valid),), missing)
-    hour, minute, second = (parts[name].cast(pl.Int64, strict=False) for name in names[1:4])
-    in_range = ((hour < 24) & (minute < 60)).fill_null(value=False) & (second.fill_null(0) < 60)
-    fraction = (parts[names[4]].fill_null("") + "000000").str.slice(0, 6).cast(pl.Int64, strict=False)
-    micro = ((_filled(hour) * 60 + _filled(minute)) * 60 + _filled(second)) * 1_000_000 + _filled(fraction)
-    micro += day_numbers * _DAY_US
-    offset_hour, offset_minute = (parts[name].cast(pl.Int64, strict=False) for name in names[7:9])
-    offset_in_range = ((offset_hour.fill_null(0) < 24) & (offset_minute.fill_null(0) < 60)).to_numpy()
-    offset = (_filled(offset_hour) * 60 + _filled(offset_minute)) * 60_000_000
-    offset = np.where((parts[names[6]] == "-").fill_null(value=False).to_numpy(), -offset, offset)
-    timed = hour.is_not_null().to_numpy()
-    zoned = timed & (parts[names[5]].is_not_null() | parts[names[6]].is_not_null()).to_numpy()
-    sound = valid & in_range.to_numpy() & offset_in_range
+    since = ((_whole(hour) * 60 + _whole(minute)) * 60 + _whole(second)) * 1_000_000
+    since += _whole(fraction.fill_null("").str.pad_end(6, "0"))
+    digits = offset.str.replace(":", "", literal=True)
+    east = (_whole(digits.str.slice(1, 2)) * 60 + _whole(digits.str.slice(3, 2))) * 60_000_000
+    east = np.where(digits.str.starts_with("-").fill_null(value=False).to_numpy(), -east, east)
+    micro = day_numbers * _DAY_US + since - east
+    timed, zoned = hour.is_not_null().to_numpy(), offset.is_not_null().to_numpy()
+    sound = valid & timed & (since <= _DAY_US) & (micro >= _FIRST_DAY * _DAY_US) & (micro < (_LAST_DAY + 1) * _DAY_US)
     return ClockValues(
         (
             Numbers64("day", day_numbers, valid & ~timed),
-            Numbers64("instant", micro - offset, sound & zoned, _UNIT_NS["us"]),
-            Numbers64("wall", micro, sound & timed & ~zoned, _UNIT_NS["us"], zone),
+            Numbers64("instant", micro, sound & zoned, _UNIT_NS["us"]),
+            Numbers64("wall", micro, sound & ~zoned, _UNIT_NS["us"], zone),
         ),
         missing,
     )
+
+
+def _whole(digits: pl.Series) -> Numbers:
+    """Digits as numbers; 0 where there are none."""
+    return _filled(digits.cast(pl.Int64, strict=False))

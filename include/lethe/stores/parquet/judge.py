@@ -33,14 +33,14 @@ from lethe.stores.parquet.footer import ChunkMeta, FileMetaData, RowGroup
 from lethe.stores.parquet.holds import Matcher
 from lethe.stores.parquet.literals import Literal, Unfit, among, fitting
 from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.thrift import Struct
+from lethe.stores.parquet.thrift import Field, Struct
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of the needed columns that are decoded at a time."""
 READ_AHEAD = 4 << 20
 """Bytes of a column that are read at a time."""
 
-_LEAST_OLD, _NULLS, _LEAST = 2, 3, 6
+_GREATEST_OLD, _LEAST_OLD, _NULLS, _GREATEST, _LEAST = 1, 2, 3, 5, 6
 """Field ids of statistics."""
 
 
@@ -278,18 +278,24 @@ class FileJudge:
         nulls = ft.number(statistics, _NULLS)
         if nulls == ft.number(group, RowGroup.ROWS):
             return None, nulls
-        least = statistics.get(_LEAST, statistics.get(_LEAST_OLD))
-        width = {ft.INT32: 4, ft.INT64: 8}.get(ft.number(meta, ChunkMeta.TYPE))
-        if least is None or width is None or not isinstance(least.value, bytes) or len(least.value) != width:
+        least = self._extreme(name, statistics.get(_LEAST, statistics.get(_LEAST_OLD)), meta)
+        greatest = self._extreme(name, statistics.get(_GREATEST, statistics.get(_GREATEST_OLD)), meta)
+        if least is None or greatest is None or greatest.unparsable.any():
             return None, -1
-        number = pa.array([int.from_bytes(least.value, "little", signed=True)], pa.int64())
+        return least, nulls
+
+    def _extreme(self, name: str, bound: Field | None, meta: Struct) -> ClockValues | None:
+        """The least or greatest clock of a column's statistics."""
+        width = {ft.INT32: 4, ft.INT64: 8}.get(ft.number(meta, ChunkMeta.TYPE))
+        if bound is None or width is None or not isinstance(bound.value, bytes) or len(bound.value) != width:
+            return None
+        kind = plain(self.schema.field(name).type)
+        number = pa.array([int.from_bytes(bound.value, "little", signed=True)], pa.int64())
         stored = pa.date32() if pa.types.is_date(kind) else kind
         try:
-            return self.readers[name](
-                number.cast(pa.int32()).cast(stored) if width == 4 else number.cast(stored)
-            ), nulls
+            return self.readers[name](number.cast(pa.int32()).cast(stored) if width == 4 else number.cast(stored))
         except pa.ArrowInvalid:
-            return None, -1
+            return None
 
     # --- what the rows tell ------------------------------------------------------------------------------------
 

@@ -16,10 +16,9 @@ key that the listing could not transport: erasing would be aimed at another key.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -31,8 +30,9 @@ from botocore.exceptions import ClientError
 
 from lethe.counts import Found, Unjudgeable
 from lethe.holds.rules import HoldRules
+from lethe.judging.dates import TimestampFormat, day_of, later, read
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset, TimestampFormat
+from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores.base import Work
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import ABSENT, code_of, named
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _NAMED_AT_MOST = 1000
 """Unreadable objects whose digests a survey lists."""
-_YEAR = re.compile(r"[0-9]{4}")
 
 
 class State(Enum):
@@ -77,39 +76,10 @@ class _Gone(Exception):
     """A version is not there any more."""
 
 
-def read_clock(text: str, form: TimestampFormat, zone: ZoneInfo) -> date | datetime:
-    """A clock's text as a local day or a moment in UTC.
-
-    A timestamp without a zone is local time; where that is ambiguous or does not exist, the later moment counts.
-
-    Raises:
-        ValueError: if it cannot be read.
-    """
-    text = text.strip()
-    if form is TimestampFormat.YEAR:
-        if not _YEAR.fullmatch(text):
-            raise ValueError("not a year")
-        return date(int(text), 12, 31)
-    if form is TimestampFormat.EPOCH_SECONDS:
-        seconds = float(text)
-        if not math.isfinite(seconds):
-            raise ValueError("not a number of seconds")
-        return _moment(lambda: datetime.fromtimestamp(seconds, UTC))
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        both = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-        return _moment(lambda: max(one.astimezone(UTC) for one in both))
-    return _moment(lambda: moment.astimezone(UTC))
-
-
-def _moment(read: Callable[[], datetime]) -> datetime:
-    try:
-        return read()
-    except (OverflowError, OSError) as error:
-        raise ValueError("beyond the calendar") from error
+def read_clock(text: str, form: TimestampFormat, zone: ZoneInfo) -> date | datetime | None:
+    """A clock's text as a local day or a moment in UTC; None where it cannot be judged (see `lethe.judging.dates`)."""
+    moment = read(text, form)
+    return later(moment, zone) if isinstance(moment, datetime) and moment.tzinfo is None else moment
 
 
 @dataclass(frozen=True)
@@ -171,7 +141,7 @@ class Judge:
         cutoff = self.work.expiry.default
         if cutoff is None:
             return Judged(record, Unjudgeable.NO_PERIOD)
-        day = clock.astimezone(self.work.expiry.zone).date() if isinstance(clock, datetime) else clock
+        day = day_of(clock, self.work.expiry.zone, self.work.expiry.zone)
         expired = clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
         if not expired:
             return Judged(record, State.KEPT, day)
@@ -201,12 +171,10 @@ class Judge:
         if clock.last_modified:
             return max(version.modified_at for version in record.content)
         text = self.reader.text(clock, record.content[0] if record.content else record.versions[0])
-        if text is None or not text.strip():
+        if text is None:
             return Unjudgeable.NO_CLOCK
-        try:
-            return read_clock(text, clock.format, self.work.expiry.zone)
-        except ValueError:
-            return Unjudgeable.UNPARSABLE_CLOCK
+        read_text = read_clock(text, clock.format, self.work.expiry.zone)
+        return Unjudgeable.UNPARSABLE_CLOCK if read_text is None else read_text
 
     def identifiers(self, record: Record) -> dict[IdentifierType, list[str]]:
         """What the record carries by which a hold may find it, of all its versions: older ones may name others."""

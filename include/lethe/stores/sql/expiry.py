@@ -9,25 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from lethe.holds.rules import ClockRange
+from lethe.judging.dates import FIRST_WALL, latest_wall, walls_before
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Condition, Disposition, Expiry, Mask, MaskKind, MissingClock, TableDataset
 from lethe.stores.base import Work
 from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate, Zones
 
-_AN_HOUR = timedelta(hours=1)
-_WINDOW_HOURS = 48
-
 
 def bound_of(cutoff: Cutoff, zones: Zones) -> Bound:
-    """The bound of clocks that have expired: nothing that is before it can be unexpired, however it is written."""
-    return Bound(day=cutoff.day, instant=cutoff.instant, wall=earliest_wall(cutoff.instant, zones.clock))
+    """The bound of clocks that have expired, however they are written."""
+    return Bound(day=cutoff.day, instant=cutoff.instant, walls=walls_before(cutoff.instant, zones.clock))
 
 
 def bound_of_day(day: date, zones: Zones, *, generous: bool) -> Bound:
@@ -37,52 +34,12 @@ def bound_of_day(day: date, zones: Zones, *, generous: bool) -> Bound:
     before the day (true), or not (false).
     """
     instant = start_of_day(day, zones.policy)
+    walls = walls_before(instant, zones.clock)
     if zones.policy.key == zones.clock.key:
-        wall = datetime.combine(day, time.min)
-    else:
-        wall = max(_walls(instant, zones.clock)) if generous else earliest_wall(instant, zones.clock)
-    return Bound(day=day, instant=instant, wall=wall)
-
-
-def earliest_wall(instant: datetime, zone: ZoneInfo) -> datetime:
-    """The greatest local wall time of which every earlier one surely is before `instant`.
-
-    A wall time stands for two instants where clocks fall back, and for none where they spring forward. It only counts
-    as before `instant` if its later reading is.
-    """
-    return min(wall for wall in _walls(instant, zone) if _latest_reading(wall, zone) >= instant)
-
-
-def _latest_reading(wall: datetime, zone: ZoneInfo) -> datetime:
-    return max(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-
-
-def _walls(instant: datetime, zone: ZoneInfo) -> list[datetime]:
-    """Where the boundary may lie: the readings of `instant` under each offset in force around it, and each change."""
-    if not date.min.year < instant.year < date.max.year:
-        return [instant.replace(tzinfo=None)]
-    hours = [instant + step * _AN_HOUR for step in range(-_WINDOW_HOURS, _WINDOW_HOURS + 1)]
-    walls = {(instant + _offset(at, zone)).replace(tzinfo=None) for at in hours}
-    for before, after in pairwise(hours):
-        if _offset(before, zone) != _offset(after, zone):
-            change = _change(before, after, zone)
-            walls |= {(change + _offset(at, zone)).replace(tzinfo=None) for at in (before, after)}
-    return sorted(walls)
-
-
-def _offset(at: datetime, zone: ZoneInfo) -> timedelta:
-    return at.astimezone(zone).utcoffset() or timedelta(0)
-
-
-def _change(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The second at which the zone's offset changes, between two moments."""
-    old = _offset(before, zone)
-    low, high = int(before.timestamp()), int(after.timestamp()) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        same = _offset(datetime.fromtimestamp(middle, UTC), zone) == old
-        low, high = (middle, high) if same else (low, middle)
-    return datetime.fromtimestamp(high, UTC)
+        walls = ((FIRST_WALL, datetime.combine(day, time.min)),)
+    elif generous:
+        walls = ((FIRST_WALL, latest_wall(instant, zones.clock)),)
+    return Bound(day=day, instant=instant, walls=walls)
 
 
 @dataclass(frozen=True)

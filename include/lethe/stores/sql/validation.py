@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from lethe.periods import Cutoff
 from lethe.stores.sources import Query
 from lethe.stores.sql.dialects.base import AnyColumn, ClockKind, Zones
+from lethe.stores.sql.dialects.postgresql import moment_of, year_end
 from lethe.stores.sql.expiry import Judgement, as_text
 from lethe.stores.sql.staging import Staging
 
@@ -81,17 +82,17 @@ def _postgresql_day(clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColum
     moment = clock
     match kind:
         case ClockKind.YEAR:
-            return sa.func.make_date(sa.cast(clock, sa.Integer()), 12, 31)
+            return year_end(clock)
         case ClockKind.DATE | ClockKind.TEXT:
             return sa.cast(clock, sa.Date())
         case ClockKind.NAIVE if zones.clock.key == zones.policy.key:
             return sa.cast(clock, sa.Date())
-        case ClockKind.EPOCH:
-            moment = sa.func.to_timestamp(clock)
         case ClockKind.NAIVE:
             moment = sa.func.timezone(zones.clock.key, clock)
         case ClockKind.AWARE:
             pass
+        case _:
+            moment = moment_of(clock, kind)
     return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from lethe.judging.dates import (
+    FIRST_SECOND,
+    PER_SECOND,
+    SECOND_AFTER_LAST,
+    Moment,
+    TimestampFormat,
+    Walls,
+    day_of,
+    from_epoch,
+)
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import TimestampFormat
 from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import ForeignKey, Relation, Trigger
@@ -33,10 +43,20 @@ class ClockKind(StrEnum):
     AWARE = "aware"
     TEXT = "text"
     """ISO 8601 text: a date, or a timestamp with or without an offset, row by row."""
-    EPOCH = "epoch"
-    """Seconds since 1970-01-01 00:00 UTC."""
+    EPOCH_SECONDS = "epoch_seconds"
+    """Seconds since 1970-01-01 00:00 UTC, as a number or text."""
+    EPOCH_MILLISECONDS = "epoch_milliseconds"
+    EPOCH_MICROSECONDS = "epoch_microseconds"
     YEAR = "year"
     """A calendar year: its 31 December."""
+
+    @property
+    def per_second(self) -> int:
+        """How many units of a number since 1970 are a second; 0 where the clock is no such number."""
+        return _PER_SECOND.get(self.value, 0)
+
+
+_PER_SECOND: Mapping[str, int] = {form.value: number for form, number in PER_SECOND.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +66,12 @@ class Bound:
     Attributes:
         day: for clocks that are days, in the policy's zone.
         instant: for clocks that are moments (timezone-aware, UTC).
-        wall: for clocks that are local times without a zone (naive).
+        walls: for clocks that are local times without a zone: the ranges (see `walls_before`) that are before it.
     """
 
     day: date
     instant: datetime
-    wall: datetime
+    walls: Walls
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,22 +360,18 @@ class Dialect(ABC):
 
 
 def local_day(value: object, kind: ClockKind, zones: Zones) -> date:
-    """The day in the policy's zone of a clock that was read as Python has it."""
-    zone = zones.policy
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=zones.clock)).astimezone(zone).date()
+    """The day in the policy's zone of a clock that was read as Python has it, within the calendar."""
+    moment: Moment | None
     if isinstance(value, date):
-        return value
-    number = float(str(value))
-    if kind is ClockKind.YEAR:
-        return date(int(number), 12, 31)
-    return datetime.fromtimestamp(number, UTC).astimezone(zone).date()
+        moment = value
+    elif kind is ClockKind.YEAR:
+        moment = date(int(str(value)), 12, 31)
+    else:
+        moment = from_epoch(Decimal(str(value)), kind.per_second)
+    assert moment is not None  # noqa: S101 - only clocks that are readable are asked for their day
+    return day_of(moment, zones.policy, zones.clock)
 
 
-def whole_seconds(instant: datetime) -> int:
-    """The first whole second since 1970 that is not before a moment."""
-    return int(instant.replace(microsecond=0).timestamp()) + (instant.microsecond > 0)
-
-
-EPOCHS = (-62_135_596_800, 253_402_300_800)
-"""The years 1 to 9999 in seconds since 1970: from (included) and until (excluded)."""
+def epochs(kind: ClockKind) -> tuple[int, int]:
+    """The years 1 to 9999 as numbers since 1970: from (included) and until (excluded)."""
+    return FIRST_SECOND * kind.per_second, SECOND_AFTER_LAST * kind.per_second

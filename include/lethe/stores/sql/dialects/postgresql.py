@@ -13,10 +13,11 @@ from __future__ import annotations
 import ipaddress
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from math import ceil
 from typing import Any
 
 import psycopg
@@ -26,13 +27,23 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateSchema
 
 from lethe.connections import commit_durably
+from lethe.judging.dates import (
+    BLANKS,
+    FIRST_WALL,
+    ISO_8601,
+    LAST_WALL,
+    NUMBER,
+    PER_SECOND,
+    YEAR,
+    TimestampFormat,
+    Walls,
+    epoch_number,
+)
 from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
-from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
-    EPOCHS,
     AnyColumn,
     Bound,
     ClockKind,
@@ -41,8 +52,8 @@ from lethe.stores.sql.dialects.base import (
     Predicate,
     Slice,
     Zones,
+    epochs,
     local_day,
-    whole_seconds,
 )
 from lethe.stores.sql.settings import Settings
 
@@ -57,14 +68,6 @@ _STAGING_LOCK = 0x4C65746865537467
 
 _OLDEST_SERVER = 16
 """The first with `pg_input_is_valid`."""
-
-_FIRST_YEAR = date(1, 1, 1)
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_MOMENT = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?"
-    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
-)
-_WITH_OFFSET = r"(Z|[0-9][+-][0-9]{2}(:?[0-9]{2})?)$"
 
 _BLANKS = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace())
 _ASCII_BLANKS = "".join(blank for blank in _BLANKS if blank.isascii())
@@ -430,36 +433,40 @@ class PostgreSQL(Dialect):
             if isinstance(kind, sa.Date):
                 return ClockKind.DATE
             return ClockKind.AWARE if kind.timezone else ClockKind.NAIVE
-        formats = {
-            TimestampFormat.ISO_8601: (sa.String, ClockKind.TEXT, "text"),
-            TimestampFormat.EPOCH_SECONDS: (sa.Integer | sa.Numeric, ClockKind.EPOCH, "a number"),
-            TimestampFormat.YEAR: (sa.Integer, ClockKind.YEAR, "a whole number"),
+        number = (sa.String | sa.Integer | sa.Numeric | sa.Float, "a number or text")
+        formats: dict[TimestampFormat, tuple[Any, str]] = {
+            TimestampFormat.ISO_8601: (sa.String, "text"),
+            TimestampFormat.YEAR: (sa.String | sa.Integer, "a whole number or text"),
+            **dict.fromkeys(PER_SECOND, number),
         }
         if written is None:
-            hint = " (give clock.format)" if isinstance(kind, sa.String | sa.Integer | sa.Numeric) else ""
+            hint = " (give clock.format)" if isinstance(kind, sa.String | sa.Integer | sa.Numeric | sa.Float) else ""
             return f"is of type {_type_name(kind)}: a clock needs a date or a timestamp{hint}"
-        fitting, clock, words = formats[written]
+        fitting, words = formats[written]
         if isinstance(kind, fitting) and not isinstance(kind, sa.Enum):
-            return clock
+            return ClockKind.TEXT if written is TimestampFormat.ISO_8601 else ClockKind(written.value)
         return f"is of type {_type_name(kind)}: a clock of format {written} needs {words}"
 
     def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
-        """Years 1 to 9999. Years before Christ and -infinity cannot be meant; infinity is a date that never comes."""
+        """Years 1 to 9999. Years before Christ, infinity and -infinity are no dates."""
         match kind:
             case ClockKind.DATE:
-                return column >= _typed(_FIRST_YEAR, sa.Date())
+                return column.between(_typed(date.min, sa.Date()), _typed(date.max, sa.Date()))
             case ClockKind.NAIVE:
-                return column >= _typed(datetime(1, 1, 1), sa.DateTime())  # noqa: DTZ001 - a wall time
+                return _in_calendar(column)
             case ClockKind.AWARE:
-                return column >= _typed(datetime(1, 1, 1, tzinfo=UTC), sa.DateTime(timezone=True))
-            case ClockKind.EPOCH:
-                return sa.and_(column >= EPOCHS[0], column < EPOCHS[1])
+                first, last = (
+                    _typed(end.replace(tzinfo=UTC), sa.DateTime(timezone=True)) for end in (FIRST_WALL, LAST_WALL)
+                )
+                return column.between(first, last)
             case ClockKind.YEAR:
-                return column.between(date.min.year, date.max.year)
+                return sa.func.coalesce(_number(column, kind).between(date.min.year, date.max.year), sa.false())
             case ClockKind.TEXT:
-                text = _raw_text(column)
-                valid = sa.func.pg_input_is_valid(text, sa.literal("timestamptz"))
-                return sa.case((text.regexp_match(_MOMENT), valid), else_=sa.false())
+                return _of_iso(column, sa.Boolean(), lambda text: sa.func.coalesce(text.readable, sa.false()))
+            case _:
+                number = _number(column, kind)
+                first, end = (_typed(bound, sa.BigInteger()) for bound in epochs(kind))
+                return sa.func.coalesce(sa.and_(number >= first, number < end), sa.false())
 
     def before(self, column: AnyColumn, kind: ClockKind, bound: Bound) -> Predicate:
         """A comparison that an index serves, except for text."""
@@ -467,37 +474,30 @@ class PostgreSQL(Dialect):
             case ClockKind.DATE:
                 return column < _typed(bound.day, sa.Date())
             case ClockKind.NAIVE:
-                return column < _typed(bound.wall, sa.DateTime())
+                return _in_walls(column, bound.walls)
             case ClockKind.AWARE:
                 return column < _typed(bound.instant, sa.DateTime(timezone=True))
-            case ClockKind.EPOCH:
-                return column < whole_seconds(bound.instant)
             case ClockKind.YEAR:
-                return column < bound.day.year
+                return sa.func.coalesce(_number(column, kind) < _typed(bound.day.year, sa.Integer()), sa.false())
             case ClockKind.TEXT:
-                text = _raw_text(column)
-                return sa.case(
-                    (sa.not_(self.readable(column, kind)), sa.false()),
-                    (text.regexp_match(_DATE), sa.cast(text, sa.Date()) < _typed(bound.day, sa.Date())),
-                    (
-                        text.regexp_match(_WITH_OFFSET),
-                        sa.cast(text, sa.DateTime(timezone=True)) < _typed(bound.instant, sa.DateTime(timezone=True)),
-                    ),
-                    else_=sa.cast(text, sa.DateTime()) < _typed(bound.wall, sa.DateTime()),
-                )
+                return _of_iso(column, sa.Boolean(), lambda text: sa.func.coalesce(text.before(bound), sa.false()))
+            case _:
+                number = _number(column, kind)
+                return sa.func.coalesce(number < _bound_number(number, kind, bound.instant), sa.false())
 
     def clock_value(
         self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
     ) -> tuple[AnyColumn, ClockKind]:
         """The column itself, or the greatest or least of several; as days where they are written differently."""
         kinds = {kind for _, kind in clocks}
-        if len(kinds) > 1 or ClockKind.TEXT in kinds:
+        if len(kinds) > 1 or any(isinstance(column.type, sa.String) for column, _ in clocks):
             return _extreme([self._day(column, kind, zones) for column, kind in clocks], latest=latest), ClockKind.DATE
         return _extreme([column for column, _ in clocks], latest=latest), kinds.pop()
 
     def _day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
         def local(moment: AnyColumn) -> AnyColumn:
-            return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
+            day = sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
+            return _within(day, _typed(date.min, sa.Date()), _typed(date.max, sa.Date()))
 
         def on_wall(time: AnyColumn) -> AnyColumn:
             same = zones.clock.key == zones.policy.key
@@ -510,18 +510,12 @@ class PostgreSQL(Dialect):
                 return on_wall(column)
             case ClockKind.AWARE:
                 return local(column)
-            case ClockKind.EPOCH:
-                return local(sa.func.to_timestamp(column))
-            case ClockKind.YEAR:
-                return sa.func.make_date(sa.cast(column, sa.Integer()), 12, 31)
             case ClockKind.TEXT:
-                text = _raw_text(column)
-                return sa.case(
-                    (sa.or_(text.is_(None), sa.not_(self.readable(column, kind))), sa.null()),
-                    (text.regexp_match(_DATE), sa.cast(text, sa.Date())),
-                    (text.regexp_match(_WITH_OFFSET), local(sa.cast(text, sa.DateTime(timezone=True)))),
-                    else_=on_wall(sa.cast(text, sa.DateTime())),
-                )
+                return _of_iso(column, sa.Date(), lambda text: text.local_day(local, on_wall))
+            case ClockKind.YEAR:
+                return year_end(_number(column, kind))
+            case _:
+                return local(moment_of(_number(column, kind), kind))
 
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """The local day."""
@@ -769,6 +763,145 @@ class PostgreSQL(Dialect):
             yield text.encode() + b"\n" if text is not None else b""
             return
         yield from super().joined(connection, lines, count)
+
+
+@dataclass(frozen=True)
+class _IsoText:
+    """Text of format ISO 8601, in parts: what a match of `dates.ISO_8601` captured.
+
+    Nothing here can fail, in whatever order the server evaluates it: what is cast is digits or NULL, and what is made
+    of them is in range. Everything is NULL where the text did not match.
+    """
+
+    match: AnyColumn
+
+    def _whole(self, text: AnyColumn) -> AnyColumn:
+        return sa.cast(sa.func.nullif(text, ""), sa.Integer())
+
+    def _date_part(self, start: int, length: int) -> AnyColumn:
+        return self._whole(sa.func.substr(sa.func.replace(self.match[1], "-", ""), start, length))
+
+    @property
+    def day(self) -> AnyColumn:
+        """The day, or another one where there is no such day."""
+        year, month = sa.func.greatest(self._date_part(1, 4), 1), self._date_part(5, 2)
+        first = sa.func.make_date(year, sa.func.least(sa.func.greatest(month, 1), 12), 1, type_=sa.Date())
+        return sa.type_coerce(first + (self._date_part(7, 2) - 1), sa.Date())
+
+    @property
+    def _since_midnight(self) -> AnyColumn:
+        fraction = sa.func.coalesce(self.match[5], "0", type_=sa.Text())
+        seconds: AnyColumn = sa.cast(
+            sa.func.coalesce(self.match[4], "0", type_=sa.Text()) + "." + fraction, sa.Double()
+        )
+        return sa.func.make_interval(
+            0, 0, 0, 0, self._whole(self.match[2]), self._whole(self.match[3]), seconds, type_=sa.Interval()
+        )
+
+    @property
+    def _offset(self) -> AnyColumn:
+        digits = sa.func.replace(self.match[6], ":", "", type_=sa.Text())
+        hours, minutes = (sa.func.coalesce(self._whole(sa.func.substr(digits, at, 2)), 0) for at in (2, 4))
+        sign = sa.case((sa.func.left(digits, 1) == "-", -1), else_=1)
+        return sa.func.make_interval(0, 0, 0, 0, sign * hours, sign * minutes, type_=sa.Interval())
+
+    @property
+    def local(self) -> AnyColumn:
+        """Day and time as written."""
+        return sa.cast(self.day, sa.DateTime()) + self._since_midnight
+
+    @property
+    def utc(self) -> AnyColumn:
+        """The moment of a time with an offset, in UTC."""
+        return self.local - self._offset
+
+    @property
+    def readable(self) -> Predicate:
+        """Whether there is such a moment in the calendar."""
+        month = sa.cast(sa.func.date_part("month", self.day), sa.Integer())
+        time = sa.and_(
+            self._since_midnight <= sa.literal(timedelta(days=1), sa.Interval()),
+            _in_calendar(sa.case((self.match[6].is_(None), self.local), else_=self.utc)),
+        )
+        return sa.and_(
+            self._date_part(1, 4) >= 1,
+            month == self._date_part(5, 2),
+            sa.or_(self.match[2].is_(None), time),
+        )
+
+    def before(self, bound: Bound) -> Predicate:
+        """Whether it is before a bound, where it is readable."""
+        instant = _typed(bound.instant.replace(tzinfo=None), sa.DateTime())
+        return sa.case(
+            (self.match[2].is_(None), self.day < _typed(bound.day, sa.Date())),
+            (self.match[6].is_not(None), self.utc < instant),
+            else_=_in_walls(self.local, bound.walls),
+        )
+
+    def local_day(
+        self, of_moment: Callable[[AnyColumn], AnyColumn], on_wall: Callable[[AnyColumn], AnyColumn]
+    ) -> AnyColumn:
+        """Its local day; NULL where it is not readable."""
+        return sa.case(
+            (sa.not_(self.readable), sa.null()),
+            (self.match[2].is_(None), self.day),
+            (self.match[6].is_not(None), of_moment(sa.func.timezone("UTC", self.utc))),
+            else_=on_wall(self.local),
+        )
+
+
+def _of_iso(
+    column: AnyColumn, kind: sa.types.TypeEngine[Any], of: Callable[[_IsoText], AnyColumn]
+) -> sa.ColumnElement[Any]:
+    """Something of a column of ISO 8601 text, which is matched once."""
+    matched = sa.func.regexp_match(sa.func.btrim(_raw_text(column), BLANKS), ISO_8601, type_=pg.ARRAY(sa.Text()))
+    match = matched.column_valued("iso")
+    return sa.type_coerce(sa.select(of(_IsoText(match))).scalar_subquery(), kind)
+
+
+def _in_calendar(local: AnyColumn) -> Predicate:
+    first, last = (_typed(end, sa.DateTime()) for end in (FIRST_WALL, LAST_WALL))
+    return local.between(first, last)
+
+
+def _in_walls(local: AnyColumn, walls: Walls) -> Predicate:
+    """Whether a local time lies in one of the ranges."""
+    ends = [(_typed(start, sa.DateTime()), _typed(end, sa.DateTime())) for start, end in walls]
+    return sa.or_(local < ends[0][1], *(sa.and_(local >= start, local < end) for start, end in ends[1:]))
+
+
+def _number(column: AnyColumn, kind: ClockKind) -> AnyColumn:
+    """A column as a number: text is NULL where it is none."""
+    if not isinstance(column.type, sa.String):
+        return column
+    pattern, number = (YEAR, sa.Integer()) if kind is ClockKind.YEAR else (NUMBER, sa.Numeric())
+    return sa.cast(sa.func.substring(sa.func.btrim(_raw_text(column), BLANKS), pattern), number)
+
+
+def _bound_number(number: AnyColumn, kind: ClockKind, instant: datetime) -> AnyColumn:
+    """A moment as a number since 1970 of the column's type, so that an index serves the comparison."""
+    exact = epoch_number(instant, kind.per_second)
+    if isinstance(number.type, sa.Integer):
+        return _typed(ceil(exact), sa.BigInteger())
+    return _typed(float(exact), sa.Double()) if isinstance(number.type, sa.Float) else _typed(exact, sa.Numeric())
+
+
+def moment_of(number: AnyColumn, kind: ClockKind) -> AnyColumn:
+    """The moment of a number since 1970; of one that is not readable, another moment."""
+    first, end = (_typed(float(bound), sa.Double()) for bound in epochs(kind))
+    within = _within(sa.cast(number, sa.Double()), first, end - 1.0)
+    return sa.func.to_timestamp(within / _typed(float(kind.per_second), sa.Double()))
+
+
+def year_end(year: AnyColumn) -> AnyColumn:
+    """The last day of a year; of one that is not readable, of another."""
+    first, last = (_typed(day.year, sa.Integer()) for day in (date.min, date.max))
+    return sa.func.make_date(sa.cast(_within(year, first, last), sa.Integer()), 12, 31)
+
+
+def _within(value: AnyColumn, first: AnyColumn, last: AnyColumn) -> AnyColumn:
+    """A value, or the end of a range that it is beyond; NULL stays NULL."""
+    return sa.case((value < first, first), (value > last, last), else_=value)
 
 
 def _extreme(values: Sequence[AnyColumn], *, latest: bool) -> AnyColumn:

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,13 +27,12 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
+from lethe.judging.dates import PER_SECOND, Moment, TimestampFormat, Walls, day_of, epoch_number, from_epoch, read
 from lethe.judging.identifiers import IdentifierType, coarse, normalise
-from lethe.policy import TimestampFormat
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
-    EPOCHS,
     AnyColumn,
     Bound,
     ClockKind,
@@ -40,16 +41,9 @@ from lethe.stores.sql.dialects.base import (
     Predicate,
     Slice,
     Zones,
-    local_day,
-    whole_seconds,
+    epochs,
 )
 from lethe.stores.sql.settings import Settings
-
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?"
-    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
-)
-_LENGTH_OF_DATE = 10
 
 _MASTER = sa.table("sqlite_master", *(sa.column(name) for name in ("type", "name", "tbl_name", "sql")))
 
@@ -237,44 +231,47 @@ class SQLite(Dialect):
     def clock_kind(self, kind: sa.types.TypeEngine[Any], written: TimestampFormat | None) -> ClockKind | str:
         """Dates and timestamps are ISO 8601 text in SQLite; other columns need a format."""
         dated = isinstance(kind, sa.Date | sa.DateTime)
-        number = isinstance(kind, sa.Integer | sa.Numeric)
+        number = isinstance(kind, sa.Integer | sa.Numeric | sa.Float)
         name = str(kind).lower()
         text = isinstance(kind, sa.String)
         match written:
             case None | TimestampFormat.ISO_8601 if dated or (written and text):
                 return ClockKind.TEXT
-            case TimestampFormat.EPOCH_SECONDS if dated or number:
-                return ClockKind.EPOCH
-            case TimestampFormat.YEAR if isinstance(kind, sa.Integer):
+            case TimestampFormat.YEAR if isinstance(kind, sa.Integer) or text:
                 return ClockKind.YEAR
+            case form if form in PER_SECOND and (dated or number or text):
+                return ClockKind(form.value)
             case None:
                 hint = " (give clock.format)" if number or text else ""
                 return f"is of type {name}: a clock needs a date or a timestamp{hint}"
             case _:
-                needed = "text" if written is TimestampFormat.ISO_8601 else "a number"
+                needed = "text" if written is TimestampFormat.ISO_8601 else "a number or text"
                 return f"is of type {name}: a clock of format {written} needs {needed}"
 
     def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
         """By parsing; numbers must be numbers, which a column's type does not guarantee in SQLite."""
         raw = sa.type_coerce(column, sa.types.NullType())
-        if kind is ClockKind.EPOCH:
-            numeric = sa.func.typeof(raw).in_(["integer", "real"])
-            return sa.and_(numeric, raw >= sa.literal(EPOCHS[0]), raw < sa.literal(EPOCHS[1]))
+        if kind is ClockKind.TEXT or isinstance(column.type, sa.String):
+            return sa.func.lethe_readable(raw, kind.value, type_=sa.Boolean()) == sa.true()
         if kind is ClockKind.YEAR:
             return sa.and_(
                 sa.func.typeof(raw) == "integer", raw >= sa.literal(date.min.year), raw <= sa.literal(date.max.year)
             )
-        return sa.func.lethe_readable(raw, type_=sa.Boolean()) == sa.true()
+        first, end = epochs(kind)
+        numeric = sa.func.typeof(raw).in_(["integer", "real"])
+        return sa.and_(numeric, raw >= sa.literal(first), raw < sa.literal(end))
 
     def before(self, column: AnyColumn, kind: ClockKind, bound: Bound) -> Predicate:
         """By parsing, except for numbers."""
         raw = sa.type_coerce(column, sa.types.NullType())
-        if kind is ClockKind.EPOCH:
-            return raw < sa.literal(whole_seconds(bound.instant))
+        if kind is ClockKind.TEXT or isinstance(column.type, sa.String):
+            walls = ";".join(f"{start.isoformat()}/{end.isoformat()}" for start, end in bound.walls)
+            ends = (bound.day.isoformat(), bound.instant.isoformat(), walls)
+            return sa.func.lethe_before(raw, kind.value, *ends, type_=sa.Boolean()) == sa.true()
         if kind is ClockKind.YEAR:
             return raw < sa.literal(bound.day.year)
-        ends = (bound.day.isoformat(), bound.instant.isoformat(), bound.wall.isoformat())
-        return sa.func.lethe_before(raw, *ends, type_=sa.Boolean()) == sa.true()
+        exact = epoch_number(bound.instant, kind.per_second)
+        return raw < sa.literal(ceil(exact) if exact == ceil(exact) else float(exact))
 
     def clock_value(
         self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
@@ -419,8 +416,8 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
     driver.execute("PRAGMA secure_delete = ON")
     driver.execute("PRAGMA temp_store = MEMORY")
     functions: dict[str, tuple[int, Callable[..., str | int | None]]] = {
-        "readable": (1, _readable),
-        "before": (4, _before),
+        "readable": (2, _readable),
+        "before": (5, _before),
         "day": (-1, _day),
         "identifier": (3, _identifier),
     }
@@ -430,38 +427,48 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
 
 
 @lru_cache(maxsize=10_000)
-def _parsed(text: str) -> date | None:
-    """A date, or a timestamp (which is a date, too); None where the text is neither."""
-    if not _MOMENT.fullmatch(text):
-        return None
-    try:
-        return date.fromisoformat(text) if len(text) == _LENGTH_OF_DATE else datetime.fromisoformat(text)
-    except ValueError:
-        return None
+def _parsed(text: str, kind: str) -> Moment | None:
+    return read(text, TimestampFormat.ISO_8601 if kind == ClockKind.TEXT else TimestampFormat(kind))
 
 
-def _read(value: object) -> date | None:
-    return _parsed(value) if isinstance(value, str) else None
+def _read(value: object, kind: str) -> Moment | None:
+    """What a value of a clock says: text, or a number where the column's kind is one."""
+    if isinstance(value, str):
+        return _parsed(value, kind)
+    if isinstance(value, int | float) and isfinite(value):
+        if kind == ClockKind.YEAR:
+            return date(int(value), 12, 31) if value == int(value) and date.min.year <= value <= date.max.year else None
+        per_second = ClockKind(kind).per_second
+        return from_epoch(Decimal(str(value)), per_second) if per_second else None
+    return None
 
 
-def _readable(value: object) -> int | None:
-    return None if value is None else int(_read(value) is not None)
+def _readable(value: object, kind: str) -> int | None:
+    return None if value is None else int(_read(value, kind) is not None)
 
 
-def _before(value: object, day: str, instant: str, wall: str) -> int | None:
+def _before(value: object, kind: str, day: str, instant: str, walls: str) -> int | None:
     if value is None:
         return None
-    moment = _read(value)
+    moment = _read(value, kind)
     if moment is None:
         return 0
     if not isinstance(moment, datetime):
         return int(moment < _bound(day, date))
-    return int(moment < _bound(wall if moment.tzinfo is None else instant, datetime))
+    if moment.tzinfo is None:
+        return int(any(start <= moment < end for start, end in _walls(walls)))
+    return int(moment < _bound(instant, datetime))
 
 
 @lru_cache(maxsize=1_000)
 def _bound(text: str, kind: type[date]) -> Any:  # noqa: ANN401 - of the kind that is asked for
     return kind.fromisoformat(text)
+
+
+@lru_cache(maxsize=1_000)
+def _walls(text: str) -> Walls:
+    ends = (part.split("/") for part in text.split(";"))
+    return tuple((datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in ends)
 
 
 @lru_cache(maxsize=100)
@@ -471,17 +478,9 @@ def _zones(policy: str, clock: str) -> Zones:
 
 def _day(policy: str, clock: str, latest: int, *clocks: object) -> str | None:
     zones = _zones(policy, clock)
-    days = [_one_day(value, ClockKind(str(kind)), zones) for value, kind in zip(clocks[::2], clocks[1::2], strict=True)]
-    known = [day for day in days if day is not None]
+    moments = [_read(value, str(kind)) for value, kind in zip(clocks[::2], clocks[1::2], strict=True)]
+    known = [day_of(moment, zones.policy, zones.clock).isoformat() for moment in moments if moment is not None]
     return (max if latest else min)(known) if known else None
-
-
-def _one_day(value: object, kind: ClockKind, zones: Zones) -> str | None:
-    moment = _read(value) if kind is ClockKind.TEXT else value
-    try:
-        return None if moment is None else local_day(moment, kind, zones).isoformat()
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _identifier(kind: str, value: object, region: str | None) -> str | None:
