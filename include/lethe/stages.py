@@ -23,7 +23,7 @@ from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError, RunError, StoreUnavailable, ValidationFailed
 from lethe.evidence import certificate
 from lethe.evidence.outcomes import record_outcomes
-from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunRecord
+from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunClosed, RunRecord
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.people import same_person
 from lethe.policy import Dataset, Policy
@@ -479,11 +479,12 @@ def _settle(env: Environment, record: RunRecord) -> None:
     """Bring the record of a run to what the stores say, close it, and remove what it staged. Again is harmless."""
     policy = Policy.model_validate(record.policy)
     env.runs.close(record.id)
-    if env.runs.claim_settling(record.id):
+    claim = env.runs.claim_settling(record.id)
+    if claim is not None:
         try:
-            _complete_record(env, record, policy)
+            _complete_record(env, record, policy, claim)
         except BaseException:
-            env.runs.give_up_settling(record.id)
+            env.runs.give_up_settling(record.id, claim)
             raise
     certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     for staged in policy.datasets:
@@ -491,17 +492,17 @@ def _settle(env: Environment, record: RunRecord) -> None:
             env.store(staged).clean(record.id, staged)
 
 
-def _complete_record(env: Environment, record: RunRecord, policy: Policy) -> None:
+def _complete_record(env: Environment, record: RunRecord, policy: Policy, claim: str) -> None:
     """Count what batches did, dataset by dataset, and note that the run is over."""
     datasets = env.runs.datasets(record.id)
     jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in datasets]
     _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.candidates])
     for job, dataset in zip(jobs, datasets, strict=True):
-        env.runs.renew_settling(record.id)
-        _settle_dataset(env, record, job, dataset)
+        env.runs.renew_settling(record.id, claim)
+        _settle_dataset(env, record, job, dataset, claim)
     problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
     state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
-    env.runs.finish(record.id, state, {"problems": problems})
+    env.runs.finish(record.id, claim, state, {"problems": problems})
 
 
 def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
@@ -524,7 +525,7 @@ def _wait_for_batches(env: Environment, jobs: Sequence[Work]) -> None:
     wait_for_leases(env.governance)
 
 
-def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord) -> None:
+def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord, claim: str) -> None:
     store = env.store(job.dataset)
     missing = _missing(record, dataset)
     if dataset.candidates is not None and not record.dry_run:
@@ -534,11 +535,13 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
         records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes)
         if tally.total < candidates.due and dataset.approval is not None and not missing:
             missing = f"{candidates.due - tally.total:,} candidates have no outcome"
-        missing = missing or certificate.disagreement(tally, records)
+        missing = missing or certificate.disagreement(tally, records) or tally.problem
         body = tally.model_dump(mode="json")
-        env.runs.record(record.id, job.dataset.name, "dataset.settled", body, tally=body)
+        env.runs.record(record.id, job.dataset.name, "dataset.settled", body, claim=claim, tally=body)
     if missing and not dataset.problem:
-        env.runs.record(record.id, job.dataset.name, "dataset.failed", {"problem": missing}, problem=missing)
+        env.runs.record(
+            record.id, job.dataset.name, "dataset.failed", {"problem": missing}, claim=claim, problem=missing
+        )
 
 
 def _missing(record: RunRecord, dataset: DatasetRecord) -> str | None:
@@ -657,4 +660,5 @@ class _noting:  # noqa: N801 - used like a function
 
 def note_failure(env: Environment, plan: Plan, dataset: str, error: LetheError) -> None:
     """Record that a stage of a dataset failed, in the words of its error."""
-    env.runs.record(plan.run, dataset, "dataset.failed", {"problem": str(error)}, problem=str(error))
+    with contextlib.suppress(RunClosed):  # whoever closed the run says so; the caller has the error itself
+        env.runs.record(plan.run, dataset, "dataset.failed", {"problem": str(error)}, problem=str(error))

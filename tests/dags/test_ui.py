@@ -68,7 +68,7 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             left=left.model_dump(mode="json"),
         )
         env.runs.close(record.id)
-        env.runs.finish(record.id, "succeeded", {})
+        env.runs.finish(record.id, env.runs.claim_settling(record.id) or "", "succeeded", {})
         certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     return record.id
 

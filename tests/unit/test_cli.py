@@ -556,7 +556,7 @@ def test_a_hold_waits_for_a_run_whose_dataset_its_policy_has_elsewhere_by_now(
         assert found
         assert f"Hold {found[0]} is in force since" in lethe("hold", "enforce", found[0])
         env.runs.close(run)
-        env.runs.finish(run, "failed", {})
+        env.runs.finish(run, env.runs.claim_settling(run) or "", "failed", {})
     with closing(sqlite3.connect(lethe.warehouse)) as other:
         other.execute("BEGIN IMMEDIATE")
         lethe(*arguments)

@@ -14,7 +14,7 @@ from tests.unit.conftest import Office, policy
 
 from lethe import governance as schema
 from lethe.errors import RunError
-from lethe.evidence.runs import CLOSING, DEAD_AFTER, OPEN, SETTLE_WITHIN, SUPERSEDED, RunBusy, RunRecord
+from lethe.evidence.runs import CLOSING, DEAD_AFTER, OPEN, SETTLE_WITHIN, SUPERSEDED, RunBusy, RunClosed, RunRecord
 
 AS_OF = datetime(2026, 11, 20, 1, 2, 3, 456789, tzinfo=UTC)
 WEBINARS = policy("webinars", {"name": "registrations"}, {"name": "attendance"})
@@ -159,11 +159,15 @@ def test_a_record_is_completed_once_and_by_one(office: Office) -> None:
     run = start(office)
     office.runs.close(run.id)
     assert office.runs.get(run.id).state == CLOSING
-    assert office.runs.claim_settling(run.id)
+    claim = office.runs.claim_settling(run.id)
+    assert claim
     with pytest.raises(RunBusy, match="is being completed by another process"):
         office.runs.claim_settling(run.id)
-    office.runs.finish(run.id, "succeeded", {})
-    office.runs.finish(run.id, "failed", {})
+    office.runs.finish(run.id, claim, "succeeded", {})
+    with pytest.raises(RunClosed):
+        office.runs.finish(run.id, claim, "failed", {})
+    with pytest.raises(RunClosed):
+        office.runs.record(run.id, "attendance", "dataset.discovered", {}, problem=None)
     assert office.runs.get(run.id).state == "succeeded"
     assert kinds(office).count("run.finished") == 1
     assert not office.runs.claim_settling(run.id), "it is done"
@@ -185,7 +189,7 @@ def test_a_superseded_run_stays_so_when_its_record_is_complete(office: Office) -
     first = start(office)
     start(office, "by hand", take_over=True)
     office.runs.close(first.id)
-    office.runs.finish(first.id, "succeeded", {})
+    office.runs.finish(first.id, office.runs.claim_settling(first.id) or "", "succeeded", {})
     assert office.runs.get(first.id).state == SUPERSEDED
     assert office.runs.is_over(first.id)
 
@@ -216,6 +220,10 @@ def test_a_run_that_is_not_there_is_said_to_be(office: Office) -> None:
 def test_who_failed_to_settle_a_run_does_not_keep_others_from_it(office: Office) -> None:
     run = start(office)
     office.runs.close(run.id)
-    assert office.runs.claim_settling(run.id)
-    office.runs.give_up_settling(run.id)
+    claim = office.runs.claim_settling(run.id)
+    assert claim
+    office.runs.give_up_settling(run.id, "another's")
+    with pytest.raises(RunBusy):
+        office.runs.claim_settling(run.id)
+    office.runs.give_up_settling(run.id, claim)
     assert office.runs.claim_settling(run.id)

@@ -41,6 +41,10 @@ class RunBusy(RunError):
     transient = True
 
 
+class RunClosed(RunError):
+    """A run takes no more records: it is closed, superseded, or another process completes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as the governance database knows it."""
@@ -182,16 +186,41 @@ class Runs:
             body = {"from": before, "to": policy.digest, "source": policy.source, "rule": policy.retention.rule}
             self._ledger.append(connection, "policy.changed", policy.category, body)
 
-    def record(self, run_id: str, dataset: str, kind: str, body: Mapping[str, Any], **columns: Any) -> None:  # noqa: ANN401
-        """Record something of a dataset (columns of `lethe_run_dataset`) and append `body` to the ledger."""
-        row = schema.run_dataset.c
+    def record(
+        self,
+        run_id: str,
+        dataset: str,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        claim: str | None = None,
+        **columns: Any,  # noqa: ANN401
+    ) -> None:
+        """Record something of a dataset (columns of `lethe_run_dataset`) and append `body` to the ledger.
+
+        Raises:
+            RunClosed: if the run is not open or, with a claim, that claim is no longer the one in force.
+        """
+        row, table = schema.run_dataset.c, schema.run.c
+        mine = table.state == OPEN if claim is None else self._claimed(claim)
         with self._governance.write() as connection:
+            now = self._governance.now(connection)
+            touched = connection.execute(sa.update(schema.run).where(table.id == run_id, mine).values(active_at=now))
+            self._require(touched, run_id)
             if columns:
                 connection.execute(
                     sa.update(schema.run_dataset).where(row.run_id == run_id, row.dataset == dataset).values(**columns)
                 )
-            self._touch(connection, run_id)
             self._ledger.append(connection, kind, run_id, {"dataset": dataset, **body})
+
+    @staticmethod
+    def _claimed(claim: str) -> sa.ColumnElement[bool]:
+        return sa.and_(schema.run.c.settling_by == claim, schema.run.c.finished_at.is_(None))
+
+    @staticmethod
+    def _require(updated: sa.CursorResult[Any], run_id: str) -> None:
+        if not updated.rowcount:
+            raise RunClosed(f"run {run_id} is closed, or another process completes its record; nothing is recorded")
 
     def touch(self, run_id: str) -> None:
         """Note that the run is alive."""
@@ -212,8 +241,8 @@ class Runs:
                 sa.update(schema.run).where(table.id == run_id, table.state == OPEN).values(state=CLOSING)
             )
 
-    def claim_settling(self, run_id: str) -> bool:
-        """Whether this process may now complete the record of a closed run; false where that has been done.
+    def claim_settling(self, run_id: str) -> str | None:
+        """The claim by which this process may now complete the record of a closed run; None where that has been done.
 
         The claim lasts for `SETTLE_WITHIN` and is renewed with `renew_settling`.
 
@@ -223,43 +252,54 @@ class Runs:
         table = schema.run.c
         with self._governance.write() as connection:
             now = self._governance.now(connection)
+            claim = secrets.token_hex(16)
             free = sa.or_(table.settling_until.is_(None), table.settling_until < now)
             claimed = connection.execute(
                 sa.update(schema.run)
                 .where(table.id == run_id, table.finished_at.is_(None), free)
-                .values(settling_until=now + SETTLE_WITHIN)
+                .values(settling_until=now + SETTLE_WITHIN, settling_by=claim)
             )
             if claimed.rowcount:
-                return True
+                return claim
             finished = connection.scalar(sa.select(table.finished_at).where(table.id == run_id))
         if finished is None:
             raise RunBusy(f"the record of run {run_id} is being completed by another process; try again")
-        return False
+        return None
 
-    def give_up_settling(self, run_id: str) -> None:
-        """Give back this process's claim, because it failed: another may try at once."""
+    def give_up_settling(self, run_id: str, claim: str) -> None:
+        """Give back this process's claim, because it failed: another may try at once. Another's claim stands."""
         with self._governance.write() as connection:
-            connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(settling_until=None))
+            connection.execute(
+                sa.update(schema.run)
+                .where(schema.run.c.id == run_id, self._claimed(claim))
+                .values(settling_until=None, settling_by=None)
+            )
 
-    def renew_settling(self, run_id: str) -> None:
-        """Extend this process's claim."""
+    def renew_settling(self, run_id: str, claim: str) -> None:
+        """Extend this process's claim.
+
+        Raises:
+            RunClosed: if another process has the claim by now.
+        """
         with self._governance.write() as connection:
             until = self._governance.now(connection) + SETTLE_WITHIN
-            connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(settling_until=until))
+            query = sa.update(schema.run).where(schema.run.c.id == run_id, self._claimed(claim))
+            self._require(connection.execute(query.values(settling_until=until)), run_id)
 
-    def finish(self, run_id: str, state: str, body: Mapping[str, Any]) -> None:
-        """Note that the record of a closed run is complete. A superseded run keeps that state."""
+    def finish(self, run_id: str, claim: str, state: str, body: Mapping[str, Any]) -> None:
+        """Note that the record of a closed run is complete. A superseded run keeps that state.
+
+        Raises:
+            RunClosed: if another process has the claim by now.
+        """
         table = schema.run.c
         final = sa.case((table.state == SUPERSEDED, SUPERSEDED), else_=state)
         with self._governance.write() as connection:
             now = self._governance.now(connection)
-            finished = connection.execute(
-                sa.update(schema.run)
-                .where(table.id == run_id, table.finished_at.is_(None))
-                .values(state=final, finished_at=now, active_at=now, settling_until=None)
-            )
-            if finished.rowcount:
-                self._ledger.append(connection, "run.finished", run_id, {"state": state, **body})
+            query = sa.update(schema.run).where(table.id == run_id, self._claimed(claim))
+            done = query.values(state=final, finished_at=now, active_at=now, settling_until=None, settling_by=None)
+            self._require(connection.execute(done), run_id)
+            self._ledger.append(connection, "run.finished", run_id, {"state": state, **body})
 
     def unsettled(self, category: str) -> list[RunRecord]:
         """Runs of a category that are over but whose record is not complete: superseded, or died while closing."""
