@@ -754,11 +754,21 @@ def overlaps(policies: Iterable[Policy]) -> Iterator[str]:
     everything = [(policy, dataset) for policy in policies for dataset in policy.datasets]
     for index, (policy, dataset) in enumerate(everything):
         for other_policy, other in everything[index + 1 :]:
-            if dataset.store == other.store and _overlap(dataset, other):
+            if may_overlap(dataset, other):
                 yield (
                     f"{policy.category}.yaml datasets.{dataset.name} and {other_policy.category}.yaml "
                     f"datasets.{other.name} overlap: both have records of {dataset.location}"
                 )
+
+
+def may_overlap(one: Dataset, two: Dataset) -> bool:
+    """Whether two datasets may have records in common, as far as their connections and names show it."""
+    return one.store == two.store and _overlap(one, two)
+
+
+def exclude_each_other(one: TableDataset, two: TableDataset) -> bool:
+    """Whether no row can be in both, by what their `where` says."""
+    return any(a.excludes(b) for a in one.where for b in two.where)
 
 
 def _overlap(one: Dataset, two: Dataset) -> bool:
@@ -767,7 +777,7 @@ def _overlap(one: Dataset, two: Dataset) -> bool:
             return True  # rows of the child table would go by two periods
         if any(_same_table(one.table, child) for child in _child_tables(two)):
             return True
-        return _same_table(one.table, two.table) and not any(a.excludes(b) for a in one.where for b in two.where)
+        return _same_table(one.table, two.table) and not exclude_each_other(one, two)
     if isinstance(one, BucketDataset) and isinstance(two, BucketDataset) and one.bucket == two.bucket:
         return one.prefix.startswith(two.prefix) or two.prefix.startswith(one.prefix)
     return False

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import rfc8785
 from pydantic import Field
 
+from lethe import overlapping
 from lethe.checks.results import Validation
 from lethe.counts import Became, Found
 from lethe.environment import Environment
@@ -188,6 +189,10 @@ def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]
             problems += [f"datasets.{dataset.name}.{one.field}: {one.message}" for one in found if not one.remark]
     if problems:
         raise ParameterError(f"{policy.category}.yaml: {'; '.join(problems)}")
+    others = [other for other in overlapping.readable(env) if other.category != policy.category]
+    shared = list(overlapping.overlaps(env, [policy, *others], of=policy.category))
+    if shared:
+        raise ParameterError("; ".join(shared))
 
 
 def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:

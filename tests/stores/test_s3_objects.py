@@ -1381,6 +1381,16 @@ def test_a_bucket_that_is_missing_keys_that_are_wrong_and_a_server_that_is_down(
         S3ObjectStore(Connection("s3", "postgres"))
 
 
+def test_a_bucket_is_one_place_whatever_connection_leads_there(plain: Bucket, versioned: Bucket) -> None:
+    """Promise 1: two policies on the same keys would be found, and no others."""
+    store, other = plain.store(), S3ObjectStore(plain.server.connection("another"))
+    place = store.place(plain.dataset(prefix="p/"))
+    assert place.meets(other.place(plain.dataset(prefix="p/q/")))
+    assert place.meets(other.place(plain.dataset(prefix="")))
+    assert not place.meets(other.place(plain.dataset(prefix="pq/")))
+    assert not place.meets(other.place(versioned.dataset(prefix="p/")))
+
+
 def test_the_store_is_registered_and_describes_its_datasets(plain: Bucket) -> None:
     store = open_store("objects", plain.server.connection("s3"))
     described = store.describe(plain.dataset())

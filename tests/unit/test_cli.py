@@ -125,6 +125,29 @@ def cells(text: str, first: str) -> list[str]:
 # --- the command itself --------------------------------------------------------------------------------------
 
 
+def test_one_table_behind_two_connections_is_found_where_it_really_is(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 1: its records would go by the shorter of two policies."""
+    link = lethe.folder / "archive.db"
+    link.symlink_to(lethe.warehouse)
+    monkeypatch.setenv("AIRFLOW_CONN_ARCHIVE", json.dumps({"conn_type": "sqlite", "host": str(link)}))
+    second = POLICY.replace("category: webinars", "category: archive").replace("store: crm", "store: archive")
+    (lethe.policy.parent / "archive.yaml").write_text(second.replace("P18M", "P1M"))
+    generate.write(load(lethe.policy.parent / "archive.yaml"), lethe.folder / "expectations")
+    for arguments in (("policy", "check"), ("run", "webinars", "--dry-run", "--as-of", AS_OF)):
+        text = " ".join(lethe(*arguments, exit_code=1).split())
+        assert "webinars.yaml datasets.registrations" in text
+        assert "archive.yaml datasets.registrations" in text
+        assert "have records in common" in text
+    parted = {"webinars": "true", "archive": "false"}
+    for category, absent in parted.items():
+        path = lethe.policy.parent / f"{category}.yaml"
+        path.write_text(path.read_text() + f"    where: [{{column: phone, is_null: {absent}}}]\n")
+        generate.write(load(path), lethe.folder / "expectations")
+    lethe("policy", "check")
+
+
 def test_the_command_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, time, lethe.cli\n"

@@ -25,6 +25,7 @@ def check(
     files_only: Annotated[bool, typer.Option("--files-only", help="Do not try the connections.")] = False,
 ) -> None:
     """Validate all policies, and test the stores: tables, columns, types, keys, indexes, buckets."""
+    from lethe import overlapping
     from lethe.checks import suites
 
     with environment() as env:
@@ -45,6 +46,7 @@ def check(
                     policy.category, dataset.name, dataset.store, dataset.location, policy.retention.rule, verdict
                 )
         if not files_only:
+            problems += overlapping.overlaps(env, policies.values())
             problems += _governance(env)
     if chosen:
         console().print(table)

@@ -166,7 +166,7 @@ class Store(Protocol):
     def check(self, dataset: Dataset, by_value: PeriodsByValue | None = None) -> list[Problem]:
         """Whether the dataset is what its policy says: tables, columns, types, keys, rights; and remarks.
 
-        `by_value` is what the policy's retention says of a column, which then has to be there and to compare.
+        `by_value` is what the policy's retention says of a column, which then has to be there.
         """
         ...
 

@@ -110,8 +110,8 @@ class Family:
                 yield Problem(
                     field="children",
                     message=f"table {member.relation} is among its own descendants: rows that expire on their own, or "
-                    "that are held, would go along with others unjudged. Leave it out of children: rows that refer to "
-                    "rows of their own table are erased in the right order by themselves",
+                    "that are held, would go along with others unjudged. Leave it out of children: its rows are "
+                    "records of their own, and one that a row which stays refers to stops its batch",
                 )
 
     def _unjudged(self, member: Member, key: ForeignKey) -> Iterator[Problem]:
@@ -162,8 +162,8 @@ class Family:
             )
         return Problem(
             field="table",
-            message=f"{what} {trigger.name} of {trigger.table} runs when rows are {verb}: rows that it keeps count as "
-            "blocked, and what it erases or copies elsewhere is neither counted nor compared with holds",
+            message=f"{what} {trigger.name} of {trigger.table} runs when rows are {verb}: if it keeps one, the run "
+            "stops; what it erases or copies elsewhere is neither counted nor compared with holds",
             remark=True,
         )
 
@@ -171,8 +171,8 @@ class Family:
 def _blocks(member: Member, key: ForeignKey) -> Problem:
     return Problem(
         field="children",
-        message=f"rows of table {key.child} refer to {member.relation.name} (foreign key {key.name}): records that "
-        "they refer to stay and count as blocked until those rows are gone; where they belong to the record, name the "
-        "table in children",
+        message=f"rows of table {key.child} refer to {member.relation.name} (foreign key {key.name}): one record "
+        "that they refer to stops its whole batch, and the run fails; where they belong to the record, name the table "
+        "in children, else remove them first",
         remark=True,
     )
