@@ -12,7 +12,7 @@ from lethe.errors import ConnectionMissing
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import Runs
 from lethe.governance import Governance, open_governance
-from lethe.holds.registry import HoldRegistry
+from lethe.holds.registry import HoldRegistry, require_own_secret
 from lethe.keys import Keys, load_keys
 from lethe.policy import Dataset, Policy, load, load_all
 from lethe.settings import Settings
@@ -62,8 +62,15 @@ class Environment:
 
     @cached_property
     def keys(self) -> Keys:
-        """The keys."""
-        return load_keys(self.connection)
+        """The keys.
+
+        Raises:
+            EvidenceError: if the master secret is not the one that the governance database was begun with. Digests made
+                with it would find nothing, and say that nothing is held and nothing was erased.
+        """
+        keys = load_keys(self.connection)
+        require_own_secret(self.governance, keys)
+        return keys
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -125,6 +125,21 @@ def cells(text: str, first: str) -> list[str]:
 # --- the command itself --------------------------------------------------------------------------------------
 
 
+def test_another_master_secret_is_refused_and_answers_nothing(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promises 2 and 5: it would find no hold and no record, and say that there is none."""
+    lethe.place("--email", lethe.email(1))
+    monkeypatch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
+    for arguments in (
+        ("hold", "find", "email", lethe.email(1)),
+        ("hold", "place", "--matter", "M-2", "--reason", "lawsuit", "--email", lethe.email(2)),
+        ("prove", "webinars.registrations", "1"),
+        ("run", "webinars", "--dry-run", "--as-of", AS_OF),
+    ):
+        assert "is not the one that the governance database was begun with" in " ".join(
+            lethe(*arguments, exit_code=1).split()
+        )
+
+
 def test_one_table_behind_two_connections_is_found_where_it_really_is(
     lethe: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

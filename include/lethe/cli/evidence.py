@@ -307,9 +307,10 @@ def new() -> None:
 def public() -> None:
     """Print the public key that certificates are checked by (PEM)."""
     from lethe.evidence.signed import key_id, public_pem
+    from lethe.keys import load_keys
 
     with environment() as env:
-        key = env.keys.signing_key().public_key()
+        key = load_keys(env.connection).signing_key().public_key()
     typer.echo(public_pem(key), nl=False)
     typer.echo(f"key id {key_id(key)}", err=True)
 
@@ -322,7 +323,9 @@ def _public_keys(files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
 
 def _trusted(env: Environment, files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
     """The given public keys and the own one."""
-    return [*_public_keys(files), env.keys.signing_key().public_key()]
+    from lethe.keys import load_keys
+
+    return [*_public_keys(files), load_keys(env.connection).signing_key().public_key()]
 
 
 def _write(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from lethe import governance as schema
-from lethe.errors import HoldError
+from lethe.errors import EvidenceError, HoldError
 from lethe.governance import Governance
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise, require_region
@@ -319,6 +319,33 @@ class HoldRegistry:
                 plain = self._keys.decrypt("hold-identifiers", cipher, bound_to=context)
                 found[IdentifierType(kind)].extend(plain.decode().split(_SEPARATOR))
         return found
+
+
+def require_own_secret(governance: Governance, keys: Keys) -> None:
+    """See that the master secret is the one that the governance database was begun with; the first use begins it.
+
+    Raises:
+        EvidenceError: if it is another one.
+    """
+    state = schema.registry_state
+    mine = keys.digest("secret-check", b"lethe").hex()
+    with governance.read() as connection:
+        known = connection.scalar(sa.select(state.c.secret_check))
+        sealed = (
+            connection.execute(sa.select(schema.hold_identifiers).limit(1)).one_or_none() if known is None else None
+        )
+    if known is None:
+        if sealed is not None:  # of a version without the check: what is there has to open
+            context = f"{sealed.hold_id}/{sealed.n}/{sealed.type}".encode()
+            keys.decrypt("hold-identifiers", sealed.ciphertext, bound_to=context)
+        with governance.write() as connection:
+            connection.execute(sa.update(state).where(state.c.secret_check.is_(None)).values(secret_check=mine))
+            known = connection.scalar(sa.select(state.c.secret_check))
+    if known is None or not hmac.compare_digest(known, mine):
+        raise EvidenceError(
+            "connection lethe_keys: its master secret is not the one that the governance database was begun with, so "
+            "that no hold and no record could be found; give it the password that was used before"
+        )
 
 
 def coverage(request: HoldRequest, policies: Mapping[str, Policy]) -> Coverage:
