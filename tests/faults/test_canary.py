@@ -407,16 +407,16 @@ class Changing:
 
 
 @contextlib.contextmanager
-def breaking_off(stores: Stores, at: bytes) -> Iterator[None]:
-    """An S3 server that closes every connection once it was asked for something."""
+def breaking_off(stores: Stores, at: bytes) -> Iterator[Callable[[], None]]:
+    """An S3 server that closes every connection once it was asked for something, after what is given was called."""
     lake = stores.connections["lake"]
     target = urllib.parse.urlsplit(str(lake.extra["endpoint_url"]))
     listener = socket.create_server(("127.0.0.1", 0))
-    broken = threading.Event()
+    armed, broken = threading.Event(), threading.Event()
 
     def forward(source: socket.socket, sink: socket.socket, *, asks: bool) -> None:
         with contextlib.suppress(OSError):
-            while (data := source.recv(65536)) and not (asks and at in data) and not broken.is_set():
+            while (data := source.recv(65536)) and not (asks and at in data and armed.is_set()) and not broken.is_set():
                 sink.sendall(data)
             if data:
                 broken.set()
@@ -436,7 +436,7 @@ def breaking_off(stores: Stores, at: bytes) -> Iterator[None]:
     extra = {**lake.extra, "endpoint_url": f"http://127.0.0.1:{listener.getsockname()[1]}"}
     stores.connections["lake"] = Connection("lake", "aws", login=lake.login, password=lake.password, extra=extra)
     try:
-        yield
+        yield armed.set
     finally:
         stores.connections["lake"] = lake
         listener.shutdown(socket.SHUT_RDWR)
@@ -448,11 +448,12 @@ def test_changed_and_broken_stores_show_nobody(make_stores: MakeStores, monkeypa
     monkeypatch.setattr("lethe.evidence.runs.SETTLE_WITHIN", timedelta(0))  # the next run need not wait for it
     stores = make_stores()
 
-    def run(**options: object) -> None:
+    def run(planned: Callable[[], None] = lambda: None, **options: object) -> None:
         log = stores.outside / f"lethe-{time.monotonic_ns()}.log"
         with everything_logged(log), Environment(lambda conn_id: stores.connections[conn_id]) as env:
-            plan = stages.plan(env, "canaries", AS_OF, trigger="test", take_over=True)
             try:
+                plan = stages.plan(env, "canaries", AS_OF, trigger="test", take_over=True)
+                planned()
                 stages.run(env, plan, **options)  # type: ignore[arg-type]
             except LetheError as error:
                 text = "".join(traceback.format_exception(error))
@@ -462,10 +463,14 @@ def test_changed_and_broken_stores_show_nobody(make_stores: MakeStores, monkeypa
     assert stores.traces() == {}, "changed"
     for asked in (b"?delete", b"PUT "):
         stores.fill()
-        with breaking_off(stores, asked):
-            run()
+        with breaking_off(stores, asked) as arm:
+            run(arm)
         assert stores.traces(staging=False) == {}, asked
-    assert len(list(stores.outside.glob("error-*"))) >= 2, "runs failed"
+    with breaking_off(stores, b"PUT ") as arm:
+        arm()
+        run()
+    assert stores.traces(staging=False) == {}, "planning"
+    assert len(list(stores.outside.glob("error-*"))) >= 3, "runs failed, a plan was refused"
     stores.fill()
     run()
     assert stores.traces() == {}, "settled by the next run"
