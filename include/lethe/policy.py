@@ -38,6 +38,7 @@ from pydantic import (
 from lethe.errors import PolicyError
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, require_region
+from lethe.judging.spans import PARTS, wrong_groups
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
@@ -158,13 +159,23 @@ class ColumnClock(Model):
         return (self.column,) if self.column is not None else self.latest_of or self.earliest_of or ()
 
 
-def _capturing(pattern: str) -> str:
+def _groups(pattern: str) -> frozenset[str]:
     try:
-        groups = re.compile(pattern).groupindex
+        return frozenset(re.compile(pattern).groupindex)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
-    if "value" not in groups:
-        raise ValueError("the pattern needs a group named value, such as date=(?P<value>[0-9-]{10})/")
+
+
+def _capturing(pattern: str) -> str:
+    if "value" not in _groups(pattern):
+        raise ValueError("the pattern needs a group named value, such as country=(?P<value>[^/]+)/")
+    return pattern
+
+
+def _capturing_date(pattern: str) -> str:
+    wrong = wrong_groups(_groups(pattern))
+    if wrong is not None:
+        raise ValueError(wrong)
     return pattern
 
 
@@ -172,6 +183,14 @@ KeyPattern = Annotated[
     str,
     AfterValidator(_capturing),
     Field(description="A regular expression, searched in the object key, with a group named value."),
+]
+DatePattern = Annotated[
+    str,
+    AfterValidator(_capturing_date),
+    Field(
+        description="A regular expression, searched in the object key, with a group named value, or with groups for "
+        f"the parts of a date: {', '.join(PARTS)}."
+    ),
 ]
 
 
@@ -192,11 +211,16 @@ class ObjectAttribute(Model):
 class ObjectClock(Model):
     """The period of an object starts from a date in its key, a tag, its metadata, or its last modification."""
 
-    key: KeyPattern | None = None
+    key: DatePattern | None = None
     tag: str | None = Field(default=None, min_length=1, max_length=128)
     metadata: str | None = Field(default=None, min_length=1, max_length=128)
     last_modified: Literal[True] | None = None
-    format: TimestampFormat = TimestampFormat.ISO_8601
+    format: TimestampFormat = Field(
+        default=TimestampFormat.ISO_8601, description="Of the group value, the tag or the metadata."
+    )
+    time_zone: TimeZone | None = Field(
+        default=None, description="Zone of days, and of times without one; the policy's where left out."
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -417,11 +441,33 @@ class ParquetDataset(BucketDataset, RowDataset):
     key: tuple[Column, ...] = Field(
         default=(), description="Columns that name a row, for proofs; the file and row number where left out."
     )
-    partition_clock: KeyPattern | None = Field(
+    path_columns: Mapping[Column, DatePattern] = Field(
+        default_factory=dict,
+        description="Columns that the files do not have, because their keys say them (country=CZ/): by name, the "
+        "pattern that finds the value, or the parts of a date, in the key.",
+    )
+    partition_clock: DatePattern | None = Field(
         default=None,
         description="A date in the object key that no clock of the file's rows is before; files that it shows to be "
         "unexpired are not opened. A file whose rows or statistics contradict it stops the dataset.",
     )
+
+    @model_validator(mode="after")
+    def _dates_are_clocks(self) -> Self:
+        dates = {name for name, pattern in self.path_columns.items() if "value" not in _groups(pattern)}
+        named = {
+            "identifiers": {column for columns in self.identifiers.values() for column in columns},
+            "where": {condition.column for condition in self.where},
+            "keep_while": {condition.column for condition in self.keep_while},
+            "key": set(self.key),
+        }
+        for field_name, columns in named.items():
+            for column in sorted(columns & dates):
+                raise ValueError(
+                    f"{field_name}: {column} is made of the parts of a date in the key, which only a clock can be; add "
+                    "a column to path_columns whose pattern has a group named value"
+                )
+        return self
 
 
 Dataset = Annotated[TableDataset | ObjectDataset | ParquetDataset, Field(discriminator="kind")]
@@ -550,7 +596,15 @@ class Policy(Model):
                 )
             if self.disposition is Disposition.ERASE and _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise")
-            if self.retention.by_value is not None and isinstance(dataset, ObjectDataset):
+            by_value = self.retention.by_value
+            if by_value is not None and isinstance(dataset, ParquetDataset):
+                pattern = dataset.path_columns.get(by_value.column)
+                if pattern is not None and "value" not in _groups(pattern):
+                    raise ValueError(
+                        f"datasets.{dataset.name}: by_value.column {by_value.column} is made of the parts of a date in "
+                        "the key, which only a clock can be"
+                    )
+            if by_value is not None and isinstance(dataset, ObjectDataset):
                 raise ValueError(f"datasets.{dataset.name}: by_value needs rows with columns, not objects")
         return self
 

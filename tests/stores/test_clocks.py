@@ -82,7 +82,7 @@ def in_parquet(values: Sequence[Any], kind: pa.DataType, form: TimestampFormat |
     file, footer = pq.ParquetFile(io.BytesIO(body)), ft.read(body, len(body))
 
     def judged(cutoff: Cutoff) -> tuple[set[int], set[int]]:
-        judge = Judge(of, Expiry(zone=PRAGUE, default=cutoff)).bind(file.schema_arrow)
+        judge = Judge(of, Expiry(zone=PRAGUE, default=cutoff)).bind(file.schema_arrow, "data/a.parquet")
         result = judge.judge_file(file, Matcher(NO_HOLDS, of.identifiers, Loaded()), footer)
         going = {int(row) for rows in result.going.positions() for row in rows}
         values = judge.readers["at"](file.read().column("at").combine_chunks())

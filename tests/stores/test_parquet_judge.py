@@ -34,7 +34,13 @@ DAY = date(2025, 1, 1)
 CUTOFF = Cutoff(DAY, start_of_day(DAY, PRAGUE))
 
 
-def judged(table: pa.Table, held: HoldRules = NO_HOLDS, expiry: Expiry | None = None, **fields: Any) -> Judgement:
+def judged(
+    table: pa.Table,
+    held: HoldRules = NO_HOLDS,
+    expiry: Expiry | None = None,
+    key: str = "data/a.parquet",
+    **fields: Any,
+) -> Judgement:
     """Judge a table as a file."""
     dataset = ParquetDataset.model_validate(
         {
@@ -50,7 +56,7 @@ def judged(table: pa.Table, held: HoldRules = NO_HOLDS, expiry: Expiry | None = 
     file = pq.ParquetFile(io.BytesIO(body))
     judge = Judge(dataset, expiry or Expiry(zone=PRAGUE, default=CUTOFF))
     matcher = Matcher(held, dataset.identifiers, Loaded())
-    return judge.bind(file.schema_arrow).judge_file(file, matcher, ft.read(body, len(body)))
+    return judge.bind(file.schema_arrow, key).judge_file(file, matcher, ft.read(body, len(body)))
 
 
 def going(result: Judgement) -> list[int]:
@@ -273,7 +279,7 @@ def test_statistics_decide_nothing_that_rows_would_not(kind: pa.DataType, statis
     dataset = ParquetDataset.model_validate(
         {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
     )
-    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)))
+    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)), "data/a.parquet")
     matcher = Matcher(NO_HOLDS, {}, Loaded())
     with_them = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), matcher, ft.read(body, len(body)))
     without = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), matcher)
@@ -294,7 +300,7 @@ def test_statistics_that_exclude_nothing_are_not_trusted_to_erase() -> None:
     dataset = ParquetDataset.model_validate(
         {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
     )
-    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)))
+    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)), "data/a.parquet")
     result = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), Matcher(NO_HOLDS, {}, Loaded()), footer)
     assert not going(result)
 
@@ -387,7 +393,119 @@ def test_identifiers_are_read_only_where_rows_have_expired() -> None:
         }
     )  # fmt: skip
     matcher = Matcher(rules(hold(1, email=["a@x.y"])), dataset.identifiers, Loaded())
-    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(file.schema_arrow)
+    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(file.schema_arrow, "data/a.parquet")
     result = bound.judge_file(Watched(), matcher)
     assert result.held.count == 3
     assert [groups for groups, columns in read if "who" in columns] == [[2]]
+
+
+# --- what only the key of a file says ------------------------------------------------------------------------------
+
+YMD = r"/year=(?P<year>\d+)/month=(?P<month>\d+)(?:/day=(?P<day>\d+))?/"
+WEEK = r"/week=(?P<iso_year>\d+)-W(?P<week>\d+)/"
+TEXT = r"/at=(?P<value>[^/]+)/"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "clock", "rows"),
+    [
+        (YMD, "data/year=2024/month=12/day=31/a", {}, 2),
+        (YMD, "data/year=2025/month=1/day=1/a", {}, 0),
+        (YMD, "data/year=2024/month=12/a", {}, 2),
+        (YMD, "data/year=2025/month=01/a", {}, 0),
+        (YMD, "data/year=2024/month=12/day=31/a", {"time_zone": "UTC"}, 0),  # lasts until 1 January in Prague
+        (YMD, "data/year=2024/month=12/day=30/a", {"time_zone": "UTC"}, 2),
+        (WEEK, "data/week=2024-W52/a", {}, 2),
+        (WEEK, "data/week=2025-W01/a", {}, 0),  # has days of 2024
+        (TEXT, "data/at=2024-12-31/a", {"format": "iso8601"}, 2),
+        (TEXT, "data/at=2024-12-31 22%3A59%3A59Z/a", {"format": "iso8601"}, 2),
+        (TEXT, "data/at=2024-12-31 23%3A00%3A00Z/a", {"format": "iso8601"}, 0),
+        (TEXT, "data/at=2024/a", {"format": "year"}, 2),
+        (TEXT, "data/at=1735685999/a", {"format": "epoch_seconds"}, 2),
+        (TEXT, "data/at=1735686000/a", {"format": "epoch_seconds"}, 0),
+    ],
+)
+def test_a_clock_that_only_the_key_says(pattern: str, key: str, clock: dict[str, str], rows: int) -> None:
+    table = pa.table({"id": [1, 2]})
+    assert len(going(judged(table, key=key, path_columns={"at": pattern}, clock={"column": "at", **clock}))) == rows
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("data/at=2024-W52/a", Unjudgeable.UNPARSABLE_CLOCK),
+        ("data/at=2024-12/a", Unjudgeable.UNPARSABLE_CLOCK),
+        ("data/at=2024-12-31T10/a", Unjudgeable.UNPARSABLE_CLOCK),
+        ("data/at=__HIVE_DEFAULT_PARTITION__/a", Unjudgeable.NO_CLOCK),
+    ],
+)
+def test_a_date_in_a_key_that_says_less_than_a_day_or_nothing_cannot_be_judged(key: str, why: Unjudgeable) -> None:
+    clock = {"column": "at", "format": "iso8601"}
+    assert judged(pa.table({"id": [1, 2]}), key=key, path_columns={"at": TEXT}, clock=clock).unjudgeable == {why: 2}
+
+
+def test_a_clock_of_the_key_is_one_of_several() -> None:
+    table = pa.table({"paid": pa.array([date(2024, 5, 1), date(2025, 5, 1), None])})
+    fields: dict[str, Any] = {"path_columns": {"at": YMD}, "clock": {"latest_of": ["at", "paid"]}}
+    assert going(judged(table, key="data/year=2024/month=3/a", **fields)) == [0, 2]
+    assert going(judged(table, key="data/year=2025/month=3/a", **fields)) == []
+
+
+def test_a_hold_on_some_days_holds_whatever_may_be_of_them_in_a_month() -> None:
+    fields: dict[str, Any] = {"path_columns": {"at": YMD}, "clock": {"column": "at"}}
+    middle = rules(hold(clock=ClockRange(date(2024, 3, 10), date(2024, 3, 11))))
+    for month, held in ((2, 0), (3, 2), (4, 0)):
+        result = judged(pa.table({"id": [1, 2]}), middle, key=f"data/year=2024/month={month}/a", **fields)
+        assert result.held.count == held
+
+
+@pytest.mark.parametrize(
+    ("key", "condition", "met"),
+    [
+        ("data/country=CZ/a", {"in": ["CZ"]}, True),
+        ("data/country=CZ/a", {"in": ["DE"]}, False),
+        ("data/country=CZ/a", {"not_in": ["DE"]}, True),
+        ("data/country=C%5A/a", {"in": ["CZ"]}, True),
+        ("data/country=01/a", {"in": [1]}, True),
+        ("data/country=1/a", {"in": ["01"]}, True),
+        ("data/country=true/a", {"in": [True]}, True),
+        ("data/country=__HIVE_DEFAULT_PARTITION__/a", {"is_null": True}, True),
+        ("data/country=__HIVE_DEFAULT_PARTITION__/a", {"in": ["CZ"]}, False),
+        ("data/country=__HIVE_DEFAULT_PARTITION__/a", {"not_in": ["CZ"]}, True),
+        ("data/country=CZ/a", {"is_null": False}, True),
+    ],
+)
+def test_conditions_and_periods_by_what_only_the_key_says(key: str, condition: dict[str, Any], met: bool) -> None:
+    table = pa.table({"at": pa.array([date(2024, 5, 1), date(2025, 5, 1)])})
+    fields: dict[str, Any] = {"path_columns": {"country": "/country=(?P<value>[^/]+)/"}}
+    wanted = {"column": "country", **condition}
+    result = judged(table, key=key, where=[wanted], **fields)
+    assert (result.total, len(going(result))) == ((2, 1) if met else (0, 0))
+    assert judged(table, key=key, keep_while=[wanted], **fields).kept_on == met
+    values = condition.get("in")
+    if values:
+        by_value = {str(values[0]).lower() if values[0] is True else str(values[0]): CUTOFF}
+        expiry = Expiry(zone=PRAGUE, default=None, column="country", by_value=by_value)
+        result = judged(table, key=key, expiry=expiry, **fields)
+        assert len(going(result)) == met
+        assert result.unjudgeable == ({} if met else {Unjudgeable.NO_PERIOD: 2})
+
+
+def test_holds_find_identifiers_that_only_the_key_says() -> None:
+    fields: dict[str, Any] = {
+        "path_columns": {"account": "/account=(?P<value>[^/]+)/"},
+        "identifiers": {"account": ["account"]},
+    }
+    table = pa.table({"at": pa.array([date(2024, 5, 1)])})
+    for account, held in (("A-1%2F2", 1), ("a-1%2f2", 1), ("A-1", 0)):
+        assert (
+            judged(table, rules(hold(account=["a-1/2"])), key=f"data/account={account}/a", **fields).held.count == held
+        )
+
+
+def test_a_file_whose_key_does_not_say_a_column_or_that_has_it_itself_is_not_judged() -> None:
+    fields: dict[str, Any] = {"path_columns": {"account": "/account=(?P<value>[^/]+)/"}}
+    with pytest.raises(WrongSchema, match="does not say"):
+        judged(pa.table({"at": pa.array([date(2024, 5, 1)])}), key="data/a", **fields)
+    with pytest.raises(WrongSchema, match="a column of its own"):
+        judged(pa.table({"at": pa.array([date(2024, 5, 1)]), "account": ["x"]}), key="data/account=1/a", **fields)

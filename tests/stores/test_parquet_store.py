@@ -785,6 +785,64 @@ def test_files_whose_key_shows_that_they_are_unexpired_are_not_opened_further(la
     assert (found.total, found.due) == (15, 10)
 
 
+PARTITIONS = {
+    "country": "/country=(?P<value>[^/]+)/",
+    "month": "/year=(?P<year>[0-9]+)/month=(?P<month>[0-9]+)/",
+}
+
+
+def test_rows_go_by_columns_that_only_the_keys_of_their_files_say(lake: Lake) -> None:
+    lake.fields = {
+        "path_columns": PARTITIONS,
+        "clock": {"column": "month"},
+        "where": [{"column": "country", "in": ["CZ"]}],
+        "key": ["country", "id"],
+    }
+    rows = people(range(3)).drop_columns(["at", "state"])
+    for key in ("country=CZ/year=2024/month=12", "country=CZ/year=2025/month=1", "country=DE/year=2024/month=12"):
+        lake.put(f"data/{key}/a.parquet", rows)
+    lake.put("data/country=CZ/lost.parquet", rows)
+    assert {problem.field for problem in lake.store.check(lake.dataset)} == {"path_columns"}
+    held = rules(hold(email=["person1@example.org"]))
+    found = lake.discover(held)
+    assert (found.total, found.due, found.held, found.oldest) == (9, 2, 1, date(2024, 12, 31))
+    assert found.unjudgeable == {Unjudgeable.UNREADABLE: 3}
+    source = lake.store.candidates_source(lake.work, found)
+    assert [(row.clock, row.cutoff, row.records) for row in source.rows] == [(date(2024, 12, 31), date(2025, 1, 1), 2)]
+    assert lake.erase(found, Gate(rules(*held.rules, hold(2, email=["person2@example.org"])))).erased == 1
+    assert lake.ids("data/country=CZ/year=2024/month=12/a.parquet") == [1, 2]
+    assert lake.ids("data/country=CZ/year=2025/month=1/a.parquet") == [0, 1, 2]
+    assert lake.outcomes(found) == {record_key(("CZ", 0)): Outcome.ERASED, record_key(("CZ", 2)): Outcome.HELD}
+
+
+def test_what_is_wrong_with_columns_of_the_path_is_said_before(lake: Lake) -> None:
+    lake.put("data/country=CZ/at=2024-01-01/a.parquet", people(range(3)).drop_columns(["at"]))
+    lake.fields = {"where": [{"column": "country", "in": ["CZ"]}]}
+    told = {problem.field: problem.message for problem in lake.store.check(lake.dataset)}
+    assert "but in their keys: write path_columns: {country: '/country=(?P<value>[^/]+)/'}" in told["where"]
+    assert "path_columns: {at:" in told["clock.column"]
+    at, lost = "/at=(?P<value>[^/]+)/", "/of=(?P<value>[^/]+)/"
+    for wrong, field in (
+        ({"path_columns": {"at": at}}, "clock.format"),
+        ({"path_columns": {"at": at, "id": lost}, "clock": {"column": "at", "format": "iso8601"}}, "path_columns.id"),
+        ({"path_columns": {"at": at, "of": lost}, "clock": {"column": "at", "format": "iso8601"}}, "path_columns"),
+    ):
+        lake.fields = wrong
+        assert field in {problem.field for problem in lake.store.check(lake.dataset)}
+    lake.fields = {"path_columns": {"at": at}, "clock": {"column": "at", "format": "iso8601"}}
+    assert lake.store.check(lake.dataset) == []
+
+
+def test_a_date_of_less_than_a_day_that_spares_files_counts_from_its_first_day(lake: Lake) -> None:
+    """A file that it spares is not looked at: what may have expired has to be opened."""
+    lake.fields = {"partition_clock": "/(?P<year>[0-9]{4})-(?P<month>[0-9]{2})/"}
+    body = encoded(people(range(2)), write_statistics=False)
+    for month in ("2024-12", "2025-01", "2025-02"):
+        lake.put(f"data/{month}/a.parquet", people() if month == "2024-12" else body)
+    with pytest.raises(StoreError, match="correct partition_clock"):  # 2024-12-31 is not spared, and shows the error
+        lake.discover()
+
+
 @pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize("day", ["2025-01-02", "2024-06-03"])
 def test_a_date_in_a_key_that_a_file_proves_wrong_ends_in_one_message(lake: Lake, day: str, statistics: bool) -> None:

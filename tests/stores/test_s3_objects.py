@@ -291,6 +291,60 @@ def test_clocks_are_read_in_the_zone_of_the_policy(plain: Bucket, text: str, sta
     assert found.unjudgeable == ({Unjudgeable.UNPARSABLE_CLOCK: 1} if state == "unparsable" else {})
 
 
+BY_PARTS = {
+    "day": ObjectClock(key=r"/(?P<year>\d{4})/(?P<month>\d{2})/(?P<day>\d{2})/"),
+    "hive": ObjectClock(
+        key=r"/year=(?P<year>\d+)/(?:month=(?P<month>\d+)/(?:day=(?P<day>\d+)/(?:hour=(?P<hour>\d+)/)?)?)?"
+    ),
+    "week": ObjectClock(key=r"/week=(?P<iso_year>\d{4})-?W(?P<week>\d{2})/"),
+}
+
+
+@pytest.mark.parametrize(
+    ("clock", "key", "state"),
+    [
+        ("day", "2024/12/31/", "expired"),
+        ("day", "2025/01/01/", "kept"),
+        ("day", "2024/13/01/", "unparsable"),
+        ("hive", "year=2024/", "expired"),
+        ("hive", "year=2025/", "kept"),
+        ("hive", "year=2024/month=12/", "expired"),
+        ("hive", "year=2025/month=1/", "kept"),
+        ("hive", "year=2024/month=12/day=31/", "expired"),
+        ("hive", "year=2024/month=12/day=31/hour=23/", "expired"),
+        ("hive", "year=2025/month=1/day=1/hour=0/", "kept"),
+        ("week", "week=2024-W52/", "expired"),
+        ("week", "week=2024W52/", "expired"),
+        ("week", "week=2025-W01/", "kept"),  # begins on 30 December 2024, ends in 2025
+    ],
+)
+def test_a_date_of_less_than_a_day_counts_from_its_end(plain: Bucket, clock: str, key: str, state: str) -> None:
+    plain.put(f"p/{key}a")
+    found = plain.store().survey(work(plain.dataset(BY_PARTS[clock])), NO_HOLDS)
+    assert found.due == (state == "expired")
+    assert found.unjudged == (state == "unparsable")
+
+
+def test_days_of_another_zone_end_when_they_end_there(plain: Bucket) -> None:
+    plain.put_all("p/2024/12/30/a", "p/2024/12/31/a")
+    in_utc = BY_PARTS["day"].model_copy(update={"time_zone": "UTC"})  # its 31 December lasts until 1 January in Prague
+    assert plain.store().survey(work(plain.dataset(BY_PARTS["day"])), NO_HOLDS).due == 2
+    candidates, tally = run(plain.store(), work(plain.dataset(in_utc)))
+    assert (candidates.due, tally.erased) == (1, 1)
+    assert plain.left("p/") == {"p/2024/12/31/a": 1}
+
+
+@pytest.mark.parametrize("when", ["before", "after discovery"])
+def test_a_hold_on_some_days_holds_whatever_may_be_of_them(plain: Bucket, when: str) -> None:
+    plain.put_all("p/year=2024/month=2/a", "p/year=2024/month=3/a", "p/year=2024/month=4/a")
+    march = rules(rule(clock=ClockRange(date(2024, 3, 5), date(2024, 3, 6))))
+    job, store = work(plain.dataset(BY_PARTS["hive"])), plain.store()
+    candidates = store.discover(job, march if when == "before" else NO_HOLDS)
+    assert candidates.held == (when == "before")
+    store.erase(job, candidates, range(candidates.batches), Gate(march))
+    assert plain.left("p/") == {"p/year=2024/month=3/a": 1}
+
+
 def test_clocks_in_keys_tags_and_metadata_are_judged_as_the_vectors_say(plain: Bucket) -> None:
     said = [
         one for one in vectors(TimestampFormat.ISO_8601) if re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z:.,+ -]*", one.text)

@@ -20,9 +20,9 @@ from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, normalise
+from lethe.judging.spans import span_of
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import Place, fate_unknown, translate
-from lethe.stores.s3.judging import read_clock
 from lethe.stores.s3.listing import Listing, Record, Version, parse_page
 from lethe.stores.s3.matching import Matcher
 from lethe.stores.s3.staging import Staging, pack, unpack
@@ -51,7 +51,9 @@ PRAGUE = ZoneInfo("Europe/Prague")
     ],
 )
 def test_a_clock_is_read(text: str, form: TimestampFormat, clock: date | datetime) -> None:
-    assert read_clock(text, form, PRAGUE) == clock
+    span = span_of({"value": text}, form)
+    assert span is not None
+    assert span.placed(PRAGUE, PRAGUE).last == clock
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_a_clock_is_read(text: str, form: TimestampFormat, clock: date | datetim
     ],
 )
 def test_a_clock_that_cannot_be_read_is_none(text: str, form: TimestampFormat) -> None:
-    assert read_clock(text, form, PRAGUE) is None
+    assert span_of({"value": text}, form) is None
 
 
 def test_last_modification_is_the_end_of_its_second() -> None:
@@ -88,7 +90,7 @@ def _rules(kind: IdentifierType, *names: str, clock: ClockRange | None = None) -
 def _holds(rules: HoldRules, kind: IdentifierType, text: str, day: date | None = None) -> bool:
     matcher = Matcher()
     matcher.prepare(rules)
-    return matcher.holds(rules, day, {kind: [text]})
+    return matcher.holds(rules, day, day, {kind: [text]})
 
 
 EMAIL, PHONE, COMPANY = IdentifierType.EMAIL, IdentifierType.PHONE, IdentifierType.COMPANY

@@ -242,6 +242,33 @@ REFUSED: list[tuple[str, object, str]] = [
         "datasets.scans.clock.key: the pattern needs a group named value",
     ),
     (
+        "a week of a calendar year",
+        changed(datasets=[{**OBJECTS, "clock": {"key": "(?P<year>[0-9]{4})-W(?P<week>[0-9]+)"}}]),
+        "datasets.scans.clock.key: a week needs the year that it is counted in, as iso_year",
+    ),
+    (
+        "a part of a date as an identifier",
+        changed(datasets=[{**OBJECTS, "identifiers": {"event": {"key": "(?P<year>[0-9]{4})"}}}]),
+        "datasets.scans.identifiers.event.key: the pattern needs a group named value",
+    ),
+    (
+        "a date of parts as a condition",
+        changed(
+            datasets=[
+                {**PARQUET, "path_columns": {"m": "(?P<year>[0-9]{4})/"}, "where": [{"column": "m", "in": ["2024"]}]}
+            ]
+        ),
+        "datasets.views: where: m is made of the parts of a date in the key, which only a clock can be",
+    ),
+    (
+        "periods by a date of parts",
+        changed(
+            retention={"by_value": {"column": "m", "periods": {"2024": "P1Y"}}},
+            datasets=[{**PARQUET, "path_columns": {"m": "(?P<year>[0-9]{4})/"}}],
+        ),
+        "datasets.views: by_value.column m is made of the parts of a date",
+    ),
+    (
         "object clock that is no pattern",
         changed(datasets=[{**OBJECTS, "clock": {"key": "date=(?P<value>["}}]),
         "datasets.scans.clock.key: not a regular expression",

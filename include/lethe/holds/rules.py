@@ -38,7 +38,11 @@ class ClockRange:
 
     def contains(self, day: date) -> bool:
         """Whether a local day lies in the range."""
-        return (self.first is None or self.first <= day) and (self.last is None or day <= self.last)
+        return self.meets(day, day)
+
+    def meets(self, first: date, last: date) -> bool:
+        """Whether any of some local days lies in the range."""
+        return (self.first is None or self.first <= last) and (self.last is None or first <= self.last)
 
 
 def _no_identifiers() -> Mapping[IdentifierType, Sequence[str]]:

@@ -32,6 +32,7 @@ from lethe.judging.dates import (
     read,
     walls_before,
 )
+from lethe.judging.spans import Span
 from lethe.periods import Cutoff
 from lethe.policy import ColumnClock
 
@@ -148,10 +149,12 @@ class ClockValues:
     Attributes:
         parts: its values by kind; a row is valid in at most one.
         missing: where there is none.
+        since: the earliest local day that all of them may mean, where that is not known more exactly (days since 1970).
     """
 
     parts: tuple[Numbers64, ...]
     missing: Bits
+    since: int | None = None
 
     @property
     def unparsable(self) -> Bits:
@@ -178,7 +181,7 @@ class ClockValues:
         return min(days, default=None)
 
     def days(self, zone: ZoneInfo) -> tuple[Numbers, Numbers]:
-        """The earliest and the latest local day of each row; of no meaning where it has no clock."""
+        """The earliest and the latest local day that each row's clock may mean; of no meaning where it has none."""
         first = np.zeros(len(self.missing), dtype=np.int64)
         last = np.zeros(len(self.missing), dtype=np.int64)
         for part in self.parts:
@@ -186,7 +189,25 @@ class ClockValues:
                 low, high = part.days(zone)
                 first[part.valid] = low[part.valid]
                 last[part.valid] = high[part.valid]
-        return first, last
+        return first if self.since is None else np.minimum(first, self.since), last
+
+    def day_judged(self, zone: ZoneInfo) -> Numbers:
+        """The local day that each row is judged by."""
+        first, last = self.days(zone)
+        return first if self.since is None else last
+
+
+def constant(span: Span | None, rows: int, zone: ZoneInfo, *, missing: bool) -> ClockValues:
+    """The clock of rows that all have one, from a date placed in `zone`; None: it is missing, or cannot be judged."""
+    valid = np.full(rows, span is not None, dtype=np.bool_)
+    gone = np.full(rows, missing, dtype=np.bool_)
+    if span is None:
+        return ClockValues((Numbers64("day", np.zeros(rows, dtype=np.int64), valid),), gone)
+    timed = isinstance(span.last, datetime)
+    number = microseconds(span.last) if isinstance(span.last, datetime) else span.last.toordinal() - _EPOCH_DAY
+    values = np.full(rows, number, dtype=np.int64)
+    part = Numbers64("instant", values, valid, _UNIT_NS["us"]) if timed else Numbers64("day", values, valid)
+    return ClockValues((part,), gone, span.days(zone)[0].toordinal() - _EPOCH_DAY)
 
 
 Reader = Callable[[pa.Array], ClockValues]

@@ -357,7 +357,7 @@ class Eraser:
                 if file.head.locked:
                     prepared.stays[version.id] = Outcome.HELD
                     return
-                held = self._covered_in(file.open(), going, newer)
+                held = self._covered_in(unit.key, file.open(), going, newer)
                 going = going.without(held)
                 if not going.count:
                     prepared.stays[version.id] = Outcome.HELD
@@ -418,17 +418,17 @@ class Eraser:
         """Which of some rows of a version rules cover."""
         if not rules:
             return rows.without(rows)
-        return self._covered_in(self._open(key, version.id, version.size), rows, rules)
+        return self._covered_in(key, self._open(key, version.id, version.size), rows, rules)
 
     def _open(self, key: str, version: str, size: int) -> pq.ParquetFile:
         return open_parquet(S3File(self._access, Pin(self._dataset.bucket, key, version, None), size))
 
-    def _covered_in(self, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
+    def _covered_in(self, key: str, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
         if not rules or not rows.count:
             return rows.without(rows)
         matcher = Matcher(rules, self._dataset.identifiers, self._loaded)
         try:
-            return self._judge.bind(file.schema_arrow).held_rows(file, rows, matcher)
+            return self._judge.bind(file.schema_arrow, key).held_rows(file, rows, matcher)
         except (pa.ArrowException, OSError) as error:
             raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})") from None
 
@@ -438,7 +438,7 @@ class Eraser:
         if before is None and not rules.since(self._holds_version):
             return True
         old = self._open(unit.key, version.id, version.size)
-        held = self._covered_in(old, going if before is None else going.either(before), rules)
+        held = self._covered_in(unit.key, old, going if before is None else going.either(before), rules)
         if not held.count:
             return True
         newest = look.newest
@@ -447,7 +447,7 @@ class Eraser:
         try:
             current = self._open(unit.key, newest.id, newest.size)
             rows = Marks.all(current.metadata.row_group(i).num_rows for i in range(current.num_row_groups))
-            return contained(old, held, current, self._covered_in(current, rows, rules))
+            return contained(old, held, current, self._covered_in(unit.key, current, rows, rules))
         except (ft.Unreadable, WrongSchema):
             return False
 

@@ -42,7 +42,7 @@ from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet, read_
 from lethe.stores.parquet.holds import Matcher
 from lethe.stores.parquet.judge import Judge, Judgement
 from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.partition import day_in_key
+from lethe.stores.parquet.partition import first_day_in_key
 from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import code_of, named, status_of
@@ -188,7 +188,7 @@ class Examiner:
             raise self._refused(version, f"belongs to {table}; {ADVICE}")
         rows = opened.metadata.num_rows
         try:
-            bound = self.judge.bind(opened.schema_arrow) if rows else None
+            bound = self.judge.bind(opened.schema_arrow, version.key) if rows else None
             judged = (
                 bound.judge_file(
                     opened,
@@ -221,7 +221,7 @@ class Examiner:
 
         A day is taken off, because a partition's day may be that of another time zone.
         """
-        day = day_in_key(self.dataset.partition_clock, key) if self.dataset.partition_clock else None
+        day = first_day_in_key(self.dataset.partition_clock, key) if self.dataset.partition_clock else None
         if day is None or day == date.min:
             return None
         before = day - timedelta(days=1)

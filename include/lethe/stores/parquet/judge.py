@@ -8,6 +8,7 @@ on their word.
 - Rows outside of `where` are no records. NULL is none of any values: it meets `not_in`, and does not meet `in`.
 - A row without a clock, or with one that cannot be parsed, cannot be judged; of several columns one is enough to be
   unparsable.
+- Columns that only the key of a file says (`path_columns`) are the same for all of its rows.
 - Timestamps without a zone, also those in INT96, are times on the wall of the clock's zone, or of the policy's. (Spark
   writes INT96 in UTC: set the clock's `time_zone` to UTC for such files.)
 """
@@ -33,6 +34,7 @@ from lethe.stores.parquet.footer import ChunkMeta, FileMetaData, RowGroup
 from lethe.stores.parquet.holds import Matcher
 from lethe.stores.parquet.literals import Literal, Unfit, among, fitting
 from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.partition import TEXT, Path
 from lethe.stores.parquet.thrift import Field, Struct
 
 ROWS_AT_ONCE = 1 << 17
@@ -142,38 +144,51 @@ class Judge:
         if self.expiry.column is not None:
             yield self.expiry.column, self.expiry.by_value
 
-    def bind(self, schema: pa.Schema) -> FileJudge:
-        """Get ready for files of a schema.
+    def bind(self, schema: pa.Schema, key: str) -> FileJudge:
+        """Get ready for a file of a schema, under a key.
 
         Raises:
             WrongSchema: if it lacks a column, or has it twice, with a type that cannot be used, or with one that cannot
-                have a value that the policy names.
+                have a value that the policy names; or if the key does not say what the policy takes from it.
         """
-        for name in self.columns.named:
+        path = Path.of(self.dataset, key)
+        if any(name in path.values for name in schema.names):
+            raise WrongSchema("it has a column of its own that path_columns takes from its key")
+        for name in path.physical(self.columns.named):
             found = schema.get_all_field_indices(name)
             if len(found) != 1:
                 raise WrongSchema("a needed column is missing, or there twice")
             if pa.types.is_nested(plain(schema.field(found[0]).type)):
                 raise WrongSchema("a needed column is nested")
         for name, values in self._values():
-            for value in values:
+            for value in values if name not in path.values else ():
                 try:
                     fitting(schema.field(name).type, value)
                 except Unfit as error:
                     raise WrongSchema(f"a column cannot have a value that the policy names ({error})") from None
         readers = {
-            name: reader(schema.field(name).type, self.dataset.clock, self.clock_zone) for name in self.columns.clocks
+            name: self._reader_of_path(path, name)
+            if name in path.values
+            else reader(schema.field(name).type, self.dataset.clock, self.clock_zone)
+            for name in self.columns.clocks
         }
-        return FileJudge(self, schema, readers)
+        for name in path.values:
+            schema = schema.append(pa.field(name, TEXT))
+        return FileJudge(self, schema, readers, path)
+
+    def _reader_of_path(self, path: Path, name: str) -> Reader:
+        form, zones = self.dataset.clock.format, (self.clock_zone, self.expiry.zone)
+        return lambda array: path.clock(name, len(array), form, *zones)
 
 
 @dataclass(frozen=True)
 class FileJudge:
-    """Judges files of one schema."""
+    """Judges a file: by its schema, with the columns that its key says."""
 
     judge: Judge
     schema: pa.Schema
     readers: Mapping[str, Reader]
+    path: Path
 
     def judge_file(
         self,
@@ -299,12 +314,18 @@ class FileJudge:
 
     # --- what the rows tell ------------------------------------------------------------------------------------
 
-    def _batches(self, file: pq.ParquetFile, index: int, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def batches(self, file: pq.ParquetFile, index: int, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Rows of a row group with the number of the first of them, some at a time.
+
+        Raises:
+            OSError: if it has another number of rows than it says.
+        """
         start, rows = 0, file.metadata.row_group(index).num_rows
-        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=columns, use_threads=False):
+        wanted = self.path.physical(columns)
+        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=wanted, use_threads=False):
             if start + batch.num_rows > rows:
                 break
-            yield start, batch
+            yield start, self.path.completed(batch, columns)
             start += batch.num_rows
         if start != rows:
             raise OSError("a row group has another number of rows than it says")
@@ -317,7 +338,7 @@ class FileJudge:
         expired, kept_on = np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
         oldest: date | None = None
         columns = list(self.judge.columns.scope) if unexpired else self.judge.columns.judged
-        for start, batch in self._batches(file, index, columns):
+        for start, batch in self.batches(file, index, columns):
             stop = start + batch.num_rows
             data = {name: flat(batch.column(name)) for name in columns}
             scope = self._all(self.judge.dataset.where, data, batch.num_rows)
@@ -353,7 +374,7 @@ class FileJudge:
         rest = judged
         if expiry.column is not None:
             for value, cutoff in expiry.by_value.items():
-                chosen = judged & among(data[expiry.column], [value])
+                chosen = judged & self.among(expiry.column, data, len(scope), value)
                 expired |= chosen & self._before(values, cutoff)
                 rest = rest & ~chosen
         if expiry.default is not None:
@@ -395,7 +416,7 @@ class FileJudge:
         held = np.zeros(len(candidates), dtype=np.bool_)
         oldest: date | None = None
         columns = list(dict.fromkeys((*matcher.columns, *self.judge.columns.clocks)))
-        for start, batch in self._batches(file, index, columns):
+        for start, batch in self.batches(file, index, columns):
             stop = start + batch.num_rows
             chosen = candidates[start:stop]
             if not chosen.any():
@@ -415,14 +436,23 @@ class FileJudge:
     def _all(self, conditions: tuple[Condition, ...], data: Mapping[str, pa.Array], rows: int) -> Bits:
         found = np.ones(rows, dtype=np.bool_)
         for condition in conditions:
-            found &= meets(condition, data[condition.column])
+            found &= self._meets(condition, data, rows)
         return found
 
     def _any(self, conditions: tuple[Condition, ...], data: Mapping[str, pa.Array], rows: int) -> Bits:
         found = np.zeros(rows, dtype=np.bool_)
         for condition in conditions:
-            found |= meets(condition, data[condition.column])
+            found |= self._meets(condition, data, rows)
         return found
+
+    def _meets(self, condition: Condition, data: Mapping[str, pa.Array], rows: int) -> Bits:
+        if condition.column in self.path.values:
+            return self.path.meets(condition, rows)
+        return meets(condition, data[condition.column])
+
+    def among(self, name: str, data: Mapping[str, pa.Array], rows: int, value: Literal) -> Bits:
+        """Which rows have a value of a policy in a column; `data` are the columns that were read."""
+        return self.path.among(name, rows, [value]) if name in self.path.values else among(data[name], [value])
 
 
 def _is_temporal(kind: pa.DataType) -> bool:

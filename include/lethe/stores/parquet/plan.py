@@ -27,6 +27,7 @@ from lethe.stores.base import Candidates
 from lethe.stores.parquet.clocks import flat, text_of
 from lethe.stores.parquet.examine import Found, name_digest
 from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.partition import Path
 from lethe.stores.s3.staging import Staging, pack, unpack
 
 BATCH_ROWS = 1_000_000
@@ -185,7 +186,7 @@ def keys_name(key: str, version: str) -> str:
     return name_digest(f"{key}\x00{version}")[:32]
 
 
-def stage_keys(staging: Staging, columns: tuple[str, ...], key: str, found: Found) -> None:
+def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str, found: Found) -> None:
     """Stage the key columns of the rows of a version that go, some at a time."""
     part = rows = 0
     batches: list[pa.RecordBatch] = []
@@ -202,7 +203,9 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], key: str, found: Foun
         start = 0
         if not count:
             continue
-        for batch in found.parquet.iter_batches(1 << 17, row_groups=[index], columns=list(columns), use_threads=False):
+        wanted = path.physical(columns)
+        for read in found.parquet.iter_batches(1 << 17, row_groups=[index], columns=wanted, use_threads=False):
+            batch = path.completed(read, columns)
             chosen = batch.filter(pa.array(found.going.rows(index, start, start + batch.num_rows)))
             start += batch.num_rows
             if chosen.num_rows:

@@ -48,6 +48,7 @@ from lethe.stores.parquet.holds import Loaded, Matcher
 from lethe.stores.parquet.judge import Judge
 from lethe.stores.parquet.literals import Unfit, fitting
 from lethe.stores.parquet.outcomes import record_outcomes, sum_of_outcomes
+from lethe.stores.parquet.partition import Path
 from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
 from lethe.stores.parquet.validation import staged_rows
 from lethe.stores.s3 import bucket_checks
@@ -134,7 +135,8 @@ class ParquetStore:
                 unreadable += 1
                 continue
             readable += 1
-            problems.extend(problem for problem in _problems(dataset, schema) if problem not in problems)
+            found = (*_problems(dataset, schema, record.key), *_path_problems(dataset, schema, record.key))
+            problems.extend(problem for problem in found if problem not in problems)
         if unreadable and not readable:
             problems.append(Problem(field="prefix", message=f"no file under {dataset.location} can be read as Parquet"))
         return problems
@@ -220,7 +222,7 @@ class ParquetStore:
                     verdict = examiner.examine(now)
                     if staging is not None and dataset.key:
                         for found in verdict.found:
-                            stage_keys(staging, dataset.key, record.key, found)
+                            stage_keys(staging, dataset.key, Path.of(dataset, record.key), record.key, found)
                 except Changed:
                     now = listing.one(record.key)
                 else:
@@ -334,11 +336,43 @@ def _in_order(pool: ThreadPoolExecutor, work: Any, items: Iterable[Any]) -> Iter
             future.cancel()
 
 
-def _problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Problem]:
+def _path_problems(dataset: ParquetDataset, schema: pa.Schema, key: str) -> Iterator[Problem]:
+    """What is wrong with the columns that keys say."""
+    for name in sorted(dataset.path_columns):
+        if name in schema.names:
+            yield Problem(
+                field=f"path_columns.{name}",
+                message=f"files of {dataset.location} have that column themselves: take it out",
+            )
+    try:
+        path = Path.of(dataset, key)
+    except WrongSchema as error:
+        yield Problem(
+            field="path_columns", message=f"a file of {dataset.location}: {error}; correct the pattern, or the prefix"
+        )
+        return
+    clock = dataset.clock
+    for name in (name for name in clock.columns if name in path.values):
+        if clock.format is None and "value" in path.parts[name]:
+            yield Problem(
+                field="clock.format",
+                message=f"column {name!r} is text in the keys of files: say its format (clock.format)",
+            )
+
+
+def _problems(dataset: ParquetDataset, schema: pa.Schema, key: str) -> Iterator[Problem]:
     """What a file's schema lacks."""
     for field, column in _named_columns(dataset):
+        if column in dataset.path_columns:
+            continue
         found = schema.get_all_field_indices(column)
-        if not found:
+        if not found and f"/{column}=" in f"/{key}":
+            yield Problem(
+                field=field,
+                message=f"there is no column {column!r} in the files of {dataset.location}, but in their keys: write "
+                f"path_columns: {{{column}: '/{column}=(?P<value>[^/]+)/'}}",
+            )
+        elif not found:
             yield Problem(field=field, message=f"there is no column {column!r} in the files of {dataset.location}")
         elif len(found) > 1:
             yield Problem(field=field, message=f"column {column!r} is there twice in files of {dataset.location}")
@@ -353,7 +387,7 @@ def _value_problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Prob
     """Values of conditions that no row can ever have."""
     for field in ("where", "keep_while"):
         for condition in getattr(dataset, field):
-            if len(schema.get_all_field_indices(condition.column)) != 1:
+            if condition.column in dataset.path_columns or len(schema.get_all_field_indices(condition.column)) != 1:
                 continue
             kind = schema.field(condition.column).type
             for value in condition.in_ or condition.not_in or ():

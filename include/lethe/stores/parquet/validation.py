@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,9 @@ from lethe.errors import DatasetChanged
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Candidates, Work, record_key
 from lethe.stores.parquet import footer as ft
-from lethe.stores.parquet.clocks import Bits, Numbers, Reader, WrongSchema, flat, reader, text_of
+from lethe.stores.parquet.clocks import Bits, Numbers, WrongSchema, flat
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
-from lethe.stores.parquet.judge import ROWS_AT_ONCE
+from lethe.stores.parquet.judge import FileJudge, Judge
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Plan
 from lethe.stores.s3.client import S3Access
@@ -52,7 +51,7 @@ def staged_rows(
                 pin = Pin(dataset.bucket, unit.key, version.id, version.etag)
                 try:
                     days = _Clocks(dataset, work.expiry).count(access, pin, version.size, batch.going(version))
-                except (Changed, ft.Unreadable, WrongSchema, pa.ArrowException) as error:
+                except (Changed, ft.Unreadable, WrongSchema, pa.ArrowException, OSError) as error:
                     raise DatasetChanged(
                         f"{access.place(dataset.bucket, '')}: a file of dataset {dataset.name} is not what it was when "
                         f"run {work.run} discovered its rows ({type(error).__name__}); discover again"
@@ -68,59 +67,53 @@ class _Clocks:
     def __init__(self, dataset: ParquetDataset, expiry: Expiry) -> None:
         self._dataset = dataset
         self._expiry = expiry
-        self._columns = [*dataset.clock.columns, *([expiry.column] if expiry.column is not None else [])]
+        self._judge = Judge(dataset, expiry)
+        self._columns = list(dict.fromkeys([*dataset.clock.columns, *([expiry.column] if expiry.column else [])]))
 
     def count(self, access: S3Access, pin: Pin, size: int, going: Marks) -> Days:
         """How many of the marked rows of a version, of so many bytes, have which day."""
         with S3File(access, pin, size) as file:
             parquet = open_parquet(file)
-            zone = ZoneInfo(self._dataset.clock.time_zone) if self._dataset.clock.time_zone else self._expiry.zone
-            readers = {
-                name: reader(parquet.schema_arrow.field(name).type, self._dataset.clock, zone)
-                for name in self._dataset.clock.columns
-            }
+            bound = self._judge.bind(parquet.schema_arrow, pin.key)
             days: Days = Counter()
             for index, marked in enumerate(going.counts):
                 if marked:
-                    days.update(self._row_group(parquet, index, going, readers))
+                    days.update(self._row_group(parquet, index, going, bound))
             return days
 
-    def _row_group(self, parquet: pq.ParquetFile, index: int, going: Marks, readers: dict[str, Reader]) -> Days:
+    def _row_group(self, parquet: pq.ParquetFile, index: int, going: Marks, bound: FileJudge) -> Days:
         found: Days = Counter()
-        start = 0
-        columns = list(dict.fromkeys(self._columns))
-        for batch in parquet.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=columns, use_threads=False):
+        for start, batch in bound.batches(parquet, index, self._columns):
             rows = going.rows(index, start, start + batch.num_rows)
-            start += batch.num_rows
             if rows.any():
-                days = self._days(batch, readers)[rows]
-                for day, cutoff, count in self._by_cutoff(batch, rows, days):
+                days = self._days(batch, bound)[rows]
+                for day, cutoff, count in self._by_cutoff(batch, rows, days, bound):
                     found[day, cutoff] += count
         return found
 
-    def _days(self, batch: pa.RecordBatch, readers: dict[str, Reader]) -> Numbers:
+    def _days(self, batch: pa.RecordBatch, bound: FileJudge) -> Numbers:
         """The day of each row's clock, in days since 1970; `_NONE` where it has none."""
         latest = not self._dataset.clock.earliest_of
         pick, neutral = (np.maximum, _NONE) if latest else (np.minimum, -_NONE)
         days = np.full(batch.num_rows, neutral, dtype=np.int64)
-        for name, read in readers.items():
+        for name, read in bound.readers.items():
             values = read(flat(batch.column(name)))
-            day, _ = values.days(self._expiry.zone)
+            day = values.day_judged(self._expiry.zone)
             days = pick(days, np.where(values.missing | values.unparsable, neutral, day))
         return np.where(days == neutral, _NONE, days)
 
     def _by_cutoff(
-        self, batch: pa.RecordBatch, rows: Bits, days: Numbers
+        self, batch: pa.RecordBatch, rows: Bits, days: Numbers, bound: FileJudge
     ) -> Iterator[tuple[date | None, date | None, int]]:
+        column, rest = self._expiry.column, np.ones(len(days), dtype=np.bool_)
+        if column is not None:
+            data = {column: flat(batch.column(column))}
+            for value, cutoff in self._expiry.by_value.items():
+                chosen = bound.among(column, data, batch.num_rows, value)[rows] & rest
+                rest &= ~chosen
+                yield from ((day, cutoff.day, count) for day, count in _counted(days[chosen]))
         default = self._expiry.default.day if self._expiry.default else None
-        if self._expiry.column is None:
-            yield from ((day, default, count) for day, count in _counted(days))
-            return
-        values = np.asarray(text_of(flat(batch.column(self._expiry.column))).to_list(), dtype=object)[rows]
-        for value in set(values):
-            cutoff = self._expiry.by_value.get(value)
-            for day, count in _counted(days[values == value]):
-                yield day, cutoff.day if cutoff else default, count
+        yield from ((day, default, count) for day, count in _counted(days[rest]))
 
 
 _NONE = -(2**62)

@@ -2,7 +2,7 @@
 
 A record is a key with all its versions and delete markers; they expire together, by one clock:
 
-- A date in the **key** is the clock whatever the versions are.
+- A date in the **key** is the clock whatever the versions are. Of a month, a week or an hour it is the last moment.
 - **Last modification** is that of the newest version that is not a delete marker. A marker was written later, when
   somebody deleted the key, and has no content whose period could start then.
 - A **tag** or **metadata** is that of the newest version that is not a delete marker, too.
@@ -23,15 +23,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
 
 from lethe.counts import Found, Unjudgeable
 from lethe.holds.rules import HoldRules
-from lethe.judging.dates import TimestampFormat, day_of, later, read
+from lethe.judging.dates import TimestampFormat, day_of
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.spans import Span, span_of
 from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores.base import Work
 from lethe.stores.s3.client import S3Access
@@ -76,10 +79,13 @@ class _Gone(Exception):
     """A version is not there any more."""
 
 
-def read_clock(text: str, form: TimestampFormat, zone: ZoneInfo) -> date | datetime | None:
-    """A clock's text as a local day or a moment in UTC; None where it cannot be judged (see `lethe.judging.dates`)."""
-    moment = read(text, form)
-    return later(moment, zone) if isinstance(moment, datetime) and moment.tzinfo is None else moment
+@lru_cache(maxsize=4096)
+def _placed(
+    parts: tuple[tuple[str, str | None], ...], form: TimestampFormat, clock_zone: ZoneInfo, zone: ZoneInfo
+) -> Span | None:
+    """Read once for the many records with one date."""
+    span = span_of(dict(parts), form)
+    return span.placed(clock_zone, zone) if span else None
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,14 @@ class Judge:
         if not expired:
             return Judged(record, State.KEPT, day)
         identifiers = self.identifiers(record)
-        held = self.matcher.holds(rules, day, identifiers) or (self.locks and self.locked(record))
+        held = self.holds(rules, record, day, identifiers) or (self.locks and self.locked(record))
         return Judged(record, State.HELD if held else State.EXPIRED, day, identifiers)
+
+    def holds(self, rules: HoldRules, record: Record, day: date | None, identifiers: Identifiers) -> bool:
+        """Whether rules cover a record with this day of its clock; with any of its days, where its key says several."""
+        span = self._span_in_key(record) if rules and self.dataset.clock.key is not None else None
+        first, last = span.days(self.work.expiry.zone) if span else (day, day)
+        return self.matcher.holds(rules, first, last, identifiers)
 
     def again(self, record: Record) -> Again | None:
         """What may have changed of a candidate while its versions stayed; None where one of them is gone."""
@@ -170,11 +182,29 @@ class Judge:
             return max(version.modified_at for version in record.versions)
         if clock.last_modified:
             return max(version.modified_at for version in record.content)
-        text = self.reader.text(clock, record.content[0] if record.content else record.versions[0])
-        if text is None:
+        parts = self._parts(record)
+        if parts is None:
             return Unjudgeable.NO_CLOCK
-        read_text = read_clock(text, clock.format, self.work.expiry.zone)
-        return Unjudgeable.UNPARSABLE_CLOCK if read_text is None else read_text
+        span = self._placed(parts)
+        return Unjudgeable.UNPARSABLE_CLOCK if span is None else span.last
+
+    def _parts(self, record: Record) -> Mapping[str, str | None] | None:
+        """The text of the clock, or the parts of a date in its key; None where there is none."""
+        clock = self.dataset.clock
+        if clock.key is not None:
+            match = re.search(clock.key, record.key)
+            parts = match.groupdict() if match else {}
+            return {name: unquote(text) for name, text in parts.items() if text is not None} or None
+        text = self.reader.text(clock, record.content[0] if record.content else record.versions[0])
+        return None if text is None else {"value": text}
+
+    def _placed(self, parts: Mapping[str, str | None]) -> Span | None:
+        clock, zone = self.dataset.clock, self.work.expiry.zone
+        return _placed(tuple(parts.items()), clock.format, ZoneInfo(clock.time_zone) if clock.time_zone else zone, zone)
+
+    def _span_in_key(self, record: Record) -> Span | None:
+        parts = self._parts(record)
+        return self._placed(parts) if parts else None
 
     def identifiers(self, record: Record) -> dict[IdentifierType, list[str]]:
         """What the record carries by which a hold may find it, of all its versions: older ones may name others."""

@@ -335,7 +335,9 @@ class Lane:
             if not left and (now is None or position in batch.intent.sent):
                 gone_by_us = position in batch.intent.sent
                 batch.outcomes[position] = Outcome.ERASED if gone_by_us else Outcome.GONE
-            elif position in closer.kept or self.erasure.judge.matcher.holds(rules, candidate.day, identifiers):
+            elif position in closer.kept or self.erasure.judge.holds(
+                rules, candidate.record, candidate.day, identifiers
+            ):
                 batch.outcomes[position] = Outcome.HELD
             elif now is None or len(left) < len(now.versions) or position in running:
                 batch.outcomes[position] = Outcome.RENEWED

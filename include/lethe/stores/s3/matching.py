@@ -65,13 +65,17 @@ class Matcher:
                 if not rule.everything and (rule.hold, rule.version) not in self._loaded:
                     self._loaded[rule.hold, rule.version] = _loaded(rule)
 
-    def holds(self, rules: HoldRules, day: date | None, identifiers: Identifiers) -> bool:
-        """Whether any rule covers a record with this clock day (None: unknown, in every range) and identifiers."""
+    def holds(self, rules: HoldRules, first: date | None, last: date | None, identifiers: Identifiers) -> bool:
+        """Whether any rule covers a record with these identifiers, whose clock is on one of these days.
+
+        None: the days are unknown, and in every range.
+        """
         if not rules:
             return False
         forms = {kind: set().union(*(compared(kind, text) for text in texts)) for kind, texts in identifiers.items()}
         return any(
-            (day is None or rule.clock.contains(day)) and (rule.everything or self._names(rule, forms))
+            (first is None or last is None or rule.clock.meets(first, last))
+            and (rule.everything or self._names(rule, forms))
             for rule in rules.rules
         )
 
