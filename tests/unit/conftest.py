@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.unit.cli_kit import Command
 
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.evidence.ledger import Ledger
@@ -94,3 +95,8 @@ def policies() -> dict[str, Policy]:
             {"name": "totals"},
         ),
     }
+
+
+@pytest.fixture
+def lethe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(tmp_path, monkeypatch)

@@ -12,115 +12,17 @@ import subprocess
 import sys
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from tests.unit.cli_kit import AS_OF, POLICY, TOKEN, Command, cells, digest_of
 
 from lethe import holding
 from lethe.checks import generate
-from lethe.cli import app, shell
 from lethe.connections import from_environment
 from lethe.environment import Environment
 from lethe.keys import new_connection
 from lethe.policy import load
 from lethe.stores.base import Store
-
-TOKEN = "kanarek"  # in every value of the store that must not be shown
-AS_OF = "2026-11-20T12:00:00+01:00"
-POLICY = """
-category: webinars
-title: Webinars
-owner: marketing
-legal_basis: Consent
-source: "§ 5.5"
-retention: {keep_for: P18M}
-time_zone: Europe/Prague
-schedule: null
-limits: {records: 60, share: 0.9}
-datasets:
-  - name: registrations
-    kind: table
-    store: crm
-    table: registrations
-    key: [id]
-    clock: {column: webinar_date}
-    identifiers: {email: [email], phone: [phone]}
-"""
-
-
-class Command:
-    """The command, in a world with one SQLite warehouse: 50 expired rows, 50 recent ones, one without a date."""
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.warehouse = folder / "crm.db"
-        self.policy = folder / "policies" / "webinars.yaml"
-        self.policy.parent.mkdir()
-        self.policy.write_text(POLICY)
-        generate.write(load(self.policy), folder / "expectations")
-        patch.setenv("LETHE_POLICIES", str(self.policy.parent))
-        patch.setenv("LETHE_EXPECTATIONS", str(folder / "expectations"))
-        patch.setenv("LETHE_HOME", str(folder / "home"))
-        patch.setenv("AIRFLOW_HOME", str(folder / "no-airflow"))
-        patch.setenv("AIRFLOW_CONN_CRM", f'{{"conn_type": "sqlite", "host": "{self.warehouse}"}}')
-        patch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
-        registry = {"conn_type": "sqlite", "host": str(folder / "home" / "governance.db")}
-        patch.setenv("AIRFLOW_CONN_LETHE_GOVERNANCE", json.dumps(registry))
-        patch.setattr(shell, "_airflow_is_set_up", lambda: False)
-        patch.setattr("getpass.getuser", lambda: "eva")
-        with closing(sqlite3.connect(self.warehouse)) as connection:
-            connection.execute(
-                "CREATE TABLE registrations (id INTEGER PRIMARY KEY, email TEXT, phone TEXT, webinar_date DATE)"
-            )
-            connection.execute("CREATE INDEX by_date ON registrations (webinar_date)")
-            rows = [
-                (n, self.email(n), f"+42077712{n:04d}", "2020-01-15" if n < 50 else "2026-10-01") for n in range(100)
-            ]
-            rows.append((100, self.email(100), "", None))  # type: ignore[arg-type]
-            connection.executemany("INSERT INTO registrations VALUES (?, ?, ?, ?)", rows)
-            connection.commit()
-
-    @staticmethod
-    def email(number: int) -> str:
-        return f"{TOKEN}{number}@example.com"
-
-    def rows(self) -> set[int]:
-        with closing(sqlite3.connect(self.warehouse)) as connection:
-            return {number for (number,) in connection.execute("SELECT id FROM registrations")}
-
-    def __call__(self, *arguments: str, exit_code: int = 0, stdin: str | None = None) -> str:
-        """Run it; give what it printed, output and errors together."""
-        result: Result = CliRunner().invoke(app, arguments, input=stdin)
-        text = result.output
-        assert result.exit_code == exit_code, text
-        assert result.exception is None or isinstance(result.exception, SystemExit), "no traceback"
-        assert TOKEN not in text, "personal data was printed"
-        if exit_code == 1:
-            assert "error: " in text
-        return text
-
-    def place(self, *arguments: str) -> str:
-        """Place a hold and give its id."""
-        text = self("hold", "place", "--matter", "M-1", "--reason", "lawsuit", *arguments)
-        found = re.search(r"hold-[0-9a-f]{16}", text)
-        assert found
-        return found[0]
-
-
-@pytest.fixture
-def lethe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(tmp_path, monkeypatch)
-
-
-def cells(text: str, first: str) -> list[str]:
-    """The cells of the table row that begins with a text."""
-    for line in text.splitlines():
-        row = [cell.strip() for cell in line.strip("│┃ ").split("│")]
-        if row and row[0] == first:
-            return row
-    raise AssertionError(f"no row of {first} in:\n{text}")
-
 
 # --- the command itself --------------------------------------------------------------------------------------
 
@@ -342,12 +244,6 @@ def test_a_run_erases_what_has_expired_and_is_not_held(lethe: Command) -> None:
     assert "Started by eva (lethe run on " in detail
     assert "registrations: approved by limits" in detail
     assert "there is no run x" in lethe("report", "x", exit_code=1)
-
-
-def digest_of(text: str) -> str:
-    found = re.search(r"Digest: ([0-9a-f]{64})", text)
-    assert found
-    return found[1]
 
 
 def test_a_dry_run_erases_nothing_and_its_digest_binds_the_real_one(lethe: Command) -> None:
