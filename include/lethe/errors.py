@@ -20,11 +20,15 @@ class ParameterError(LetheError):
 
 
 class ConnectionMissing(LetheError):
-    """A connection id is not defined, or is not of a type that the store understands."""
+    """A connection id is not defined, not of a type that the store understands, or its driver is not installed."""
 
 
 class StoreError(LetheError):
     """A store refused, or a dataset in it is not what its policy says. Retrying does not help."""
+
+
+class NotAdmitted(StoreError):
+    """A store does not let the connection in: no login, a wrong one, or one that has expired."""
 
 
 class StoreUnavailable(StoreError):

@@ -11,31 +11,153 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from lethe.environment import Environment
-from lethe.errors import LetheError, PolicyError
+from lethe.errors import ConnectionMissing, PolicyError, StoreError, StoreUnavailable
 from lethe.policy import Dataset, Policy, TableDataset, exclude_each_other, load, may_overlap, policy_files
+from lethe.stores import family
 from lethe.stores.base import Place
 
-_Placed = tuple[Policy, Dataset, Place]
+
+class Places:
+    """Where datasets really are. Each is asked for once, and a store that is down no more than once."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self._found: dict[str, Place | StoreError | ConnectionMissing] = {}
+        self._down: dict[tuple[str, str], StoreUnavailable] = {}
+
+    def of(self, dataset: Dataset) -> Place:
+        """Where a dataset is.
+
+        Raises:
+            ConnectionMissing, StoreError: if its store cannot be asked, or does not have it.
+        """
+        definition = dataset.model_dump_json()
+        if definition not in self._found:
+            self._found[definition] = self._ask(dataset)
+        found = self._found[definition]
+        if isinstance(found, Place):
+            return found
+        raise found.with_traceback(None)
+
+    def _ask(self, dataset: Dataset) -> Place | StoreError | ConnectionMissing:
+        key = (dataset.kind, dataset.store)
+        if key in self._down:
+            return self._down[key]
+        try:
+            return self._env.store(dataset).place(dataset)
+        except StoreUnavailable as error:
+            self._down[key] = error
+            return error
+        except (StoreError, ConnectionMissing) as error:
+            return error
+
+    def comparable(self, one: Dataset, other: Dataset) -> bool:
+        """Whether two connections may lead to one place: those to different kinds of stores do not."""
+        mine, theirs = self._family(one), self._family(other)
+        if None in (mine, theirs):
+            return (one.kind == "table") == (other.kind == "table")
+        return mine == theirs
+
+    def _family(self, dataset: Dataset) -> str | None:
+        with contextlib.suppress(ConnectionMissing):
+            return family(dataset.kind, self._env.connection(dataset.store))
+        return None
+
+    def shared(self, one: Dataset, other: Dataset) -> bool:
+        """Whether two datasets have records in common.
+
+        Raises:
+            ConnectionMissing, StoreError: if a store cannot be asked, or does not have its dataset.
+        """
+        if not self.comparable(one, other):
+            return False
+        place, other_place = self.of(one), self.of(other)
+        return (place.meets(other_place) and not _apart(one, other)) or place.goes_along(other_place)
+
+    def could_share(self, one: Dataset, other: Dataset) -> bool:
+        """Whether two datasets would have records in common if the other's connection led to where the one's does.
+
+        For another whose own store cannot be asked: what it names is looked for in the store of the one.
+
+        Raises:
+            ConnectionMissing, StoreUnavailable: if the store of the one cannot be asked.
+        """
+        there = other.model_copy(update={"store": one.store})
+        try:
+            return self.shared(one, there)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            self.of(one)  # it is not that one that is not there
+            return False
 
 
-def overlaps(env: Environment, policies: Iterable[Policy], *, of: str | None = None) -> Iterator[str]:
+def overlaps(env: Environment, policies: Iterable[Policy]) -> Iterator[tuple[str, bool]]:
     """A message for every pair of datasets with records in common that `lethe.policy.overlaps` does not see.
 
-    With `of` only the pairs in which that category has a part. A dataset whose store does not answer, or does not have
-    its table, is passed over: its own check says so.
+    And whether it is a mere remark: that a store could not be asked. What is wrong with that one, its own check says.
     """
-    for (policy, one, place), (other_policy, other, other_place) in combinations(_placed(env, policies), 2):
-        if of is not None and of not in (policy.category, other_policy.category):
-            continue
+    places = Places(env)
+    everything = [(policy, dataset) for policy in policies for dataset in policy.datasets]
+    unasked = dict[str, None]()
+    for (policy, one), (other_policy, other) in combinations(everything, 2):
         if may_overlap(one, other):
             continue  # said without asking a store
-        if (place.meets(other_place) and not _apart(one, other)) or place.goes_along(other_place):
-            yield (
-                f"{policy.category}.yaml datasets.{one.name} and {other_policy.category}.yaml datasets.{other.name} "
-                f"overlap: {one.location} (connection {one.store}) and {other.location} (connection {other.store}) "
-                "have records in common, which would go by the shorter of two periods: leave one of them out, or "
-                "part them by `where`"
-            )
+        try:
+            if places.shared(one, other):
+                yield _message(policy, one, other_policy, other), False
+        except (ConnectionMissing, StoreError):
+            unasked |= dict.fromkeys(_silent(places, (policy, one), (other_policy, other)))
+    for name in unasked:
+        yield f"{name}: its store could not be asked where it is, so whether others have the same records", True
+
+
+def _silent(places: Places, *datasets: tuple[Policy, Dataset]) -> Iterator[str]:
+    for policy, dataset in datasets:
+        try:
+            places.of(dataset)
+        except (ConnectionMissing, StoreError):
+            yield _name(policy, dataset)
+
+
+def problems(places: Places, policy: Policy, dataset: Dataset, others: Iterable[Policy]) -> Iterator[str]:
+    """A message for every dataset of other policies that has records in common with one that is to be erased.
+
+    Raises:
+        ConnectionMissing, StoreError: if its own store cannot be asked; or if another's cannot, which may have the
+            same records: they could go by the shorter of two policies.
+    """
+    for other_policy in others:
+        for other in other_policy.datasets:
+            if may_overlap(dataset, other) or _shared(places, policy, dataset, other_policy, other):
+                yield _message(policy, dataset, other_policy, other)
+
+
+def _shared(places: Places, policy: Policy, dataset: Dataset, other_policy: Policy, other: Dataset) -> bool:
+    places.of(dataset)
+    try:
+        return places.shared(dataset, other)
+    except (ConnectionMissing, StoreError) as error:
+        if not places.could_share(dataset, other):
+            return False
+        kind = StoreUnavailable if error.transient else StoreError
+        raise kind(
+            f"{_name(policy, dataset)}: its connection has what {_name(other_policy, other)} names, too, and whether "
+            f"these are the same records, connection {other.store} cannot be asked ({error}). Nothing of "
+            f"{dataset.name} is erased until it answers: see `lethe policy check`"
+        ) from None
+
+
+def _message(policy: Policy, one: Dataset, other_policy: Policy, other: Dataset) -> str:
+    return (
+        f"{_name(policy, one)} and {_name(other_policy, other)} overlap: {one.location} (connection {one.store}) and "
+        f"{other.location} (connection {other.store}) have records in common, which would go by the shorter of two "
+        "periods: leave one of them out, or part them by `where`"
+    )
+
+
+def _name(policy: Policy, dataset: Dataset) -> str:
+    return f"{policy.category}.yaml datasets.{dataset.name}"
 
 
 def readable(env: Environment) -> list[Policy]:
@@ -44,15 +166,6 @@ def readable(env: Environment) -> list[Policy]:
     for path in policy_files(env.settings.policies):
         with contextlib.suppress(PolicyError):
             found.append(load(path))
-    return found
-
-
-def _placed(env: Environment, policies: Iterable[Policy]) -> list[_Placed]:
-    found: list[_Placed] = []
-    for policy in policies:
-        for dataset in policy.datasets:
-            with contextlib.suppress(LetheError):
-                found.append((policy, dataset, env.store(dataset).place(dataset)))
     return found
 
 

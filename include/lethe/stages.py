@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -21,7 +21,15 @@ from lethe import overlapping
 from lethe.checks.results import Validation
 from lethe.counts import Became, Found
 from lethe.environment import Environment
-from lethe.errors import LetheError, ParameterError, RunError, StoreUnavailable, ValidationFailed
+from lethe.errors import (
+    ConnectionMissing,
+    LetheError,
+    ParameterError,
+    RunError,
+    StoreError,
+    StoreUnavailable,
+    ValidationFailed,
+)
 from lethe.evidence import certificate
 from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunClosed, RunRecord
@@ -49,6 +57,9 @@ class Plan(Value):
     cutoff: str
     datasets: tuple[str, ...]
     dry_run: bool = False
+    unchecked: tuple[str, ...] = Field(
+        default=(), description="Datasets whose store could not be asked: checked when they are discovered."
+    )
 
 
 class Decision(Value):
@@ -133,7 +144,7 @@ def plan(
         take_over: supersede an open run of the category that somebody knows to be dead.
 
     Raises:
-        PolicyError, ParameterError, ConnectionMissing, StoreError: before anything is touched.
+        PolicyError, ParameterError: before anything is touched. A dataset whose store cannot be asked fails later.
         RunBusy: if another run of the category is under way.
     """
     policy = env.policy(category)
@@ -146,7 +157,7 @@ def plan(
     if as_of.year < _EARLIEST_YEAR:
         raise ParameterError(f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}")
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
-    _require_sound(env, policy, chosen)
+    unchecked = _require_sound(env, policy, chosen)
     env.keys.signing_key()  # refused now rather than when it is time to certify
     names = [dataset.name for dataset in chosen]
     record = env.runs.start(
@@ -159,11 +170,10 @@ def plan(
         requested_by=requested_by,
         take_over=take_over,
     )
-    for unsettled in env.runs.unsettled(category):
-        _settle(env, unsettled)
+    unchecked |= _settle_earlier(env, category, chosen)
     for run_id in certificate.uncertified(env.governance, category):
         certificate.issue(env.governance, env.keys, run_id, env.registry.holds())
-    _sweep(env, chosen)
+    _sweep(env, [dataset for dataset in chosen if dataset.name not in unchecked])
     return Plan(
         run=record.id,
         category=category,
@@ -172,27 +182,63 @@ def plan(
         cutoff=record.cutoff,
         datasets=tuple(names),
         dry_run=dry_run,
+        unchecked=tuple(name for name in names if name in unchecked),
     )
 
 
-def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]) -> None:
+def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]) -> set[str]:
     """Refuse suites that cannot be used, and datasets that are not what the policy says.
 
-    A dataset whose store is down fails later, and alone.
+    Returns:
+        The datasets whose store cannot be asked: each is to be checked before it is discovered, and fails alone.
     """
     from lethe.checks import suites
 
     problems = suites.problems(env.settings, policy)
+    places, unasked = overlapping.Places(env), set()
     for dataset in datasets:
-        with contextlib.suppress(StoreUnavailable):
-            found = env.store(dataset).check(dataset, policy.retention.by_value)
-            problems += [f"datasets.{dataset.name}.{one.field}: {one.message}" for one in found if not one.remark]
+        try:
+            problems += _problems(env, places, policy, dataset)
+        except (StoreError, ConnectionMissing):
+            unasked.add(dataset.name)
     if problems:
-        raise ParameterError(f"{policy.category}.yaml: {'; '.join(problems)}")
-    others = [other for other in overlapping.readable(env) if other.category != policy.category]
-    shared = list(overlapping.overlaps(env, [policy, *others], of=policy.category))
-    if shared:
-        raise ParameterError("; ".join(shared))
+        raise ParameterError(f"{'; '.join(problems)}. Mend it, then see `lethe policy check`")
+    return unasked
+
+
+def _problems(env: Environment, places: overlapping.Places, policy: Policy, dataset: Dataset) -> Iterator[str]:
+    """What is not as the policy says, and what other policies have of the same records."""
+    found = env.store(dataset).check(dataset, policy.retention.by_value)
+    for one in found:
+        if not one.remark:
+            yield f"{policy.category}.yaml: datasets.{dataset.name}.{one.field}: {one.message}"
+    if all(one.remark for one in found):
+        others = [other for other in overlapping.readable(env) if other.category != policy.category]
+        yield from overlapping.problems(places, policy, dataset, others)
+
+
+def _settle_earlier(env: Environment, category: str, datasets: Sequence[Dataset]) -> set[str]:
+    """Complete the records of earlier runs that were not: superseded, or died.
+
+    Returns:
+        The datasets in whose stores a batch of such a run may be under way yet, because they cannot be asked.
+    """
+    in_doubt = False
+    for unsettled in env.runs.unsettled(category):
+        try:
+            _settle(env, unsettled)
+        except (StoreError, ConnectionMissing):  # the next run tries again
+            wait_for_leases(env.governance)
+            in_doubt = True
+    return {dataset.name for dataset in datasets if in_doubt and not _is_quiet(env, dataset)}
+
+
+def _is_quiet(env: Environment, dataset: Dataset) -> bool:
+    try:
+        env.store(dataset).fence(_FENCE_SECONDS)
+    except (StoreError, ConnectionMissing):
+        return False
+    return True
 
 
 def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:
@@ -227,6 +273,8 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
     watcher = watcher or Unwatched()
     job = _planned(env, plan, dataset)
     watcher.stage("discover", dataset, None)
+    if dataset in plan.unchecked:
+        _check_late(env, plan, job.dataset)
     rules = env.registry.rules(plan.category, job.dataset)
     candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
     env.runs.record(
@@ -238,6 +286,19 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
         problem=None,
     )
     return candidates
+
+
+def _check_late(env: Environment, plan: Plan, dataset: Dataset) -> None:
+    """Check what could not be checked when the run was planned.
+
+    Raises:
+        ParameterError: if the dataset is not what its policy says.
+        ConnectionMissing, StoreError: if its store cannot be asked now either.
+    """
+    problems = list(_problems(env, overlapping.Places(env), env.policy(plan.category), dataset))
+    if problems:
+        raise ParameterError(f"{'; '.join(problems)}. Mend it, then see `lethe policy check`")
+    env.store(dataset).fence(_FENCE_SECONDS)
 
 
 def validate(
@@ -331,8 +392,9 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
     digest = run_digest(plan, candidates)
     reasons = reasons_to_ask(env, plan, candidates)
     if record.expected_digest is not None and record.expected_digest != digest:
+        without = "".join(f" {name} failed, and is not in it." for name in failures(env, plan))
         raise RunError(
-            f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased. "
+            f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased.{without} "
             f"Look at a new dry run: `lethe run {plan.category} --dry-run`"
         )
     if reasons and by is None:
@@ -380,6 +442,11 @@ def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
         for record in decided or records
         if record.candidates is not None and (before := _before(record)) is not None and before.success
     }
+
+
+def failures(env: Environment, plan: Plan) -> dict[str, str]:
+    """The datasets of a run that failed, which are not decided on, and why."""
+    return {record.dataset: record.problem for record in env.runs.datasets(plan.run) if record.problem}
 
 
 def _before(record: DatasetRecord) -> Validation | None:
@@ -471,8 +538,16 @@ def certify(env: Environment, plan: Plan) -> Report:
     Raises:
         RunError: if anything is missing or failed; the run is recorded as failed, and its certificate says what is
             missing.
+        StoreError, ConnectionMissing: if a store in which batches were erased cannot be asked what became of them. The
+            record waits for the next run.
     """
-    _settle(env, env.runs.get(plan.run))
+    try:
+        _settle(env, env.runs.get(plan.run))
+    except (StoreError, ConnectionMissing) as error:
+        raise type(error)(
+            f"{error}. Run {plan.run} erases nothing more; its record is completed by trying again, or by the next run "
+            f"(`lethe run {plan.category}`), once the store answers"
+        ) from None
     report = report_of(env, plan.run)
     if report.state not in (SUCCEEDED, DRY):
         reasons = "; ".join(f"{dataset.dataset}: {dataset.problem}" for dataset in report.datasets if dataset.problem)
@@ -492,16 +567,20 @@ def _settle(env: Environment, record: RunRecord) -> None:
             env.runs.give_up_settling(record.id, claim)
             raise
     certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
-    for staged in policy.datasets:
-        with contextlib.suppress(StoreUnavailable):  # what a store that is down keeps, the next run sweeps
+    for dataset in env.runs.datasets(record.id):
+        staged = policy.dataset(dataset.dataset)
+        try:
             env.store(staged).clean(record.id, staged)
+        except (StoreError, ConnectionMissing) as error:  # the next run sweeps
+            if not (error.transient or dataset.problem):
+                raise
 
 
 def _complete_record(env: Environment, record: RunRecord, policy: Policy, claim: str) -> None:
     """Count what batches did, dataset by dataset, and note that the run is over."""
     datasets = env.runs.datasets(record.id)
     jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in datasets]
-    _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.candidates])
+    _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.approval])
     for job, dataset in zip(jobs, datasets, strict=True):
         env.runs.renew_settling(record.id, claim)
         _settle_dataset(env, record, job, dataset, claim)
@@ -516,7 +595,7 @@ def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
     Each by the dataset as its run knew it: that says of which kind the staging is.
     """
     for dataset in datasets:
-        with contextlib.suppress(StoreUnavailable):  # that store's own stages will say so
+        with contextlib.suppress(StoreUnavailable, ConnectionMissing):  # that store's own stages will say so
             for run_id, name in env.store(dataset).staged_runs(dataset):
                 if env.runs.is_over(run_id):
                     staged = Policy.model_validate(env.runs.get(run_id).policy).dataset(name)
@@ -524,29 +603,50 @@ def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
 
 
 def _wait_for_batches(env: Environment, jobs: Sequence[Work]) -> None:
-    """Wait until no batch of a killed task is under way any more in a store: the run is closed, so none can begin."""
+    """Wait until no batch of a killed task is under way any more in a store: the run is closed, so none can begin.
+
+    Raises:
+        StoreError, ConnectionMissing: of the first store that cannot be asked, when all others were waited for.
+    """
+    failed: LetheError | None = None
     for job in jobs:
-        env.store(job.dataset).fence(_FENCE_SECONDS)
+        try:
+            env.store(job.dataset).fence(_FENCE_SECONDS)
+        except (StoreError, ConnectionMissing) as error:
+            failed = failed or error
     wait_for_leases(env.governance)
+    if failed is not None:
+        raise failed
 
 
 def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord, claim: str) -> None:
-    store = env.store(job.dataset)
     missing = _missing(record, dataset)
     if dataset.candidates is not None and not record.dry_run:
-        candidates = Candidates.model_validate(dataset.candidates)
-        tally = store.tally(job, candidates)
-        outcomes = store.outcomes(job, candidates)
-        records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes)
-        if tally.total < candidates.due and dataset.approval is not None and not missing:
-            missing = f"{candidates.due - tally.total:,} candidates have no outcome"
-        missing = missing or certificate.disagreement(tally, records) or tally.problem
-        body = tally.model_dump(mode="json")
-        env.runs.record(record.id, job.dataset.name, "dataset.settled", body, claim=claim, tally=body)
+        try:
+            missing = _count_outcomes(env, record, job, dataset, claim, missing)
+        except (StoreError, ConnectionMissing):
+            if dataset.approval is not None:
+                raise  # else nothing was approved, so nothing was erased
     if missing and not dataset.problem:
         env.runs.record(
             record.id, job.dataset.name, "dataset.failed", {"problem": missing}, claim=claim, problem=missing
         )
+
+
+def _count_outcomes(
+    env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord, claim: str, missing: str | None
+) -> str | None:
+    """Record what became of each candidate, as the store says; give what is missing or wrong, in words."""
+    store = env.store(job.dataset)
+    candidates = Candidates.model_validate(dataset.candidates)
+    tally = store.tally(job, candidates)
+    outcomes = store.outcomes(job, candidates)
+    records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes)
+    if tally.total < candidates.due and dataset.approval is not None and not missing:
+        missing = f"{candidates.due - tally.total:,} candidates have no outcome"
+    body = tally.model_dump(mode="json")
+    env.runs.record(record.id, job.dataset.name, "dataset.settled", body, claim=claim, tally=body)
+    return missing or certificate.disagreement(tally, records) or tally.problem
 
 
 def _missing(record: RunRecord, dataset: DatasetRecord) -> str | None:

@@ -321,6 +321,24 @@ def test_a_dataset_that_fails_does_not_stop_the_others(world: World) -> None:
     assert world.staged() == []
 
 
+def test_a_store_that_cannot_be_opened_fails_its_dataset_alone(world: World) -> None:
+    world.monkeypatch.delenv("AIRFLOW_CONN_LETHE_CRM")
+    world.write_policy(records=10)
+    run = answer(world, "Approve")
+    found = states(run)
+    assert run.state == "failed"
+    assert found["plan"] == found["approve"] == found["recordings.verify"] == "success"
+    assert found["registrations.discover"] == found["certify"] == "failed"
+    assert world.registrations() == ALL
+    assert world.recordings() == 20
+    record, datasets = world.last_run()
+    assert record.state == "failed"
+    assert datasets["recordings"].problem is None
+    assert "connection lethe_crm is not defined" in str(datasets["registrations"].problem)
+    assert datasets["registrations"].approval is None, "nobody was asked about it"
+    assert "whatever is answered; see its tasks" in metadata_text(), "the question says what is left out"
+
+
 def test_a_late_record_turns_the_run_red(world: World) -> None:
     """What came in after discovery was not checked and stays; it is said, and the next run takes it."""
     dag = world.dag()

@@ -91,12 +91,13 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             if not reasons:
                 return _told(stages.decide(env, planned))
             digest = stages.run_digest(planned, candidates)
+            failed = stages.failures(env, planned)
             who = _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
         along = sum(found.rows_along for found in candidates.values())
         rows = f" and {along:,} rows that go along" if along else ""
         due = sum(found.due for found in candidates.values())
         self.subject = f"Erase {due:,} records{rows} of {planned.category}?"
-        self.body = question(policy, planned, candidates, reasons, digest, who)
+        self.body = question(policy, planned, candidates, reasons, digest, [*map(_left_out, failed), who])
         return self._ask(context, digest, datetime.now(UTC) + self.response_timeout)
 
     def _ask(self, context: Context, digest: str, until: datetime) -> NoReturn:
@@ -197,10 +198,22 @@ def _refusal(record: RunRecord, entitled: Sequence[str], person: Mapping[str, st
     return None
 
 
+def _left_out(dataset: str) -> str:
+    return f"**{dataset}** failed and stays as it is, whatever is answered; see its tasks."
+
+
 def question(
-    policy: Policy, planned: Plan, candidates: Mapping[str, Candidates], reasons: Sequence[str], digest: str, who: str
+    policy: Policy,
+    planned: Plan,
+    candidates: Mapping[str, Candidates],
+    reasons: Sequence[str],
+    digest: str,
+    notes: Sequence[str],
 ) -> str:
-    """What a person is shown, in Markdown: the limits that were passed and the figures, nothing of any record."""
+    """What a person is shown, in Markdown: the limits that were passed and the figures, nothing of any record.
+
+    `notes` come last, a paragraph each: what is left out, and whose answer counts.
+    """
     rows = [
         f"| {name} | {found.due:,} | {found.rows_along:,} | {found.total:,} | {found.due / max(found.total, 1):.1%} "
         f"| {found.held:,} | {sum(found.unjudgeable.values()):,} | {found.oldest or ''} |"
@@ -220,7 +233,6 @@ def question(
             "",
             f"**{APPROVE}** erases exactly this set, less what is held or renewed by then. "
             f"**{REJECT}**, or no answer, erases nothing.",
-            "",
-            who,
+            *(line for note in notes for line in ("", note)),
         ]
     )

@@ -46,7 +46,8 @@ def check(
                     policy.category, dataset.name, dataset.store, dataset.location, policy.retention.rule, verdict
                 )
         if not files_only:
-            problems += overlapping.overlaps(env, policies.values())
+            for text, mere in overlapping.overlaps(env, policies.values()):
+                (remarks if mere else problems).append(text)
             problems += _governance(env)
     if chosen:
         console().print(table)

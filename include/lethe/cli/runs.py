@@ -136,6 +136,8 @@ def run(
 
         def ask(reasons: Sequence[str]) -> Approver | None:
             with bars.paused():
+                for dataset, problem in stages.failures(env, planned).items():
+                    say(f"{dataset} failed and stays as it is: {problem}")
                 approver = _ask(reasons, approve_as)
             if approver is not None and approver.approves and by is not None and same_person(approver.name, user()):
                 raise RunError(
@@ -144,10 +146,10 @@ def run(
                 )
             return approver
 
-        failure: RunError | None = None
+        failure: LetheError | None = None
         try:
             report = stages.run(env, planned, approver=ask, watcher=bars)
-        except RunError as error:
+        except LetheError as error:
             failure, report = error, stages.report_of(env, planned.run)
         holds = registry_name(env)
     say(f"Run {report.run}: {report.category}, {report.state}. Cutoff {report.cutoff}. Holds are those of {holds}.")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
-from lethe.connections import Connection
+from lethe.connections import Connection, sqlalchemy_url
+from lethe.errors import ConnectionMissing
 from lethe.stores.base import Store
 
 REGISTRY: dict[str, str] = {
@@ -21,8 +22,26 @@ def open_store(kind: str, connection: Connection) -> Store:
     """The store for datasets of `kind` behind a connection.
 
     Raises:
-        ConnectionMissing: if the connection is not of a type that the store understands.
+        ConnectionMissing: if the connection is not of a type that the store understands, or the package that speaks to
+            it is not installed.
     """
     module, _, name = REGISTRY[kind].partition(":")
-    factory = cast("Callable[[Connection], Store]", getattr(import_module(module), name))
-    return factory(connection)
+    try:
+        factory = cast("Callable[[Connection], Store]", getattr(import_module(module), name))
+        return factory(connection)
+    except ModuleNotFoundError as error:
+        if (error.name or "lethe").partition(".")[0] == "lethe":
+            raise
+        raise ConnectionMissing(
+            f"connection {connection.conn_id}: the package {error.name} is not installed here, without which a store "
+            f"of type {connection.conn_type} cannot be opened: install it (requirements.txt has it)"
+        ) from None
+
+
+def family(kind: str, connection: Connection) -> str:
+    """What connections have in common that may lead to one place: the kind of database, or `bucket`.
+
+    Raises:
+        ConnectionMissing: if the connection is not of a type that the store understands.
+    """
+    return sqlalchemy_url(connection).get_backend_name() if kind == "table" else "bucket"

@@ -20,7 +20,7 @@ from typing import ClassVar, TypeVar
 
 from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
-from lethe.errors import StoreError
+from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
@@ -94,6 +94,8 @@ class S3ObjectStore:
         problems = bucket_checks.problems(self._access, self._listing(objects), objects)
         try:
             self._check_attributes(objects)
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             if not problems:
                 problems.append(Problem(field="clock", message=str(error)))

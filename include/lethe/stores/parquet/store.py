@@ -126,6 +126,8 @@ class ParquetStore:
                 problems.append(Problem(field=name, message="names no column"))
         try:
             sample = self._sample(dataset)
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             return [Problem(field="prefix", message=str(error))]
         for record in sample:

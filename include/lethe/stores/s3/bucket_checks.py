@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lethe.errors import StoreError
+from lethe.errors import NotAdmitted, StoreError, StoreUnavailable
 from lethe.policy import BucketDataset, ObjectDataset
 from lethe.stores.base import Problem
 from lethe.stores.s3.client import S3Access
@@ -26,11 +26,17 @@ _NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented",
 
 
 def problems(access: S3Access, listing: Listing, dataset: BucketDataset) -> list[Problem]:
-    """What keeps a dataset's prefix from being worked on. With what cannot be read at all the list ends."""
+    """What keeps a dataset's prefix from being worked on. With what cannot be read at all the list ends.
+
+    Raises:
+        StoreUnavailable, NotAdmitted: if the store cannot be asked.
+    """
     found = [*_scratch(access, dataset)]
     for field, ask in (("bucket", _listing), ("bucket", _bucket), ("prefix", _tables)):
         try:
             found.extend(ask(access, listing, dataset))
+        except (StoreUnavailable, NotAdmitted):
+            raise
         except StoreError as error:
             return [*found, Problem(field=field, message=str(error))]
     if not found:
@@ -89,6 +95,8 @@ def _rights(access: S3Access, dataset: BucketDataset) -> Iterator[Problem]:
     for field, attempt in attempts:
         try:
             attempt(access, dataset, tried)
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             yield Problem(field=field, message=str(error))
 

@@ -24,7 +24,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from lethe.errors import StoreError, StoreUnavailable
+from lethe.errors import NotAdmitted, StoreError, StoreUnavailable
 
 PASSING_CODES = frozenset(
     {
@@ -111,7 +111,9 @@ def translate(error: BaseException, place: Place) -> StoreError:  # noqa: PLR091
     if isinstance(error, ClientError):
         return _of_answer(code_of(error), status_of(error), place)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
-        return StoreError(f"{place}: no AWS credentials: give the connection a login and password, a profile or a role")
+        return NotAdmitted(
+            f"{place}: no AWS credentials: give the connection a login and password, a profile or a role"
+        )
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
         return StoreUnavailable(
             f"{place}: the S3 server cannot be reached to {place.action}: is it up, is endpoint_url right?"
@@ -129,7 +131,9 @@ def _of_answer(code: str, status: int, place: Place) -> StoreError:
     if code in NO_BUCKET:
         return StoreError(f"{place}: there is no such bucket")
     if code in WRONG_CREDENTIALS:
-        return StoreError(f"{place}: the S3 server does not accept the connection's credentials ({code})")
+        return NotAdmitted(
+            f"{place}: the S3 server does not accept the connection's credentials ({code}): mend its login and password"
+        )
     if code == "RequestTimeTooSkewed":
         return StoreError(f"{place}: this machine's time differs too much from the S3 server's")
     if is_passing(code) or status >= 500 or status == 429:
