@@ -34,7 +34,7 @@ from lethe.evidence import certificate
 from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunClosed, RunRecord
 from lethe.holds.gate import RunGate, wait_for_leases
-from lethe.people import same_person
+from lethe.people import is_a_name, same_person
 from lethe.policy import Dataset, Policy
 from lethe.stores.base import Candidates, Value, Work
 
@@ -259,10 +259,17 @@ def _planned(env: Environment, plan: Plan, dataset: str) -> Work:
     Raises:
         RunError: if the policy file was changed since.
     """
+    return work(_unchanged(env, plan), plan.run, plan.as_of, dataset)
+
+
+def _unchanged(env: Environment, plan: Plan) -> Policy:
     policy = env.policy(plan.category)
     if policy.digest != plan.policy_digest:
-        raise RunError(f"{plan.category}.yaml was changed since run {plan.run} was planned; start a new run")
-    return work(policy, plan.run, plan.as_of, dataset)
+        raise RunError(
+            f"{plan.category}.yaml was changed since run {plan.run} was planned; nothing more is erased for it. Start "
+            f"a new run: trigger the DAG, or `lethe run {plan.category}`"
+        )
+    return policy
 
 
 # --- discover and validate ----------------------------------------------------------------------------------------
@@ -358,7 +365,7 @@ def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candid
     """Why a person has to decide: the limits that are passed, and what nobody has seen of this policy yet."""
     reasons = limits_passed(env.policy(plan.category), candidates)
     if env.settings.ask_unseen:
-        seen = env.runs.seen(plan.category, plan.policy_digest)
+        seen = env.runs.seen(plan.category, plan.policy_digest, plan.as_of)
         reasons += [
             f"{name}: nobody has seen a dry run of this policy as it is now; {found.due:,} records are to go"
             for name, found in sorted(candidates.items())
@@ -378,15 +385,20 @@ def run_digest(plan: Plan, candidates: Mapping[str, Candidates]) -> str:
     return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
-def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: bool = False) -> Decision:
+def decide(
+    env: Environment, plan: Plan, *, by: str | None = None, approved: bool = False, said_by: str | None = None
+) -> Decision:
     """Record whether the candidates may be erased: by themselves within the limits, else as a person (`by`) decided.
 
-    A digest that the run was told to expect is compared here too.
+    A digest that the run was told to expect is compared here too. `said_by` is who gave the person's name, where nobody
+    signed in.
 
     Raises:
         RunError: if a person has to decide and none did, or the very person who asked for the run did; if the person
-            did not approve; or if another digest was expected. Nothing is erased.
+            did not approve; if another digest was expected; or if the policy, and its limits, were changed since the
+            run was planned. Nothing is erased.
     """
+    _unchanged(env, plan)
     record = env.runs.get(plan.run)
     candidates = discovered(env, plan)
     digest = run_digest(plan, candidates)
@@ -397,6 +409,8 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
             f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased.{without} "
             f"Look at a new dry run: `lethe run {plan.category} --dry-run`"
         )
+    if by is not None and (by == BY_LIMITS or not is_a_name(by)):
+        raise RunError(f"{plan.category}: {by!r} names nobody; nothing is erased. Say who decides: `--approve-as NAME`")
     if reasons and by is None:
         raise RunError(
             f"{plan.category}: a person must approve: {'; '.join(reasons)}. Look at a dry run, "
@@ -410,7 +424,7 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
         )
     decision = Decision(
         approved=approved if reasons or by is not None else True,
-        by=by if by is not None and (reasons or not approved) else BY_LIMITS,
+        by=_decider(by, said_by) if by is not None and (reasons or not approved) else BY_LIMITS,
         reasons=tuple(reasons),
         digest=digest,
         at=datetime.now(UTC),
@@ -426,6 +440,10 @@ def decide(env: Environment, plan: Plan, *, by: str | None = None, approved: boo
     if not decision.approved:
         raise RunError(f"{plan.category}: {decision.by} did not approve; nothing is erased")
     return decision
+
+
+def _decider(name: str, said_by: str | None) -> str:
+    return name if said_by is None else f"{name}, as {said_by} says at the command line"
 
 
 def asked_for(record: RunRecord, *names: str) -> bool:
@@ -700,10 +718,11 @@ def _dataset_report(record: DatasetRecord) -> DatasetReport:
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """A person at the command line: who, and what they answer to the limits that were passed."""
+    """A person who decides: who, what they answer to the limits that were passed, and who says that it is them."""
 
     name: str
     approves: bool
+    said_by: str | None = None
 
 
 Ask = Callable[[Sequence[str]], Approver | None]
@@ -727,7 +746,10 @@ def run(
     if not planned.dry_run:
         try:
             person = _asked(env, planned, approver)
-            decide(env, planned, by=person.name if person else None, approved=bool(person and person.approves))
+            if person is None:
+                decide(env, planned)
+            else:
+                decide(env, planned, by=person.name, approved=person.approves, said_by=person.said_by)
         except RunError as error:
             refusal = error
         else:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -15,7 +16,9 @@ from airflow.sdk import Context
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lethe.airflow.approval import ApproveOperator, may_answer
+from lethe.airflow.approval import ApproveOperator
+from lethe.airflow.operators import requester
+from lethe.people import UNNAMED
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, World, metadata_text, states
@@ -272,9 +275,19 @@ def test_where_nobody_could_answer_the_run_ends_at_once(world: World, office: Of
     assert world.registrations() == ALL
 
 
-def test_fab_knows_its_users_by_number_and_people_know_them_by_name() -> None:
-    assert may_answer(["eva"], "7", "eva")
-    assert may_answer(["7"], "7", "eva")
-    assert may_answer(["Eva"], "7", "eva"), "FAB's names are unique whatever their case"
-    assert not may_answer(["eva", "8"], "7", "pavel")
-    assert may_answer([], "7", "pavel")
+@pytest.mark.parametrize(
+    ("run_type", "name", "who"),
+    [
+        ("scheduled", None, None),
+        ("operator_triggered", None, None),
+        ("operator_triggered", "eva", "eva"),
+        ("asset_triggered", None, UNNAMED),
+        ("manual", None, UNNAMED),
+        ("backfill", None, UNNAMED),
+        ("backfill", "eva", "eva"),
+        ("a type of tomorrow", None, UNNAMED),
+    ],
+)
+def test_who_asked_is_anybody_where_airflow_does_not_say(run_type: str, name: str | None, who: str | None) -> None:
+    run = SimpleNamespace(run_type=run_type, run_id=f"{run_type}__x", clear_number=0, triggering_user_name=name)
+    assert requester(run) == who

@@ -16,10 +16,11 @@ from datetime import datetime
 import pytest
 from tests.unit.cli_kit import AS_OF, POLICY, TOKEN, Command, cells, digest_of
 
-from lethe import holding
+from lethe import holding, stages
 from lethe.checks import generate
 from lethe.connections import from_environment
 from lethe.environment import Environment
+from lethe.errors import RunError
 from lethe.keys import new_connection
 from lethe.policy import load
 from lethe.stores.base import Store
@@ -507,3 +508,113 @@ def test_a_release_takes_two_people(lethe: Command) -> None:
     assert hold not in lethe("hold", "list")
     assert "released" in lethe("hold", "list", "--all")
     assert cells(lethe("due", "--as-of", AS_OF), "webinars.registrations")[3] == "0"
+
+
+# --- who decides ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", " ", "—", "limits"])
+def test_an_approval_by_nobody_is_none(lethe: Command, name: str) -> None:
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 10"))
+    text = lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", name, exit_code=1)
+    assert "names nobody; nothing is erased" in text
+    assert len(lethe.rows()) == 101
+
+
+def test_a_name_at_the_command_line_is_recorded_as_claimed(lethe: Command) -> None:
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 10"))
+    text = lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "jan")
+    run = text.split("Run ", 1)[1].split(":", 1)[0]
+    assert "approved by jan, as eva says at the command line" in " ".join(lethe("report", run).split())
+
+
+def test_whose_answers_count_is_kept_to_at_the_command_line_too(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETHE_APPROVERS", "Dana,jan")
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 10"))
+    text = lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "pavel", exit_code=1)
+    assert "pavel is none of Dana, jan (LETHE_APPROVERS)" in text
+    assert len(lethe.rows()) == 101
+    lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "dana")
+    assert len(lethe.rows()) == 51
+
+
+def test_limits_that_are_raised_while_a_run_is_open_approve_nothing(lethe: Command) -> None:
+    lethe.policy.write_text(POLICY.replace("records: 60", "records: 10"))
+    with Environment(from_environment) as env:
+        planned = stages.plan(env, "webinars", datetime.fromisoformat(AS_OF), trigger="test", requested_by="eva")
+        stages.validate(env, planned, "registrations", stages.discover(env, planned, "registrations"))
+        lethe.policy.write_text(POLICY)
+        for answer in ({}, {"by": "jan", "approved": True}):
+            with pytest.raises(RunError, match=r"webinars\.yaml was changed since run .* `lethe run webinars`"):
+                stages.decide(env, planned, **answer)  # type: ignore[arg-type]
+    assert len(lethe.rows()) == 101
+
+
+@pytest.mark.parametrize("name", ["", " ", "—"])
+def test_a_hold_is_not_released_by_nobody(lethe: Command, name: str) -> None:
+    hold = lethe.place("--email", lethe.email(1))
+    lethe("hold", "propose-release", hold)
+    lethe("hold", "release", hold, "--by", name, exit_code=1)
+    assert "release proposed" in lethe("hold", "list")
+
+
+# --- what nobody has seen ------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_of_long_ago_shows_nobody_what_goes_today(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    lethe("run", "webinars", "--as-of", "2021-01-01T12:00:00+01:00", "--dry-run")
+    assert "nobody has seen" in lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    lethe("run", "webinars", "--as-of", "2021-01-01T12:00:00+01:00", "--approve-as", "jan")
+    assert "nobody has seen" in lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    assert len(lethe.rows()) == 101
+    lethe("run", "webinars", "--as-of", "2026-10-21T12:00:00+02:00", "--dry-run")
+    lethe("run", "webinars", "--as-of", AS_OF)
+    assert len(lethe.rows()) == 51
+
+
+def test_what_a_policy_has_erased_once_is_seen_for_good(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However seldom it runs."""
+    monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    lethe("run", "webinars", "--as-of", "2022-01-01T12:00:00+01:00", "--dry-run")
+    lethe("run", "webinars", "--as-of", "2022-01-01T12:00:00+01:00")
+    assert len(lethe.rows()) == 51
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET webinar_date = '2020-02-02' WHERE id = 60")
+        connection.commit()
+    lethe("run", "webinars", "--as-of", AS_OF)
+    assert len(lethe.rows()) == 50
+
+
+def test_a_dry_run_that_failed_has_shown_nothing_and_keeps_nobody_waiting(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET webinar_date = '1066-10-14' WHERE id = 60")
+        connection.commit()
+    lethe("run", "webinars", "--as-of", AS_OF, "--dry-run", exit_code=1)
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET webinar_date = '2020-02-02' WHERE id = 60")
+        connection.commit()
+    assert "nobody has seen" in lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    assert len(lethe.rows()) == 101
+
+
+def test_a_dry_run_of_some_datasets_has_shown_those(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LETHE_ASK_UNSEEN")
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("CREATE TABLE guests (id INTEGER PRIMARY KEY, email TEXT, phone TEXT, webinar_date DATE)")
+        connection.execute("CREATE INDEX guests_by_date ON guests (webinar_date)")
+        connection.execute("INSERT INTO guests SELECT * FROM registrations")
+        connection.commit()
+    guests = POLICY[POLICY.index("  - name") :].replace("registrations", "guests")
+    lethe.policy.write_text(POLICY + guests)
+    generate.write(load(lethe.policy), lethe.folder / "expectations")
+    lethe("run", "webinars", "--as-of", AS_OF, "--dry-run", "--dataset", "guests")
+    text = lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    assert "registrations: nobody has seen" in text
+    assert "guests: nobody has seen" not in text
+    assert len(lethe.rows()) == 101

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lethe.people import UNNAMED, same_person
+from lethe.people import UNNAMED, may_answer, same_person
 
 ONE = ["eva.novak", "EVA.NOVAK", " eva.novak ", "eva.novak@example.org", "CORP\\eva.novak", "corp/Eva.Novak",
        "Eva Novák", "eva.novak\u200b", "ｅｖａ．novak", "eva.novak+second@example.org"]  # fmt: skip
@@ -26,3 +26,11 @@ def test_other_people_are_other_people(one: str, other: str) -> None:
 def test_who_is_not_named_may_be_anybody() -> None:
     assert same_person(UNNAMED, "eva")
     assert same_person("eva", UNNAMED)
+
+
+def test_fab_knows_its_users_by_number_and_people_know_them_by_name() -> None:
+    assert may_answer(["eva"], "7", "eva")
+    assert may_answer(["7"], "7", "eva")
+    assert may_answer(["Eva"], "7", "eva"), "FAB's names are unique whatever their case"
+    assert not may_answer(["eva", "8"], "7", "pavel")
+    assert may_answer([], "7", "pavel")

@@ -24,7 +24,7 @@ from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.evidence.runs import RunRecord
 from lethe.lineage import Stage
-from lethe.people import UNNAMED
+from lethe.people import UNNAMED, may_answer
 from lethe.policy import Policy
 from lethe.stages import Decision, Plan
 from lethe.stores.base import Candidates
@@ -33,15 +33,6 @@ APPROVE, REJECT = "Approve", "Reject"
 
 NOBODY = "nobody in time"
 """Who decided where no answer came."""
-
-
-def may_answer(entitled: Sequence[str], *names: str) -> bool:
-    """Whether a person with these names (the id is one) is entitled; everybody is, where nobody is named.
-
-    Airflow itself would compare ids only, and FAB's are numbers: it would let nobody answer who is entitled by name.
-    """
-    allowed = {name.casefold() for name in entitled}
-    return not allowed or any(name.casefold() in allowed for name in names)
 
 
 class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]

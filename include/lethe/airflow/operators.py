@@ -149,11 +149,11 @@ def requester(run: Any) -> str | None:  # noqa: ANN401 - a DAG run of Airflow
     """
     if run.run_type == "backfill" and (run.clear_number or not run.run_id.startswith("backfill__")):
         return UNNAMED
-    return run.triggering_user_name or (UNNAMED if run.run_type in _ASKED_FOR else None)
+    return run.triggering_user_name or (None if run.run_type in _BY_THEMSELVES else UNNAMED)
 
 
-_ASKED_FOR = ("manual", "backfill", "asset_materialization")
-"""Types of runs that only a person starts."""
+_BY_THEMSELVES = ("scheduled", "operator_triggered")
+"""Types of runs that no person starts, unless Airflow names one: a task of another DAG hands on who started that."""
 
 
 class DatasetOperator(RetentionOperator):

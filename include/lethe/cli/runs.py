@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lethe.cli.shell import complain, console, environment, moment, registry_name, say, user
 from lethe.errors import LetheError, RunError
-from lethe.people import same_person
+from lethe.people import may_answer, same_person
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -139,11 +139,7 @@ def run(
                 for dataset, problem in stages.failures(env, planned).items():
                     say(f"{dataset} failed and stays as it is: {problem}")
                 approver = _ask(reasons, approve_as)
-            if approver is not None and approver.approves and by is not None and same_person(approver.name, user()):
-                raise RunError(
-                    f"{category}: {approver.name} runs this command, on behalf of {by}, and cannot approve; "
-                    f"ask somebody else: `lethe run {category} --approve-as NAME`"
-                )
+            _require_entitled(env, category, approver, by)
             return approver
 
         failure: LetheError | None = None
@@ -160,17 +156,34 @@ def run(
         raise failure
 
 
+def _require_entitled(env: Environment, category: str, approver: Approver | None, by: str | None) -> None:
+    """Refuse an approval of who runs the command in another's name, or of somebody whose answer does not count.
+
+    Raises:
+        RunError: if it is one. Nothing is erased.
+    """
+    if approver is None or not approver.approves:
+        return
+    again = f"ask somebody else: `lethe run {category} --approve-as NAME`"
+    if by is not None and same_person(approver.name, user()):
+        raise RunError(f"{category}: {approver.name} runs this command, on behalf of {by}, and cannot approve; {again}")
+    if not may_answer(env.settings.approvers, approver.name):
+        raise RunError(
+            f"{category}: {approver.name} is none of {', '.join(env.settings.approvers)} (LETHE_APPROVERS); {again}"
+        )
+
+
 def _ask(reasons: Sequence[str], approve_as: str | None) -> Approver | None:
     from lethe.stages import Approver
 
     if approve_as is not None:
-        return Approver(approve_as, approves=True)
+        return Approver(approve_as, approves=True, said_by=user())
     if not _at_a_terminal():
         return None
     for reason in reasons:
         say(reason)
     name = typer.prompt("Who decides (somebody else than who runs it)")
-    return Approver(name, approves=typer.confirm(f"{name}: erase them?"))
+    return Approver(name, approves=typer.confirm(f"{name}: erase them?"), said_by=user())
 
 
 def _at_a_terminal() -> bool:

@@ -29,6 +29,9 @@ SETTLE_WITHIN = timedelta(minutes=10)
 ALIVE_WITHIN = timedelta(days=1)
 """A run that is not over and has done nothing for so long has no batch under way any more."""
 
+SEEN_WITHIN = timedelta(days=31)
+"""How much earlier the moment of a dry run may be than that of the run whose policy it has shown."""
+
 OPEN, CLOSING, SUPERSEDED, DRY = "open", "closing", "superseded", "dry"
 
 BY_LIMITS = "limits"
@@ -347,17 +350,26 @@ class Runs:
         with self._governance.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
-    def seen(self, category: str, policy_digest: str) -> set[str]:
-        """The datasets that somebody has seen under just this policy: in a dry run that succeeded, or by approving."""
+    def seen(self, category: str, policy_digest: str, as_of: datetime) -> set[str]:
+        """The datasets of which somebody has seen what just this policy erases.
+
+        That is in a dry run that succeeded or by approving a run, either of them as of `SEEN_WITHIN` before at most: an
+        earlier moment shows less. Or a run has erased of them under it since, of which the same was asked.
+        """
         run, row = schema.run.c, schema.run_dataset.c
         query = (
-            sa.select(row.dataset, run.state, row.approval)
+            sa.select(row.dataset, run.state, run.as_of, row.approval, row.tally)
             .join(schema.run, run.id == row.run_id)
             .where(run.category == category, run.policy_digest == policy_digest)
         )
         with self._governance.read() as connection:
             found = connection.execute(query).all()
-        return {each.dataset for each in found if each.state == DRY or _by_a_person(each.approval)}
+        recent = as_of - SEEN_WITHIN
+        return {
+            each.dataset
+            for each in found
+            if (each.as_of >= recent and (each.state == DRY or _by_a_person(each.approval))) or _erased(each.tally)
+        }
 
     def datasets(self, run_id: str) -> list[DatasetRecord]:
         """What the run recorded, by dataset."""
@@ -380,6 +392,10 @@ class Runs:
 
 def _by_a_person(approval: Mapping[str, Any] | None) -> bool:
     return approval is not None and bool(approval["approved"]) and approval["by"] != BY_LIMITS
+
+
+def _erased(tally: Mapping[str, Any] | None) -> bool:
+    return tally is not None and bool(tally["erased"] or tally["anonymised"])
 
 
 def _run(row: sa.Row[Any]) -> RunRecord:

@@ -24,7 +24,7 @@ from lethe.governance import Governance
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise, require_region
 from lethe.keys import Keys
-from lethe.people import same_person
+from lethe.people import is_a_name, same_person
 from lethe.policy import Dataset, Policy
 
 _CHUNK = 10_000
@@ -500,6 +500,8 @@ def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _person(name: str) -> str:
+    if not is_a_name(name):
+        raise HoldError("the name of who does this names nobody: say who you are with --by")
     return _words("name of who does this", name)
 
 
