@@ -216,7 +216,11 @@ class Store(Protocol):
         ...
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
-        """The sum of the committed outcomes of all batches, read from the store."""
+        """The sum of the committed outcomes of all batches, read from the store.
+
+        Raises:
+            DatasetChanged: if what was staged is not there any more: what cannot be read is never zero.
+        """
         ...
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:

@@ -205,7 +205,12 @@ class S3ObjectStore:
         return eraser.run(batches, progress)
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
-        """The sum of the outcomes of all batches that have one."""
+        """The sum of the outcomes of all batches that have one.
+
+        Raises:
+            DatasetChanged: if what was staged is not there any more, so that nothing can be told.
+        """
+        Manifest.open(self._staging(work), candidates)
         total = Became()
         for _, done in self._done(work, candidates):
             total += done.tally

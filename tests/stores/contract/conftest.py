@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from tests.stores.contract import worlds
 from tests.stores.contract.world import World
 
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+
+pytest.register_assert_rewrite("tests.stores.contract.suite")  # the tests import it after this
 
 MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
     "postgresql": ("postgres", worlds.postgresql),
@@ -26,11 +28,26 @@ MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
 """Kind of world → the fixture of its server, and how it is made."""
 
 
-@pytest.fixture(scope="session", params=list(MAKE))
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="session")
+def make_world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], World]]:
+    """Makes a world of a kind, or gives the one that was made."""
+    made: dict[str, World] = {}
+
+    def make(kind: str) -> World:
+        if kind not in made:
+            server, make = MAKE[kind]
+            servers: list[EmbeddedPostgres | EmbeddedS3] = [request.getfixturevalue(server)] if server else []
+            folder: Path = tmp_path_factory.mktemp(kind)
+            made[kind] = stack.enter_context(make(folder, *servers))
+        return made[kind]
+
+    with ExitStack() as stack:
+        yield make
+
+
+@pytest.fixture(params=list(MAKE))
+def world(request: pytest.FixtureRequest, make_world: Callable[[str], World]) -> World:
     """A world of each kind. Every test fills it anew."""
-    server, make = MAKE[request.param]
-    servers: list[EmbeddedPostgres | EmbeddedS3] = [request.getfixturevalue(server)] if server else []
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    with make(folder, *servers) as made:
-        yield made
+    return make_world(request.param)

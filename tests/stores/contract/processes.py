@@ -23,6 +23,12 @@ Point = Literal["asks", "answered", "progress"]
 """Before the holds are read; when they are read, and erasing by them begins; when records have been dealt with."""
 
 _context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    [
+        *("pytest", "psycopg", "pyarrow.parquet", "boto3", "tests.stores.contract.worlds"),
+        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "lethe.stores.parquet"),
+    ]
+)
 
 
 @dataclass(frozen=True)

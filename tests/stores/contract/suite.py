@@ -6,30 +6,50 @@ became of the records without it. A store that declares that it cannot do someth
 
 from __future__ import annotations
 
+import logging
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import ClassVar
 
 import pytest
+from pydantic import ValidationError
 from tests.stores.contract import processes
 from tests.stores.contract.registry import Gate, Held
-from tests.stores.contract.world import AS_OF, CANARY, CUTOFF, ZONE, Record, World, hold_of
+from tests.stores.contract.world import AS_OF, BATCH, CANARY, CUTOFF, ZONE, Record, World, hold_of
 
-from lethe.counts import Became, Outcome
-from lethe.errors import StoreUnavailable
+from lethe.counts import Became, Outcome, Unjudgeable
+from lethe.errors import DatasetChanged, RunError, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
+from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Period, cutoff_for
-from lethe.policy import Expiry
-from lethe.stores.abilities import Binding, ClockForm
+from lethe.policy import Dataset, Disposition, Expiry, ObjectDataset, TableDataset
+from lethe.stores.abilities import Ability, Binding, ClockForm
 from lethe.stores.base import Candidates, Store, Work
 
 RECENT = datetime(2026, 10, 1, 12, tzinfo=UTC)
 LONG_AGO = datetime(2018, 5, 5, 12, tzinfo=UTC)
 LEASE_SECONDS = 1.0
 """Of erasures that die: whatever follows them waits for their leases."""
+KILLS = [
+    processes.Signal("asks", 0),
+    processes.Signal("answered", 0),
+    processes.Signal("answered", 0, after=0.01),
+    processes.Signal("progress", 0),
+]
+"""When processes are killed: at each point, and right after one, while requests are under way."""
+OTHER_KINDS: dict[str, Dataset] = {
+    "table": TableDataset.model_validate(
+        {"kind": "table", "name": "people", "store": "world", "table": "t", "key": ["id"], "clock": {"column": "at"}}
+    ),
+    "objects": ObjectDataset.model_validate(
+        {"kind": "objects", "name": "people", "store": "world", "bucket": "none", "clock": {"last_modified": True}}
+    ),
+}
+"""Datasets that are of another kind than a store's."""
 
 
 # --- how the tests speak ------------------------------------------------------------------------------------------
@@ -95,26 +115,13 @@ def nothing_touched(world: World) -> Iterator[None]:
     staged = world.staged()
     yield
     assert_left(world, world.everybody())
-    assert world.staged() == staged
-
-
-class Promise:
-    """What the tests of all promises share."""
-
-    slow: ClassVar[frozenset[str]] = frozenset()
-    """Tests that start processes."""
-
-    @classmethod
-    def checks(cls, *, quick: bool = True) -> dict[str, Callable[[World], None]]:
-        """Its tests by name; only those that start no process where `quick`."""
-        names = [name for name in dir(cls) if name.startswith("test_") and not (quick and name in cls.slow)]
-        return {name: getattr(cls(), name) for name in names}
+    assert world.staged() == staged, "something was staged"
 
 
 # --- 1 ------------------------------------------------------------------------------------------------------------
 
 
-class NeverEarly(Promise):
+class NeverEarly:
     """No record goes before its period has ended, in local days."""
 
     def test_what_goes_has_expired_by_the_local_day(self, world: World) -> None:
@@ -169,10 +176,8 @@ def _edges(form: ClockForm) -> list[Record]:
 # --- 2 ------------------------------------------------------------------------------------------------------------
 
 
-class NeverHeld(Promise):
+class NeverHeld:
     """What an acknowledged hold covers stays."""
-
-    slow: ClassVar[frozenset[str]] = frozenset({"test_a_process_that_is_stopped_in_a_batch_cannot_outrun_a_hold"})
 
     def test_held_before(self, world: World) -> None:
         world.fill()
@@ -233,6 +238,7 @@ class NeverHeld(Promise):
                 eraser.join()
         assert world.left() == acknowledged, "a record went after the hold on it was acknowledged"
 
+    @pytest.mark.slow
     def test_holds_placed_at_full_speed(self, world: World) -> None:
         world.fill()
         acknowledged: dict[int, set[int]] = {}
@@ -298,6 +304,7 @@ class NeverHeld(Promise):
         run_through(world)
         assert_left(world, world.everybody() - world.due())
 
+    @pytest.mark.slow
     @pytest.mark.timeout(120)
     def test_a_process_that_is_stopped_in_a_batch_cannot_outrun_a_hold(self, world: World) -> None:
         world.fill()
@@ -331,3 +338,547 @@ def _assert_kept(world: World, people: set[int], still: set[int]) -> None:
     """All records of people that still were there are there."""
     of_people = {n for n, record in world.records.items() if record.person in people}
     assert of_people & still <= world.left(), "a record went after the hold on it was acknowledged"
+
+
+# --- 3 ------------------------------------------------------------------------------------------------------------
+
+
+class NeverSilentlyLate:
+    """After a run that succeeded, nothing expired and unheld is left; what cannot be judged is counted and stays."""
+
+    def test_what_is_found_is_what_is_there(self, world: World) -> None:
+        world.fill()
+        world.registry.commit(hold_of(3))
+        due = world.due(3)
+        with closing(world.store()) as store:
+            survey, candidates = store.survey(world.work(), rules(world)), discover(world, store)
+        assert survey.total == len(world.everybody())
+        assert (survey.expired, survey.held, survey.due) == (len(world.due()), len(world.due() - due), len(due))
+        assert survey.unjudgeable == {Unjudgeable.NO_CLOCK: sum(one.clock is None for one in world.records.values())}
+        assert survey.oldest == min(_day(world.records[number]) for number in due)
+        same = ("total", "expired", "held", "kept_on", "unjudgeable", "oldest", "unreadable", "due")
+        assert [getattr(candidates, name) for name in same] == [getattr(survey, name) for name in same]
+
+    def test_what_cannot_be_judged_is_counted_and_stays(self, world: World) -> None:
+        wrong = ["tomorrow", "2018-13-01", "0000-00-00"]
+        texts = [Record(number, text) for number, text in enumerate(wrong, start=50)]
+        none = [Record(60, None), Record(61, None)]
+        expired = [Record(number, LONG_AGO) for number in range(3)]
+        text = ClockForm.TEXT in world.abilities.clocks
+        world.fill([*expired, *none, *(texts if text else [])], ClockForm.TEXT if text else None)
+        expected = {Unjudgeable.NO_CLOCK: 2, **({Unjudgeable.UNPARSABLE_CLOCK: 3} if text else {})}
+        due = world.due()
+        candidates = run_through(world)
+        assert candidates.unjudgeable == expected
+        with closing(world.store()) as store:
+            survey = store.survey(world.work(), rules(world))
+        assert survey.unjudgeable == expected, "they are seen again after the run"
+        assert survey.total == len(world.everybody() - due)
+        assert_left(world, world.everybody() - due)
+
+    def test_what_is_left_of_a_run_is_seen(self, world: World) -> None:
+        """After half of the batches, after a change, and after all: what is due is what is there and due."""
+        world.fill()
+        world.registry.commit(hold_of(3))
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            world.insert(Record(70, LONG_AGO, person=1))
+            erase(world, store, candidates, range(1))
+            survey = store.survey(world.work(), rules(world))
+            assert survey.due == len(world.due(3) & world.left()) > 0
+            erase(world, store, candidates)
+            survey = store.survey(world.work(), rules(world))
+        assert (survey.due, survey.held) == (1, len(world.due() - world.due(3)))
+        world.run += "-next"
+        run_through(world)
+        assert_left(world, world.everybody() - world.due(3))
+
+    def test_every_candidate_has_an_outcome(self, world: World) -> None:
+        world.fill()
+        told: list[int] = []
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            gate = Gate(world.registry)
+            done = store.erase(world.work(), candidates, range(candidates.batches), gate, told.append)
+        assert done.total == candidates.due == sum(told) == len(world.due())
+        assert_exact(world, candidates, erased(world.due()))
+
+
+# --- 4 ------------------------------------------------------------------------------------------------------------
+
+
+class OnlyWhatWasChecked:
+    """What goes is what was discovered, less what has been held or renewed since."""
+
+    def test_what_changed_since_discovery(self, world: World) -> None:
+        """One record was renewed, one is new, one was removed by others."""
+        world.fill()
+        due = world.due()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            beside = world.together(5) & due
+            world.change(5, RECENT)
+            world.insert(Record(70, LONG_AGO, person=1))
+            removed = world.remove(16) & due
+            done = erase(world, store, candidates)
+            said = became(world, store, candidates)
+        assert_left(world, world.everybody() - (due - beside - removed))
+        assert {n for n, outcome in said.items() if outcome is Outcome.ERASED} == due - beside - removed
+        assert said[5] is Outcome.RENEWED
+        assert {said[number] for number in removed} == {Outcome.GONE}
+        assert done.erased == len(due - beside - removed)
+        assert_exact(world, candidates, said)
+
+    def test_other_candidates_than_were_staged_are_refused(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            others = [candidates.model_copy(update={"digest": "0" * 64}), candidates.model_copy(update={"batches": 1})]
+            for other in others:
+                with nothing_touched(world), pytest.raises(DatasetChanged):
+                    erase(world, store, other)
+            with nothing_touched(world), pytest.raises(DatasetChanged):
+                store.erase(world.work(run="another"), candidates, range(1), Gate(world.registry))
+
+    def test_staging_that_was_tampered_with_is_refused(self, world: World) -> None:
+        """At the latest by the batch in which it was, and nothing goes that was not checked."""
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            world.insert(Record(70, LONG_AGO, person=1))
+            world.tamper(70)
+            with pytest.raises(DatasetChanged) as caught:
+                erase(world, store, candidates)
+        _assert_anonymous(str(caught.value))
+        assert not world.everybody() - world.due() - world.left()
+        assert 70 in world.left()
+
+    def test_what_is_held_since_and_renewed_since_is_told_apart(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            renewed = world.together(12) & world.due()
+            world.change(12, RECENT)
+            world.registry.place(store, hold_of(4))
+            erase(world, store, candidates)
+            said = became(world, store, candidates)
+        held = {number for number in said if world.records[number].person == 4} - renewed
+        assert held
+        assert {said[number] for number in held} == {Outcome.HELD}
+        assert said[12] is Outcome.RENEWED
+        assert_exact(world, candidates, said)
+
+
+# --- 5 ------------------------------------------------------------------------------------------------------------
+
+
+class ExactEvidence:
+    """What the store says was erased is what was erased, whenever its process died."""
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(120)
+    def test_a_process_that_is_killed_leaves_the_truth_behind(self, world: World) -> None:
+        """Again and again, with a hold placed meanwhile."""
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+        for kill in KILLS:
+            with processes.erasing(world, candidates, kill, LEASE_SECONDS) as eraser:
+                pass
+            assert eraser.exitcode == -signal.SIGKILL, f"{kill} never came"
+            with closing(world.store()) as store:
+                world.registry.acknowledge(store)
+                _assert_true_so_far(world, store, candidates)
+        with closing(world.store()) as store:
+            world.registry.place(store, hold_of(1))
+            here = {number for number in world.due() & world.left() if world.records[number].person == 1}
+            done = erase(world, store, candidates)
+        assert here <= world.left()
+        assert done.erased + done.held == candidates.due
+        gone = world.everybody() - world.left()
+        assert_left(world, world.everybody() - gone)
+        assert gone >= world.due(1)
+        assert_exact(world, candidates, {n: _held_or_erased(n, gone) for n in world.due()})
+
+    def test_a_run_that_is_stopped_between_batches_says_what_it_did(self, world: World) -> None:
+        """The gate refuses: the run was superseded."""
+        world.fill()
+
+        def refuse(number: int) -> None:
+            if number:
+                raise RunError("superseded")
+
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            with pytest.raises(RunError):
+                erase(world, store, candidates, gate=Gate(world.registry, LEASE_SECONDS, before=refuse))
+            _assert_true_so_far(world, store, candidates)
+            erase(world, store, candidates)
+        assert_left(world, world.everybody() - world.due())
+        assert_exact(world, candidates, erased(world.due()))
+
+    def test_two_workers_at_the_same_batches_count_each_record_once(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+
+        def work(_worker: int) -> Became:
+            with closing(world.store()) as mine:
+                return erase(world, mine, candidates, gate=Gate(world.registry, LEASE_SECONDS))
+
+        with ThreadPoolExecutor(2) as pool:
+            said = list(pool.map(work, range(2)))
+        assert [one.erased for one in said] == [candidates.due] * 2, "who comes second says what was done"
+        assert_left(world, world.everybody() - world.due())
+        assert_exact(world, candidates, erased(world.due()))
+
+    def test_what_cannot_be_read_any_more_is_an_error_and_never_zero(self, world: World) -> None:
+        world.fill()
+        candidates = run_through(world)
+        with closing(world.store()) as store:
+            store.clean(world.run, world.dataset())
+            for read in (
+                lambda: store.tally(world.work(), candidates),
+                lambda: list(store.outcomes(world.work(), candidates)),
+                lambda: erase(world, store, candidates),
+            ):
+                with pytest.raises(DatasetChanged):
+                    read()
+
+
+def _assert_true_so_far(world: World, store: Store, candidates: Candidates) -> None:
+    """What is said to have gone has, what a transaction took is said, and the sums are those of the records."""
+    said = became(world, store, candidates)
+    tally = store.tally(world.work(), candidates)
+    gone = world.everybody() - world.left()
+    assert {number for number, outcome in said.items() if outcome is Outcome.ERASED} <= gone
+    assert gone <= world.due()
+    if world.abilities.binding is Binding.FENCED:
+        assert gone <= set(said), "it went, and there is no word of it"
+    assert tally.total == len(said)
+    assert tally.erased == sum(outcome is Outcome.ERASED for outcome in said.values())
+
+
+# --- 7 ------------------------------------------------------------------------------------------------------------
+
+
+class AgainIsHarmless:
+    """A run again, or after a crash, erases nothing more than once."""
+
+    def test_erasing_again_says_the_same_and_erases_nothing_more(self, world: World) -> None:
+        world.fill()
+        due = world.due()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            first = erase(world, store, candidates)
+            world.insert(Record(70, LONG_AGO, person=1))
+            again = erase(world, store, candidates)
+            assert again == first
+            assert discover(world, store) == candidates, "once erasing began, what was staged stays"
+            assert erase(world, store, candidates, range(1)).total <= candidates.batch_size
+        with closing(world.store()) as store:
+            assert erase(world, store, candidates) == first
+            assert store.tally(world.work(), candidates) == first
+        assert_left(world, world.everybody() - due)
+        assert_exact(world, candidates, erased(due))
+
+    def test_discovering_again_finds_the_same(self, world: World) -> None:
+        world.fill()
+        world.registry.commit(hold_of(3))
+        with closing(world.store()) as store:
+            first, again = discover(world, store), discover(world, store)
+            other = store.discover(world.work(run=f"{world.run}-b"), rules(world))
+            store.clean(f"{world.run}-b", world.dataset())
+            assert first.digest == again.digest == other.digest
+            assert (first.due, first.batches) == (again.due, again.batches) == (other.due, other.batches)
+            erase(world, store, again)
+        assert_left(world, world.everybody() - world.due(3))
+
+    def test_another_run_finds_nothing_more_and_harms_nothing(self, world: World) -> None:
+        world.fill()
+        first = run_through(world)
+        run = world.run
+        world.run += "-next"
+        second = run_through(world)
+        assert (second.due, second.batches) == (0, 0)
+        assert_left(world, world.everybody() - world.due())
+        with closing(world.store()) as store:
+            assert store.tally(world.work(run=run), first).erased == first.due
+
+    def test_batches_in_any_order_and_more_than_once(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            parts = [range(number, number + 1) for number in reversed(range(candidates.batches))]
+            sums = [erase(world, store, candidates, part) for part in parts]
+            assert [erase(world, store, candidates, part) for part in parts] == sums
+        assert sum(one.erased for one in sums) == candidates.due
+        assert_left(world, world.everybody() - world.due())
+        assert_exact(world, candidates, erased(world.due()))
+
+
+# --- 8 ------------------------------------------------------------------------------------------------------------
+
+
+class ReallyGone:
+    """Old versions, delete markers, rows of children and staging copies count as records."""
+
+    def test_staging_is_cleaned(self, world: World) -> None:
+        world.fill()
+        run_through(world)
+        other = f"{world.run}-b"
+        with closing(world.store()) as store:
+            store.discover(world.work(run=other), rules(world))
+            assert {(world.run, "people"), (other, "people")} <= set(store.staged_runs(world.dataset()))
+            store.clean(world.run, world.dataset())
+            staged = set(store.staged_runs(world.dataset()))
+            assert (world.run, "people") not in staged
+            assert (other, "people") in staged, "another run's stays"
+            store.clean(other, world.dataset())
+            assert (other, "people") not in store.staged_runs(world.dataset())
+            store.clean(other, world.dataset())
+        assert world.staged() == set()
+
+    def test_nothing_of_a_record_is_left(self, world: World) -> None:
+        """No version, no marker, no row of a child; and what only has old ones or markers goes, too."""
+        world.fill()
+        run_through(world)
+        assert_left(world, world.everybody() - world.due())
+        with closing(world.store()) as store:
+            survey = store.survey(world.work(), rules(world))
+            store.clean(world.run, world.dataset())
+        assert (survey.expired, survey.total) == (0, len(world.left()))
+
+
+# --- 9 ------------------------------------------------------------------------------------------------------------
+
+
+class Bounded:
+    """A batch has a limit, whatever the size of the data."""
+
+    def test_batches_are_no_larger_than_the_limit(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            if world.abilities.has(Ability.RECORD_BATCHES):
+                assert candidates.batch_size <= BATCH
+            assert candidates.batches * candidates.batch_size >= candidates.due
+            assert candidates.batches > 1
+            for number in range(candidates.batches):
+                before = world.left()
+                done = erase(world, store, candidates, range(number, number + 1))
+                gone = before - world.left()
+                assert len(gone) == done.erased <= candidates.batch_size
+        assert_left(world, world.everybody() - world.due())
+
+    def test_the_holds_are_asked_for_again_for_every_batch(self, world: World) -> None:
+        world.fill()
+        gate = Gate(world.registry)
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            for number in range(candidates.batches):
+                asked = gate.asked
+                erase(world, store, candidates, range(number, number + 1), gate)
+                assert gate.asked > asked
+
+
+# --- 10 -----------------------------------------------------------------------------------------------------------
+
+
+class RefuseFirst:
+    """What is wrong ends in a message, before anything is touched."""
+
+    def test_a_dataset_that_is_wrong_is_refused(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            assert [problem for problem in store.check(world.dataset()) if not problem.remark] == []
+            with nothing_touched(world):
+                for what, dataset in world.wrong().items():
+                    problems = [problem for problem in store.check(dataset) if not problem.remark]
+                    assert problems, what
+                    for problem in problems:
+                        assert problem.field, what
+                        assert problem.message, what
+                        _assert_anonymous(problem.message)
+
+    def test_a_dataset_that_is_of_another_kind_is_refused(self, world: World) -> None:
+        world.fill()
+        other = world.work(next(one for kind, one in OTHER_KINDS.items() if kind != world.dataset().kind))
+        with closing(world.store()) as store, nothing_touched(world):
+            for refused in (
+                lambda: store.check(other.dataset),
+                lambda: store.survey(other, rules(world)),
+                lambda: store.discover(other, rules(world)),
+            ):
+                with pytest.raises(StoreError):
+                    refused()
+
+    def test_nothing_goes_before_anything_was_discovered(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            store.clean(world.run, world.dataset())
+            with nothing_touched(world), pytest.raises(DatasetChanged):
+                erase(world, store, candidates)
+
+
+class Declared:
+    """What a store declares that it cannot do, it refuses with its message; all else it does."""
+
+    def test_what_is_lacking_has_a_reason_and_is_refused(self, world: World) -> None:
+        world.fill()
+        for ability, lack in world.abilities.lacks.items():
+            assert lack.reason, ability
+            if lack.says:
+                with closing(world.store()) as store, nothing_touched(world):
+                    for action in (store.survey, store.discover):
+                        with pytest.raises((StoreError, ValidationError), match=re.escape(lack.says)):
+                            action(_asking(world, ability), rules(world))
+
+    def test_masked_records_stay(self, world: World) -> None:
+        if not world.abilities.has(Ability.ANONYMISE):
+            return
+        world.fill()
+        world.registry.commit(hold_of(3))
+        due = world.due(3)
+        with closing(world.store()) as store:
+            work = _asking(world, Ability.ANONYMISE)
+            candidates = store.discover(work, rules(world))
+            done = store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
+            said = {world.number(key): outcome for key, outcome in store.outcomes(work, candidates)}
+        assert (done.anonymised, done.total) == (len(due), len(due))
+        assert said == dict.fromkeys(due, Outcome.ANONYMISED)
+        assert world.left() == world.everybody()
+        assert world.intact() == world.everybody() - due
+
+    def test_conditions(self, world: World) -> None:
+        """Where: only these are looked at. Keep while: these stay although they have expired."""
+        if not world.abilities.has(Ability.CONDITIONS):
+            return
+        states = ["open", "closed", "test"]
+        records = [Record(n, LONG_AGO, state=state) for n, state in enumerate(states * 2)]
+        world.fill([*records, Record(9, RECENT)])
+        dataset = _asking(world, Ability.CONDITIONS).dataset
+        looked_at = [record for record in world.records.values() if record.state != "test"]
+        kept = [record for record in looked_at if record.expired and record.state == "open"]
+        due = {record.number for record in looked_at if record.expired} - {record.number for record in kept}
+        with closing(world.store()) as store:
+            work = world.work(dataset)
+            survey, candidates = store.survey(work, rules(world)), store.discover(work, rules(world))
+            assert (survey.total, survey.kept_on, survey.due) == (len(looked_at), len(kept), len(due))
+            assert survey.expired == len(kept) + len(due)
+            done = store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
+        assert done.erased == len(due)
+        assert_left(world, world.everybody() - due)
+
+    def test_periods_by_value(self, world: World) -> None:
+        if not world.abilities.has(Ability.PERIODS_BY_VALUE):
+            return
+        clock = AS_OF - timedelta(days=3 * 365)
+        world.fill([Record(n, clock, state=state) for n, state in enumerate(["long", "short", "other", "long"])])
+        with closing(world.store()) as store:
+            work = _asking(world, Ability.PERIODS_BY_VALUE)
+            candidates = store.discover(work, rules(world))
+            assert candidates.unjudgeable == {Unjudgeable.NO_PERIOD: 1}
+            store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
+        assert_left(world, {0, 2, 3})
+
+    def test_holds_on_what_goes_along(self, world: World) -> None:
+        """Rows of child tables carry identifiers, too: who holds by them holds the record."""
+        if not world.abilities.has(Ability.CHILDREN):
+            return
+        world.fill()
+        before, since = world.records[4].contact, world.records[7].contact
+        world.registry.commit(Held(email=[before]))
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            world.registry.place(store, Held(email=[since]))
+            erase(world, store, candidates)
+        assert candidates.held == 1
+        assert_left(world, world.everybody() - (world.due() - {4, 7}))
+
+
+def _asking(world: World, ability: Ability) -> Work:
+    """Work that needs an ability.
+
+    Raises:
+        ValidationError: if the language of policies does not know such a dataset.
+    """
+    if ability is Ability.ANONYMISE:
+        masks = [{"column": "email"}, {"column": "account"}]
+        dataset = world.dataset(masks=masks, children=[]) if world.abilities.has(ability) else world.dataset()
+        return world.work(dataset, disposition=Disposition.ANONYMISE)
+    if ability is Ability.CHILDREN:
+        return world.work(world.dataset(children=[{"table": "notes", "foreign_key": ["person"]}]))
+    if ability is Ability.CONDITIONS:
+        where, keep = {"column": "state", "not_in": ["test"]}, {"column": "state", "in": ["open"]}
+        return world.work(world.dataset(where=[where], keep_while=[keep]))
+    periods = {"short": "P1Y", "long": "P10Y"}
+    cutoffs = {value: cutoff_for(AS_OF, ZONE, Period.parse(text)) for value, text in periods.items()}
+    return world.work(expiry=Expiry(zone=ZONE, default=None, column="state", by_value=cutoffs))
+
+
+# --- 6 ------------------------------------------------------------------------------------------------------------
+
+
+class NoPersonalData:
+    """None in logs, values that travel, or messages."""
+
+    def test_nothing_of_a_record_leaves_the_store(self, world: World) -> None:
+        world.fill()
+        world.registry.commit(hold_of(3))
+        with overheard() as heard, closing(world.store()) as store:
+            work, dataset = world.work(), world.dataset()
+            candidates = discover(world, store)
+            said = [
+                store.check(dataset), store.describe(dataset), store.survey(work, rules(world)), candidates,
+                store.place(dataset), store.unsearched(dataset, frozenset(IdentifierType)),
+                erase(world, store, candidates), store.tally(work, candidates), store.remainders(work),
+                store.staged_runs(dataset), store,
+            ]  # fmt: skip
+            store.clean(world.run, dataset)
+            with pytest.raises(DatasetChanged) as caught:
+                erase(world, store, candidates)
+        for value in [*said, *heard, str(caught.value), repr(caught.value)]:
+            _assert_anonymous(value if isinstance(value, str) else repr(value))
+
+
+def _assert_anonymous(text: str) -> None:
+    assert CANARY not in text.lower(), "an identifier of a record is in a message or a value that travels"
+
+
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """All that is logged in it, by every library at every level, as it would be written."""
+    heard: list[str] = []
+    handler = logging.Handler(logging.DEBUG)
+    handler.emit = lambda record: heard.append(f"{record.name}: {handler.format(record)}")  # type: ignore[method-assign]
+    loggers = [
+        logging.getLogger(name) for name in ("", "lethe", "sqlalchemy", "sqlalchemy.engine", "botocore", "boto3")
+    ]
+    levels = [logger.level for logger in loggers]
+    loggers[0].addHandler(handler)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield heard
+    finally:
+        loggers[0].removeHandler(handler)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+PROMISES = (
+    NeverEarly,
+    NeverHeld,
+    NeverSilentlyLate,
+    OnlyWhatWasChecked,
+    ExactEvidence,
+    NoPersonalData,
+    AgainIsHarmless,
+    ReallyGone,
+    Bounded,
+    RefuseFirst,
+    Declared,
+)
+"""All classes of the suite."""

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from tests.stores.contract.registry import Held, Registry
 
 from lethe.periods import Period, cutoff_for
-from lethe.policy import Dataset, Disposition, Expiry
+from lethe.policy import Dataset, Expiry
 from lethe.stores.abilities import Abilities, ClockForm
 from lethe.stores.base import Store, Work
 
@@ -66,6 +66,11 @@ class Record:
         return f"{CANARY}-A{self.person}"
 
     @property
+    def contact(self) -> str:
+        """An address that only what goes along with the record carries, where a store has such rows."""
+        return f"{CANARY}.n{self.number}@Example.org"
+
+    @property
     def expired(self) -> bool:
         """Whether its period has ended at `AS_OF`."""
         return isinstance(self.clock, datetime) and self.clock < CUTOFF
@@ -86,17 +91,17 @@ def population() -> list[Record]:
 
     Every person has records that have expired and some that have not.
     """
-    old = [Record(n, datetime(2019, 1, 1, 12, tzinfo=UTC) + timedelta(days=37 * n)) for n in range(30)]
-    new = [Record(n, datetime(2025, 6, 1, 12, tzinfo=UTC) + timedelta(days=11 * n)) for n in range(30, 40)]
+    old = [Record(n, datetime(2019, 1, 1, 12, tzinfo=UTC) + timedelta(days=37 * n)) for n in range(20)]
+    new = [Record(n, datetime(2025, 6, 1, 12, tzinfo=UTC) + timedelta(days=11 * n)) for n in range(20, 30)]
     second = timedelta(seconds=1)
     edge = [
-        Record(40, CUTOFF - second),
-        Record(41, CUTOFF),
-        Record(42, CUTOFF + timedelta(minutes=30)),  # still the day before in UTC
-        Record(43, CUTOFF + timedelta(hours=2) - second),
-        Record(44, CUTOFF + timedelta(hours=23)),
+        Record(30, CUTOFF - second),
+        Record(31, CUTOFF),
+        Record(32, CUTOFF + timedelta(minutes=30)),  # still the day before in UTC
+        Record(33, CUTOFF + timedelta(hours=2) - second),
+        Record(34, CUTOFF + timedelta(hours=23)),
     ]
-    return [*old, *new, *edge, Record(45, None), Record(46, None)]
+    return [*old, *new, *edge, Record(35, None), Record(36, None)]
 
 
 @dataclass
@@ -174,8 +179,12 @@ class World(ABC):
         """Names of what is in the place beside the records."""
 
     @abstractmethod
-    def tamper(self) -> None:
-        """Change which records are staged for the run, so that another one would go."""
+    def spoil(self, number: int) -> None:
+        """Change what a record says, behind the world's back, as only a store does that meddles."""
+
+    @abstractmethod
+    def tamper(self, number: int) -> None:
+        """Change what is staged for the run so that a record would go that was not: this one, where that can be."""
 
     @abstractmethod
     def wrong(self) -> Mapping[str, Dataset]:
@@ -220,10 +229,6 @@ class World(ABC):
         return Work(
             run or self.run, "contract", dataset or self.dataset(), expiry, options.pop("as_of", AS_OF), **options
         )
-
-    def anonymise(self, dataset: Dataset | None = None) -> Work:
-        """The work of a run that anonymises."""
-        return self.work(dataset, disposition=Disposition.ANONYMISE)
 
     def due(self, *held: int) -> set[int]:
         """What has to go while these people are held."""

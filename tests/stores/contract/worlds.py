@@ -72,10 +72,13 @@ class Tables(World):
     def store(self) -> SqlStore:
         return SqlStore(self.connection)
 
-    @property
+    @cached_property
     def engine(self) -> sa.Engine:
         """An engine of its own."""
         return sa.create_engine(sqlalchemy_url(self.connection), poolclass=sa.NullPool)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "engine"}
 
     def tables(self) -> tuple[sa.Table, sa.Table]:
         """People and their notes."""
@@ -106,19 +109,26 @@ class Tables(World):
             metadata,
             sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("person", sa.ForeignKey(people.c.id), nullable=False, index=True),
+            sa.Column("contact", sa.Text),
         )
         return people, notes
+
+    def _note(self, record: Record) -> dict[str, Any]:
+        return {"id": record.number, "person": record.number, "contact": record.contact}
 
     def write(self, records: Iterable[Record], form: ClockForm) -> None:
         self.written = form
         people, notes = self.tables()
-        rows = [self._row(record) for record in records]
+        written = list(records)
+        rows = [self._row(record) for record in written]
         with self.engine.begin() as connection:
+            for schema, name in self._scratch():
+                sa.Table(name, sa.MetaData(), schema=schema).drop(connection)
             notes.metadata.drop_all(connection)
             notes.metadata.create_all(connection)
             if rows:
                 connection.execute(sa.insert(people), rows)
-                connection.execute(sa.insert(notes), [{"id": row["id"], "person": row["id"]} for row in rows])
+                connection.execute(sa.insert(notes), [self._note(record) for record in written])
 
     def _row(self, record: Record) -> dict[str, Any]:
         clock = shaped(record.clock, self.written)
@@ -136,7 +146,7 @@ class Tables(World):
                 "key": ["id"],
                 "clock": {"column": "at", "format": FORMATS.get(self.written)},
                 "identifiers": {"email": ["email"], "account": ["account"]},
-                "children": [{"table": "notes", "foreign_key": ["person"]}],
+                "children": [{"table": "notes", "foreign_key": ["person"], "identifiers": {"email": ["contact"]}}],
                 **changes,
             }
         )
@@ -167,7 +177,12 @@ class Tables(World):
         people, notes = self.tables()
         with self.engine.begin() as connection:
             connection.execute(sa.insert(people), self._row(record))
-            connection.execute(sa.insert(notes), {"id": record.number, "person": record.number})
+            connection.execute(sa.insert(notes), self._note(record))
+
+    def spoil(self, number: int) -> None:
+        people, _ = self.tables()
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(people).where(people.c.id == number).values(state="spoiled"))
 
     def take(self, number: int) -> None:
         people, notes = self.tables()
@@ -184,17 +199,14 @@ class Tables(World):
         pairs = [(schema, table) for schema in schemas for table in inspector.get_table_names(schema=schema)]
         return [(schema, table) for schema, table in pairs if "lethe" in f"{schema}.{table}"]
 
-    def tamper(self) -> None:
-        """Stage a record of nobody's choosing in place of one that was checked."""
-        kept = min(n for n, record in self.records.items() if not record.expired)
+    def tamper(self, number: int) -> None:
+        """Remove the first that was checked from what is staged."""
         with self.engine.begin() as connection:
             for schema, name in self._scratch():
                 table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
                 if "key_0" in table.c:
-                    some = sa.select(sa.func.min(table.c.key_0)).scalar_subquery()
-                    connection.execute(sa.update(table).where(table.c.key_0 == some).values(key_0=kept))
-                if "done" in table.c:
-                    connection.execute(sa.update(table).values(unheld=table.c.unheld + 1))
+                    first = sa.select(sa.func.min(table.c.key_0)).scalar_subquery()
+                    connection.execute(sa.delete(table).where(table.c.key_0 == first))
 
     def wrong(self) -> Mapping[str, Dataset]:
         return {
@@ -240,9 +252,14 @@ class Bucket(World):
         """Where the records are."""
         return f"{self.filling}/"
 
-    def put(self, key: str, body: bytes, **options: Any) -> None:
-        """Write an object, in two versions where the bucket has versions and the key an even hash."""
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **options)
+    def put(self, key: str, body: bytes, **options: Any) -> str:
+        """Write an object; gives its ETag."""
+        return self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **options)["ETag"]
+
+    def etags(self, prefix: str) -> dict[str, str]:
+        """What the objects under a prefix are now: ETags by key."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {one["Key"]: one["ETag"] for page in pages for one in page.get("Contents", ())}
 
     def listed(self, prefix: str) -> list[tuple[str, str, bool, bool]]:
         """Everything under a prefix: key, version id, whether it is a marker, whether it is the latest."""
@@ -291,6 +308,7 @@ class Objects(Bucket):
     def write(self, records: Iterable[Record], form: ClockForm) -> None:
         self.written = form
         self.versions: Counter[int] = Counter()
+        self.contents: dict[str, str] = {}
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.add, records))
 
@@ -305,13 +323,20 @@ class Objects(Bucket):
         if self.versioned and record.number % 5 == 4:
             self.client.delete_object(Bucket=self.bucket, Key=self._key(record))
             self.versions[record.number] += 1
+            del self.contents[self._key(record)]
 
     def rewrite(self, record: Record) -> None:
-        clock = shaped(record.clock, self.written)
-        metadata = {"at": str(clock)} if self.clock_changes and clock is not None else {}
         body = f"{record.number} {secrets.token_hex(4)}".encode()
-        self.put(self._key(record), body, Metadata=metadata)
+        self.contents[self._key(record)] = self.put(self._key(record), body, Metadata=self._metadata(record))
         self.versions[record.number] = self.versions[record.number] + 1 if self.versioned else 1
+
+    def _metadata(self, record: Record) -> dict[str, str]:
+        clock = shaped(record.clock, self.written)
+        return {"at": str(clock)} if self.clock_changes and clock is not None else {}
+
+    def spoil(self, number: int) -> None:
+        record = self.records[number]
+        self.put(self._key(record), b"spoiled", Metadata=self._metadata(record))
 
     def dataset(self, **changes: Any) -> ObjectDataset:
         clock = {"metadata": "at"} if self.clock_changes else {"key": "/at=(?P<value>[^/]+)/"}
@@ -329,6 +354,10 @@ class Objects(Bucket):
             }
         )
 
+    def key_of(self, number: int) -> str:
+        """The key of a record."""
+        return self._key(self.records[number])
+
     def _found(self) -> Counter[int]:
         return Counter(_numbered(key) for key, *_ in self.listed(self.prefix))
 
@@ -336,7 +365,11 @@ class Objects(Bucket):
         return set(self._found())
 
     def intact(self) -> set[int]:
-        return {number for number, count in self._found().items() if count == self.versions[number]}
+        now = self.etags(self.prefix)
+        spoiled = {_numbered(key) for key in now if now[key] != self.contents.get(key)}
+        lost = {_numbered(key) for key in self.contents if key not in now}
+        whole = {number for number, count in self._found().items() if count == self.versions[number]}
+        return whole - spoiled - lost
 
     def number(self, key: bytes) -> int:
         return _numbered(key.decode())
@@ -344,7 +377,7 @@ class Objects(Bucket):
     def take(self, number: int) -> None:
         self.purge(self._key(self.records[number]))
 
-    def tamper(self) -> None:
+    def tamper(self, number: int) -> None:
         """Swap the batches."""
         self._tampered(key for key in self.staged_keys() if re.search(r"/people/(part|manifest)", key))
 
@@ -401,6 +434,10 @@ class Lake(Bucket):
 
     def _key(self, file: int) -> str:
         return f"{self.prefix}part-{file:03}.parquet"
+
+    def key_of(self, number: int) -> str:
+        """The key of the file that a record is in."""
+        return self._key(self._file(number))
 
     def _write_file(self, file: int) -> None:
         self._put_file(file, [self.records[number] for number in self.files[file]])
@@ -459,11 +496,18 @@ class Lake(Bucket):
 
     def left(self) -> set[int]:
         try:
-            return {row["id"] for row in self._rows(latest=False)}
+            return {row["id"] for row in self._rows(latest=False)} | self._marked()
         except self.client.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in ("NoSuchVersion", "NoSuchKey"):
                 raise
             return self.left()  # a file has just been replaced
+
+    def _marked(self) -> set[int]:
+        """The records of files of which there is nothing but a marker."""
+        listed = self.listed(self.prefix)
+        there = {key for key, _, marker, _ in listed if not marker}
+        markers = {key for key, _, marker, _ in listed if marker} - there
+        return {number for file, numbers in self.files.items() if self._key(file) in markers for number in numbers}
 
     def intact(self) -> set[int]:
         found = {row["id"]: (row["email"], row["account"], row["state"]) for row in self._rows(latest=True)}
@@ -496,7 +540,13 @@ class Lake(Bucket):
     def take(self, number: int) -> None:
         self.purge(self._key(self._file(number)))
 
-    def tamper(self) -> None:
+    def spoil(self, number: int) -> None:
+        records = [self.records[each] for each in self.files[self._file(number)]]
+        self._put_file(
+            self._file(number), [replace(one, state="spoiled") if one.number == number else one for one in records]
+        )
+
+    def tamper(self, number: int) -> None:
         """Swap the batches."""
         self._tampered(key for key in self.staged_keys() if "/people/batch" in key)
 
@@ -515,13 +565,10 @@ class Lake(Bucket):
 
 @contextmanager
 def postgresql(folder: Path, server: EmbeddedPostgres) -> Iterator[World]:
-    """A database of a PostgreSQL server."""
+    """A database of a PostgreSQL server, which goes with the server."""
     name = f"contract_{secrets.token_hex(4)}"
     server.create_database(name)
-    try:
-        yield Tables("postgresql", folder, connection=_sized(server.connection("world", name)))
-    finally:
-        server.drop_database(name)
+    yield Tables("postgresql", folder, connection=_sized(server.connection("world", name)))
 
 
 @contextmanager

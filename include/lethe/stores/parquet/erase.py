@@ -315,7 +315,7 @@ class Eraser:
         state = look.states[version.id]
         if state in (State.ERASED, State.GONE, State.CHANGED):
             return
-        if state is State.SUPERSEDED and not version.whole:
+        if state is State.SUPERSEDED:  # whole ones, too: their rows may live on in what is there now
             prepared.stays[version.id] = Outcome.RENEWED
             return
         going = batch.going(version)
@@ -331,8 +331,7 @@ class Eraser:
             covered = self._covered(unit.key, version, going, newer)
             self._remove_or_keep(unit, version, look, prepared, going, keep=covered.count > 0)
         elif version.current:
-            if state is State.READY:
-                prepared.source = version
+            prepared.source = version
             covered = self._covered(unit.key, version, going, rules_newer)
             self._remove_or_keep(unit, version, look, prepared, going, keep=covered.count > 0)
         else:

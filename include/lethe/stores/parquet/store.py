@@ -263,9 +263,15 @@ class ParquetStore:
         return record_outcomes(staging, Plan(staging, candidates), candidates, dataset.key)
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
-        """The sum of the outcomes of all batches that have one."""
+        """The sum of the outcomes of all batches that have one.
+
+        Raises:
+            DatasetChanged: if what was staged is not there any more, so that nothing can be told.
+        """
         dataset = _parquet(work.dataset)
-        return sum_of_outcomes(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
+        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        Plan(staging, candidates)
+        return sum_of_outcomes(staging, candidates)
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
         """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
