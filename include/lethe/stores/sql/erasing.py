@@ -27,6 +27,7 @@ from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate, Slice
 from lethe.stores.sql.expiry import Judgement, fitting
 from lethe.stores.sql.holds import HeldTables
 from lethe.stores.sql.kin import HeldKin
+from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Staging, slice_of, tally_of
@@ -66,6 +67,7 @@ class Eraser:
         self._new = HeldTables(self.dialect, "new")
         self._all = HeldTables(self.dialect, "all")
         self._below = HeldTables(self.dialect, "below", indexed=True)
+        self._notes = Notes()
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
@@ -77,8 +79,10 @@ class Eraser:
             try:
                 return self._transaction(number, patient=patient)
             except Unloaded as signal:
+                self._notes.forget()
                 self._load(signal.tables, signal.rules)
             except BaseException:
+                self._notes.forget()
                 if not patient:  # what it loaded is rolled back
                     self._new.forget()
                     self._all.forget()
@@ -152,7 +156,6 @@ class Eraser:
 
     def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""
-        savepoint = self.connection.begin_nested()
         staged = self.staging.keys.alias("staged")
         table = self.target.table
         same = [
@@ -164,26 +167,29 @@ class Eraser:
             self._judgement.candidate,
             *self._new.absent(self._judgement),
         ]
-        if self.target.children:
-            count, rows_with = self._with_children(staged, same, part.unheld)
+        verdict = self._unchanged_with_children(staged, same, part.unheld) if self.target.children else None
+        if self.target.children and verdict is None:
+            return None
+        savepoint = self.connection.begin_nested()
+        if verdict is not None:
+            count, rows_with = self._erase(verdict)
         else:
             count, rows_with = self._execute(self._statement(staged, [], sa.true(), *same)), 0
         if count != part.unheld:
             savepoint.rollback()
+            self._notes.forget()
             return None
         savepoint.commit()
         return self._tally(count, rows_with)
 
-    def _with_children(self, staged: sa.FromClause, same: Sequence[Predicate], expected: int) -> tuple[int, int]:
-        """Lock, note and erase the unchanged rows and their children; nothing unless all candidates are unchanged."""
+    def _unchanged_with_children(
+        self, staged: sa.FromClause, same: Sequence[Predicate], expected: int
+    ) -> sa.Table | None:
+        """Lock and note the unchanged rows, if they are all candidates and no row that goes with one is held."""
         rows = sa.select(*self._shape()).select_from(staged.join(self.target.table, sa.true())).where(*same)
         self.dialect.lock_rows(self.connection, rows, self.target.table)
-        verdict = self._note(self._shape(), rows)
-        if self._count(verdict, _GO) != expected or self._look_below(verdict):
-            return -1, 0
-        erased = self._erase(verdict)
-        verdict.drop(self.connection)
-        return erased
+        verdict, count = self._note("verdict", self._shape(), rows)
+        return None if count != expected or self._look_below(verdict) else verdict
 
     def _one_by_one(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
         """Judge every candidate of the batch as it is now, with its row locked, and erase those that may go."""
@@ -201,14 +207,12 @@ class Eraser:
             tables = self._all
         kin = self._look_below_each(joined, mine)
         shape = [*self._shape(), self.dialect.position(staged).label("position")]
-        verdict = self._note(shape, self._verdicts(staged, mine, tables, kin))
-        kin.drop(self.connection)
+        verdict, _ = self._note("verdict_each", shape, self._verdicts(staged, mine, tables, kin))
         counts = self._outcomes(verdict)
         erased, rows_with = self._erase(verdict)
         if erased != counts.pop(_GO, 0):
             raise Moved
         self._except(verdict)
-        verdict.drop(self.connection)
         return self._tally(erased, rows_with, **counts)
 
     def _require_whole(self, staged: sa.FromClause, part: Slice) -> None:
@@ -230,7 +234,7 @@ class Eraser:
 
     def _look_below(self, parents: sa.FromClause) -> HeldKin:
         """Which of the locked `parents` are held by rows that go with them, as those are now; locks these too."""
-        kin = HeldKin(self.dialect, "batch", self.target.children)
+        kin = HeldKin(self.dialect, self._notes, "batch", self.target.children)
         if self._below:
             kin.lock(self.connection, parents)
             kin.look(self.connection, self._below, parents)
@@ -240,11 +244,9 @@ class Eraser:
         """The same for records that are not noted yet."""
         shape = self._references()
         if not (self._below and shape):
-            return HeldKin(self.dialect, "batch", ())
-        parents = note(self.connection, "lethe_parents", shape, sa.select(*shape).select_from(joined).where(mine))
-        kin = self._look_below(parents)
-        parents.drop(self.connection)
-        return kin
+            return HeldKin(self.dialect, self._notes, "batch", ())
+        parents, _ = self._note("parents", shape, sa.select(*shape).select_from(joined).where(mine))
+        return self._look_below(parents)
 
     def _verdicts(self, staged: sa.FromClause, mine: Predicate, tables: HeldTables, kin: HeldKin) -> sa.Select[Any]:
         table = self.target.table
@@ -277,12 +279,8 @@ class Eraser:
         """Rows that are to be erased."""
         return [_as_outcome(_GO), *self._way()]
 
-    def _note(self, shape: Sequence[sa.Label[Any]], rows: sa.Select[Any]) -> sa.Table:
-        return note(self.connection, "lethe_verdict", shape, rows)
-
-    def _count(self, verdict: sa.FromClause, outcome: str) -> int:
-        found = sa.select(sa.func.count()).where(verdict.c.outcome == outcome)
-        return int(self.connection.scalar(found) or 0)
+    def _note(self, name: str, shape: Sequence[sa.Label[Any]], rows: sa.Select[Any]) -> tuple[sa.Table, int]:
+        return self._notes.take(self.connection, f"lethe_{name}", shape, rows)
 
     def _outcomes(self, verdict: sa.FromClause) -> dict[str, int]:
         rows = self.connection.execute(sa.select(verdict.c.outcome, sa.func.count()).group_by(verdict.c.outcome)).all()
@@ -299,13 +297,16 @@ class Eraser:
 
     def _erase(self, verdict: sa.Table) -> tuple[int, int]:
         """Erase the noted rows, children first: (rows, rows of children)."""
-        rows_with = sum(self._erase_children(verdict, child, 1) for child in self.target.children)
+        rows_with = sum(
+            self._erase_children(verdict, child, f"children_{number}")
+            for number, child in enumerate(self.target.children)
+        )
         address = self.dialect.address(self.target.table, self._judgement.key)
         on = [(column, verdict.c[f"at_{number}"]) for number, column in enumerate(address)]
         statement = self._statement(verdict, on, verdict.c.outcome == _GO, self._judgement.candidate)
         return self._execute(statement), rows_with
 
-    def _erase_children(self, parents: sa.Table, child: Child, depth: int) -> int:
+    def _erase_children(self, parents: sa.Table, child: Child, name: str) -> int:
         table = child.table
         on = [
             (table.c[foreign], parents.c[f"ref_{name}"])
@@ -319,9 +320,11 @@ class Eraser:
             joined = table.join(parents, sa.and_(*(mine == theirs for mine, theirs in on)))
             rows = sa.select(*shape).select_from(joined).where(chosen)
             self.dialect.lock_rows(self.connection, rows, table)
-            noted = note(self.connection, f"lethe_children_{depth}", shape, rows)
-            below = sum(self._erase_children(noted, grandchild, depth + 1) for grandchild in child.children)
-            noted.drop(self.connection)
+            noted, _ = self._note(name, shape, rows)
+            below = sum(
+                self._erase_children(noted, grandchild, f"{name}_{number}")
+                for number, grandchild in enumerate(child.children)
+            )
         return below + self._execute(self.dialect.delete(table, parents, on, chosen))
 
     def _statement(
@@ -347,19 +350,6 @@ class Eraser:
             gone=gone,
             rows_with=rows_with,
         )
-
-
-def note(
-    connection: sa.Connection,
-    name: str,
-    shape: Sequence[sa.Label[Any]],
-    rows: sa.Select[Any],
-) -> sa.Table:
-    """Put rows into a new temporary table with the columns of `shape`; it ends with the transaction at the latest."""
-    made = sa.CreateTableAs(sa.select(*shape).where(sa.false()), name, temporary=True)
-    connection.execute(made)
-    connection.execute(sa.insert(made.table).from_select([column.name for column in shape], rows))
-    return made.table
 
 
 def _as_outcome(value: str) -> sa.Label[str]:

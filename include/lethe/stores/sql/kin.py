@@ -15,16 +15,18 @@ import sqlalchemy as sa
 from lethe.stores.sql.dialects.base import Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
+from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.schema import Child, Target
 
 _Path = tuple[Child, ...]
 
 
 class HeldKin:
-    """What records some held identifiers in rows of child tables refer to; it lasts until the transaction's end."""
+    """What records some held identifiers in rows of child tables refer to."""
 
-    def __init__(self, dialect: Dialect, name: str, children: Sequence[Child]) -> None:
+    def __init__(self, dialect: Dialect, notes: Notes, name: str, children: Sequence[Child]) -> None:
         self._dialect = dialect
+        self._notes = notes
         self._name = name
         self._children = children
         self._found: list[tuple[Child, sa.Table]] = []
@@ -39,24 +41,18 @@ class HeldKin:
         `parents` has the columns of the records' table that the child tables refer to, named `ref_…`.
         """
         for number, path in enumerate(_carrying(self._children)):
-            name = f"lethe_{self._name}_kin_{number}"
-            table = None
             carrier = Carrier(path[-1].table, path[-1].identifiers, path[-1].phone_region)
             refers = [path[0].table.c[column].label(f"at_{n}") for n, column in enumerate(path[0].foreign_key)]
-            for source, where, held_class in held.matches(carrier, _chain(path, parents)):
-                rows = sa.select(*refers, held_class.label("number")).select_from(source).where(where)
-                if table is None:
-                    made = sa.CreateTableAs(rows.where(sa.false()), name, temporary=True)
-                    connection.execute(made)
-                    table = made.table
-                connection.execute(sa.insert(table).from_select([column.name for column in table.c], rows))
-            if table is None:
+            rows = [
+                sa.select(*refers, held_class.label("number")).select_from(source).where(where)
+                for source, where, held_class in held.matches(carrier, _chain(path, parents))
+            ]
+            if not rows:
                 continue
-            if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None:
-                table.drop(connection)
-                continue
-            sa.Index(f"{name}_at", *(table.c[f"at_{n}"] for n in range(len(refers)))).create(connection)
-            self._found.append((path[0], table))
+            name, shape = f"lethe_{self._name}_kin_{number}", [*refers, sa.literal(0).label("number")]
+            table, count = self._notes.take(connection, name, shape, *rows, indexed=[refer.name for refer in refers])
+            if count:
+                self._found.append((path[0], table))
 
     def held(self, judgement: Judgement, held: HeldTables) -> Predicate:
         """Whether a record of the judged table is held by what was found."""
@@ -82,12 +78,6 @@ class HeldKin:
         self._dialect.lock_rows(connection, rows, child.table)
         for below in child.children:
             self._lock(connection, below, source.join(below.table, _joins(child, below)))
-
-    def drop(self, connection: sa.Connection) -> None:
-        """Forget what was found."""
-        for _, table in self._found:
-            table.drop(connection)
-        self._found.clear()
 
 
 def _carrying(children: Sequence[Child], above: _Path = ()) -> Iterator[_Path]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,7 +81,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Staging:
-    """The staging tables of one dataset of one run."""
+    """The staging tables of one dataset of one run; always the same objects, so that statements are compiled once."""
 
     scratch: Scratch
     token: str
@@ -90,7 +91,7 @@ class Staging:
         schema, name = self.scratch.dialect.scratch_name(self.scratch.settings, f"{letter}_{self.token}")
         return sa.Table(name, sa.MetaData(), *columns, schema=schema)
 
-    @property
+    @cached_property
     def keys(self) -> sa.Table:
         """The candidates: key, clock, whether held at discovery, and the dialect's marks; never updated."""
         return self._table(
@@ -101,7 +102,7 @@ class Staging:
             *self.scratch.dialect.mark_columns(),
         )
 
-    @property
+    @cached_property
     def batches(self) -> sa.Table:
         """Where each batch begins and ends, and, once it is done, what became of it."""
         counts = [sa.Column(name, sa.BigInteger()) for name in Became.model_fields]
@@ -115,7 +116,7 @@ class Staging:
             *counts,
         )
 
-    @property
+    @cached_property
     def exceptions(self) -> sa.Table:
         """Candidates that no hold covered at discovery and that were not erased all the same, with their outcome."""
         return self._table(

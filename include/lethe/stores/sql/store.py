@@ -41,6 +41,7 @@ from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import HeldTables
 from lethe.stores.sql.kin import HeldKin, rows_along
+from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
@@ -174,7 +175,7 @@ class SqlStore:
         tables = HeldTables(self._dialect, "found")
         tables.load(connection, holds)
         self._dialect.prepare_staging(connection, tables.count)
-        kin = HeldKin(self._dialect, "found", target.children)
+        kin = HeldKin(self._dialect, Notes(), "found", target.children)
         kin.look(connection, tables)
         source, held = tables.join(judgement, judgement.table)
         return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
