@@ -36,7 +36,7 @@ from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunClosed, RunRec
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.people import is_a_name, same_person
 from lethe.policy import Dataset, Policy
-from lethe.stores.base import Candidates, Value, Work
+from lethe.stores.base import Candidates, NamesKeepers, Store, Value, Work
 
 _CLOCK_SKEW = timedelta(minutes=1)
 """How far an as-of moment may be ahead of this machine's clock: schedulers on other hosts give it."""
@@ -334,11 +334,14 @@ def validate(
     return validation
 
 
-def _record_validation(env: Environment, plan: Plan, dataset: str, validation: Validation, when: str) -> None:
+def _record_validation(
+    env: Environment, plan: Plan, dataset: str, validation: Validation, when: str, *, because: str | None = None
+) -> None:
     recorded = dict(env.runs.dataset(plan.run, dataset).validation or {})
     recorded[when] = validation.model_dump(mode="json")
     failures = "; ".join(f"{failure.type} ({failure.id})" for failure in validation.failures)
     problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failures}" if failures else None
+    problem = "; ".join(reason for reason in (because, problem) if reason) or None
     body = {"suite": validation.suite, "when": when, "success": validation.success, "failed": failures}
     env.runs.record(plan.run, dataset, "dataset.validated", body, validation=recorded, problem=problem)
     if problem:
@@ -477,8 +480,8 @@ def _before(record: DatasetRecord) -> Validation | None:
 
 
 def batch_ranges(candidates: Candidates, parts: int) -> list[range]:
-    """The batches of a dataset in at most `parts` consecutive ranges of nearly equal size."""
-    count = min(parts, candidates.batches)
+    """The batches of a dataset in at most `parts` consecutive ranges of nearly equal size; one where order matters."""
+    count = min(1 if candidates.in_order else parts, candidates.batches)
     bounds = [round(candidates.batches * part / count) for part in range(count + 1)] if count else []
     return [range(low, high) for low, high in itertools.pairwise(bounds)]
 
@@ -536,8 +539,16 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
         remainders=remainders,
     )
     validation = suites.check_left(env.settings, store, job, left)
-    _record_validation(env, plan, dataset, validation, "after")
+    blocked = _blocked(store, job, _decided(env, plan, dataset))
+    _record_validation(env, plan, dataset, validation, "after", because=blocked)
     return left
+
+
+def _blocked(store: Store, job: Work, candidates: Candidates) -> str | None:
+    """Why records that were to go are still there, in words, with what keeps them; None where none are."""
+    problem = store.tally(job, candidates).problem
+    names = store.kept_by(job, candidates) if problem and isinstance(store, NamesKeepers) else ()
+    return f"{problem}: {'; '.join(names)}" if names else problem
 
 
 def _counts(survey: Found) -> dict[str, object]:
@@ -664,7 +675,7 @@ def _count_outcomes(
         missing = f"{candidates.due - tally.total:,} candidates have no outcome"
     body = tally.model_dump(mode="json")
     env.runs.record(record.id, job.dataset.name, "dataset.settled", body, claim=claim, tally=body)
-    return missing or certificate.disagreement(tally, records) or tally.problem
+    return missing or certificate.disagreement(tally, records) or _blocked(store, job, candidates)
 
 
 def _missing(record: RunRecord, dataset: DatasetRecord) -> str | None:

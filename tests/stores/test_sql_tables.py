@@ -276,17 +276,6 @@ def test_children_of_what_was_renewed_or_held_since_stay(database: Database) -> 
     assert database.ids(tables["files"]) == stay
 
 
-def test_rows_that_others_refer_to_are_refused_with_a_clear_message(database: Database) -> None:
-    tables = family(database)
-    candidates = database.store.discover(work(), NO_HOLDS)
-    with pytest.raises(StoreError, match=r"rows of another table refer to the rows.*name it in children") as caught:
-        database.store.erase(work(), candidates, range(candidates.batches), Gate())
-    assert not caught.value.transient
-    assert "(1)" not in str(caught.value)
-    assert len(database.ids(tables["leads"])) == 30
-    assert database.store.tally(work(), candidates) == Became()
-
-
 # --- anonymising --------------------------------------------------------------------------------------------------
 
 MASKS = [

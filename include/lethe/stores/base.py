@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,6 +92,9 @@ class Candidates(Found):
     batch_size: int = Field(gt=0)
     digest: str
     holds_version: int = Field(description="The version of the hold registry that `held` was judged by.")
+    in_order: bool = Field(
+        default=False, description="Records refer to others of them: batches go one after the other, not beside it."
+    )
 
 
 class Remainder(Value):
@@ -250,6 +253,15 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+@runtime_checkable
+class NamesKeepers(Protocol):
+    """A store that can say what keeps records which are blocked."""
+
+    def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
+        """What keeps them, in words: constraints, triggers. Names, never values."""
         ...
 
 

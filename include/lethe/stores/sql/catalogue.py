@@ -67,6 +67,7 @@ class ForeignKey:
     referred: tuple[str, ...]
     on_delete: Action
     on_update: Action
+    deferrable: bool = False
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
@@ -85,3 +86,22 @@ class Trigger:
     table: str
     is_rule: bool = False
     replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What has to be allowed with one table.
+
+    Attributes:
+        relation: the table.
+        columns: which are read; None where also the server's own columns are, which needs the right to all.
+        delete: whether rows are deleted.
+        update: columns that are changed.
+        lock: a column by whose right to be changed rows may be locked; None where none are locked.
+    """
+
+    relation: Relation
+    columns: tuple[str, ...] | None
+    delete: bool = False
+    update: tuple[str, ...] = ()
+    lock: str | None = None

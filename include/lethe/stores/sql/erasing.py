@@ -23,16 +23,20 @@ from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Disposition
 from lethe.stores.base import Candidates, Gate, Work
-from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate, Slice
+from lethe.stores.sql.blocking import GO, Blockers
+from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
 from lethe.stores.sql.expiry import Judgement, fitting
 from lethe.stores.sql.holds import HeldTables
 from lethe.stores.sql.kin import HeldKin
 from lethe.stores.sql.notes import Notes
-from lethe.stores.sql.schema import Child, Target
+from lethe.stores.sql.schema import Child, Target, reference
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Staging, slice_of, tally_of
 
-_GO = "go"
+_AT_A_TIME = 10_000
+"""Positions that are named in one statement."""
+_TRIES = 5
+"""How often a batch is tried again without the rows that the database has kept."""
 _OUTSIDE_LOADS = 3
 """How often a batch gives way to load holds that were placed meanwhile, before it loads them under its locks."""
 
@@ -62,6 +66,7 @@ class Eraser:
     staging: Staging
     candidates: Candidates
     gate: Gate
+    blockers: Blockers
 
     def __post_init__(self) -> None:
         self._new = HeldTables(self.dialect, "new")
@@ -171,16 +176,29 @@ class Eraser:
         if self.target.children and verdict is None:
             return None
         savepoint = self.connection.begin_nested()
-        if verdict is not None:
-            count, rows_with = self._erase(verdict)
-        else:
-            count, rows_with = self._execute(self._statement(staged, [], sa.true(), *same)), 0
+        try:
+            if verdict is not None:
+                count, rows_with = self._erase(verdict)
+            else:
+                count, rows_with = self._execute(self._statement(staged, [], sa.true(), *same)), 0
+            self._look_at_constraints()
+        except sa.exc.IntegrityError as error:
+            if self.dialect.fault(error) is not Fault.REFERRED:
+                raise
+            count, rows_with = -1, 0
         if count != part.unheld:
-            savepoint.rollback()
-            self._notes.forget()
+            self._undo(savepoint)
             return None
         savepoint.commit()
         return self._tally(count, rows_with)
+
+    def _undo(self, savepoint: sa.NestedTransaction) -> None:
+        savepoint.rollback()
+        self._notes.forget()
+
+    def _look_at_constraints(self) -> None:
+        if self.blockers.deferrable:
+            self.dialect.look_at_constraints(self.connection)
 
     def _unchanged_with_children(
         self, staged: sa.FromClause, same: Sequence[Predicate], expected: int
@@ -206,14 +224,51 @@ class Eraser:
             self._require(self._all, rules, patient=patient)
             tables = self._all
         kin = self._look_below_each(joined, mine)
-        shape = [*self._shape(), self.dialect.position(staged).label("position")]
+        shape = [*self._shape(), self.dialect.position(staged).label("position"), _text("").label("reason")]
         verdict, _ = self._note("verdict_each", shape, self._verdicts(staged, mine, tables, kin))
+        erased, rows_with = self._erase_unblocked(verdict)
         counts = self._outcomes(verdict)
-        erased, rows_with = self._erase(verdict)
-        if erased != counts.pop(_GO, 0):
-            raise Moved
+        counts.pop(GO, None)
         self._except(verdict)
         return self._tally(erased, rows_with, **counts)
+
+    def _erase_unblocked(self, verdict: sa.Table) -> tuple[int, int]:
+        """Erase what is to go but for what is blocked, which is marked: (rows, rows of children)."""
+        for _ in range(_TRIES):
+            self.blockers.mark(self.connection, verdict)
+            savepoint = self.connection.begin_nested()
+            erased, rows_with = self._erase(verdict)
+            kept = [] if erased == self._outcomes(verdict).get(GO, 0) else self._still_there(verdict)
+            if not kept and erased == self._outcomes(verdict).get(GO, 0):
+                self._look_at_constraints()
+                savepoint.commit()
+                return erased, rows_with
+            self._undo(savepoint)
+            if not kept:
+                break
+            self._mark_kept(verdict, kept)
+        raise Moved
+
+    def _still_there(self, verdict: sa.Table) -> Sequence[Any]:
+        """The positions of noted rows that were to go and that the database has kept."""
+        address = self.dialect.address(self.target.table, self._judgement.key)
+        same = [column == verdict.c[f"at_{number}"] for number, column in enumerate(address)]
+        joined = verdict.join(self.target.table, sa.and_(*same))
+        rows = sa.select(verdict.c.position).select_from(joined).where(verdict.c.outcome == GO)
+        return self.connection.scalars(rows.where(self._judgement.candidate)).all()
+
+    def _mark_kept(self, verdict: sa.Table, positions: Sequence[Any]) -> None:
+        """Mark rows as blocked by what keeps rows without an error."""
+        reason = "; ".join(self.blockers.keepers)
+        if not reason:
+            raise Moved
+        for first in range(0, len(positions), _AT_A_TIME):
+            some = positions[first : first + _AT_A_TIME]
+            self.connection.execute(
+                sa.update(verdict)
+                .where(verdict.c.position.in_(some))
+                .values(outcome=Outcome.BLOCKED.value, reason=reason)
+            )
 
     def _require_whole(self, staged: sa.FromClause, part: Slice) -> None:
         size, unheld = self.connection.execute(
@@ -243,7 +298,7 @@ class Eraser:
     def _look_below_each(self, joined: sa.FromClause, mine: Predicate) -> HeldKin:
         """The same for records that are not noted yet."""
         shape = self._references()
-        if not (self._below and shape):
+        if not (self._below and self.target.children):
             return HeldKin(self.dialect, self._notes, "batch", ())
         parents, _ = self._note("parents", shape, sa.select(*shape).select_from(joined).where(mine))
         return self._look_below(parents)
@@ -257,9 +312,14 @@ class Eraser:
             (self._judgement.key[0].is_(None), Outcome.GONE.value),
             (sa.not_(self._judgement.candidate), Outcome.RENEWED.value),
             (held, Outcome.HELD.value),
-            else_=_GO,
+            else_=GO,
         )
-        columns = [outcome.label("outcome"), *self._way(), self.dialect.position(staged).label("position")]
+        columns = [
+            outcome.label("outcome"),
+            *self._way(),
+            self.dialect.position(staged).label("position"),
+            _text("").label("reason"),
+        ]
         return sa.select(*columns).select_from(source).where(mine)
 
     # --- the rows that a batch erases ---
@@ -271,13 +331,14 @@ class Eraser:
         return [*(column.label(f"at_{number}") for number, column in enumerate(address)), *self._references()]
 
     def _references(self) -> list[sa.Label[Any]]:
-        """The columns that child tables refer to."""
+        """The columns that other tables refer to."""
         references = {name for child in self.target.children for name in child.references}
-        return [self.target.table.c[name].label(f"ref_{name}") for name in sorted(references)]
+        references |= self.blockers.referred
+        return [self.target.table.c[name].label(reference(name)) for name in sorted(references)]
 
     def _shape(self) -> list[sa.Label[Any]]:
         """Rows that are to be erased."""
-        return [_as_outcome(_GO), *self._way()]
+        return [_as_outcome(GO), *self._way()]
 
     def _note(self, name: str, shape: Sequence[sa.Label[Any]], rows: sa.Select[Any]) -> tuple[sa.Table, int]:
         return self._notes.take(self.connection, f"lethe_{name}", shape, rows)
@@ -290,8 +351,8 @@ class Eraser:
         """Write down the candidates that are not erased, with the reason."""
         self.connection.execute(
             sa.insert(self.staging.exceptions).from_select(
-                ["position", "outcome"],
-                sa.select(verdict.c.position, verdict.c.outcome).where(verdict.c.outcome != _GO),
+                ["position", "outcome", "reason"],
+                sa.select(verdict.c.position, verdict.c.outcome, verdict.c.reason).where(verdict.c.outcome != GO),
             )
         )
 
@@ -303,20 +364,25 @@ class Eraser:
         )
         address = self.dialect.address(self.target.table, self._judgement.key)
         on = [(column, verdict.c[f"at_{number}"]) for number, column in enumerate(address)]
-        statement = self._statement(verdict, on, verdict.c.outcome == _GO, self._judgement.candidate)
-        return self._execute(statement), rows_with
+        chosen = verdict.c.outcome == GO
+        if not self.blockers.row_by_row:
+            return self._execute(self._statement(verdict, on, chosen, self._judgement.candidate)), rows_with
+        outer = self._statement(
+            verdict, on, sa.and_(chosen, self.blockers.unreferred(verdict)), self._judgement.candidate
+        )
+        return sum(iter(lambda: self._execute(outer), 0)), rows_with
 
     def _erase_children(self, parents: sa.Table, child: Child, name: str) -> int:
         table = child.table
         on = [
-            (table.c[foreign], parents.c[f"ref_{name}"])
+            (table.c[foreign], parents.c[reference(name)])
             for foreign, name in zip(child.foreign_key, child.references, strict=True)
         ]
-        chosen = parents.c.outcome == _GO
+        chosen = parents.c.outcome == GO
         below = 0
         if child.children:
             names = sorted({name for grandchild in child.children for name in grandchild.references})
-            shape = [_as_outcome(_GO), *(table.c[name].label(f"ref_{name}") for name in names)]
+            shape = [_as_outcome(GO), *(table.c[name].label(reference(name)) for name in names)]
             joined = table.join(parents, sa.and_(*(mine == theirs for mine, theirs in on)))
             rows = sa.select(*shape).select_from(joined).where(chosen)
             self.dialect.lock_rows(self.connection, rows, table)
@@ -340,17 +406,19 @@ class Eraser:
     def _execute(self, statement: sa.Delete | sa.Update) -> int:
         return self.connection.execute(statement).rowcount
 
-    def _tally(self, done: int, rows_with: int, *, held: int = 0, renewed: int = 0, gone: int = 0) -> Became:
+    def _tally(self, done: int, rows_with: int, **others: int) -> Became:
         erased = self.work.disposition is Disposition.ERASE
         return Became(
             erased=done if erased else 0,
             anonymised=0 if erased else done,
-            held=held,
-            renewed=renewed,
-            gone=gone,
             rows_with=rows_with,
+            **others,
         )
 
 
 def _as_outcome(value: str) -> sa.Label[str]:
-    return sa.cast(sa.literal(value), sa.Text()).label("outcome")
+    return _text(value).label("outcome")
+
+
+def _text(value: str) -> sa.Cast[str]:
+    return sa.cast(sa.literal(value), sa.Text())

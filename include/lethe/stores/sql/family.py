@@ -6,7 +6,7 @@ compared by their identity (with partitions and inheriting tables), and foreign 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ class Member:
     Attributes:
         relation: which table it is.
         parts: its id and those of all whose rows are its rows too.
+        path: the way to it from the dataset's own table: which child of which, counted from 0.
         parent: the table that its rows go along with; None for the dataset's own.
         link: by which columns they refer to it: (of the child, of the parent).
         keys: all foreign keys that lead to it.
@@ -33,6 +34,7 @@ class Member:
 
     relation: Relation
     parts: frozenset[str]
+    path: tuple[int, ...]
     parent: Member | None
     link: frozenset[tuple[str, str]]
     keys: tuple[ForeignKey, ...] = field(repr=False)
@@ -62,25 +64,31 @@ class Family:
             StoreError: if the dataset's own table is not there.
         """
 
-        def look(table: TableDataset | ChildTable, parent: Member | None, link: frozenset[tuple[str, str]]) -> None:
+        def look(
+            table: TableDataset | ChildTable,
+            path: tuple[int, ...],
+            parent: Member | None,
+            link: frozenset[tuple[str, str]],
+        ) -> None:
             relation = dialect.relation(connection, tuple(reversed(name_parts(table.table))))
             if relation is None or relation.kind is not Kind.TABLE:
                 return
             member = Member(
                 relation=relation,
                 parts=frozenset(dialect.parts(connection, relation)),
+                path=path,
                 parent=parent,
                 link=link,
                 keys=tuple(dialect.referring(connection, relation)),
                 triggers=tuple(dialect.triggers(connection, relation, deleting=not dataset.masks)),
             )
             members.append(member)
-            for child in table.children:
+            for number, child in enumerate(table.children):
                 references = child.references or (dataset.key if table is dataset else ())
-                look(child, member, frozenset(zip(child.foreign_key, references, strict=False)))
+                look(child, (*path, number), member, frozenset(zip(child.foreign_key, references, strict=False)))
 
         members: list[Member] = []
-        look(dataset, None, frozenset())
+        look(dataset, (), None, frozenset())
         if not members:
             raise StoreError(f"{dataset.name}: there is no table {dataset.table}, or it cannot be seen")
         return cls(dataset, tuple(members))
@@ -111,33 +119,56 @@ class Family:
                     field="children",
                     message=f"table {member.relation} is among its own descendants: rows that expire on their own, or "
                     "that are held, would go along with others unjudged. Leave it out of children: its rows are "
-                    "records of their own, and one that a row which stays refers to stops its batch",
+                    "records of their own, erased in the order of their references",
                 )
 
     def _unjudged(self, member: Member, key: ForeignKey) -> Iterator[Problem]:
-        if self.dataset.masks:
-            masked = {mask.column for mask in self.dataset.masks} & set(key.referred)
-            if masked and not key.on_update.refuses:
-                yield Problem(
-                    field="masks",
-                    message=f"rows of table {key.child} refer to {', '.join(sorted(masked))} of {member.relation.name} "
-                    f"and would be changed with it (ON UPDATE {key.on_update}) without being counted or compared with "
-                    f"holds: take the action off foreign key {key.name}",
-                )
-            elif masked:
-                yield _blocks(member, key)
-            return
-        if self.is_declared(member, key):
-            return
-        if not key.on_delete.refuses:
+        masked = self._masked(key)
+        if masked and not key.on_update.refuses:
+            yield Problem(
+                field="masks",
+                message=f"rows of table {key.child} refer to {', '.join(sorted(masked))} of {member.relation.name} "
+                f"and would be changed with it (ON UPDATE {key.on_update}) without being counted or compared with "
+                f"holds: take the action off foreign key {key.name}",
+            )
+        elif not self.dataset.masks and not self.is_declared(member, key) and not key.on_delete.refuses:
             yield Problem(
                 field="children",
                 message=f"rows of table {key.child} would follow those of {member.relation.name} (ON DELETE "
                 f"{key.on_delete}) without being counted or compared with holds: name the table in children with the "
                 f"columns of foreign key {key.name}, or take the action off it",
             )
-        elif not self.is_self_reference(key):
+        elif key in self.keeping(member):
             yield _blocks(member, key)
+
+    def _masked(self, key: ForeignKey) -> set[str]:
+        """The columns that a foreign key refers to and that are masked."""
+        return {mask.column for mask in self.dataset.masks} & set(key.referred)
+
+    def keeping(self, member: Member) -> tuple[ForeignKey, ...]:
+        """The foreign keys by which rows that stay keep rows of a member: the database refuses to erase these."""
+        if self.dataset.masks:
+            return tuple(key for key in member.keys if self._masked(key) and key.on_update.refuses)
+        return tuple(key for key in member.keys if key.on_delete.refuses and not self.is_declared(member, key))
+
+    @property
+    def among_records(self) -> tuple[ForeignKey, ...]:
+        """The foreign keys by which records of the dataset keep others."""
+        own = self.members[0]
+        return () if self.dataset.masks else tuple(key for key in self.keeping(own) if key.child.id in own.parts)
+
+    @property
+    def further_columns(self) -> Mapping[tuple[int, ...], tuple[str, ...]]:
+        """The columns of each member that foreign keys need which may keep rows of it, by the member's path."""
+        found = {
+            member.path: [name for key in self.keeping(member) for name in key.referred] for member in self.members
+        }
+        found[()] += [name for key in self.among_records for name in key.columns]
+        return {path: tuple(dict.fromkeys(names)) for path, names in found.items()}
+
+    def member_of(self, relation: Relation) -> Member | None:
+        """The member whose rows those of a table are."""
+        return next((member for member in self.members if relation.id in member.parts), None)
 
     def is_declared(self, member: Member, key: ForeignKey) -> bool:
         """Whether the rows that refer by a foreign key are children of the dataset by just this key."""
@@ -145,11 +176,6 @@ class Family:
             child.parent is member and child.relation.id == key.child.id and child.link == key.pairs
             for child in self.members
         )
-
-    def is_self_reference(self, key: ForeignKey) -> bool:
-        """Whether rows of the dataset's own table refer to others of it."""
-        own = self.members[0]
-        return key.child.id in own.parts or own.relation.id == key.child.id
 
     def _triggered(self, member: Member, trigger: Trigger) -> Problem:
         what = "rule" if trigger.is_rule else "trigger"
@@ -162,8 +188,9 @@ class Family:
             )
         return Problem(
             field="table",
-            message=f"{what} {trigger.name} of {trigger.table} runs when rows are {verb}: if it keeps one, the run "
-            "stops; what it erases or copies elsewhere is neither counted nor compared with holds",
+            message=f"{what} {trigger.name} of {trigger.table} runs when rows are {verb}: what it keeps is "
+            "counted as blocked, and the run is red; what it erases or copies elsewhere is neither counted nor "
+            "compared with holds",
             remark=True,
         )
 
@@ -171,8 +198,8 @@ class Family:
 def _blocks(member: Member, key: ForeignKey) -> Problem:
     return Problem(
         field="children",
-        message=f"rows of table {key.child} refer to {member.relation.name} (foreign key {key.name}): one record "
-        "that they refer to stops its whole batch, and the run fails; where they belong to the record, name the table "
-        "in children, else remove them first",
+        message=f"rows of table {key.child} refer to {member.relation.name} (foreign key {key.name}): a record stays, "
+        "is counted as blocked and makes its run red, while a row that stays refers to it; where such rows belong to "
+        "the record, name the table in children, else remove them first",
         remark=True,
     )

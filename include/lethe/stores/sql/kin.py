@@ -16,7 +16,7 @@ from lethe.stores.sql.dialects.base import Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.notes import Notes
-from lethe.stores.sql.schema import Child, Target
+from lethe.stores.sql.schema import Child, Target, reference
 
 _Path = tuple[Child, ...]
 
@@ -38,7 +38,7 @@ class HeldKin:
     def look(self, connection: sa.Connection, held: HeldTables, parents: sa.FromClause | None = None) -> None:
         """Look for rows with the identifiers that `held` has; only those of `parents`, where given.
 
-        `parents` has the columns of the records' table that the child tables refer to, named `ref_…`.
+        `parents` has the columns of the records' table that the child tables refer to, named as `reference` says.
         """
         for number, path in enumerate(_carrying(self._children)):
             carrier = Carrier(path[-1].table, path[-1].identifiers, path[-1].phone_region)
@@ -115,7 +115,7 @@ def _chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:
 
 def _refers_to(child: Child, parents: sa.FromClause) -> Predicate:
     pairs = zip(child.foreign_key, child.references, strict=True)
-    return sa.and_(*(child.table.c[mine] == parents.c[f"ref_{theirs}"] for mine, theirs in pairs))
+    return sa.and_(*(child.table.c[mine] == parents.c[reference(theirs)] for mine, theirs in pairs))
 
 
 def _joins(upper: Child, lower: Child) -> Predicate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,11 @@ class Found:
     def look(cls, connection: sa.Connection, table: str, dialect: Dialect) -> Found | None:
         """What a name as policies write it leads to, if that can be seen."""
         relation = dialect.relation(connection, tuple(reversed(name_parts(table))))
-        if relation is None:
-            return None
+        return None if relation is None else cls.of(connection, relation)
+
+    @classmethod
+    def of(cls, connection: sa.Connection, relation: Relation) -> Found:
+        """A table of the catalogue."""
         columns = sa.inspect(connection).get_columns(relation.name, schema=relation.schema)
         return cls(relation, {column["name"]: column for column in columns})
 
@@ -217,6 +221,11 @@ def _no_table(relation: Relation) -> str:
     )
 
 
+def reference(column: str) -> str:
+    """What a column that is referred to is called where rows are noted; names of columns may be too long for that."""
+    return f"ref_{hashlib.sha256(column.encode()).hexdigest()[:16]}"
+
+
 @dataclass(frozen=True)
 class Child:
     """A child table as statements need it."""
@@ -242,9 +251,29 @@ class Target:
     kinds: Mapping[str, ClockKind]
     children: tuple[Child, ...]
 
+    def at(self, path: Sequence[int]) -> Child:
+        """The child table that a path leads to: which child of which, counted from 0."""
+        child, children = None, self.children
+        for number in path:
+            child = children[number]
+            children = child.children
+        assert child is not None  # noqa: S101 - callers ask for child tables
+        return child
+
+    def down(self, path: Sequence[int]) -> tuple[Child, ...]:
+        """All child tables on a path."""
+        return tuple(self.at(path[: number + 1]) for number in range(len(path)))
+
     @classmethod
-    def find(cls, connection: sa.Connection, dataset: TableDataset, by_value: str | None, dialect: Dialect) -> Target:
-        """The table of a dataset, with every column that its policy names.
+    def find(
+        cls,
+        connection: sa.Connection,
+        dataset: TableDataset,
+        by_value: str | None,
+        dialect: Dialect,
+        further: Mapping[tuple[int, ...], Sequence[str]] | None = None,
+    ) -> Target:
+        """The table of a dataset, with every column that its policy names, and `further` ones by the tables' paths.
 
         Raises:
             StoreError: if it is not what the policy says.
@@ -252,7 +281,9 @@ class Target:
         found = Found.look(connection, dataset.table, dialect)
         if found is None:
             raise StoreError(f"{dataset.name}: {_absent(dataset.table)}")
+        further = further or {}
         names = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
+        names += further.get((), ())
         absent = [name for name in dict.fromkeys(names) if name not in found.columns]
         if absent:
             raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(absent)}")
@@ -262,7 +293,8 @@ class Target:
             raise StoreError(f"{dataset.name}: clock: {'; '.join(wrong)}")
         region = dataset.phone_region
         children = tuple(
-            _child(connection, child, dataset.key, region, dataset.name, dialect) for child in dataset.children
+            _child(connection, child, dataset.key, region, dataset.name, dialect, (number,), further)
+            for number, child in enumerate(dataset.children)
         )
         if dataset.masks and children:
             raise StoreError(
@@ -279,11 +311,13 @@ def _child(
     region: str | None,
     dataset: str,
     dialect: Dialect,
+    path: tuple[int, ...],
+    further: Mapping[tuple[int, ...], Sequence[str]],
 ) -> Child:
     found = Found.look(connection, child.table, dialect)
     below = [name for grandchild in child.children for name in grandchild.references or ()]
     carrying = [name for columns in child.identifiers.values() for name in columns]
-    names = [*child.foreign_key, *below, *carrying]
+    names = [*child.foreign_key, *below, *carrying, *further.get(path, ())]
     absent = [name for name in names if found is None or name not in found.columns]
     if found is None or absent:
         raise StoreError(f"{dataset}: children: there is no table {child.table} with {', '.join(absent)}")
@@ -294,5 +328,8 @@ def _child(
         references=tuple(child.references or key),
         identifiers=child.identifiers,
         phone_region=region,
-        children=tuple(_child(connection, grandchild, (), region, dataset, dialect) for grandchild in child.children),
+        children=tuple(
+            _child(connection, grandchild, (), region, dataset, dialect, (*path, number), further)
+            for number, grandchild in enumerate(child.children)
+        ),
     )

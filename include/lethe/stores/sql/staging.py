@@ -123,6 +123,7 @@ class Staging:
             "x",
             sa.Column("position", self.scratch.dialect.position_type(), primary_key=True, autoincrement=False),
             sa.Column("outcome", sa.String(16), nullable=False),
+            sa.Column("reason", sa.Text(), nullable=False, comment="What keeps a blocked one, in words."),
         )
 
     def key_columns(self, staged: sa.FromClause) -> list[sa.ColumnElement[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import date
@@ -33,7 +34,8 @@ from lethe.stores.base import (
     record_key,
 )
 from lethe.stores.sources import SqlSource
-from lethe.stores.sql import lookalikes, schema, validation
+from lethe.stores.sql import lookalikes, rights, schema, validation
+from lethe.stores.sql.blocking import Blockers
 from lethe.stores.sql.dialects import dialect_for
 from lethe.stores.sql.dialects.base import Fault, Predicate
 from lethe.stores.sql.erasing import Eraser, Moved
@@ -42,6 +44,7 @@ from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import HeldTables
 from lethe.stores.sql.kin import HeldKin, rows_along
 from lethe.stores.sql.notes import Notes
+from lethe.stores.sql.ordering import levels
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
@@ -86,10 +89,14 @@ class SqlStore:
         table = _table(dataset)
         with self._reading(table.name) as connection:
             unfit = [Problem(field="store", message=text) for text in self._dialect.problems(connection)]
-            return unfit or [
-                *schema.check(connection, table, self._dialect),
-                *lookalikes.remarks(connection, table.children, self._dialect),
-            ]
+            if unfit:
+                return unfit
+            problems = list(schema.check(connection, table, self._dialect))
+            if all(problem.remark for problem in problems):  # else what is to be allowed is not known
+                family = Family.of(connection, table, self._dialect)
+                target = Target.find(connection, table, None, self._dialect)
+                problems += rights.missing(connection, table, family, target, self._dialect, self._settings)
+            return [*problems, *lookalikes.remarks(connection, table.children, self._dialect)]
 
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
         """Child tables with columns that look like such identifiers, and whose policy does not say what they are."""
@@ -145,9 +152,10 @@ class SqlStore:
 
         return self._again(work, counted)
 
-    def _judge(self, connection: sa.Connection, work: Work) -> tuple[Judgement, Target]:
+    def _judge(self, connection: sa.Connection, work: Work, family: Family | None = None) -> tuple[Judgement, Target]:
         dataset = _table(work.dataset)
-        target = Target.find(connection, dataset, work.expiry.column, self._dialect)
+        further = family.further_columns if family else {}
+        target = Target.find(connection, dataset, work.expiry.column, self._dialect, further)
         return Judgement.of(work, target.table, target.kinds, self._dialect), target
 
     def _held_and_due(
@@ -191,15 +199,17 @@ class SqlStore:
     def _discover(self, work: Work, holds: HoldRules) -> Candidates:
         self._make_scratch()
         with self._dialect.snapshot(self._engine, self._settings, writes=True) as connection:
-            judgement, target = self._judge(connection, work)
-            Family.of(connection, judgement.dataset, self._dialect).require_judged()
+            family = Family.of(connection, _table(work.dataset), self._dialect)
+            family.require_judged()
+            judgement, target = self._judge(connection, work, family)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             begun = self._begun(connection, work, staging)
             if begun is not None:
                 return begun
             self._reserve(connection, work, target, staging)
             counts = _counts(connection, judgement)
-            staged = self._stage(connection, judgement, target, staging, holds)
+            line = levels(connection, judgement, family.among_records) if family.among_records else None
+            staged = self._stage(connection, judgement, target, staging, holds, line)
             size = self._batch_size(connection, target)
             batches, unheld, oldest = self._cut(connection, judgement, staging, staged, size)
             candidates = Candidates(
@@ -211,6 +221,7 @@ class SqlStore:
                 batches=batches,
                 batch_size=size,
                 digest=self._digest(connection, staging, unheld),
+                in_order=line is not None,
                 holds_version=holds.version,
                 rows_along=self._rows_along(connection, target, staging) if unheld else 0,
             )
@@ -259,9 +270,15 @@ class SqlStore:
             raise _InTheWay from None
 
     def _stage(
-        self, connection: sa.Connection, judgement: Judgement, target: Target, staging: Staging, holds: HoldRules
+        self,
+        connection: sa.Connection,
+        judgement: Judgement,
+        target: Target,
+        staging: Staging,
+        holds: HoldRules,
+        line: sa.Table | None,
     ) -> int:
-        """Write down every candidate, in the order of storage; how many there are."""
+        """Write down every candidate, in the order of storage, or first in `line` where there is one; how many."""
         source, held, compared = self._held(connection, judgement, target, holds)
         clock, _ = judgement.clock_value
         columns = [
@@ -274,8 +291,12 @@ class SqlStore:
         connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
         staging.batches.create(connection)
         staging.exceptions.create(connection)
-        rows = sa.select(*columns, held.label("held")).select_from(source).where(judgement.candidate)
-        rows = rows.order_by(*self._dialect.storage_order(judgement.table, compared))
+        order = self._dialect.storage_order(judgement.table, compared if line is None else sys.maxsize)
+        if line is not None:
+            pairs = enumerate(judgement.key)
+            source = source.outerjoin(line, sa.and_(*(column == line.c[f"key_{n}"] for n, column in pairs)))
+            order = [sa.func.coalesce(line.c.depth, 0), *order]
+        rows = sa.select(*columns, held.label("held")).select_from(source).where(judgement.candidate).order_by(*order)
         names = [column.name for column in rows.selected_columns]
         staging_them = sa.insert(keys).from_select(names, rows).execution_options(preserve_rowcount=True)
         return connection.execute(staging_them).rowcount
@@ -363,8 +384,9 @@ class SqlStore:
 
     def _eraser(self, connection: sa.Connection, work: Work, candidates: Candidates, gate: Gate) -> Eraser:
         with connection.begin():
-            judgement, target = self._judge(connection, work)
-            Family.of(connection, judgement.dataset, self._dialect).require_judged()
+            family = Family.of(connection, _table(work.dataset), self._dialect)
+            family.require_judged()
+            judgement, target = self._judge(connection, work, family)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             row = self._staged(connection, work, staging)
             if row.fingerprint != fingerprint_of(work) or row.table_id != self._dialect.table_id(
@@ -374,6 +396,7 @@ class SqlStore:
                     f"{work.dataset.name}: the policy, the as-of moment or the table itself is another than when run "
                     f"{work.run} discovered its candidates; discover again"
                 )
+            blockers = Blockers.of(connection, family, target, self._dialect)
         return Eraser(
             dialect=self._dialect,
             settings=self._settings,
@@ -383,6 +406,7 @@ class SqlStore:
             staging=staging,
             candidates=candidates,
             gate=gate,
+            blockers=blockers,
         )
 
     def _staged(self, connection: sa.Connection, work: Work, staging: Staging) -> sa.Row[Any]:
@@ -409,6 +433,13 @@ class SqlStore:
                 return Became(**dict(zip(names, row, strict=True)))
 
         return self._again(work, summed)
+
+    def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
+        """What keeps the records that are blocked: foreign keys, triggers."""
+        with self._reading(work.dataset.name) as connection:
+            excepted = self._scratch.of(work).exceptions
+            blocked = excepted.c.outcome == Outcome.BLOCKED.value
+            return tuple(connection.scalars(sa.select(excepted.c.reason).where(blocked).distinct().order_by("reason")))
 
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """What became of each candidate of the batches that are done, batch by batch."""
@@ -542,9 +573,11 @@ class SqlStore:
             {
                 Fault.UNAVAILABLE: f"{where} cannot be reached, broke off or timed out ({code})",
                 Fault.FULL: f"{where}: the server's disk or memory is full ({code}); what had begun was undone",
-                Fault.DENIED: f"{where}: permission denied{of}; Lethe reads and deletes rows, and creates tables in "
-                f"{self._settings.scratch_schema}",
+                Fault.DENIED: f"{where}: permission denied{of}, or row-level security would hide rows; `lethe policy "
+                "check` names the right that is missing",
                 Fault.REFERRED: f"{where}: rows of another table refer to the rows{of}; name it in children",
+                Fault.RAISED: f"{where}: a trigger or a function of the database raised an error ({code}){of}: "
+                "it keeps the whole batch; `lethe policy check` names the triggers",
                 Fault.VANISHED: f"{where}: a table or a column is not there any more; discover again",
                 Fault.OTHER: f"{where}: the database refused ({code}){of}",
             }[fault]

@@ -27,7 +27,7 @@ from lethe.judging.dates import (
 from lethe.judging.identifiers import IdentifierType
 from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
-from lethe.stores.sql.catalogue import ForeignKey, Relation, Trigger
+from lethe.stores.sql.catalogue import ForeignKey, Need, Relation, Trigger
 from lethe.stores.sql.settings import Settings
 
 Predicate = sa.ColumnElement[bool]
@@ -93,6 +93,8 @@ class Fault(StrEnum):
     DENIED = "denied"
     REFERRED = "referred"
     """Rows of another table refer to the rows."""
+    RAISED = "raised"
+    """Code of the database's own users, a trigger mostly, raised an error."""
     VANISHED = "vanished"
     """A table or a column is not there."""
     OTHER = "other"
@@ -125,11 +127,13 @@ class Dialect(ABC):
     """One kind of database.
 
     `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
-    discovered, so that erasing need not judge each of them again.
+    discovered, so that erasing need not judge each of them again. `restricts_each_row` says whether a foreign key with
+    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last.
     """
 
     name: str
     optimistic: bool = False
+    restricts_each_row: bool = False
     abilities: Abilities = Abilities(binding=Binding.FENCED)
 
     # --- connections and transactions ---
@@ -194,6 +198,14 @@ class Dialect(ABC):
     @abstractmethod
     def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
         """What runs when rows of a table (or of a part of it) are deleted, or updated."""
+
+    def missing_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Iterator[tuple[str, str]]:
+        """What the login may not do, or not see, with tables: (what, and what grants it)."""
+        yield from ()
+
+    def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+        """The same for staging candidates beside the data."""
+        yield from ()
 
     # --- tables ---
 
@@ -342,6 +354,10 @@ class Dialect(ABC):
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
     ) -> sa.Update:
         """Update the rows of a table that join with the chosen rows of another."""
+
+    def look_at_constraints(self, connection: sa.Connection) -> None:
+        """Have the database look at constraints now that it would look at when the transaction ends."""
+        return
 
     # --- digest ---
 

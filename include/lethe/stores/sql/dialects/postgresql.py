@@ -42,7 +42,7 @@ from lethe.judging.dates import (
 from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
-from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
+from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Need, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
     Bound,
@@ -60,8 +60,9 @@ from lethe.stores.sql.settings import Settings
 GATE_LOCK = 0x4C65746865476174
 """Key of the advisory lock that batches hold shared and placers of holds take exclusively ("LetheGat")."""
 
-_SESSION = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe"
-"""Settings of every session, after those of the connection's own `options`."""
+_SESSION = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe -c row_security=off"
+"""Settings of every session, after those of the connection's own `options`. A statement from which row-level security
+would hide rows is refused."""
 
 _STAGING_LOCK = 0x4C65746865537467
 """Key of the advisory lock under which scratch tables are made ("LetheStg")."""
@@ -83,6 +84,7 @@ _FAULTS = {
     **dict.fromkeys(("25P03", "25P04"), Fault.UNAVAILABLE),
     **dict.fromkeys(("42501", "25006"), Fault.DENIED),
     **dict.fromkeys(("23503", "23001"), Fault.REFERRED),
+    "P0001": Fault.RAISED,
     **dict.fromkeys(("53100", "53200"), Fault.FULL),
     **dict.fromkeys(("42P01", "42703", "3F000"), Fault.VANISHED),
 }
@@ -109,6 +111,7 @@ _CONSTRAINT = _catalogue(
     "pg_constraint",
     *(_oid(name) for name in ("oid", "conrelid", "confrelid", "conparentid")),
     *("conname", "contype", "conkey", "confkey", "confdeltype", "confupdtype"),
+    sa.column("condeferrable", sa.Boolean()),
 )
 _TRIGGER = _catalogue(
     "pg_trigger",
@@ -120,6 +123,7 @@ _RULE = _catalogue(
 )
 
 _KINDS = {"r": Kind.TABLE, "p": Kind.TABLE, "v": Kind.VIEW, "m": Kind.MATERIALIZED_VIEW, "f": Kind.FOREIGN_TABLE}
+_RELATIONS = (*_KINDS, "i", "S", "c")
 _ACTIONS = {
     "a": Action.NO_ACTION,
     "r": Action.RESTRICT,
@@ -295,9 +299,12 @@ class PostgreSQL(Dialect):
         schema, *database = (*outer,) or (None,)
         if database and database[0] != connection.scalar(sa.select(sa.func.current_database())):
             return None
+        if schema is not None:  # whether or not the login may use the schema
+            named = _relations().where(_NAMESPACE.c.nspname == schema, _CLASS.c.relname == table)
+            row = connection.execute(named.where(_CLASS.c.relkind.in_(_RELATIONS))).one_or_none()
+            return None if row is None else _relation(row)
         quoted = connection.dialect.identifier_preparer.quote_identifier
-        written = ".".join(quoted(part) for part in (schema, table) if part is not None)
-        oid = sa.cast(sa.func.to_regclass(sa.cast(sa.literal(written), sa.Text())), pg.OID())
+        oid = sa.cast(sa.func.to_regclass(sa.cast(sa.literal(quoted(table)), sa.Text())), pg.OID())
         row = connection.execute(_relations().where(_CLASS.c.oid == oid)).one_or_none()
         return None if row is None else _relation(row)
 
@@ -333,6 +340,7 @@ class PostgreSQL(Dialect):
                 referred=tuple(columns[row.confrelid, number] for number in row.confkey),
                 on_delete=_ACTIONS[_char(row.confdeltype)],
                 on_update=_ACTIONS[_char(row.confupdtype)],
+                deferrable=row.condeferrable,
             )
             for row in rows
         ]
@@ -370,6 +378,65 @@ class PostgreSQL(Dialect):
                 for row in connection.execute(rules)
             ),
         ]
+
+    # --- rights ---
+
+    def missing_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Iterator[tuple[str, str]]:
+        """By `has_…_privilege`, and `row_security_active`."""
+        login = _login(connection)
+        for need in needs:
+            table = connection.dialect.identifier_preparer.format_table(
+                sa.table(need.relation.name, schema=need.relation.schema)
+            )
+            absent = self._absent(connection, need)
+            if absent:
+                rights = ", ".join(absent)
+                yield f"{login} may not {rights} table {need.relation}", f"GRANT {rights} ON {table} TO {login}"
+            if need.relation.schema and not _may(connection, "schema", need.relation.schema, "USAGE"):
+                schema = connection.dialect.identifier_preparer.quote_schema(need.relation.schema)
+                yield f"{login} may not use schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {login}"
+            if connection.scalar(sa.select(sa.func.row_security_active(_oid_of(need.relation)))):
+                yield (
+                    f"row-level security hides rows of table {need.relation} from {login}: they could not be judged",
+                    f"ALTER ROLE {login} BYPASSRLS",
+                )
+
+    def _absent(self, connection: sa.Connection, need: Need) -> list[str]:
+        """The rights that are missing, as GRANT writes them."""
+        table = _oid_of(need.relation)
+        quoted = connection.dialect.identifier_preparer.quote
+
+        def may(right: str, columns: Sequence[str] = ()) -> bool:
+            asked = [sa.func.has_column_privilege(table, column, right) for column in columns]
+            whole = sa.func.has_table_privilege(table, right)
+            return bool(connection.scalar(sa.select(sa.or_(whole, sa.and_(*asked)) if asked else whole)))
+
+        absent = [] if may("SELECT", need.columns or ()) else ["SELECT"]
+        if need.delete and not may("DELETE"):
+            absent.append("DELETE")
+        changed = [column for column in need.update if not may("UPDATE", [column])]
+        locks = need.lock and not need.update
+        if locks and not connection.scalar(sa.select(sa.func.has_any_column_privilege(table, "UPDATE"))):
+            changed = [str(need.lock)]
+        return absent + ([f"UPDATE ({', '.join(quoted(column) for column in changed)})"] if changed else [])
+
+    def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+        """A schema to make tables in, temporary tables, and a server that takes changes."""
+        login, schema = _login(connection), settings.scratch_schema
+        database = str(connection.scalar(sa.select(sa.func.current_database())))
+        quoted = connection.dialect.identifier_preparer.quote(database)
+        if connection.scalar(sa.select(sa.func.current_setting("transaction_read_only"))) == "on":
+            yield "the server or the database takes no changes (it is read-only)", "connect to the primary"
+        if sa.inspect(connection).has_schema(schema):
+            if not (_may(connection, "schema", schema, "USAGE") and _may(connection, "schema", schema, "CREATE")):
+                grant = f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {login}"
+                yield f"{login} may not make tables in schema {schema}, where candidates are staged", grant
+        elif not _may(connection, "database", database, "CREATE"):
+            grant = f"CREATE SCHEMA {schema} AUTHORIZATION {login}"
+            yield f"there is no schema {schema} to stage candidates in, and {login} may not make it", grant
+        if not _may(connection, "database", database, "TEMPORARY"):
+            grant = f"GRANT TEMPORARY ON DATABASE {quoted} TO {login}"
+            yield f"{login} may not make temporary tables, in which held identifiers are compared", grant
 
     # --- tables ---
 
@@ -740,6 +807,10 @@ class PostgreSQL(Dialect):
         """UPDATE … FROM."""
         return sa.update(table).where(*(mine == theirs for mine, theirs in on), chosen)
 
+    def look_at_constraints(self, connection: sa.Connection) -> None:
+        """SET CONSTRAINTS, which SQLAlchemy has no words for."""
+        connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+
     # --- digest ---
 
     def key_text(self, column: AnyColumn) -> AnyColumn | None:
@@ -909,6 +980,20 @@ def _extreme(values: Sequence[AnyColumn], *, latest: bool) -> AnyColumn:
     if len(values) == 1:
         return values[0]
     return (sa.func.greatest if latest else sa.func.least)(*values)
+
+
+def _oid_of(relation: Relation) -> AnyColumn:
+    return sa.cast(int(relation.id), pg.OID())
+
+
+def _login(connection: sa.Connection) -> str:
+    login = str(connection.scalar(sa.select(sa.func.current_user())))
+    return connection.dialect.identifier_preparer.quote(login)
+
+
+def _may(connection: sa.Connection, kind: str, name: str, right: str) -> bool:
+    asked = getattr(sa.func, f"has_{kind}_privilege")(sa.cast(sa.literal(name), sa.Text()), right)
+    return bool(connection.scalar(sa.select(asked)))
 
 
 def _limit(connection: sa.Connection, **seconds: float) -> None:

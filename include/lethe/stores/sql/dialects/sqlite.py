@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import re
 import sqlite3
 import time
@@ -62,6 +63,7 @@ class SQLite(Dialect):
     """SQLite."""
 
     name = "sqlite"
+    restricts_each_row = True
 
     # --- connections and transactions ---
 
@@ -124,6 +126,8 @@ class SQLite(Dialect):
             return Fault.OTHER
         if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             return Fault.REFERRED
+        if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            return Fault.RAISED
         if code == sqlite3.SQLITE_ERROR and str(error.orig).startswith("no such"):
             return Fault.VANISHED
         return {
@@ -145,11 +149,10 @@ class SQLite(Dialect):
 
     def database_id(self, connection: sa.Connection) -> str:
         """The file's device and number, which all links to it share."""
-        databases = sa.func.pragma_database_list().table_valued("name", "file", name="databases")
-        file = connection.scalar(sa.select(databases.c.file).where(databases.c.name == "main"))
-        if not file:
+        file = _file(connection)
+        if file is None:
             return f"sqlite:memory:{id(connection.engine)}"
-        status = Path(str(file)).stat()
+        status = file.stat()
         return f"sqlite:{status.st_dev}:{status.st_ino}"
 
     def relation(self, connection: sa.Connection, name: Sequence[str]) -> Relation | None:
@@ -205,6 +208,12 @@ class SQLite(Dialect):
         )
         heads = ((row.name, re.split(r"\bBEGIN\b", row.sql, maxsplit=1, flags=re.IGNORECASE)[0]) for row in rows)
         return [Trigger(name, relation.name) for name, head in heads if event.search(head)]
+
+    def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+        """The file, and its folder, where SQLite keeps its journal."""
+        file = _file(connection)
+        if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+            yield "the file, or its folder, may not be written to by this process", "change its owner or its mode"
 
     # --- tables ---
 
@@ -397,6 +406,13 @@ class SQLite(Dialect):
     def key_order(self, column: AnyColumn) -> AnyColumn:
         """Text by its bytes."""
         return sa.collate(column, "BINARY") if isinstance(column.type, sa.String) else column
+
+
+def _file(connection: sa.Connection) -> Path | None:
+    """The file of the database; None for one in memory."""
+    databases = sa.func.pragma_database_list().table_valued("name", "file", name="databases")
+    file = connection.scalar(sa.select(databases.c.file).where(databases.c.name == "main"))
+    return Path(str(file)) if file else None
 
 
 def _among(on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate) -> Predicate:
