@@ -18,6 +18,8 @@ from lethe.stores.base import Candidates
 
 KEYS = Keys(b"m" * 32, b"s" * 32)
 PUBLIC = [KEYS.signing_key().public_key()]
+CLAIM = "c1a1" * 8
+"""By which the records of these runs are completed."""
 AS_OF = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 POLICY = parse(
     """
@@ -96,11 +98,12 @@ def ended_run(
                 trigger="test",
                 started_at=AS_OF,
                 active_at=AS_OF,
+                settling_by=CLAIM,
                 software="lethe 0",
             )
         )
         connection.execute(sa.insert(schema.run_dataset).values(**values))
-    record_outcomes(governance, keys, run_id, "registrations", iter(became.items()))
+    record_outcomes(governance, keys, run_id, "registrations", iter(became.items()), claim=CLAIM)
     with governance.write() as connection:
         connection.execute(
             sa.update(schema.run).where(schema.run.c.id == run_id).values(state=state, finished_at=finished_at)

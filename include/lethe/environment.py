@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -10,7 +11,7 @@ from lethe import governance as governance_database
 from lethe.connections import Connection, Resolver
 from lethe.errors import ConnectionMissing
 from lethe.evidence.ledger import Ledger
-from lethe.evidence.runs import Runs
+from lethe.evidence.runs import Limits, Runs
 from lethe.governance import Governance, open_governance
 from lethe.holds.registry import HoldRegistry, require_own_secret
 from lethe.keys import Keys, load_keys
@@ -80,7 +81,10 @@ class Environment:
     @cached_property
     def runs(self) -> Runs:
         """The record of runs."""
-        return Runs(self.governance, self.ledger)
+        limits = Limits(
+            timedelta(seconds=self.settings.dead_after_seconds), timedelta(seconds=self.settings.claim_seconds)
+        )
+        return Runs(self.governance, self.ledger, limits)
 
     @cached_property
     def registry(self) -> HoldRegistry:

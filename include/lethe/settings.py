@@ -15,14 +15,18 @@ def _folder(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default)
 
 
-def _lease_seconds() -> float:
-    text = os.environ.get("LETHE_LEASE_SECONDS") or "30"
+DEAD_AFTER_SECONDS = 900.0
+CLAIM_SECONDS = 60.0
+
+
+def _seconds(variable: str, default: float, least: int, most: int) -> float:
+    text = os.environ.get(variable) or str(default)
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 4 <= seconds <= 60:
-        raise ParameterError(f"LETHE_LEASE_SECONDS is {text!r}; it must be a number of seconds from 4 to 60")
+    if not least <= seconds <= most:
+        raise ParameterError(f"{variable} is {text!r}; it must be a number of seconds from {least} to {most}")
     return seconds
 
 
@@ -54,6 +58,10 @@ class Settings:
         home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
         lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 4 to 60 (``LETHE_LEASE_SECONDS``).
             After a killed erasure, placing a hold and erasing on wait for so long.
+        dead_after_seconds: how long after its last sign of life a run keeps others of its category waiting, 10 to
+            86,400 (``LETHE_DEAD_AFTER_SECONDS``). Whatever works on a run gives one fifteen times as often.
+        claim_seconds: how long after its last sign of life a process that completes a run's record keeps others from
+            it, 10 to 600 (``LETHE_CLAIM_SECONDS``).
         approvers: names or ids of Airflow's users whose answers count where a person is asked (``LETHE_APPROVERS``,
             separated by commas; an id may be followed by ``=`` and a name for people to read). Empty: of everybody
             who may edit task instances of the DAG. Never of who asked for the run.
@@ -64,7 +72,11 @@ class Settings:
     policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
     expectations: Path = field(default_factory=lambda: _folder("LETHE_EXPECTATIONS", _CHECKOUT / "expectations"))
     home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
-    lease_seconds: float = field(default_factory=_lease_seconds)
+    lease_seconds: float = field(default_factory=lambda: _seconds("LETHE_LEASE_SECONDS", 30, 4, 60))
+    dead_after_seconds: float = field(
+        default_factory=lambda: _seconds("LETHE_DEAD_AFTER_SECONDS", DEAD_AFTER_SECONDS, 10, 86_400)
+    )
+    claim_seconds: float = field(default_factory=lambda: _seconds("LETHE_CLAIM_SECONDS", CLAIM_SECONDS, 10, 600))
     approvers: tuple[str, ...] = field(default_factory=_approvers)
     ask_unseen: bool = field(default_factory=_ask_unseen)
 

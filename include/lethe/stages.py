@@ -23,6 +23,7 @@ from lethe.counts import Became, Found
 from lethe.environment import Environment
 from lethe.errors import (
     ConnectionMissing,
+    DatasetChanged,
     LetheError,
     ParameterError,
     RunError,
@@ -32,7 +33,16 @@ from lethe.errors import (
 )
 from lethe.evidence import certificate
 from lethe.evidence.outcomes import record_outcomes
-from lethe.evidence.runs import BY_LIMITS, DRY, DatasetRecord, RunClosed, RunRecord
+from lethe.evidence.runs import (
+    BY_LIMITS,
+    DRY,
+    DatasetRecord,
+    IsRunning,
+    RecordBusy,
+    RunClosed,
+    RunRecord,
+    not_known,
+)
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.people import is_a_name, same_person
 from lethe.policy import Dataset, Policy
@@ -129,6 +139,7 @@ def plan(
     datasets: Sequence[str] = (),
     expect: str | None = None,
     take_over: bool = False,
+    is_running: IsRunning = not_known,
 ) -> Plan:
     """Fix what a run does, refuse what is wrong, and settle what a crashed run of the category left.
 
@@ -142,6 +153,7 @@ def plan(
         datasets: only these; all where empty.
         expect: erase only if `run_digest` comes out as this.
         take_over: supersede an open run of the category that somebody knows to be dead.
+        is_running: asked of the trigger of an open run of the category: who started it may know whether it is dead.
 
     Raises:
         PolicyError, ParameterError: before anything is touched. A dataset whose store cannot be asked fails later.
@@ -169,11 +181,13 @@ def plan(
         trigger=trigger,
         requested_by=requested_by,
         take_over=take_over,
+        is_running=is_running,
     )
-    unchecked |= _settle_earlier(env, category, chosen)
-    for run_id in certificate.uncertified(env.governance, category):
-        certificate.issue(env.governance, env.keys, run_id, env.registry.holds())
-    _sweep(env, [dataset for dataset in chosen if dataset.name not in unchecked])
+    with env.runs.working(record.id):
+        unchecked |= _settle_earlier(env, category, chosen)
+        for run_id in certificate.uncertified(env.governance, category):
+            certificate.issue(env.governance, env.keys, run_id, env.registry.holds())
+        _sweep(env, [dataset for dataset in chosen if dataset.name not in unchecked])
     return Plan(
         run=record.id,
         category=category,
@@ -280,10 +294,11 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
     watcher = watcher or Unwatched()
     job = _planned(env, plan, dataset)
     watcher.stage("discover", dataset, None)
-    if dataset in plan.unchecked:
-        _check_late(env, plan, job.dataset)
-    rules = env.registry.rules(plan.category, job.dataset)
-    candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
+    with env.runs.working(plan.run):
+        if dataset in plan.unchecked:
+            _check_late(env, plan, job.dataset)
+        rules = env.registry.rules(plan.category, job.dataset)
+        candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
     env.runs.record(
         plan.run,
         dataset,
@@ -329,7 +344,8 @@ def validate(
     if before is not None and before.success and decided_on:
         return before
     limits = env.policy(plan.category).limits
-    validation = suites.check_candidates(env.settings, env.store(job.dataset), job, candidates, limits)
+    with env.runs.working(plan.run):
+        validation = suites.check_candidates(env.settings, env.store(job.dataset), job, candidates, limits)
     _record_validation(env, plan, dataset, validation, "before")
     return validation
 
@@ -498,7 +514,8 @@ def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: W
     candidates = _decided(env, plan, dataset)
     watcher.stage("erase", dataset, candidates.due)
     gate = RunGate(env.registry, plan.run, plan.category, job.dataset, env.settings.lease_seconds)
-    tally = env.store(job.dataset).erase(job, candidates, batches, gate, watcher.progress)
+    with env.runs.working(plan.run):
+        tally = env.store(job.dataset).erase(job, candidates, batches, gate, watcher.progress)
     body = {"batches": [batches.start, batches.stop], **tally.model_dump()}
     env.runs.record(plan.run, dataset, "dataset.erased", body)
     return tally
@@ -528,18 +545,18 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
     (watcher or Unwatched()).stage("verify", dataset, None)
     job = _planned(env, plan, dataset)
     store = env.store(job.dataset)
-    left = store.survey(job, env.registry.rules(plan.category, job.dataset))
-    remainders = [remainder.model_dump(mode="json") for remainder in store.remainders(job)]
-    env.runs.record(
-        plan.run,
-        dataset,
-        "dataset.verified",
-        _counts(left),
-        left=left.model_dump(mode="json"),
-        remainders=remainders,
-    )
-    validation = suites.check_left(env.settings, store, job, left)
-    blocked = _blocked(store, job, _decided(env, plan, dataset))
+    with env.runs.working(plan.run):
+        left = store.survey(job, env.registry.rules(plan.category, job.dataset))
+        env.runs.record(
+            plan.run,
+            dataset,
+            "dataset.verified",
+            _counts(left),
+            left=left.model_dump(mode="json"),
+            remainders=[remainder.model_dump(mode="json") for remainder in store.remainders(job)],
+        )
+        validation = suites.check_left(env.settings, store, job, left)
+        blocked = _blocked(store, job, _decided(env, plan, dataset))
     _record_validation(env, plan, dataset, validation, "after", because=blocked)
     return left
 
@@ -591,7 +608,11 @@ def _settle(env: Environment, record: RunRecord) -> None:
     claim = env.runs.claim_settling(record.id)
     if claim is not None:
         try:
-            _complete_record(env, record, policy, claim)
+            with env.runs.settling(record.id, claim):
+                _complete_record(env, record, policy, claim)
+            _finish(env, record, claim)
+        except RunClosed:
+            raise RecordBusy(f"another process has taken over completing the record of run {record.id}") from None
         except BaseException:
             env.runs.give_up_settling(record.id, claim)
             raise
@@ -606,13 +627,16 @@ def _settle(env: Environment, record: RunRecord) -> None:
 
 
 def _complete_record(env: Environment, record: RunRecord, policy: Policy, claim: str) -> None:
-    """Count what batches did, dataset by dataset, and note that the run is over."""
+    """Count what batches did, dataset by dataset."""
     datasets = env.runs.datasets(record.id)
     jobs = [work(policy, record.id, record.as_of, dataset.dataset) for dataset in datasets]
     _wait_for_batches(env, [job for job, dataset in zip(jobs, datasets, strict=True) if dataset.approval])
     for job, dataset in zip(jobs, datasets, strict=True):
-        env.runs.renew_settling(record.id, claim)
         _settle_dataset(env, record, job, dataset, claim)
+
+
+def _finish(env: Environment, record: RunRecord, claim: str) -> None:
+    """Note that the run is over, and how it ended."""
     problems = {d.dataset: d.problem for d in env.runs.datasets(record.id) if d.problem}
     state = FAILED if problems else DRY if record.dry_run else SUCCEEDED
     env.runs.finish(record.id, claim, state, {"problems": problems})
@@ -652,30 +676,31 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
     missing = _missing(record, dataset)
     if dataset.candidates is not None and not record.dry_run:
         try:
-            missing = _count_outcomes(env, record, job, dataset, claim, missing)
-        except (StoreError, ConnectionMissing):
-            if dataset.approval is not None:
-                raise  # else nothing was approved, so nothing was erased
+            problem = _count_outcomes(env, record, job, dataset, claim)
+            missing = missing or problem
+        except (StoreError, ConnectionMissing) as error:
+            if dataset.approval is not None:  # else nothing was approved, so nothing was erased
+                if not isinstance(error, DatasetChanged):
+                    raise
+                missing = f"what became of its candidates cannot be told, now or later: {error}"
     if missing and not dataset.problem:
         env.runs.record(
             record.id, job.dataset.name, "dataset.failed", {"problem": missing}, claim=claim, problem=missing
         )
 
 
-def _count_outcomes(
-    env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord, claim: str, missing: str | None
-) -> str | None:
+def _count_outcomes(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord, claim: str) -> str | None:
     """Record what became of each candidate, as the store says; give what is missing or wrong, in words."""
     store = env.store(job.dataset)
     candidates = Candidates.model_validate(dataset.candidates)
     tally = store.tally(job, candidates)
     outcomes = store.outcomes(job, candidates)
-    records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes)
-    if tally.total < candidates.due and dataset.approval is not None and not missing:
-        missing = f"{candidates.due - tally.total:,} candidates have no outcome"
+    records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes, claim=claim)
     body = tally.model_dump(mode="json")
     env.runs.record(record.id, job.dataset.name, "dataset.settled", body, claim=claim, tally=body)
-    return missing or certificate.disagreement(tally, records) or _blocked(store, job, candidates)
+    if tally.total < candidates.due and dataset.approval is not None:
+        return f"{candidates.due - tally.total:,} candidates have no outcome"
+    return certificate.disagreement(tally, records) or _blocked(store, job, candidates)
 
 
 def _missing(record: RunRecord, dataset: DatasetRecord) -> str | None:
@@ -778,7 +803,10 @@ def _asked(env: Environment, planned: Plan, approver: Approver | Ask | None) -> 
     if approver is None or isinstance(approver, Approver):
         return approver
     reasons = reasons_to_ask(env, planned, discovered(env, planned))
-    return approver(reasons) if reasons else None
+    if not reasons:
+        return None
+    with env.runs.working(planned.run):
+        return approver(reasons)
 
 
 class _noting:  # noqa: N801 - used like a function

@@ -209,10 +209,12 @@ def office(server: FastAPI, world: World) -> Iterator[Office]:
 def test_who_started_a_run_cannot_decide_and_the_question_stays_open(world: World, office: Office, start: Any) -> None:  # noqa: ANN401
     """By hand or through the API, by a backfill, by materialising an asset. Its time does not begin anew."""
     until: list[datetime] = []
+    waiting: list[datetime | None] = []
     original = ApproveOperator._ask
 
     def ask(self: ApproveOperator, context: Context, digest: str, end: datetime) -> NoReturn:
         until.append(end)
+        waiting.append(world.last_run()[0].waiting_until)
         original(self, context, digest, end)
 
     world.monkeypatch.setattr(ApproveOperator, "_ask", ask)
@@ -222,6 +224,7 @@ def test_who_started_a_run_cannot_decide_and_the_question_stays_open(world: Worl
     assert told == [200, 200, 200], "the question was open three times"
     assert len(until) == 3
     assert len(set(until)) == 1
+    assert waiting == until, "the run is kept while somebody may answer"
     assert run.state == "success"
     assert world.registrations() == KEPT
     record, datasets = world.last_run()

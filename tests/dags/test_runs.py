@@ -19,7 +19,7 @@ from lethe import stages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import Patience
 from lethe.airflow.operators import EraseOperator
-from lethe.evidence.runs import RunBusy
+from lethe.evidence.runs import IsRunning, RunBusy
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, CANARY, World, metadata_text, states
@@ -398,3 +398,54 @@ def test_a_second_run_waits_while_one_is_under_way(world: World) -> None:
     with pytest.raises(RunBusy) as raised:
         operator.execute(context)
     assert Patience().evaluate(raised.value, 1, 48).action is RetryAction.RETRY
+
+
+def dag_run(world: World, state: str) -> str:
+    """A DAG run of the category that is in a state; the trigger of its run of Lethe."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+
+    run_id = f"manual__{world.name}-{state}"
+    with create_session() as session:
+        run = DagRun(dag_id="webinars", run_id=run_id, run_type=DagRunType.MANUAL, state=state, run_after=AS_OF)
+        session.add(run)
+    return f"airflow:webinars/{run_id}"
+
+
+def test_airflow_says_which_runs_are_dead(world: World) -> None:
+    """Failed, deleted and cleared ones are; what waits for a worker, or for a person, is running all the while."""
+    world.run({"dry_run": True})  # Airflow knows the DAG
+    triggers = {state: dag_run(world, state) for state in ("running", "queued", "failed", "success")}
+    triggers |= {"deleted": "airflow:webinars/deleted", "not of Airflow": "lethe run on a host, process 1"}
+    said: dict[str, bool | None] = {}
+    plan = stages.plan
+
+    def asking(*args: Any, is_running: IsRunning, **kwargs: Any) -> stages.Plan:  # noqa: ANN401
+        said.update({name: is_running(trigger) for name, trigger in triggers.items()})
+        return plan(*args, is_running=is_running, **kwargs)
+
+    world.monkeypatch.setattr(stages, "plan", asking)
+    assert world.run({"dry_run": True}, logical_date=AS_OF + timedelta(hours=1)).state == "success"
+    assert said == {
+        "running": True,
+        "queued": False,
+        "failed": False,
+        "success": False,
+        "deleted": False,
+        "not of Airflow": None,
+    }
+
+
+def test_a_run_that_airflow_knows_to_be_dead_is_settled_at_once(world: World) -> None:
+    world.run({"dry_run": True})
+    with open_environment() as env:
+        died = stages.plan(env, "webinars", AS_OF, trigger=dag_run(world, "failed"))
+        candidates = stages.discover(env, died, "registrations")
+        stages.validate(env, died, "registrations", candidates)
+        assert world.run(logical_date=AS_OF + timedelta(hours=1)).state == "success"
+        record = env.runs.get(died.run)
+    assert (record.state, record.superseded_by) == ("superseded", world.last_run()[0].id)
+    assert record.finished_at is not None
+    assert world.registrations() == KEPT
+    assert world.staged() == []

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.evidence_kit import AS_OF, KEYS, POLICY, PUBLIC, ended_run
+from tests.evidence_kit import AS_OF, CLAIM, KEYS, POLICY, PUBLIC, ended_run
 from typer.testing import CliRunner
 
 from lethe import governance as schema
@@ -255,11 +255,11 @@ def test_outcomes_can_be_recorded_again_and_only_the_last_count_until_the_certif
     with governance.read() as connection:
         before = outcomes.recorded_outcomes(connection, "webinars-1")["registrations"]
         entries = connection.scalar(sa.select(sa.func.count()).select_from(schema.ledger))
-    assert record_outcomes(governance, KEYS, "webinars-1", "registrations", iter(SOME.items())) == before
+    assert record_outcomes(governance, KEYS, "webinars-1", "registrations", iter(SOME.items()), claim=CLAIM) == before
     with governance.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(schema.ledger)) == entries
     more = {**SOME, b"another": Outcome.GONE}
-    after = record_outcomes(governance, KEYS, "webinars-1", "registrations", iter(more.items()))
+    after = record_outcomes(governance, KEYS, "webinars-1", "registrations", iter(more.items()), claim=CLAIM)
     assert after.count == 4
     assert proofs.find(governance, KEYS, "webinars.registrations", b"another").sightings[0].outcomes == (Outcome.GONE,)
     with governance.write() as connection:
@@ -270,7 +270,7 @@ def test_outcomes_can_be_recorded_again_and_only_the_last_count_until_the_certif
         raise AssertionError("what is staged may be gone by now")
         yield  # type: ignore[unreachable]  # makes it a generator
 
-    assert record_outcomes(governance, KEYS, "webinars-1", "registrations", unread()) == after
+    assert record_outcomes(governance, KEYS, "webinars-1", "registrations", unread(), claim=CLAIM) == after
 
 
 @settings(max_examples=25, deadline=None)

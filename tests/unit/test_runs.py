@@ -14,8 +14,9 @@ from tests.unit.conftest import Office, policy
 
 from lethe import governance as schema
 from lethe.errors import RunError
-from lethe.evidence.runs import CLOSING, DEAD_AFTER, OPEN, SETTLE_WITHIN, SUPERSEDED, RunBusy, RunClosed, RunRecord
+from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, Limits, RunBusy, RunClosed, RunRecord
 
+DEAD_AFTER, CLAIM_FOR = Limits().dead_after, Limits().claim_for
 AS_OF = datetime(2026, 11, 20, 1, 2, 3, 456789, tzinfo=UTC)
 WEBINARS = policy("webinars", {"name": "registrations"}, {"name": "attendance"})
 OTHER_WEBINARS = policy("webinars", {"name": "registrations"}, {"name": "attendance"}, title="another")
@@ -125,6 +126,63 @@ def test_a_dead_run_is_taken_over(office: Office) -> None:
     assert kinds(office)[-2:] == ["run.superseded", "run.planned"]
 
 
+def test_a_run_that_waits_for_a_person_is_not_dead(office: Office) -> None:
+    first = start(office)
+    hour = datetime.now(UTC) + timedelta(hours=1)
+    office.runs.wait_for_person(first.id, hour)
+    silent_for(office, first, 2 * DEAD_AFTER)
+    with pytest.raises(RunBusy, match="it waits for a person until 20"):
+        start(office, "dag run 2")
+    office.runs.wait_for_person(first.id, datetime.now(UTC) - timedelta(seconds=1))
+    silent_for(office, first, 2 * DEAD_AFTER)
+    assert start(office, "dag run 2").state == OPEN, "nobody answered in time"
+    with pytest.raises(RunClosed):
+        office.runs.wait_for_person(first.id, hour)
+
+
+def test_what_is_recorded_ends_the_waiting(office: Office) -> None:
+    first = start(office)
+    office.runs.wait_for_person(first.id, datetime.now(UTC) + timedelta(hours=1))
+    office.runs.record(first.id, "registrations", "dataset.decided", {})
+    silent_for(office, first, 2 * DEAD_AFTER)
+    assert start(office, "dag run 2").state == OPEN
+
+
+@pytest.mark.parametrize("running", [True, False, None])
+def test_who_started_a_run_knows_whether_it_is_dead(office: Office, running: bool | None) -> None:
+    first = start(office)
+    if running is not False:
+        silent_for(office, first, 2 * DEAD_AFTER)
+    asked: list[str] = []
+
+    def is_running(trigger: str) -> bool | None:
+        asked.append(trigger)
+        return running
+
+    if running:
+        with pytest.raises(RunBusy):
+            start(office, "dag run 2", is_running=is_running)
+    else:
+        assert start(office, "dag run 2", is_running=is_running).state == OPEN
+        assert office.runs.get(first.id).state == SUPERSEDED
+    assert asked == ["dag run 1"]
+
+
+def test_a_claim_is_short() -> None:
+    assert timedelta(minutes=1) >= CLAIM_FOR
+
+
+def test_a_closed_run_is_not_touched(office: Office) -> None:
+    run = start(office)
+    office.runs.close(run.id)
+    before = office.runs.get(run.id).active_at
+    with pytest.raises(RunClosed):
+        office.runs.touch(run.id)
+    with pytest.raises(RunClosed), office.runs.working(run.id):
+        raise AssertionError("no work begins")
+    assert office.runs.get(run.id).active_at == before
+
+
 def test_a_run_that_does_something_is_not_dead(office: Office) -> None:
     first = start(office)
     signs: tuple[Callable[[], object], ...] = (
@@ -179,7 +237,7 @@ def test_whoever_died_while_completing_a_record_is_replaced(office: Office) -> N
     office.runs.close(run.id)
     office.runs.claim_settling(run.id)
     with office.governance.write() as connection:
-        past = office.governance.now(connection) - SETTLE_WITHIN
+        past = office.governance.now(connection) - CLAIM_FOR
         connection.execute(sa.update(schema.run).values(settling_until=past))
     assert [record.id for record in office.runs.unsettled("webinars")] == [run.id]
     assert office.runs.claim_settling(run.id)

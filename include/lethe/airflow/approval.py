@@ -84,12 +84,14 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             digest = stages.run_digest(planned, candidates)
             failed = stages.failures(env, planned)
             who = _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
+            until = datetime.now(UTC) + self.response_timeout
+            env.runs.wait_for_person(planned.run, until)
         along = sum(found.rows_along for found in candidates.values())
         rows = f" and {along:,} rows that go along" if along else ""
         due = sum(found.due for found in candidates.values())
         self.subject = f"Erase {due:,} records{rows} of {planned.category}?"
         self.body = question(policy, planned, candidates, reasons, digest, [*map(_left_out, failed), who])
-        return self._ask(context, digest, datetime.now(UTC) + self.response_timeout)
+        return self._ask(context, digest, until)
 
     def _ask(self, context: Context, digest: str, until: datetime) -> NoReturn:
         """Put the question, or leave it open after an answer that does not count, and wait."""

@@ -17,7 +17,7 @@ from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from lethe.errors import LetheError
-from lethe.evidence.runs import RunBusy
+from lethe.evidence.runs import RecordBusy, RunBusy
 
 TRIES = 6
 """How often a stage is tried while a store does not answer: over a quarter of an hour, with growing pauses."""
@@ -26,6 +26,7 @@ BUSY_TRIES = 48
 """How often a stage that waits for another run is tried: for four hours."""
 
 _BUSY_DELAY = timedelta(minutes=5)
+_RECORD_DELAY = timedelta(minutes=1)
 _LIBRARY = Path(__file__).parents[1]
 
 
@@ -41,6 +42,8 @@ class Patience(RetryPolicy):  # type: ignore[misc]
     ) -> RetryDecision:
         """Whether to try again, and when."""
         del max_tries, context
+        if isinstance(exception, RecordBusy):
+            return RetryDecision.retry(_RECORD_DELAY, "another process completes the record of a run")
         if isinstance(exception, RunBusy):
             return RetryDecision.retry(_BUSY_DELAY, "another run of the category is under way")
         if try_number >= TRIES:

@@ -6,6 +6,7 @@ Each opens its surroundings, calls one function of `lethe.stages`, and hands on 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator, Context
@@ -111,6 +112,7 @@ class PlanOperator(Told, BaseOperator):  # type: ignore[misc]
                 dry_run=bool(params.get("dry_run")),
                 datasets=params.get("datasets") or (),
                 expect=params.get("expect") or None,
+                is_running=partial(runs_in_airflow, ti),
             )
             self._planned = planned
             self.tell(env, self.category, {name: {} for name in planned.datasets})
@@ -139,6 +141,19 @@ def _refuse_unknown(params: Mapping[str, object]) -> None:
         raise ParameterError(
             f"there is no parameter {', '.join(unknown)}, only {', '.join(sorted(PARAMETERS))}. Nothing was touched"
         )
+
+
+def runs_in_airflow(ti: Any, trigger: str) -> bool | None:  # noqa: ANN401 - a task instance of Airflow
+    """Whether a run of Lethe that a DAG run started still is at it: not if that failed, was deleted or was cleared.
+
+    A DAG run that was cleared is queued until Airflow starts it anew, and then comes back to its own run of Lethe if
+    no other was planned meanwhile. None for runs that no DAG run started. One governance database is one Airflow's.
+    """
+    scheduler, _, name = trigger.partition(":")
+    dag_id, _, run_id = name.partition("/")
+    if scheduler != "airflow" or not run_id:
+        return None
+    return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["running"]))
 
 
 def requester(run: Any) -> str | None:  # noqa: ANN401 - a DAG run of Airflow

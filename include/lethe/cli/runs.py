@@ -115,7 +115,7 @@ def run(
     """Erase what has expired in a category: plan, discover, validate, approve, erase, verify, certify."""
     from lethe import stages
     from lethe.cli.progress import ProgressBars
-    from lethe.evidence.runs import RunBusy
+    from lethe.evidence.runs import RecordBusy, RunBusy
 
     person = by or user()
     with environment() as env, ProgressBars() as bars:
@@ -131,6 +131,8 @@ def run(
                 expect=expect,
                 take_over=take_over,
             )
+        except RecordBusy:
+            raise
         except RunBusy as error:
             raise RunBusy(f"{error}. If you know that it is dead, add --take-over") from None
 

@@ -15,6 +15,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO
@@ -27,6 +28,7 @@ from lethe.counts import Outcome
 from lethe.errors import EvidenceError, StoreUnavailable
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Ledger
+from lethe.evidence.runs import require_claim
 from lethe.evidence.signed import Document, Hex32, canonical
 from lethe.governance import Governance
 from lethe.keys import Keys
@@ -80,7 +82,13 @@ def committing(keys: Keys, run_id: str, dataset: str) -> Callable[[bytes], Recor
 
 
 def record_outcomes(
-    governance: Governance, keys: Keys, run_id: str, dataset: str, outcomes: Iterable[tuple[bytes, Outcome]]
+    governance: Governance,
+    keys: Keys,
+    run_id: str,
+    dataset: str,
+    outcomes: Iterable[tuple[bytes, Outcome]],
+    *,
+    claim: str,
 ) -> OutcomeDigest:
     """Keep the record-level outcomes of a dataset of a run as a tree, and enter its root in the ledger.
 
@@ -97,9 +105,11 @@ def record_outcomes(
         run_id: the run.
         dataset: the dataset's name in its policy.
         outcomes: what `Store.outcomes` gives. The keys are digested at once and go nowhere.
+        claim: the claim by which this process completes the run's record.
 
     Raises:
         EvidenceError: if there is no such run, or it was certified without outcomes of the dataset.
+        RunClosed: if the claim is no longer the one in force.
         StoreUnavailable: if the database does not answer, or another process recorded at the same time.
     """
     category, certified, recorded = _state(governance, run_id, dataset)
@@ -121,8 +131,9 @@ def record_outcomes(
             count=sum(counts.values()), outcomes=dict(sorted(counts.items())), root=merkle.root_of(roots).hex()
         )
         if digest != recorded:
-            _write(governance, run_id, dataset, spool, roots, firsts)
-            _finish(governance, run_id, dataset, digest, roots)
+            place = _Place(governance, run_id, dataset, claim)
+            place.write(spool, roots, firsts)
+            place.finish(digest, roots)
     return digest
 
 
@@ -245,53 +256,67 @@ def _spooled(leaves: Iterator[bytes], spool: IO[bytes]) -> tuple[list[bytes], li
     return roots, firsts
 
 
-def _write(
-    governance: Governance, run_id: str, dataset: str, spool: IO[bytes], roots: list[bytes], firsts: list[bytes]
-) -> None:
-    """Put the chunks in the database, in place of what is there, in bounded transactions."""
-    table = schema.proof_leaves
-    for start in range(0, len(roots), _CHUNKS_AT_ONCE):
-        rows = [
-            {
-                "run_id": run_id,
-                "dataset": dataset,
-                "n": n,
-                "first": firsts[n],
-                "root": roots[n],
-                "leaves": spool.read(merkle.CHUNK * LEAF_BYTES),
-            }
-            for n in range(start, min(start + _CHUNKS_AT_ONCE, len(roots)))
-        ]
-        with governance.write() as connection:
-            _lock(connection)
-            connection.execute(_chunks_of(run_id, dataset).where(table.c.n.between(start, start + len(rows) - 1)))
-            connection.execute(sa.insert(table), rows)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the tree of a dataset of a run is kept, for as long as a claim is in force."""
 
+    governance: Governance
+    run_id: str
+    dataset: str
+    claim: str
 
-def _finish(governance: Governance, run_id: str, dataset: str, digest: OutcomeDigest, roots: list[bytes]) -> None:
-    """Record the tree, if the chunks that are there are its own."""
-    table = schema.proof_tree
-    with governance.write() as connection:
-        _lock(connection)
-        connection.execute(_chunks_of(run_id, dataset).where(schema.proof_leaves.c.n >= len(roots)))
-        if chunk_roots(connection, run_id, dataset) != roots:
-            raise StoreUnavailable(f"run {run_id}: another process is recording the outcomes of {dataset}; try again")
-        connection.execute(sa.delete(table).where(table.c.run_id == run_id, table.c.dataset == dataset))
-        content = digest.model_dump(mode="json")
-        counts = canonical(content["outcomes"]).decode()
-        connection.execute(
-            sa.insert(table).values(
-                run_id=run_id, dataset=dataset, records=digest.count, outcomes=counts, root=digest.root
+    def write(self, spool: IO[bytes], roots: list[bytes], firsts: list[bytes]) -> None:
+        """Put the chunks in the database, in place of what is there, in bounded transactions."""
+        table = schema.proof_leaves
+        for start in range(0, len(roots), _CHUNKS_AT_ONCE):
+            rows = [
+                {
+                    "run_id": self.run_id,
+                    "dataset": self.dataset,
+                    "n": n,
+                    "first": firsts[n],
+                    "root": roots[n],
+                    "leaves": spool.read(merkle.CHUNK * LEAF_BYTES),
+                }
+                for n in range(start, min(start + _CHUNKS_AT_ONCE, len(roots)))
+            ]
+            with self._locked() as connection:
+                connection.execute(self._chunks().where(table.c.n.between(start, start + len(rows) - 1)))
+                connection.execute(sa.insert(table), rows)
+
+    def finish(self, digest: OutcomeDigest, roots: list[bytes]) -> None:
+        """Record the tree, if the chunks that are there are its own."""
+        table = schema.proof_tree
+        with self._locked() as connection:
+            connection.execute(self._chunks().where(schema.proof_leaves.c.n >= len(roots)))
+            if chunk_roots(connection, self.run_id, self.dataset) != roots:
+                raise StoreUnavailable(
+                    f"run {self.run_id}: another process is recording the outcomes of {self.dataset}; try again"
+                )
+            mine = (table.c.run_id == self.run_id, table.c.dataset == self.dataset)
+            connection.execute(sa.delete(table).where(*mine))
+            content = digest.model_dump(mode="json")
+            connection.execute(
+                sa.insert(table).values(
+                    run_id=self.run_id,
+                    dataset=self.dataset,
+                    records=digest.count,
+                    outcomes=canonical(content["outcomes"]).decode(),
+                    root=digest.root,
+                )
             )
-        )
-        Ledger(governance).append(connection, "dataset.outcomes", run_id, {"dataset": dataset, **content})
+            body = {"dataset": self.dataset, **content}
+            Ledger(self.governance).append(connection, "dataset.outcomes", self.run_id, body)
 
+    def _chunks(self) -> sa.Delete:
+        table = schema.proof_leaves
+        return sa.delete(table).where(table.c.run_id == self.run_id, table.c.dataset == self.dataset)
 
-def _chunks_of(run_id: str, dataset: str) -> sa.Delete:
-    table = schema.proof_leaves
-    return sa.delete(table).where(table.c.run_id == run_id, table.c.dataset == dataset)
-
-
-def _lock(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":  # on SQLite, the transaction has the only write lock already
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PROOFS_LOCK)))
+    @contextmanager
+    def _locked(self) -> Iterator[sa.Connection]:
+        """A transaction in which the claim cannot be lost, and nobody else records outcomes."""
+        with self.governance.write() as connection:
+            if connection.dialect.name == "postgresql":  # on SQLite, it has the only write lock already
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PROOFS_LOCK)))
+            require_claim(connection, self.run_id, self.claim)
+            yield connection

@@ -6,7 +6,7 @@ Each function is one transaction that also appends to the ledger, so that the re
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,15 +16,11 @@ import sqlalchemy as sa
 from lethe import __version__
 from lethe import governance as schema
 from lethe.errors import RunError
+from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.ledger import Ledger
 from lethe.governance import Governance
 from lethe.policy import Policy
-
-DEAD_AFTER = timedelta(minutes=15)
-"""A run that has done nothing for so long no longer keeps others of its category from starting."""
-
-SETTLE_WITHIN = timedelta(minutes=10)
-"""How long a process may take to complete the record of one dataset before another may try."""
+from lethe.settings import CLAIM_SECONDS, DEAD_AFTER_SECONDS
 
 ALIVE_WITHIN = timedelta(days=1)
 """A run that is not over and has done nothing for so long has no batch under way any more."""
@@ -44,8 +40,33 @@ class RunBusy(RunError):
     transient = True
 
 
+class RecordBusy(RunBusy):
+    """Another process completes the record of a run. That takes less long than a run."""
+
+
 class RunClosed(RunError):
     """A run takes no more records: it is closed, superseded, or another process completes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the silence of a process is taken for work.
+
+    Attributes:
+        dead_after: a run of which nothing was seen for so long, and that waits for nobody, keeps no other waiting.
+        claim_for: how long a claim to complete a run's record lasts unless it is renewed.
+    """
+
+    dead_after: timedelta = timedelta(seconds=DEAD_AFTER_SECONDS)
+    claim_for: timedelta = timedelta(seconds=CLAIM_SECONDS)
+
+
+IsRunning = Callable[[str], bool | None]
+"""Whether what started a run, by its trigger, still is at it; None where that cannot be known."""
+
+
+def not_known(_trigger: str) -> None:
+    """Nobody can be asked whether a run is still being worked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,7 @@ class RunRecord:
     requested_by: str | None
     started_at: datetime
     active_at: datetime
+    waiting_until: datetime | None
     finished_at: datetime | None
     settling_until: datetime | None
     settling_by: str | None
@@ -89,9 +111,10 @@ class DatasetRecord:
 class Runs:
     """The runs in the governance database."""
 
-    def __init__(self, governance: Governance, ledger: Ledger) -> None:
+    def __init__(self, governance: Governance, ledger: Ledger, limits: Limits | None = None) -> None:
         self._governance = governance
         self._ledger = ledger
+        self._limits = limits or Limits()
 
     def start(
         self,
@@ -104,18 +127,21 @@ class Runs:
         trigger: str,
         requested_by: str | None = None,
         take_over: bool = False,
+        is_running: IsRunning = not_known,
     ) -> RunRecord:
         """Start a run, or come back to the open one that the same trigger started for the very same thing.
 
-        An open run of the category is superseded where nothing has happened in it for `DEAD_AFTER`, where the same
-        trigger has started it for another moment, policy, person or choice of datasets, where it is a dry run (which
-        erases nothing, and may have failed), or with `take_over`: a person says that it is dead. `unsettled` then
-        gives it. Should it be alive after all, the gate refuses its next batch.
+        An open run of the category is superseded where `is_running` says that it is dead (or, where that does not know,
+        no sign of life came for `Limits.dead_after` and it waits for no person), where the same trigger has started it
+        for another moment, policy, person or choice of datasets, where it is a dry run (which erases nothing, and may
+        have failed), or with `take_over`: a person says that it is dead. `unsettled` then gives it. Should it be alive
+        after all, the gate refuses its next batch.
 
         Raises:
             RunBusy: if another run of the category is under way.
         """
         table = schema.run.c
+        running = self._ask_of_open_run(policy.category, is_running)
         with self._governance.write() as connection:
             if connection.dialect.name == "postgresql":  # one start at a time; on SQLite there is one writer anyway
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x4C455254)))
@@ -131,12 +157,10 @@ class Runs:
                     open_run.requested_by,
                 )  # fmt: skip
                 if same and asked == was_asked and set(datasets) == self._dataset_names(connection, open_run.id):
+                    self._touch(connection, open_run.id)
                     return _run(open_run)
-                if not (same or take_over or open_run.dry_run) and now - open_run.active_at < DEAD_AFTER:
-                    raise RunBusy(
-                        f"{policy.category} is being run by {open_run.id} (started by {open_run.trigger}); wait until "
-                        f"it has ended, or for {DEAD_AFTER.total_seconds() / 60:.0f} minutes after it last did anything"
-                    )
+                if not (same or take_over or open_run.dry_run):
+                    self._require_dead(open_run, running.get(open_run.id), now)
             run_id = f"{policy.category.replace('_', '-')}-{as_of:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}".lower()
             if open_run is not None:
                 connection.execute(
@@ -176,6 +200,32 @@ class Runs:
             )
         return self.get(run_id)
 
+    def _ask_of_open_run(self, category: str, is_running: IsRunning) -> dict[str, bool | None]:
+        """What `is_running` says of the open run, if there is one; asked outside of the transaction."""
+        table = schema.run.c
+        query = sa.select(table.id, table.trigger).where(table.category == category, table.state == OPEN)
+        with self._governance.read() as connection:
+            found = connection.execute(query).all()
+        return {run.id: is_running(run.trigger) for run in found}
+
+    def _require_dead(self, run: sa.Row[Any], running: bool | None, now: datetime) -> None:
+        """Refuse to supersede a run that lives, as far as anybody knows.
+
+        Raises:
+            RunBusy: if it does.
+        """
+        waits = run.waiting_until is not None and run.waiting_until > now
+        silent = now - run.active_at >= self._limits.dead_after
+        if running is False or (running is None and silent and not waits):
+            return
+        minutes = self._limits.dead_after.total_seconds() / 60
+        until = (
+            f"it waits for a person until {run.waiting_until:%Y-%m-%d %H:%M} UTC"
+            if waits
+            else f"wait until it has ended, or for {minutes:.0f} minutes after its last sign of life"
+        )
+        raise RunBusy(f"{run.category} is being run by {run.id} (started by {run.trigger}); {until}")
+
     def _dataset_names(self, connection: sa.Connection, run_id: str) -> set[str]:
         table = schema.run_dataset.c
         return set(connection.scalars(sa.select(table.dataset).where(table.run_id == run_id)))
@@ -205,34 +255,51 @@ class Runs:
             RunClosed: if the run is not open or, with a claim, that claim is no longer the one in force.
         """
         row, table = schema.run_dataset.c, schema.run.c
-        mine = table.state == OPEN if claim is None else self._claimed(claim)
+        mine = table.state == OPEN if claim is None else _claimed(claim)
         with self._governance.write() as connection:
             now = self._governance.now(connection)
-            touched = connection.execute(sa.update(schema.run).where(table.id == run_id, mine).values(active_at=now))
-            self._require(touched, run_id)
+            seen = sa.update(schema.run).where(table.id == run_id, mine).values(active_at=now, waiting_until=None)
+            _require(connection.execute(seen), run_id)
             if columns:
                 connection.execute(
                     sa.update(schema.run_dataset).where(row.run_id == run_id, row.dataset == dataset).values(**columns)
                 )
             self._ledger.append(connection, kind, run_id, {"dataset": dataset, **body})
 
-    @staticmethod
-    def _claimed(claim: str) -> sa.ColumnElement[bool]:
-        return sa.and_(schema.run.c.settling_by == claim, schema.run.c.finished_at.is_(None))
-
-    @staticmethod
-    def _require(updated: sa.CursorResult[Any], run_id: str) -> None:
-        if not updated.rowcount:
-            raise RunClosed(f"run {run_id} is closed, or another process completes its record; nothing is recorded")
-
     def touch(self, run_id: str) -> None:
-        """Note that the run is alive."""
+        """Note that an open run is alive.
+
+        Raises:
+            RunClosed: if it is not open any more.
+        """
         with self._governance.write() as connection:
             self._touch(connection, run_id)
 
-    def _touch(self, connection: sa.Connection, run_id: str) -> None:
-        now = self._governance.now(connection)
-        connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(active_at=now))
+    def _touch(self, connection: sa.Connection, run_id: str, **values: datetime) -> None:
+        table, now = schema.run.c, self._governance.now(connection)
+        alive = sa.update(schema.run).where(table.id == run_id, table.state == OPEN)
+        _require(connection.execute(alive.values(active_at=now, **values)), run_id)
+
+    def working(self, run_id: str) -> Heartbeat:
+        """A context in which an open run gives signs of life: whatever works on it, or waits at a prompt, works in it.
+
+        Raises:
+            RunClosed: at its beginning or its end, if the run is not open any more.
+        """
+        return self._heartbeat(lambda: self.touch(run_id), self._limits.dead_after / 15)
+
+    def wait_for_person(self, run_id: str, until: datetime) -> None:
+        """Note that an open run waits for a person's answer, without a process, until then or until it is recorded.
+
+        Raises:
+            RunClosed: if it is not open any more.
+        """
+        with self._governance.write() as connection:
+            self._touch(connection, run_id, waiting_until=until)
+
+    @staticmethod
+    def _heartbeat(beat: Callable[[], None], every: timedelta) -> Heartbeat:
+        return Heartbeat(beat, every=every.total_seconds(), longest=ALIVE_WITHIN.total_seconds())
 
     # --- completing the record: nothing is erased for a run any more, and one process at a time settles it --------
 
@@ -247,10 +314,10 @@ class Runs:
     def claim_settling(self, run_id: str) -> str | None:
         """The claim by which this process may now complete the record of a closed run; None where that has been done.
 
-        The claim lasts for `SETTLE_WITHIN` and is renewed with `renew_settling`.
+        The claim lasts for `Limits.claim_for`; work under it in `settling`.
 
         Raises:
-            RunBusy: if another process is at it.
+            RecordBusy: if another process is at it.
         """
         table = schema.run.c
         with self._governance.write() as connection:
@@ -260,13 +327,13 @@ class Runs:
             claimed = connection.execute(
                 sa.update(schema.run)
                 .where(table.id == run_id, table.finished_at.is_(None), free)
-                .values(settling_until=now + SETTLE_WITHIN, settling_by=claim)
+                .values(settling_until=now + self._limits.claim_for, settling_by=claim)
             )
             if claimed.rowcount:
                 return claim
             finished = connection.scalar(sa.select(table.finished_at).where(table.id == run_id))
         if finished is None:
-            raise RunBusy(f"the record of run {run_id} is being completed by another process; try again")
+            raise RecordBusy(f"the record of run {run_id} is being completed by another process; try again")
         return None
 
     def give_up_settling(self, run_id: str, claim: str) -> None:
@@ -274,9 +341,17 @@ class Runs:
         with self._governance.write() as connection:
             connection.execute(
                 sa.update(schema.run)
-                .where(schema.run.c.id == run_id, self._claimed(claim))
+                .where(schema.run.c.id == run_id, _claimed(claim))
                 .values(settling_until=None, settling_by=None)
             )
+
+    def settling(self, run_id: str, claim: str) -> Heartbeat:
+        """A context in which this process's claim is renewed again and again.
+
+        Raises:
+            RunClosed: at its beginning or its end, if another process has the claim by now.
+        """
+        return self._heartbeat(lambda: self.renew_settling(run_id, claim), self._limits.claim_for / 4)
 
     def renew_settling(self, run_id: str, claim: str) -> None:
         """Extend this process's claim.
@@ -285,9 +360,9 @@ class Runs:
             RunClosed: if another process has the claim by now.
         """
         with self._governance.write() as connection:
-            until = self._governance.now(connection) + SETTLE_WITHIN
-            query = sa.update(schema.run).where(schema.run.c.id == run_id, self._claimed(claim))
-            self._require(connection.execute(query.values(settling_until=until)), run_id)
+            until = self._governance.now(connection) + self._limits.claim_for
+            query = sa.update(schema.run).where(schema.run.c.id == run_id, _claimed(claim))
+            _require(connection.execute(query.values(settling_until=until)), run_id)
 
     def finish(self, run_id: str, claim: str, state: str, body: Mapping[str, Any]) -> None:
         """Note that the record of a closed run is complete. A superseded run keeps that state.
@@ -299,9 +374,9 @@ class Runs:
         final = sa.case((table.state == SUPERSEDED, SUPERSEDED), else_=state)
         with self._governance.write() as connection:
             now = self._governance.now(connection)
-            query = sa.update(schema.run).where(table.id == run_id, self._claimed(claim))
+            query = sa.update(schema.run).where(table.id == run_id, _claimed(claim))
             done = query.values(state=final, finished_at=now, active_at=now, settling_until=None, settling_by=None)
-            self._require(connection.execute(done), run_id)
+            _require(connection.execute(done), run_id)
             self._ledger.append(connection, "run.finished", run_id, {"state": state, **body})
 
     def unsettled(self, category: str) -> list[RunRecord]:
@@ -388,6 +463,33 @@ class Runs:
             if record.dataset == dataset:
                 return record
         raise RunError(f"run {run_id} has no dataset {dataset}")
+
+
+def require_claim(connection: sa.Connection, run_id: str, claim: str) -> None:
+    """See that a claim to complete a run's record is in force, and stays so until the transaction ends.
+
+    Raises:
+        RunClosed: if it is not.
+    """
+    mine = sa.select(schema.run.c.id).where(schema.run.c.id == run_id, _claimed(claim)).with_for_update()
+    if connection.execute(mine).one_or_none() is None:
+        raise _closed(run_id)
+
+
+def _claimed(claim: str) -> sa.ColumnElement[bool]:
+    return sa.and_(schema.run.c.settling_by == claim, schema.run.c.finished_at.is_(None))
+
+
+def _require(updated: sa.CursorResult[Any], run_id: str) -> None:
+    if not updated.rowcount:
+        raise _closed(run_id)
+
+
+def _closed(run_id: str) -> RunClosed:
+    return RunClosed(
+        f"run {run_id} is not open any more, or another process completes its record: it may not erase any more, and "
+        "nothing is recorded. Start a new run"
+    )
 
 
 def _by_a_person(approval: Mapping[str, Any] | None) -> bool:

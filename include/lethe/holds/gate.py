@@ -26,7 +26,6 @@ from lethe.policy import Dataset
 _WAIT_SECONDS = 90.0
 """Longer than any lease that `Settings.lease_seconds` allows."""
 _POLL_SECONDS = 0.01
-_TOUCH_SECONDS = 60.0
 
 
 class RunGate:
@@ -45,7 +44,6 @@ class RunGate:
         self._category = category
         self._dataset = dataset
         self._rules: HoldRules | None = None
-        self._touched = time.monotonic()
 
     def current(self) -> HoldRules:
         """The rules in force now. One read; the rules themselves only where the version changed.
@@ -64,19 +62,10 @@ class RunGate:
                 f"run {self._run_id} is {state or 'not known'} and may not erase any more; start a new run of "
                 f"{self._category}"
             )
-        self._touch()
         rules = self._rules
         if rules is None or rules.version != version:
             rules = self._rules = self._registry.rules(self._category, self._dataset)
         return rules  # never read back from the attribute: a slower thread may put older rules there meanwhile
-
-    def _touch(self) -> None:
-        """Now and then, note that the run is alive, so that a long erasure is not taken for a dead one."""
-        if time.monotonic() - self._touched > _TOUCH_SECONDS:
-            self._touched = time.monotonic()
-            with self._governance.write() as connection:
-                alive = sa.update(schema.run).where(schema.run.c.id == self._run_id)
-                connection.execute(alive.values(active_at=self._governance.now(connection)))
 
     @contextmanager
     def lease(self) -> Iterator[HoldRules]:
