@@ -676,8 +676,8 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
     missing = _missing(record, dataset)
     if dataset.candidates is not None and not record.dry_run:
         try:
-            problem = _count_outcomes(env, record, job, dataset, claim)
-            missing = missing or problem
+            wrong = _count_outcomes(env, record, job, dataset, claim)
+            missing = missing or wrong
         except (StoreError, ConnectionMissing) as error:
             if dataset.approval is not None:  # else nothing was approved, so nothing was erased
                 if not isinstance(error, DatasetChanged):

@@ -14,6 +14,7 @@ from lethe import governance as schema
 from lethe import stages
 from lethe.counts import Outcome
 from lethe.environment import Environment
+from lethe.errors import DatasetChanged, RunError
 from lethe.evidence import certificate, proofs
 from lethe.holding import place_hold
 from lethe.stores.base import record_key
@@ -160,3 +161,51 @@ def test_a_run_that_is_cleared_after_erasing_began_ends_as_if_it_had_not_been(ma
     assert dataset.tally is not None
     assert dataset.tally.erased == dataset.tally.total == len(world.to_go(3))
     assert world.alive() == set(range(world.size)) - world.to_go(3)
+
+
+def _lose_staging(env: Environment, world: World, plan: stages.Plan, what: str) -> None:
+    """Somebody removes what a run staged, or damages it: all of it, or just what says what became of a batch."""
+    dataset = env.policy("faults").dataset(DATASET)
+    if what == "all":
+        env.store(dataset).clean(plan.run, dataset)
+    elif world.kind == "table":
+        with world.engine().begin() as connection:
+            scratch = sa.inspect(connection)
+            schemas = scratch.get_schema_names()
+            (found,) = [(name, table) for name in schemas for table in scratch.get_table_names(schema=name)
+                        if "b_" in table and "lethe" in f"{name}.{table}"]  # fmt: skip
+            table = sa.table(found[1], schema=found[0])
+            connection.execute(sa.delete(table) if what == "batches" else sa.text(f"DROP TABLE {found[0]}.{found[1]}"))
+    else:
+        client = world.client()
+        keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=world.bucket)["Contents"]]
+        (outcome, *_) = [key for key in keys if plan.run in key and ("/outcome/" in key or "/batches/" in key)]
+        client.put_object(Bucket=world.bucket, Key=outcome, Body=b"damaged")
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        *((kind, "all") for kind in ("sqlite", "table", "objects", "parquet")),
+        ("sqlite", "batches"),
+        ("table", "batches table"),
+        ("objects", "an outcome"),
+        ("parquet", "an outcome"),
+    ],
+)
+def test_outcomes_that_cannot_be_read_are_an_error_and_never_zeros(make_world: MakeWorld, kind: str, what: str) -> None:
+    world = make_world(kind, size=100, registry="sqlite")
+    with world.environment() as env:
+        plan = _erased(env, world)
+        job = stages.work(env.policy("faults"), plan.run, AS_OF, DATASET)
+        candidates = stages.discovered(env, plan)[DATASET]
+        _lose_staging(env, world, plan, what)
+        with pytest.raises(DatasetChanged):
+            env.store(job.dataset).tally(job, candidates)
+        with pytest.raises(RunError, match="what became of its candidates cannot be told"):
+            stages.certify(env, plan)
+        (said,) = certificate.get(env.governance, plan.run).certificate.datasets
+        assert said.became is None
+        assert said.records is None
+        assert "cannot be told" in (said.problem or "")
+        assert stages.plan(env, "faults", AS_OF, trigger="the next one").run != plan.run, "others can go on"

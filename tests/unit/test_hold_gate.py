@@ -6,6 +6,7 @@ locks and leases second. So a batch either sees the hold, or is waited for befor
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -76,6 +78,32 @@ def test_a_batch_sees_a_hold_from_the_moment_it_is_recorded(office: Office, run:
     office.registry.propose_release(hold.id, by="Eva")
     office.registry.confirm_release(hold.id, by="Jan")
     assert not gate.current()
+
+
+def test_a_gate_keeps_no_identifiers_for_the_next_batch(office: Office, run: str) -> None:
+    """Promise 6: an erasure may take hours; plain identifiers stay with the batch that compares by them."""
+    office.registry.place(REQUEST, by="Eva", policies=POLICIES)
+    gate = new_gate(office, run)
+    named = [list(values) for _, _, values in gate.current().identifiers()]
+    assert named == [["jana@example.com"]]
+    del named
+    assert not _reachable(gate.current(), "jana@example.com")
+    assert not _reachable(office.registry, "jana@example.com")
+
+
+def _reachable(start: object, wanted: str) -> bool:
+    """Whether a text can be reached from an object, by attributes, closures and whatever else refers."""
+    seen: dict[int, object] = {}
+    left = [start]
+    while left:
+        found = left.pop()
+        if isinstance(found, str) and found == wanted:
+            return True
+        if id(found) not in seen and not isinstance(found, type | ModuleType):
+            seen[id(found)] = found
+            names = found.__globals__ if isinstance(found, FunctionType) else None
+            left += [one for one in gc.get_referents(found) if one is not names]
+    return False
 
 
 def test_a_lease_gives_the_rules_and_is_given_back(office: Office, run: str) -> None:

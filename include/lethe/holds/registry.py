@@ -290,13 +290,6 @@ class HoldRegistry:
 
     def _rule(self, hold: Hold, carried: frozenset[IdentifierType]) -> HoldRule:
         types = frozenset(hold.identifier_counts) & carried
-        cache: dict[IdentifierType, list[str]] = {}
-
-        def load() -> Mapping[IdentifierType, Sequence[str]]:
-            if not cache:
-                cache.update(self._identifiers(hold.id, types))
-            return cache
-
         return HoldRule(
             hold=hold.id,
             matter=hold.matter,
@@ -304,7 +297,7 @@ class HoldRegistry:
             everything=not hold.identifier_counts,
             types=types,
             clock=hold.clock,
-            load=load,
+            load=lambda: self._identifiers(hold.id, types),  # anew each time: nothing here keeps them
         )
 
     def _identifiers(self, hold_id: str, types: frozenset[IdentifierType]) -> dict[IdentifierType, list[str]]:

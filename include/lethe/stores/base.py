@@ -222,7 +222,7 @@ class Store(Protocol):
         """The sum of the committed outcomes of all batches, read from the store.
 
         Raises:
-            DatasetChanged: if what was staged is not there any more: what cannot be read is never zero.
+            DatasetChanged: if what was staged is gone or cannot be read: that is never zero.
         """
         ...
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lethe.counts import Became, Outcome
+from lethe.errors import DatasetChanged
 from lethe.stores.base import Candidates, Progress, record_key
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
@@ -49,8 +50,15 @@ def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Became:
     total = Became()
     for number in range(candidates.batches):
         body = staging.get(f"outcome/{number}")
-        if body is not None:
+        if body is None:
+            continue
+        try:
             total += tally_of(body, lambda _rows: None)
+        except (ValueError, IndexError, TypeError) as error:
+            raise DatasetChanged(
+                f"{staging.dataset}: the staged outcome of a batch is not readable ({type(error).__name__}); what it "
+                "erased cannot be told"
+            ) from None
     return total
 
 

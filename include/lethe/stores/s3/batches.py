@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lethe.counts import Became, Outcome
-from lethe.errors import StoreError
+from lethe.errors import DatasetChanged, StoreError
 from lethe.stores.s3.listing import Record, Version
 from lethe.stores.s3.manifest import Part
 from lethe.stores.s3.staging import Staging
@@ -175,7 +175,7 @@ class BatchStates:
             state = Done.unpack(value) if "tally" in value else Intent.unpack(value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             place = self.staging.access.place(self.staging.bucket, "")
-            raise StoreError(
+            raise DatasetChanged(
                 f"{place}: the state of a batch of dataset {self.staging.dataset} is not readable "
                 f"({type(error).__name__}); what it erased cannot be told"
             ) from None

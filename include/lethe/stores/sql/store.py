@@ -427,6 +427,10 @@ class SqlStore:
                 staging = self._scratch.of(work)
                 self._staged(connection, work, staging)
                 batches = staging.batches
+                there = sa.inspect(connection).has_table(batches.name, schema=batches.schema)
+                count = sa.select(sa.func.count()).select_from(batches)
+                if not there or connection.scalar(count) != candidates.batches:
+                    raise DatasetChanged(f"{work.dataset.name}: batches that run {work.run} staged are gone")
                 names = list(Became.model_fields)
                 sums = [sa.cast(sa.func.coalesce(sa.func.sum(batches.c[name]), 0), sa.BigInteger()) for name in names]
                 row = connection.execute(sa.select(*sums).where(batches.c.done)).one()
