@@ -51,6 +51,8 @@ class Outcome(StrEnum):
 class Unjudgeable(StrEnum):
     """Why a record could not be judged. Such records are never erased and always reported."""
 
+    NO_KEY = "no_key"
+    """A part of its key is NULL, so that it cannot be told from others."""
     NO_CLOCK = "no_clock"
     UNPARSABLE_CLOCK = "unparsable_clock"
     NO_PERIOD = "no_period"

@@ -17,7 +17,7 @@ from lethe.environment import Environment
 from lethe.errors import DatasetChanged, RunError
 from lethe.evidence import certificate, proofs
 from lethe.holding import place_hold
-from lethe.stores.base import record_key
+from lethe.judging.keys import record_key
 
 HELD = (3, 17)
 """Two of the world's people."""

@@ -17,6 +17,7 @@ from lethe.connections import Connection, sqlalchemy_url
 from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
+from lethe.judging.keys import SEPARATOR
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Disposition, Expiry, PeriodsByValue, TableDataset
 from lethe.stores.base import Candidates, Problem, Work
@@ -251,7 +252,7 @@ def remarks(database: Database, of: TableDataset) -> list[str]:
 def outcomes(database: Database, job: Work, candidates: Candidates) -> dict[str, Outcome]:
     """What became of each candidate, by its key; no candidate may be there twice."""
     pairs = list(database.store.outcomes(job, candidates))
-    found = {key.decode(): outcome for key, outcome in pairs}
+    found = {SEPARATOR.join(form[1:] for form in key.decode().split(SEPARATOR)): outcome for key, outcome in pairs}
     assert len(found) == len(pairs)
     return found
 

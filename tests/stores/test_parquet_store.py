@@ -26,8 +26,8 @@ from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, encoded, expi
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, RunError, StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
+from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
-from lethe.stores.base import record_key
 from lethe.stores.parquet import attempts, files
 from lethe.stores.parquet import erase as erasing
 from lethe.stores.parquet.examine import name_digest

@@ -40,10 +40,11 @@ from lethe.errors import ConnectionMissing, DatasetChanged, RunError, StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
-from lethe.stores.base import Candidates, Work, record_key
+from lethe.stores.base import Candidates, Work
 from lethe.stores.s3 import deleting, erasing, lane
 from lethe.stores.s3.client import delete_body
 from lethe.stores.s3_objects import S3ObjectStore
@@ -118,7 +119,7 @@ def run(store: S3ObjectStore, job: Work, gate: Gate | None = None) -> tuple[Cand
 
 
 def outcomes(store: S3ObjectStore, job: Work, candidates: Candidates) -> dict[str, Outcome]:
-    return {key.decode(): outcome for key, outcome in store.outcomes(job, candidates)}
+    return {key.decode()[1:]: outcome for key, outcome in store.outcomes(job, candidates)}
 
 
 def _bucket(s3: EmbeddedS3, **options: Any) -> Bucket:

@@ -618,3 +618,29 @@ def test_a_dry_run_of_some_datasets_has_shown_those(lethe: Command, monkeypatch:
     assert "registrations: nobody has seen" in text
     assert "guests: nobody has seen" not in text
     assert len(lethe.rows()) == 101
+
+
+# --- proving -------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_proven_by_any_spelling_of_its_key_and_what_is_not_known_has_its_own_exit_code(
+    lethe: Command,
+) -> None:
+    lethe("run", "webinars", "--as-of", AS_OF)
+    dataset = "webinars.registrations"
+    for spelling in ("7", "07", "7.0"):
+        assert "The record was erased by run" in lethe("prove", dataset, spelling)
+    proof = lethe.folder / "proof.json"
+    lethe("prove", dataset, "7.00", "--out", str(proof))
+    assert "the named record of webinars.registrations was erased" in " ".join(
+        lethe("proof", "verify", str(proof), "007").split()
+    )
+    lethe("proof", "verify", str(proof), "8", exit_code=1)
+    for unknown in ("99", "seven"):
+        assert "No run has erased the record: it is not known" in " ".join(
+            lethe("prove", dataset, unknown, exit_code=3).split()
+        )
+    text = " ".join(lethe("prove", dataset, TOKEN, "2", exit_code=1).split())
+    assert "the key of webinars.registrations is (id): give a value for each, in that order" in text
+    assert "the number of those given is 2" in text
+    assert TOKEN not in text

@@ -1,7 +1,7 @@
 """The `lethe` command: the same stages as in Airflow, without a scheduler, and the hold registry.
 
-Exit codes: 0 done, 1 failed with a message, 2 wrong usage. Modules that take long to import are imported by the
-commands that need them.
+Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 3 (of `lethe prove`) nothing is known of the record. Modules
+that take long to import are imported by the commands that need them.
 """
 
 from __future__ import annotations

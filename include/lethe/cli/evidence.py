@@ -36,6 +36,9 @@ PublicKeys = Annotated[
 ConnectionId = Annotated[
     str | None, typer.Option("--connection", metavar="ID", help="The Airflow connection of the bucket.")
 ]
+NOT_KNOWN = 3
+"""The exit code where nothing is known of a record."""
+
 RecordKey = Annotated[
     list[str],
     typer.Argument(
@@ -190,21 +193,26 @@ def prove(
     ] = None,
     public_key: PublicKeys = None,
 ) -> None:
-    """Say whether, when and by which run a record was erased. Its key is not repeated, stored or logged."""
+    """Say whether, when and by which run a record was erased. Its key is not repeated, stored or logged.
+
+    Ends with 3 where no run that is on record has had it among its candidates.
+    """
     from lethe.evidence import proofs
 
-    named = _record_key(key)
+    texts = _texts(key)
     with environment() as env:
         trusted = _trusted(env, public_key)
+        named = proofs.meant(env.governance, dataset, texts)
         history = proofs.find(env.governance, env.keys, dataset, named, trusted)
         _say_history(dataset, history)
-        if out is None:
-            return
         seen = history.erased_by or (history.sightings[-1] if history.sightings else None)
         about = run or (seen.run if seen else None)
-        if about is None:
+        if out is not None and about is None:
             raise typer.BadParameter("no run had the record; name the run to prove that of", param_hint="--run")
-        _write(out, proofs.prove(env.governance, env.keys, dataset, named, about, trusted).text())
+        if out is not None and about is not None:
+            _write(out, proofs.prove(env.governance, env.keys, dataset, named, about, trusted).text())
+    if seen is None:
+        raise typer.Exit(NOT_KNOWN)
 
 
 def _say_history(dataset: str, history: History) -> None:
@@ -216,9 +224,12 @@ def _say_history(dataset: str, history: History) -> None:
             f"{'certified' if seen.certified else 'not certified yet'}"
         )
     erased = history.erased_by
-    say(
-        f"The record was erased by run {erased.run}." if erased else "No run has erased the record, as far as is known."
-    )
+    if erased:
+        say(f"The record was erased by run {erased.run}.")
+    elif history.sightings:
+        say("No run has erased the record, as far as is known.")
+    else:
+        say("No run has erased the record: it is not known, because no run on record had it among its candidates.")
     say(
         f"{history.searched:,} runs of {dataset} were searched; {history.without_evidence:,} have no record-level "
         "evidence (any more)."
@@ -237,8 +248,9 @@ def verify_proof(
     """Check a proof with nothing but the public key and the record's key. Ends with 1 if it does not hold."""
     from lethe.evidence import proofs
     from lethe.evidence.signed import read_file
+    from lethe.judging.keys import readings
 
-    named = _record_key(key) if key else None
+    named = readings(_texts(key)) if key else None
     proven = proofs.verify(read_file(file), named, _public_keys(public_key), what=str(file))
     which = "the named record" if proven.named else "a record"
     where = f"run {proven.proof.run} ({proven.certificate.state}) as of {proven.certificate.as_of.isoformat()}"
@@ -255,14 +267,12 @@ def verify_proof(
     _say_trust(proven.proof.certificate.signature.key_id, trusted=proven.trusted)
 
 
-def _record_key(values: Sequence[str]) -> bytes:
-    from lethe.stores.base import record_key
-
+def _texts(values: Sequence[str]) -> Sequence[str]:
     if list(values) == ["-"]:
         values = sys.stdin.read().splitlines()
     if not values or not all(values):
         raise typer.BadParameter("give the value of every column of the dataset's key", param_hint="KEY")
-    return record_key(tuple(values))
+    return values
 
 
 # --- the evidence's own period ----------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class RecordDigest:
 
 
 def commitment(dataset: str, key: bytes, salt: bytes) -> bytes:
-    """The digest that commits to a record: dataset written ``category.dataset``, key as `stores.base.record_key`."""
+    """The digest that commits to a record: dataset written ``category.dataset``, key as `judging.keys.record_key`."""
     name = dataset.encode()
     framed = b"\x02" + len(name).to_bytes(4, "big") + name + len(key).to_bytes(4, "big") + key
     return hashlib.sha256(framed + salt).digest()

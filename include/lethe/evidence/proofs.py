@@ -43,6 +43,7 @@ from lethe.evidence.outcomes import (
 )
 from lethe.evidence.signed import Document, Hex32, canonical, read_document, read_json
 from lethe.governance import Governance
+from lethe.judging.keys import KeyColumn, readings
 from lethe.keys import Keys
 
 FORMAT = "lethe-proof/1"
@@ -115,11 +116,50 @@ class History:
         return next((seen for seen in reversed(self.sightings) if gone & set(seen.outcomes)), None)
 
 
+Named = bytes | Sequence[bytes]
+"""The key of a record (`judging.keys.record_key`), or the keys that somebody may mean who names it."""
+
+
+def _keys_of(named: Named) -> Sequence[bytes]:
+    return [named] if isinstance(named, bytes) else named
+
+
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
+def meant(governance: Governance, dataset: str, texts: Sequence[str]) -> list[bytes]:
+    """The keys that somebody may mean who names a record by these texts, by the columns that runs had as its key.
+
+    Raises:
+        EvidenceError: if that are not as many texts as the key has columns, or one can be no value of its column. The
+            message has no value.
+    """
+    category, _, name = dataset.partition(".")
+    run, found = schema.run.c, schema.run_dataset.c
+    recorded = (
+        sa.select(found.candidates)
+        .join(schema.run, run.id == found.run_id)
+        .where(run.category == category, found.dataset == name)
+        .order_by(run.started_at.desc())
+    )
+    with governance.read() as connection:
+        every = [candidates.get("key", []) for candidates in connection.scalars(recorded) if candidates]
+    keys = list(dict.fromkeys(tuple(KeyColumn.model_validate(column) for column in key) for key in every if key))
+    fitting = [columns for columns in keys if len(columns) == len(texts)]
+    if keys and not fitting:
+        names = ", ".join(column.name for column in keys[0])
+        raise EvidenceError(
+            f"the key of {dataset} is ({names}): give a value for each, in that order; the number of those given is "
+            f"{len(texts)}"
+        )
+    try:
+        return list(dict.fromkeys(key for columns in fitting or [()] for key in readings(texts, columns)))
+    except ValueError as error:
+        raise EvidenceError(f"a record of {dataset}: {error}") from None
+
+
 def find(
-    governance: Governance, keys: Keys, dataset: str, key: bytes, trusted: Sequence[Ed25519PublicKey] = ()
+    governance: Governance, keys: Keys, dataset: str, named: Named, trusted: Sequence[Ed25519PublicKey] = ()
 ) -> History:
     """Search all runs of a dataset (``category.dataset``) for a record, and check each answer against its certificate.
 
@@ -127,7 +167,7 @@ def find(
         governance: the database.
         keys: the secrets of the digests.
         dataset: written ``category.dataset``.
-        key: `stores.base.record_key` of the record.
+        named: the record.
         trusted: the public keys that certificates may be signed by.
 
     Raises:
@@ -149,12 +189,12 @@ def find(
     sightings = []
     for row in runs:
         if row.has_tree:
-            record = committing(keys, row.id, dataset)(key)
-            place = _place(governance, row.id, name, record, trusted)
-            if place.outcomes:
-                sightings.append(
-                    Sighting(row.id, row.as_of, row.finished_at, place.outcomes, place.certificate is not None)
-                )
+            commit = committing(keys, row.id, dataset)
+            places = [_place(governance, row.id, name, commit(key), trusted) for key in _keys_of(named)]
+            outcomes = sorted({outcome for place in places for outcome in place.outcomes})
+            if outcomes:
+                certified = places[0].certificate is not None
+                sightings.append(Sighting(row.id, row.as_of, row.finished_at, tuple(outcomes), certified))
     searched = sum(1 for row in runs if row.has_tree)
     return History(tuple(sightings), searched=searched, without_evidence=len(runs) - searched)
 
@@ -163,7 +203,7 @@ def prove(
     governance: Governance,
     keys: Keys,
     dataset: str,
-    key: bytes,
+    named: Named,
     run_id: str,
     trusted: Sequence[Ed25519PublicKey] = (),
 ) -> Proof:
@@ -172,8 +212,12 @@ def prove(
     Raises:
         EvidenceError: if the run has no certificate or no outcomes of the dataset, or they were changed.
     """
-    record = committing(keys, run_id, dataset)(key)
-    place = _place(governance, run_id, dataset.partition(".")[2], record, trusted)
+    commit = committing(keys, run_id, dataset)
+    records = [commit(key) for key in _keys_of(named)]
+    places = [_place(governance, run_id, dataset.partition(".")[2], record, trusted) for record in records]
+    record, place = next(
+        (both for both in zip(records, places, strict=True) if both[1].outcomes), (records[0], places[0])
+    )
     if place.certificate is None:
         raise EvidenceError(f"run {run_id} has no certificate yet; a proof needs one")
     if f"{place.certificate.certificate.category}.{dataset.partition('.')[2]}" != dataset:
@@ -317,7 +361,7 @@ class Proven:
 
 def verify(
     data: bytes,
-    key: bytes | None = None,
+    named: Named | None = None,
     trusted: Sequence[Ed25519PublicKey] = (),
     *,
     what: str = "the proof",
@@ -326,7 +370,7 @@ def verify(
 
     Args:
         data: the proof file.
-        key: `stores.base.record_key` of the record that it should be about; None: that is not checked.
+        named: the record that it should be about; None: that is not checked.
         trusted: public keys that the certificate may be signed by; none: only self-consistency is checked.
         what: names it in messages, such as its file.
 
@@ -342,10 +386,11 @@ def verify(
     if proof.run != certificate.run or category != certificate.category or dataset is None or dataset.records is None:
         raise EvidenceError(f"{what}: its certificate is not about {proof.dataset} in run {proof.run}")
     digest = bytes.fromhex(proof.digest)
-    if key is not None and commitment(proof.dataset, key, bytes.fromhex(proof.salt)) != digest:
+    salt = bytes.fromhex(proof.salt)
+    if named is not None and all(commitment(proof.dataset, key, salt) != digest for key in _keys_of(named)):
         raise EvidenceError(f"{what}: it is about another record of {proof.dataset} than the one that is named")
     try:
         outcomes = _checked(proof.leaves, digest, dataset.records)
     except LetheError as error:
         raise EvidenceError(f"{what}: {error}; it was changed, or never held") from None
-    return Proven(outcomes, proof, certificate, named=key is not None, trusted=verified.trusted)
+    return Proven(outcomes, proof, certificate, named=named is not None, trusted=verified.trusted)

@@ -19,6 +19,7 @@ from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.keys import KeyColumn
 from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability
 
@@ -95,6 +96,7 @@ class Candidates(Found):
     in_order: bool = Field(
         default=False, description="Records refer to others of them: batches go one after the other, not beside it."
     )
+    key: tuple[KeyColumn, ...] = Field(default=(), description="The columns of a record's key, for naming one.")
 
 
 class Remainder(Value):
@@ -213,7 +215,7 @@ class Store(Protocol):
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The record-level outcomes of all batches that have one: (key of the record, outcome).
 
-        The key is `record_key(...)` of the key's values: the same for a record in every run. It is personal data, is
+        The key is `judging.keys.record_key` of its values: the same for a record in every run. It is personal data, is
         only ever digested, and never leaves the process in clear.
         """
         ...
@@ -278,11 +280,3 @@ def require_able(work: Work, abilities: Abilities) -> None:
     for ability, lack in abilities.lacks.items():
         if asked.get(ability):
             raise StoreError(f"{work.dataset.name}: {lack.says}: {lack.reason}")
-
-
-def record_key(parts: tuple[object, ...]) -> bytes:
-    r"""The canonical form of a record's key: its values as text, UTF-8, joined by the unit separator ``\x1f``.
-
-    Numbers are written in decimal without trailing zeros, dates and timestamps in ISO 8601, all else by `str`.
-    """
-    return "\x1f".join(part.isoformat() if isinstance(part, date) else str(part) for part in parts).encode()

@@ -23,6 +23,7 @@ from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.keys import record_key
 from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
 from lethe.stores.base import (
@@ -35,7 +36,6 @@ from lethe.stores.base import (
     Remainder,
     Work,
     no_progress,
-    record_key,
     require_able,
 )
 from lethe.stores.s3 import bucket_checks, staging

@@ -166,7 +166,7 @@ class Tables(World):
         return {n for n, row in rows.items() if row == wanted[n] and n in noted}
 
     def number(self, key: bytes) -> int:
-        return int(key)
+        return int(key.removeprefix(b"n"))
 
     def rewrite(self, record: Record) -> None:
         people, _ = self.tables()
@@ -372,7 +372,7 @@ class Objects(Bucket):
         return whole - spoiled - lost
 
     def number(self, key: bytes) -> int:
-        return _numbered(key.decode())
+        return _numbered(key.decode()[1:])
 
     def take(self, number: int) -> None:
         self.purge(self._key(self.records[number]))
@@ -516,7 +516,7 @@ class Lake(Bucket):
         return {n for n, row in found.items() if row == wanted[n]} | superseded
 
     def number(self, key: bytes) -> int:
-        return int(key)
+        return int(key.removeprefix(b"n"))
 
     def together(self, number: int) -> set[int]:
         file = self._file(number)

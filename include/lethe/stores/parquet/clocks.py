@@ -43,7 +43,7 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY_US = 86_400_000_000
-_UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 _FIRST_DAY, _LAST_DAY = date.min.toordinal() - _EPOCH_DAY, date.max.toordinal() - _EPOCH_DAY
 
@@ -206,7 +206,7 @@ def constant(span: Span | None, rows: int, zone: ZoneInfo, *, missing: bool) -> 
     timed = isinstance(span.last, datetime)
     number = microseconds(span.last) if isinstance(span.last, datetime) else span.last.toordinal() - _EPOCH_DAY
     values = np.full(rows, number, dtype=np.int64)
-    part = Numbers64("instant", values, valid, _UNIT_NS["us"]) if timed else Numbers64("day", values, valid)
+    part = Numbers64("instant", values, valid, UNIT_NS["us"]) if timed else Numbers64("day", values, valid)
     return ClockValues((part,), gone, span.days(zone)[0].toordinal() - _EPOCH_DAY)
 
 
@@ -256,7 +256,7 @@ def reader(kind: pa.DataType, clock: ColumnClock, zone: ZoneInfo) -> Reader:
     if pa.types.is_date(kind):
         return _dates
     if pa.types.is_timestamp(kind):
-        unit = _UNIT_NS[kind.unit]
+        unit = UNIT_NS[kind.unit]
         return lambda array: _timestamps(array, unit, None if kind.tz else zone)
     form, text, whole = clock.format, is_text(kind), pa.types.is_integer(kind)
     if form is TimestampFormat.YEAR and (whole or text):
@@ -291,7 +291,7 @@ def _dates(array: pa.Array) -> ClockValues:
 def _timestamps(array: pa.Array, unit: int, zone: ZoneInfo | None) -> ClockValues:
     """Moments, or times on the wall; those outside of the calendar cannot be judged."""
     missing, values = _missing(array), _int64(array)
-    per_second = _UNIT_NS["s"] // unit
+    per_second = UNIT_NS["s"] // unit
     first, end = FIRST_SECOND * per_second, SECOND_AFTER_LAST * per_second
     valid = ~missing & (values >= max(first, _LEAST)) & (values < min(end, _GREATEST))
     part = Numbers64("instant" if zone is None else "wall", values, valid, unit, zone)
@@ -375,7 +375,7 @@ def _epoch(array: pa.Array, form: TimestampFormat, per_second: int) -> ClockValu
         found = [None if one is None else _read_number(one, form, per_second) for one in _singles(array)]
         valid = np.array([one is not None for one in found], dtype=np.bool_)
         micro = np.array([0 if one is None else microseconds(one) for one in found], dtype=np.int64)
-    return ClockValues((Numbers64("instant", micro, valid, _UNIT_NS["us"]),), missing)
+    return ClockValues((Numbers64("instant", micro, valid, UNIT_NS["us"]),), missing)
 
 
 def _singles(array: pa.Array) -> list[str | Decimal | None]:
@@ -409,8 +409,8 @@ def _iso(array: pa.Array, zone: ZoneInfo) -> ClockValues:
     return ClockValues(
         (
             Numbers64("day", day_numbers, valid & ~timed),
-            Numbers64("instant", micro, sound & zoned, _UNIT_NS["us"]),
-            Numbers64("wall", micro, sound & ~zoned, _UNIT_NS["us"], zone),
+            Numbers64("instant", micro, sound & zoned, UNIT_NS["us"]),
+            Numbers64("wall", micro, sound & ~zoned, UNIT_NS["us"], zone),
         ),
         missing,
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged
-from lethe.stores.base import Candidates, Progress, record_key
+from lethe.judging.keys import record_key
+from lethe.stores.base import Candidates, Progress
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
 from lethe.stores.s3.staging import Staging, unpack

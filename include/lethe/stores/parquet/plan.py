@@ -17,14 +17,16 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lethe.errors import DatasetChanged
+from lethe.judging.keys import Single, to_the_nanosecond
 from lethe.stores.base import Candidates
-from lethe.stores.parquet.clocks import flat, text_of
+from lethe.stores.parquet.clocks import UNIT_NS, flat, is_text
 from lethe.stores.parquet.examine import Found, name_digest
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.partition import Path
@@ -34,6 +36,8 @@ BATCH_ROWS = 1_000_000
 """Rows after which a batch ends. A file is never split, so a batch has more where a file has."""
 BATCH_BYTES = 256 << 20
 BATCH_FILES = 200
+PLACE = ("the object's key", "the row's number")
+"""What names a row where no columns do."""
 KEYS_AT_ONCE = 250_000
 """Rows of key columns in one staged object."""
 
@@ -171,6 +175,7 @@ class Planner:
             "batch_size": self.largest,
             "digest": self._digest.hexdigest(),
             "holds_version": holds_version,
+            "key": [{"name": name} for name in self._key_columns or PLACE],
         }
         plan = pack([summary, self._batches])
         self._staging.put("plan", plan)
@@ -228,11 +233,35 @@ def staged_keys(staging: Staging, columns: tuple[str, ...], name: str) -> Iterat
 
 
 def _values(column: pa.Array) -> list[object]:
-    try:
-        found: list[object] = column.to_pylist()
-    except UnicodeDecodeError:
-        found = text_of(flat(column)).to_list()
+    """The values of a key column, so that no two of them become one."""
+    array = flat(column)
+    kind = array.type
+    if is_text(kind):
+        return [None if value is None else _text(value) for value in array.cast(pa.large_binary()).to_pylist()]
+    if pa.types.is_timestamp(kind):
+        numbers = array.cast(pa.int64()).to_pylist()
+        unit, zone = UNIT_NS[kind.unit], UTC if kind.tz else None
+        return [None if number is None else _moment(number * unit, zone) for number in numbers]
+    if pa.types.is_float32(kind):
+        return [None if value is None else Single(value) for value in array.to_pylist()]
+    found: list[object] = array.to_pylist()
     return found
+
+
+def _text(value: bytes) -> str | bytes:
+    """Text, which some writers do not call so; bytes that are none stay bytes."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _moment(nanoseconds: int, zone: tzinfo | None) -> object:
+    micro, finer = divmod(nanoseconds, 1000)
+    try:
+        return to_the_nanosecond(datetime(1970, 1, 1, tzinfo=zone) + timedelta(microseconds=micro), finer)
+    except OverflowError:
+        return nanoseconds
 
 
 class Plan:

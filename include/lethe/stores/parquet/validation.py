@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lethe.errors import DatasetChanged
+from lethe.judging.keys import record_key
 from lethe.policy import Expiry, ParquetDataset
-from lethe.stores.base import Candidates, Work, record_key
+from lethe.stores.base import Candidates, Work
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import Bits, Numbers, WrongSchema, flat
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from lethe.counts import Found
 from lethe.errors import DatasetChanged
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.keys import KeyColumn, Kind
 from lethe.stores.base import Candidates
 from lethe.stores.s3.judging import Judged
 from lethe.stores.s3.listing import Record, Version
@@ -32,6 +33,7 @@ SPAN = 4000
 
 _INDEX = "index"
 _WRITES_AT_ONCE = 4
+_KEY = KeyColumn(name="the object's key", kind=Kind.TEXT)
 
 
 class Candidate(NamedTuple):
@@ -153,6 +155,7 @@ class ManifestWriter:
             "batch_size": self.batch_size,
             "digest": self._digest.hexdigest(),
             "holds_version": holds_version,
+            "key": [_KEY.model_dump(mode="json")],
         }
         body = pack([facts, *self._hashes])
         self.staging.put(_INDEX, body)

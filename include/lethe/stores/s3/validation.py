@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lethe.stores.base import Work, record_key
+from lethe.judging.keys import record_key
+from lethe.stores.base import Work
 from lethe.stores.s3.manifest import Manifest
 from lethe.stores.sources import Staged
 

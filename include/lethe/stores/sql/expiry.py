@@ -151,7 +151,7 @@ class Judgement:
     def expired(self) -> Predicate:
         """Whether a row in scope has expired (held, kept on and all)."""
         readable = self.dialect.readable(*self.clocks[0]) if len(self.clocks) == 1 else sa.not_(self.unreadable)
-        return sa.and_(self.in_scope, self._past_cutoff, readable, sa.not_(self.done_before))
+        return sa.and_(self.in_scope, self._past_cutoff, readable, sa.not_(self.done_before), sa.not_(self._keyless))
 
     @property
     def _past_cutoff(self) -> Predicate:
@@ -180,7 +180,18 @@ class Judgement:
 
     @property
     def _open(self) -> Predicate:
-        return sa.and_(self.in_scope, sa.not_(self.done_before))
+        return sa.and_(self.in_scope, sa.not_(self.done_before), sa.not_(self._keyless))
+
+    @property
+    def _keyless(self) -> Predicate:
+        """SQLite lets columns of a primary key be NULL."""
+        nullable = (self.table.c[name] for name in self.dataset.key)
+        return sa.or_(sa.false(), *(column.is_(None) for column in nullable if column.nullable))
+
+    @property
+    def no_key(self) -> Predicate:
+        """Rows in scope with NULL in their key."""
+        return sa.and_(self.in_scope, sa.not_(self.done_before), self._keyless)
 
     @property
     def unparsable_clock(self) -> Predicate:

@@ -45,7 +45,11 @@ class Found:
             sa.sql.quoted_name(self.relation.name, quote=True),
             sa.MetaData(),
             *(
-                sa.Column(sa.sql.quoted_name(name, quote=True), self.columns[name]["type"])
+                sa.Column(
+                    sa.sql.quoted_name(name, quote=True),
+                    self.columns[name]["type"],
+                    nullable=self.columns[name]["nullable"],
+                )
                 for name in dict.fromkeys(names)
             ),
             *dialect.system_columns(),

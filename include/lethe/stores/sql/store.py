@@ -18,6 +18,7 @@ from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.keys import SEPARATOR, KeyColumn, record_key
 from lethe.policy import Dataset, Disposition, PeriodsByValue, TableDataset
 from lethe.stores.abilities import Abilities
 from lethe.stores.base import (
@@ -31,7 +32,6 @@ from lethe.stores.base import (
     Remainder,
     Work,
     no_progress,
-    record_key,
 )
 from lethe.stores.sources import SqlSource
 from lethe.stores.sql import lookalikes, rights, schema, validation
@@ -56,7 +56,6 @@ _TURNS = 6
 _AT_A_TIME = 10_000
 """Rows that are read into memory at once."""
 
-_SEPARATOR = "\x1f"
 
 T = TypeVar("T")
 
@@ -224,6 +223,7 @@ class SqlStore:
                 in_order=line is not None,
                 holds_version=holds.version,
                 rows_along=self._rows_along(connection, target, staging) if unheld else 0,
+                key=tuple(KeyColumn(name=key.name, kind=self._dialect.key_kind(key.type)) for key in staging.key),
             )
             self._settle(connection, staging, candidates)
             return candidates
@@ -341,10 +341,11 @@ class SqlStore:
     def _digest(self, connection: sa.Connection, staging: Staging, count: int) -> str:
         """SHA-256 over the keys that are to be erased, in hexadecimal.
 
-        The keys are written as `record_key` writes them, with backslashes and newlines escaped by a backslash, a
-        newline after each, in the order of their columns' values (text by its bytes). Both are a function of the set
-        alone and tell any two sets apart, so two sets with one digest would be a collision of SHA-256. It needs no
-        assumption about sums or products of digests, which are cheaper in any order but weaker.
+        The keys are written as text that tells all of them apart (the canonical form, where only Python can), with
+        backslashes and newlines escaped by a backslash, a newline after each, in the order of their columns' values
+        (text by its bytes). Both are a function of the set alone and tell any two sets apart, so two sets with one
+        digest would be a collision of SHA-256. It needs no assumption about sums or products of digests, which are
+        cheaper in any order but weaker.
         """
         digest = hashlib.sha256()
         staged = staging.keys
@@ -357,9 +358,20 @@ class SqlStore:
             for part in self._dialect.joined(connection, lines, count):
                 digest.update(part)
         else:
-            for row in connection.execute(rows, execution_options={"yield_per": _AT_A_TIME}):
-                digest.update(_escaped(record_key(tuple(row))) + b"\n")
+            key_of = self._recording(staging)
+            read = rows.with_only_columns(*map(self._dialect.key_read, keys), maintain_column_froms=True)
+            for row in connection.execute(read, execution_options={"yield_per": _AT_A_TIME}):
+                digest.update(_escaped(key_of(row)) + b"\n")
         return digest.hexdigest()
+
+    def _recording(self, staging: Staging) -> Callable[[Sequence[Any]], bytes]:
+        """What makes the canonical key of values that were read of key columns."""
+        made = [self._dialect.key_value(column.type) for column in staging.key]
+        if not any(made):
+            return record_key
+        return lambda values: record_key(
+            [value if one is None or value is None else one(value) for one, value in zip(made, values, strict=True)]
+        )
 
     def _settle(self, connection: sa.Connection, staging: Staging, candidates: Candidates) -> None:
         staged = self._scratch.staged
@@ -456,11 +468,12 @@ class SqlStore:
             done = connection.execute(sa.select(batches).where(batches.c.done).order_by(batches.c.batch)).all()
             staged, excepted = staging.keys, staging.exceptions
             joined = staged.outerjoin(excepted, excepted.c.position == self._dialect.position(staged))
-            rows = sa.select(*staging.key_columns(staged), excepted.c.outcome).select_from(joined)
+            keys, key_of = map(self._dialect.key_read, staging.key_columns(staged)), self._recording(staging)
+            rows = sa.select(*keys, excepted.c.outcome).select_from(joined)
             for batch in done:
                 mine = sa.and_(self._dialect.in_slice(staged, slice_of(batch)), sa.not_(staged.c.held))
                 for *key, outcome in connection.execute(rows.where(mine), execution_options={"yield_per": _AT_A_TIME}):
-                    yield record_key(tuple(key)), Outcome(outcome) if outcome else usual
+                    yield key_of(key), Outcome(outcome) if outcome else usual
 
     # --- what is checked ---
 
@@ -597,6 +610,7 @@ def _table(dataset: Dataset) -> TableDataset:
 def _counts(connection: sa.Connection, judgement: Judgement) -> dict[str, Any]:
     """Total, kept on and unjudgeable, in one pass."""
     asked = {
+        Unjudgeable.NO_KEY: judgement.no_key,
         "kept_on": sa.and_(judgement.expired, judgement.kept_on) if judgement.dataset.keep_while else sa.false(),
         Unjudgeable.NO_CLOCK: judgement.no_clock,
         Unjudgeable.UNPARSABLE_CLOCK: judgement.unparsable_clock,
@@ -621,11 +635,17 @@ def _line(texts: list[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
 
 
 def _joined(texts: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
-    """The parts of a key, as `record_key` joins them."""
-    whole = texts[0]
-    for text in texts[1:]:
-        whole = whole.concat(sa.literal(_SEPARATOR)).concat(text)
+    """The parts of a key with a separator between them that none of them has."""
+    whole, *others = texts if len(texts) == 1 else map(_without_separators, texts)
+    for text in others:
+        whole = whole.concat(sa.literal(SEPARATOR)).concat(text)
     return whole
+
+
+def _without_separators(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    if isinstance(text, sa.Cast):
+        return text
+    return sa.func.replace(sa.func.replace(text, "\\", "\\\\"), SEPARATOR, "\\-")
 
 
 def _escaped(key: bytes) -> bytes:

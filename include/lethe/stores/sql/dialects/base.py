@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -25,6 +25,7 @@ from lethe.judging.dates import (
     from_epoch,
 )
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.keys import Kind as KeyKind
 from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import ForeignKey, Need, Relation, Trigger
@@ -359,10 +360,22 @@ class Dialect(ABC):
         """Have the database look at constraints now that it would look at when the transaction ends."""
         return
 
-    # --- digest ---
+    # --- keys and their digest ---
+
+    def key_kind(self, kind: sa.types.TypeEngine[Any]) -> KeyKind | None:
+        """The type of a key column's values; None where they may be of several."""
+        return None
+
+    def key_read(self, column: AnyColumn) -> AnyColumn:
+        """A key column as it is read, so that no two of its values become one."""
+        return column
+
+    def key_value(self, kind: sa.types.TypeEngine[Any]) -> Callable[[Any], object] | None:
+        """What makes of a value that was read of a key column one that `judging.keys.form` takes; None: it is one."""
+        return None
 
     def key_text(self, column: AnyColumn) -> AnyColumn | None:
-        """A key column as `record_key` writes it; None where only Python can."""
+        """A key column as text that tells all of its values apart; None where only Python can."""
         return None
 
     @abstractmethod

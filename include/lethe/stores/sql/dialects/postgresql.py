@@ -40,6 +40,8 @@ from lethe.judging.dates import (
     epoch_number,
 )
 from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
+from lethe.judging.keys import Address, Json, Padded, Single
+from lethe.judging.keys import Kind as KeyKind
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Need, Relation, Trigger
@@ -811,7 +813,32 @@ class PostgreSQL(Dialect):
         """SET CONSTRAINTS, which SQLAlchemy has no words for."""
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
 
-    # --- digest ---
+    # --- keys and their digest ---
+
+    def key_kind(self, kind: sa.types.TypeEngine[Any]) -> KeyKind | None:
+        """By type; what Python has no value for is read as text."""
+        plain = _plain(kind)
+        if isinstance(plain, sa.DateTime):
+            return KeyKind.INSTANT if plain.timezone else KeyKind.WALL
+        return next((found for each, found in _KEY_KINDS.items() if isinstance(plain, each)), KeyKind.TEXT)
+
+    def key_read(self, column: AnyColumn) -> AnyColumn:
+        """JSON, and what Python has no value for, as text."""
+        known = isinstance(_plain(column.type), (*_KEY_KINDS, sa.DateTime)) and self.key_kind(column.type) not in (
+            KeyKind.JSON,
+            KeyKind.ADDRESS,
+        )
+        return column if known else sa.cast(column, sa.Text())
+
+    def key_value(self, kind: sa.types.TypeEngine[Any]) -> Callable[[Any], object] | None:
+        """Marks the type that Python does not tell."""
+        marks: dict[KeyKind | None, Callable[[Any], object]] = {
+            KeyKind.PADDED: Padded,
+            KeyKind.JSON: Json,
+            KeyKind.SINGLE: Single,
+            KeyKind.ADDRESS: Address,
+        }
+        return marks.get(self.key_kind(kind))
 
     def key_text(self, column: AnyColumn) -> AnyColumn | None:
         """Whole numbers, text and UUIDs are written as Python writes them."""
@@ -834,6 +861,30 @@ class PostgreSQL(Dialect):
             yield text.encode() + b"\n" if text is not None else b""
             return
         yield from super().joined(connection, lines, count)
+
+
+_KEY_KINDS: dict[type[sa.types.TypeEngine[Any]], KeyKind] = {
+    sa.CHAR: KeyKind.PADDED,
+    sa.String: KeyKind.TEXT,
+    sa.Boolean: KeyKind.BOOLEAN,
+    sa.Integer: KeyKind.NUMBER,
+    sa.REAL: KeyKind.SINGLE,
+    sa.Float: KeyKind.DOUBLE,
+    sa.Numeric: KeyKind.NUMBER,
+    sa.Uuid: KeyKind.UUID,
+    sa.Date: KeyKind.DAY,
+    sa.Time: KeyKind.TIME,
+    sa.LargeBinary: KeyKind.BYTES,
+    sa.JSON: KeyKind.JSON,
+    pg.INET: KeyKind.ADDRESS,
+    pg.CIDR: KeyKind.ADDRESS,
+}
+"""Subclasses before what they are subclasses of."""
+
+
+def _plain(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """A type without its domain."""
+    return _plain(kind.data_type) if isinstance(kind, pg.DOMAIN) else kind
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ import os
 import re
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
+from datetime import time as clock_time
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from math import ceil, isfinite
 from pathlib import Path
@@ -401,7 +403,15 @@ class SQLite(Dialect):
         """UPDATE … WHERE key IN …."""
         return sa.update(table).where(_among(on, chosen))
 
-    # --- digest ---
+    # --- keys and their digest ---
+
+    def key_read(self, column: AnyColumn) -> AnyColumn:
+        """As it is stored: a column may have values of several types, and SQLAlchemy rounds decimals."""
+        return sa.type_coerce(column, sa.types.NullType())
+
+    def key_value(self, kind: sa.types.TypeEngine[Any]) -> Callable[[Any], object] | None:
+        """Truth values, dates and UUIDs as SQLAlchemy writes them, and in no other spelling, are such."""
+        return partial(_key_value, kind)
 
     def key_order(self, column: AnyColumn) -> AnyColumn:
         """Text by its bytes."""
@@ -413,6 +423,28 @@ def _file(connection: sa.Connection) -> Path | None:
     databases = sa.func.pragma_database_list().table_valued("name", "file", name="databases")
     file = connection.scalar(sa.select(databases.c.file).where(databases.c.name == "main"))
     return Path(str(file)) if file else None
+
+
+_HEX_UUID = re.compile("[0-9a-f]{32}")
+_WRITTEN: tuple[tuple[type[sa.types.TypeEngine[Any]], re.Pattern[str], Callable[[str], object]], ...] = (
+    (sa.DateTime, re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", re.ASCII), datetime.fromisoformat),
+    (sa.Date, re.compile(r"\d{4}-\d\d-\d\d", re.ASCII), date.fromisoformat),
+    (sa.Time, re.compile(r"\d\d:\d\d:\d\d\.\d{6}", re.ASCII), clock_time.fromisoformat),
+)
+
+
+def _key_value(kind: sa.types.TypeEngine[Any], value: object) -> object:
+    if isinstance(kind, sa.Boolean) and value in (0, 1) and isinstance(value, int):
+        return bool(value)
+    if not isinstance(value, str):
+        return value
+    if isinstance(kind, sa.CHAR) and _HEX_UUID.fullmatch(value):
+        return uuid.UUID(value)
+    for each, pattern, made in _WRITTEN:
+        if isinstance(kind, each) and pattern.fullmatch(value):
+            with suppress(ValueError):
+                return made(value)
+    return value
 
 
 def _among(on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate) -> Predicate:
