@@ -99,6 +99,7 @@ def ended_run(
                 started_at=AS_OF,
                 active_at=AS_OF,
                 settling_by=CLAIM,
+                clocks={"this machine": 0, "lethe_governance": 400, "lethe_crm": -1200},
                 software="lethe 0",
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from lethe.errors import ParameterError
@@ -62,6 +63,8 @@ class Settings:
             86,400 (``LETHE_DEAD_AFTER_SECONDS``). Whatever works on a run gives one fifteen times as often.
         claim_seconds: how long after its last sign of life a process that completes a run's record keeps others from
             it, 10 to 600 (``LETHE_CLAIM_SECONDS``).
+        clock_tolerance: how far the clocks that a run compares may be apart, 5 s to an hour, 5 minutes where nothing is
+            said (``LETHE_CLOCK_TOLERANCE``, in seconds). An as-of moment may not be after any of them at all.
         approvers: names or ids of Airflow's users whose answers count where a person is asked (``LETHE_APPROVERS``,
             separated by commas; an id may be followed by ``=`` and a name for people to read). Empty: of everybody
             who may edit task instances of the DAG. Never of who asked for the run.
@@ -77,6 +80,9 @@ class Settings:
         default_factory=lambda: _seconds("LETHE_DEAD_AFTER_SECONDS", DEAD_AFTER_SECONDS, 10, 86_400)
     )
     claim_seconds: float = field(default_factory=lambda: _seconds("LETHE_CLAIM_SECONDS", CLAIM_SECONDS, 10, 600))
+    clock_tolerance: timedelta = field(
+        default_factory=lambda: timedelta(seconds=_seconds("LETHE_CLOCK_TOLERANCE", 300, 5, 3600))
+    )
     approvers: tuple[str, ...] = field(default_factory=_approvers)
     ask_unseen: bool = field(default_factory=_ask_unseen)
 

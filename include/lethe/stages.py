@@ -11,13 +11,13 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import rfc8785
 from pydantic import Field
 
-from lethe import overlapping
+from lethe import overlapping, timekeeping
 from lethe.checks.results import Validation
 from lethe.counts import Became, Found
 from lethe.environment import Environment
@@ -47,9 +47,6 @@ from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.people import is_a_name, same_person
 from lethe.policy import Dataset, Policy
 from lethe.stores.base import Candidates, NamesKeepers, Store, Value, Work
-
-_CLOCK_SKEW = timedelta(minutes=1)
-"""How far an as-of moment may be ahead of this machine's clock: schedulers on other hosts give it."""
 
 _EARLIEST_YEAR = 1900
 _FENCE_SECONDS = 120.0
@@ -131,7 +128,7 @@ class Unwatched:
 def plan(
     env: Environment,
     category: str,
-    as_of: datetime,
+    as_of: datetime | None,
     *,
     trigger: str,
     requested_by: str | None = None,
@@ -146,7 +143,7 @@ def plan(
     Args:
         env: connections, stores and folders.
         category: the policy to carry out.
-        as_of: the moment to judge by, timezone-aware, not in the future.
+        as_of: the moment to judge by, timezone-aware, not in the future by any clock; None: now, by all of them.
         trigger: what started the run; the same trigger comes back to its own open run.
         requested_by: the person who asked for it, if one did; cannot approve it.
         dry_run: stop after validating.
@@ -160,21 +157,18 @@ def plan(
         RunBusy: if another run of the category is under way.
     """
     policy = env.policy(category)
-    if as_of.tzinfo is None:
+    if as_of is not None and as_of.tzinfo is None:
         raise ParameterError(f"{category}: the as-of moment needs a time zone, such as 2026-11-21T02:15:00+01:00")
-    if as_of > datetime.now(UTC) + _CLOCK_SKEW:
-        raise ParameterError(
-            f"{category}: the as-of moment {as_of.isoformat()} is in the future; nothing is erased early"
-        )
-    if as_of.year < _EARLIEST_YEAR:
+    if as_of is not None and as_of.year < _EARLIEST_YEAR:
         raise ParameterError(f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}")
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
+    at, clocks = timekeeping.moment_of_run(env, category, chosen, as_of)
     unchecked = _require_sound(env, policy, chosen)
     env.keys.signing_key()  # refused now rather than when it is time to certify
     names = [dataset.name for dataset in chosen]
     record = env.runs.start(
         policy,
-        as_of.astimezone(UTC),
+        at.astimezone(UTC),
         datasets=names,
         dry_run=dry_run,
         expected_digest=expect,
@@ -182,6 +176,7 @@ def plan(
         requested_by=requested_by,
         take_over=take_over,
         is_running=is_running,
+        clocks=clocks.ahead,
     )
     with env.runs.working(record.id):
         unchecked |= _settle_earlier(env, category, chosen)
@@ -297,6 +292,7 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
     with env.runs.working(plan.run):
         if dataset in plan.unchecked:
             _check_late(env, plan, job.dataset)
+        timekeeping.require_come(env, job.dataset, plan.as_of)
         rules = env.registry.rules(plan.category, job.dataset)
         candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
     env.runs.record(

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lethe.cli.clocks import clocks_app
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
 from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
@@ -45,6 +46,7 @@ app.command()(prove)
 app.add_typer(proof_app, name="proof")
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(governance_app, name="governance")
+app.add_typer(clocks_app, name="clocks")
 app.add_typer(keys_app, name="keys")
 
 

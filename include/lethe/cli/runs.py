@@ -123,7 +123,7 @@ def run(
             planned = stages.plan(
                 env,
                 category,
-                moment(as_of),
+                moment(as_of) if as_of else None,
                 trigger=f"lethe run on {socket.gethostname()}, process {os.getpid()}",
                 requested_by=person,
                 dry_run=dry_run,

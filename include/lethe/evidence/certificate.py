@@ -149,6 +149,11 @@ class Certificate(Document):
     disposition: str
     policy_digest: str
     as_of: datetime
+    clocks: Mapping[str, int] = Field(
+        default_factory=dict,
+        description="The clocks by all of which the as-of moment had come, by connection, and about how many "
+        "milliseconds each was ahead of that of the machine that planned.",
+    )
     cutoff: str
     trigger: str
     started_at: datetime
@@ -297,6 +302,7 @@ def _certificate(
         disposition=policy.disposition.value,
         policy_digest=run.policy_digest,
         as_of=run.as_of,
+        clocks=run.clocks or {},
         cutoff=run.cutoff,
         trigger=run.trigger,
         started_at=run.started_at,

@@ -58,13 +58,13 @@ def expire(
         governance: the database.
         period: how long evidence is kept, counted from the day (UTC) on which its certificate was issued.
         before: only what is older than this (timezone-aware).
-        as_of: the moment to judge by; now where left out.
+        as_of: the moment to judge by; where left out now, by the database's clock or this machine's: the earlier.
 
     Raises:
         ParameterError: if `before` is later than the period allows; nothing is deleted.
     """
     with governance.read() as connection:
-        now = as_of or governance.now(connection)
+        now = as_of or min(governance.now(connection), datetime.now(UTC))
     ended = cutoff_for(now, ZoneInfo("UTC"), period).instant
     if before is not None and before > ended:
         raise ParameterError(

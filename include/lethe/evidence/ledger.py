@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -27,6 +27,11 @@ from lethe.keys import Keys
 
 GENESIS = "0" * 64
 """What the first entry names as the one before."""
+
+CLOCKS = "clocks"
+"""The subject of what entries say of clocks."""
+CLOCKS_CONFIRMED = "clocks.confirmed"
+"""The entry that a person said what the time is, and all clocks agreed."""
 
 ANCHOR_FORMAT = "lethe-anchor/1"
 
@@ -117,6 +122,26 @@ class Ledger:
         if not _is_hash(last.hash):
             raise EvidenceError(f"the ledger's last entry, {last.seq}, was changed; look at `lethe ledger verify`")
         return Head(seq=last.seq, hash=last.hash)
+
+    def latest(self, connection: sa.Connection) -> datetime | None:
+        """The latest moment that an entry tells, since somebody last confirmed what the time is; None without entries.
+
+        Entries are not in the order of their moments where a clock was wrong.
+
+        Raises:
+            EvidenceError: if it is no moment.
+        """
+        table = schema.ledger.c
+        confirmations = sa.select(table.seq).where(table.subject == CLOCKS, table.kind == CLOCKS_CONFIRMED)
+        since = connection.scalar(confirmations.order_by(table.seq.desc()).limit(1)) or 0
+        query = sa.select(table.seq, table.at).where(table.seq >= since).order_by(table.at.desc()).limit(1)
+        entry = connection.execute(query).one_or_none()
+        if entry is None:
+            return None
+        try:
+            return datetime.fromisoformat(entry.at).astimezone(UTC)
+        except ValueError:
+            raise EvidenceError(f"the ledger's entry {entry.seq} was changed; look at `lethe ledger verify`") from None
 
     def append(self, connection: sa.Connection, kind: str, subject: str, body: Mapping[str, Any]) -> str:
         """Append an entry in the given transaction, so that it is there exactly if what it tells is; give its hash.

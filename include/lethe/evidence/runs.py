@@ -92,6 +92,7 @@ class RunRecord:
     settling_by: str | None
     superseded_by: str | None
     software: str
+    clocks: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class Runs:
         requested_by: str | None = None,
         take_over: bool = False,
         is_running: IsRunning = not_known,
+        clocks: Mapping[str, int] | None = None,
     ) -> RunRecord:
         """Start a run, or come back to the open one that the same trigger started for the very same thing.
 
@@ -182,6 +184,7 @@ class Runs:
                 "started_at": now,
                 "active_at": now,
                 "software": f"lethe {__version__}",
+                "clocks": dict(clocks or {}),
             }
             self._note_policy(connection, policy)
             connection.execute(sa.insert(schema.run).values(**values))
@@ -190,7 +193,7 @@ class Runs:
             )
             body = {
                 name: values[name]
-                for name in ("category", "policy_digest", "cutoff", "dry_run", "trigger", "requested_by")
+                for name in ("category", "policy_digest", "cutoff", "dry_run", "trigger", "requested_by", "clocks")
             }
             self._ledger.append(
                 connection,

@@ -131,6 +131,7 @@ run = sa.Table(
     sa.Column("active_at", UtcDateTime, nullable=False, comment="Its last sign of life."),
     sa.Column("waiting_until", UtcDateTime, comment="Until when it waits for a person, with no process at work."),
     sa.Column("finished_at", UtcDateTime, comment="When its record was complete and its staging could go."),
+    sa.Column("clocks", sa.JSON, comment="The clocks that were compared: milliseconds ahead of the planner's."),
     sa.Column("settling_until", UtcDateTime, comment="Until when one process completes its record."),
     sa.Column("settling_by", sa.String(40), comment="The claim of that process."),
     sa.Column("superseded_by", sa.String(80)),
@@ -163,6 +164,7 @@ ledger = sa.Table(
     sa.Column("body", sa.Text, nullable=False, comment="Canonical JSON (RFC 8785)."),
     sa.Column("previous", sa.String(64), nullable=False),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
+    sa.Index("ix_lethe_ledger_at", "at"),
 )
 
 LEDGER_GUARDS = {
@@ -371,9 +373,14 @@ class Governance:
         with self.read() as connection:
             _refuse_other(connection, version or HEAD)
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether the database has a clock of its own; SQLite has this machine's."""
+        return self.url.get_backend_name() != "sqlite"
+
     def now(self, connection: sa.Connection) -> datetime:
         """The time by the database's clock (on SQLite, this machine's): one clock for all hosts."""
-        if connection.dialect.name == "sqlite":
+        if not self.has_clock:
             return datetime.now(UTC)
         at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         return at

@@ -186,6 +186,14 @@ class Store(Protocol):
         """
         ...
 
+    def clock(self, dataset: Dataset) -> datetime | None:
+        """What the clock of the store shows (timezone-aware), or a little less; None: it has none but this machine's.
+
+        Raises:
+            StoreUnavailable, StoreError: if it does not answer.
+        """
+        ...
+
     def describe(self, dataset: Dataset) -> Description:
         """The dataset's name and schema for lineage."""
         ...

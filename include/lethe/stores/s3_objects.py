@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from typing import ClassVar, TypeVar
 
 from lethe.connections import Connection
@@ -119,6 +120,10 @@ class S3ObjectStore:
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
         """Nothing: no rows go with objects."""
         return ()
+
+    def clock(self, dataset: Dataset) -> datetime:
+        """The time by the clock of the S3 server."""
+        return self._access.now(_objects(dataset).bucket)
 
     def describe(self, dataset: Dataset) -> Description:
         """The bucket and the prefix, as OpenLineage names them."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from zoneinfo import ZoneInfo
@@ -251,6 +251,14 @@ class TakesTheCutoffItself(Works):
 
     def other(self, work: Work) -> Work:
         return _moved(work, timedelta(seconds=1))
+
+
+@sabotage(_EARLY.test_its_clock_shows_the_time)
+class SaysALaterTime(Saboteur):
+    """Tells another time than it is."""
+
+    def clock(self, _dataset: Dataset) -> datetime:
+        return datetime.now(UTC) + timedelta(hours=12)
 
 
 @sabotage(_EARLY.test_every_form_of_clock_says_the_same)

@@ -161,6 +161,13 @@ class NeverEarly:
             store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
         assert_left(world, world.everybody() - due)
 
+    def test_its_clock_shows_the_time(self, world: World) -> None:
+        world.fill()
+        with closing(world.store()) as store:
+            shown = store.clock(world.dataset())
+        if shown is not None:  # else it has none but this machine's
+            assert abs(shown - datetime.now(UTC)) < timedelta(minutes=5)
+
 
 def _edges(form: ClockForm) -> list[Record]:
     """Records around the boundary as a form can tell them apart."""

@@ -98,6 +98,10 @@ class FolderStore:
         """Nothing goes along."""
         return ()
 
+    def clock(self, dataset: Dataset) -> datetime | None:
+        """None but this machine's."""
+        return None
+
     def describe(self, dataset: Dataset) -> Description:
         """The file's name."""
         return Description(namespace="file", name=_table(dataset).table)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from typing import Any, ClassVar
@@ -166,6 +167,10 @@ class ParquetStore:
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
         """Nothing: no rows of other files go with a row."""
         return ()
+
+    def clock(self, dataset: Dataset) -> datetime:
+        """The time by the clock of the S3 server."""
+        return self._access.now(_parquet(dataset).bucket)
 
     def describe(self, dataset: Dataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -144,6 +147,20 @@ class S3Access:
     def place(self, bucket: str | None, action: str) -> Place:
         """What error messages say of a request; `action` in words, such as ``list versions``."""
         return Place(self.conn_id, bucket, action)
+
+    def now(self, bucket: str) -> datetime:
+        """The time by the server's clock, or a little less: what the `Date` of its answer says, whatever else it says.
+
+        Raises:
+            StoreUnavailable, StoreError: if it does not answer, or does not say.
+        """
+        place = self.place(bucket, "ask for the time")
+        with suppress(ClientError):  # a refusal is an answer, too
+            try:
+                self.client.head_bucket(Bucket=bucket)
+            except BotoCoreError as error:
+                raise translate(error, place) from None
+        return datetime.fromtimestamp(self.clock.at(time.monotonic(), place), UTC)
 
     def root(self, bucket: str) -> str:
         """What is the same for every connection that leads to a bucket; see `lethe.stores.base.Place`."""

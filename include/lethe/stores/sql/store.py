@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -103,6 +103,11 @@ class SqlStore:
         with self._reading(table.name) as connection:
             alike = lookalikes.undeclared(connection, table.children, self._dialect)
             return tuple(dict.fromkeys(one.where for _, one in alike if one.kind in kinds))
+
+    def clock(self, dataset: Dataset) -> datetime | None:
+        """The time by the database's own clock."""
+        with self._reading(dataset.name) as connection:
+            return self._dialect.clock(connection)
 
     def describe(self, dataset: Dataset) -> Description:
         """The table as OpenLineage names it."""

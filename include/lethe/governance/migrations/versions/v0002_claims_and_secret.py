@@ -1,4 +1,4 @@
-"""Claims have a token, runs wait for people, the secret has a check value, runs are found by category and trigger.
+"""Claims have a token, runs wait for people and say their clocks, the secret has a check value; further indexes.
 
 All changes until the next release belong here: the same column or table in `lethe.governance` and in `upgrade`. A test
 compares a database that was migrated with one that was made anew. Columns are added nullable, so that SQLite need not
@@ -16,6 +16,11 @@ def upgrade() -> None:
     """From 0001."""
     op.add_column("lethe_run", sa.Column("settling_by", sa.String(40), comment="The claim of that process."))
     op.add_column("lethe_run", sa.Column("waiting_until", sa.DateTime(timezone=True)))
+    op.add_column(
+        "lethe_run",
+        sa.Column("clocks", sa.JSON, comment="The clocks that were compared: milliseconds ahead of the planner's."),
+    )
+    op.create_index("ix_lethe_ledger_at", "lethe_ledger", ["at"])
     op.add_column("lethe_registry_state", sa.Column("secret_check", sa.String(64)))
     op.create_index("ix_lethe_run_category_started_at", "lethe_run", ["category", "started_at"])
     op.create_index("ix_lethe_run_trigger", "lethe_run", ["trigger"])

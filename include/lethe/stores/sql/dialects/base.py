@@ -178,6 +178,10 @@ class Dialect(ABC):
         """What keeps Lethe from working in this database at all."""
         yield from ()
 
+    def clock(self, connection: sa.Connection) -> datetime | None:
+        """The time by the database's own clock; None where that is this machine's."""
+        return None
+
     # --- the catalogue ---
 
     @abstractmethod

@@ -266,6 +266,11 @@ class PostgreSQL(Dialect):
         names = [getattr(diagnosis, name, None) for name in ("schema_name", "table_name", "constraint_name")]
         return ".".join(name for name in names if name)
 
+    def clock(self, connection: sa.Connection) -> datetime | None:
+        """When this statement runs, not when its transaction began."""
+        at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return at
+
     def problems(self, connection: sa.Connection) -> Iterator[str]:
         """Old servers, other encodings, and missing collations."""
         if int(self._look(connection)[0]) < _OLDEST_SERVER:
