@@ -44,8 +44,15 @@ class Outcome(StrEnum):
     """It is no longer expired, or no longer in the dataset's scope: its clock or its state has changed since."""
     GONE = "gone", b"g", "Gone before", "not there any more, and not by this run's doing"
     """It was not there any more when its turn came, and not by this run's doing."""
-    BLOCKED = "blocked", b"b", "Blocked", "kept, because rows that stay refer to them, or a trigger keeps them", True
-    """The store itself refuses: rows that stay refer to it or to rows that go with it, or a trigger keeps it."""
+    BLOCKED = (
+        "blocked",
+        b"b",
+        "Blocked",
+        "kept, because rows that stay refer to them, a trigger keeps them, or their file cannot be rewritten",
+        True,
+    )
+    """The store itself refuses: rows that stay refer to it or to rows that go with it, a trigger keeps it, or the file
+    that it is in cannot be rewritten."""
 
 
 class Unjudgeable(StrEnum):

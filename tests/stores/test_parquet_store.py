@@ -265,7 +265,7 @@ def harmed(column: str) -> bytes:
     index = next(number for number in range(chunk.num_columns) if chunk.column(number).path_in_schema == column)
     start = chunk.column(index).data_page_offset
     value = {"email": b"Person3@", "state": b"closed"}[column]
-    place = body.index(value, start)
+    place = body.rindex(value, start, start + chunk.column(index).total_compressed_size)  # not in the page's header
     return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
 
 
@@ -280,6 +280,29 @@ def test_a_page_whose_checksum_is_wrong_is_not_trusted(lake: Lake) -> None:
     assert found.unreadable == (name_digest("data/harmed.parquet"),)
     assert lake.erase(found, Gate(held)).erased == 4
     assert lake.everything()["data/harmed.parquet"] == before
+
+
+def test_a_file_that_turns_out_not_to_be_rewritable_blocks_its_rows_and_no_others(lake: Lake) -> None:
+    """Promise 3: a page that no clock is in is harmed, which shows when the file is rewritten."""
+    lake.put("data/harmed@example.org.parquet", harmed("state"))
+    lake.put("data/good.parquet", people(range(30, 34), range(34, 40)))
+    lake.put("data/whole.parquet", people(range(40, 44)))
+    before = lake.everything()["data/harmed@example.org.parquet"]
+    found = lake.discover()
+    assert found.due == 18
+    tally = lake.erase(found)
+    assert (tally.erased, tally.blocked, tally.total) == (8, 10, 18)
+    assert "10 kept" in (tally.problem or "")
+    assert lake.everything()["data/harmed@example.org.parquet"] == before
+    assert "data/whole.parquet" not in lake.everything()
+    assert lake.store.tally(lake.work, found) == tally == lake.erase(found)
+    blocked = {record_key((n,)) for n in range(10)}
+    assert {key for key, outcome in lake.outcomes(found).items() if outcome is Outcome.BLOCKED} == blocked
+    (kept_by,) = lake.store.kept_by(lake.work, found)
+    assert name_digest("data/harmed@example.org.parquet") in kept_by
+    assert "a page cannot be read" in kept_by
+    assert "harmed@" not in kept_by
+    assert lake.store.survey(lake.work, NO_HOLDS).due == 10
 
 
 def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake: Lake) -> None:
@@ -984,10 +1007,10 @@ def test_nothing_of_a_row_is_in_errors(lake: Lake) -> None:
     found = lake.discover()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(erasing.Eraser, "_rewrite", lambda *_: (_ for _ in ()).throw(NotRewritable("for the test")))
-        with pytest.raises(StoreError) as error:
-            lake.erase(found)
-    assert "person3" not in str(error.value)
-    assert name_digest("data/person3@example.org.parquet") in str(error.value)
+        assert lake.erase(found).blocked == 5
+    (kept_by,) = lake.store.kept_by(lake.work, found)
+    assert "person3" not in kept_by
+    assert name_digest("data/person3@example.org.parquet") in kept_by
     assert os.environ.get("LETHE_NEVER") is None
     assert pc.sum(lake.read("data/person3@example.org.parquet")["id"]).as_py() == 36
 

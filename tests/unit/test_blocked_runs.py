@@ -18,7 +18,9 @@ def test_a_run_with_blocked_records_is_red_and_names_what_keeps_them(lethe: Comm
     assert lethe.rows() == {7, 30, *range(50, 101)}
     assert cells(text, "Erased")[-1] == "48"
     told = " ".join(text.split())
-    assert "2 kept, because rows that stay refer to them, or a trigger keeps them" in told
+    assert (
+        "2 kept, because rows that stay refer to them, a trigger keeps them, or their file cannot be rewritten" in told
+    )
     assert "foreign key of orders (registration) of table orders" in told
     run = text.split("Run ", 1)[1].split(":", 1)[0]
     certificate = json.loads(lethe("certificate", "show", run))["certificate"]

@@ -216,14 +216,18 @@ class Eraser:
                 time.sleep(0.1 * 2**faults)
                 attempts = self._attempts(batch.number, index).get(index, [])
             except (ft.Unreadable, NotRewritable, WrongSchema) as error:
-                raise StoreError(
-                    f"dataset {self._dataset.name}: file {name_digest(unit.key)} cannot be rewritten ({error}); "
-                    "nothing of it was erased"
-                ) from None
+                return self._blocked(batch, unit, look, f"it cannot be rewritten: {error}")
             finally:
                 if prepared is not None:
                     prepared.close()
         raise StoreUnavailable(f"dataset {self._dataset.name}: file {name_digest(unit.key)} changes all the time")
+
+    def _blocked(self, batch: Batch, unit: Unit, look: Look, why: str) -> dict[str, Any]:
+        """What became of a key of which nothing can be sent: its rows that are there stay, and all others go."""
+        there = (State.READY, State.SUPERSEDED, State.LEFT_OVER)
+        stays = {version.id: Outcome.BLOCKED for version in unit.versions if look.states[version.id] in there}
+        kept_by = f"file {name_digest(unit.key)} under {self._dataset.location}: {why}"
+        return {**self._outcome(batch, unit, look, Prepared(0, stays=stays)), "kept_by": kept_by}
 
     def _look_at_last(self, batch: Batch, index: int, attempts: list[Attempt]) -> Look:
         """Read a key's real state, and all the intents that may have led to it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
 from lethe.stores.s3.staging import Staging, unpack
 
+MOST_KEEPERS = 20
+"""Files that are named as what keeps rows; all are counted."""
+
 
 def held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
     """The rows of a version that stayed because they are held; None: there are none."""
@@ -23,20 +27,13 @@ def held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
 
 def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Became:
     """The sums of what became of the rows of one file, all its versions together."""
-    counts = {Outcome.ERASED: 0, Outcome.HELD: 0, Outcome.RENEWED: 0, Outcome.GONE: 0}
+    counts: Counter[Outcome] = Counter()
     for version, became in zip(unit.versions, outcome["versions"], strict=True):
         held = held_marks(version, became)
         kept = held.count if held else 0
         counts[Outcome.HELD] += kept
         counts[Outcome(became["outcome"])] += version.going - kept
-    return Became(
-        erased=counts[Outcome.ERASED],
-        held=counts[Outcome.HELD],
-        renewed=counts[Outcome.RENEWED],
-        gone=counts[Outcome.GONE],
-        rows_with=outcome["with"],
-        bytes=outcome["bytes"],
-    )
+    return Became.of(counts, rows_with=outcome["with"], bytes=outcome["bytes"])
 
 
 def tally_of(body: bytes, progress: Progress) -> Became:
@@ -61,6 +58,15 @@ def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Became:
                 "erased cannot be told"
             ) from None
     return total
+
+
+def keepers(staging: Staging, candidates: Candidates) -> tuple[str, ...]:
+    """What keeps the rows that are blocked: files, by the digests of their names, with why they cannot be rewritten."""
+    bodies = (staging.get(f"outcome/{number}") for number in range(candidates.batches))
+    outcomes = (outcome for body in bodies if body is not None for outcome in unpack(body)[1:])
+    found = [str(outcome["kept_by"]) for outcome in outcomes if "kept_by" in outcome]
+    more = [f"and {len(found) - MOST_KEEPERS:,} more files"] if len(found) > MOST_KEEPERS else []
+    return (*found[:MOST_KEEPERS], *more)
 
 
 def record_outcomes(

@@ -48,7 +48,7 @@ from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
 from lethe.stores.parquet.judge import Judge
 from lethe.stores.parquet.literals import Unfit, fitting
-from lethe.stores.parquet.outcomes import record_outcomes, sum_of_outcomes
+from lethe.stores.parquet.outcomes import keepers, record_outcomes, sum_of_outcomes
 from lethe.stores.parquet.partition import Path
 from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
 from lethe.stores.parquet.validation import staged_rows
@@ -277,6 +277,11 @@ class ParquetStore:
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         Plan(staging, candidates)
         return sum_of_outcomes(staging, candidates)
+
+    def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
+        """Which files could not be rewritten, and why."""
+        dataset = _parquet(work.dataset)
+        return keepers(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
         """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
