@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from lethe import governance as schema
 from lethe.errors import EvidenceError, HoldError
 from lethe.governance import Governance
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
-from lethe.judging.identifiers import IdentifierType, normalise, require_region
+from lethe.judging.identifiers import IdentifierType, keys, names, normalise, require_region
 from lethe.keys import Keys
 from lethe.people import is_a_name, same_person
 from lethe.policy import Dataset, Policy
@@ -264,20 +264,31 @@ class HoldRegistry:
             return [_hold(row) for row in connection.execute(query)]
 
     def find(self, kind: IdentifierType, text: str, *, region: str | None = None) -> list[Hold]:
-        """The holds that bind and name an identifier.
+        """The holds that bind and would hold a record with an identifier.
+
+        Most are found by digest. In all others the identifiers themselves are compared, as stores compare them:
+        versions before 0.2 kept another form, and one number may have been given with its country and without.
 
         Raises:
             HoldError: if the text cannot be such an identifier.
         """
-        (digest,) = self._digests(kind, [_normalise(kind, text, region)])
-        query = (
-            sa.select(schema.hold)
-            .join(schema.hold_digest)
-            .where(schema.hold_digest.c.digest == digest, schema.hold_digest.c.type == kind.value)
-            .where(schema.hold.c.released_at.is_(None))
+        normal = _normalise(kind, text, region)
+        query = sa.select(schema.hold_digest.c.hold_id).where(
+            schema.hold_digest.c.digest.in_(list(self._digests(kind, [normal]))),
+            schema.hold_digest.c.type == kind.value,
         )
         with self.governance.read() as connection:
-            return [_hold(row) for row in connection.execute(query)]
+            found = set(connection.scalars(query))
+        sought = frozenset(keys(kind, normal, region))
+        return [
+            hold
+            for hold in self.holds()
+            if kind in hold.identifier_counts and (hold.id in found or self._has(hold, kind, sought))
+        ]
+
+    def _has(self, hold: Hold, kind: IdentifierType, sought: Set[str]) -> bool:
+        values = self._identifiers(hold.id, frozenset({kind}))[kind]
+        return any(not sought.isdisjoint(names(kind, value)) for value in values)
 
     def rules(self, category: str, dataset: Dataset) -> HoldRules:
         """The rules that bind for a dataset, and the version of the registry that they are of."""

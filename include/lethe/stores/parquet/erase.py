@@ -429,7 +429,7 @@ class Eraser:
     def _covered_in(self, key: str, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
         if not rules or not rows.count:
             return rows.without(rows)
-        matcher = Matcher(rules, self._dataset.identifiers, self._loaded)
+        matcher = Matcher(rules, self._dataset.identifiers, self._loaded, self._dataset.phone_region)
         try:
             return self._judge.bind(file.schema_arrow, key).held_rows(file, rows, matcher)
         except (pa.ArrowException, OSError) as error:

@@ -1,15 +1,17 @@
-"""Which rows holds cover: hash look-ups of normalised identifiers, for up to millions of them.
+"""Which rows holds cover: hash look-ups of the keys of identifiers, for up to millions of them.
 
-Identifiers of holds are kept as sorted 64-bit hashes, those of rows are hashed in the same way, column by column. Two
-different identifiers with one hash (once in 10^13 comparisons with a million identifiers) would hold a row that need
-not be: errors are towards holding. Both sides are brought to `identifiers.coarse`; see there for telephone numbers.
+The keys of held identifiers (`judging.identifiers`) are kept as sorted 64-bit hashes. Of rows whose value is exactly
+one identifier Polars computes the key, column by column; all other values are taken apart in Python, each distinct one
+once. Two different keys with one hash (once in 10^13 comparisons with a million identifiers) would hold a row that need
+not be: errors are towards holding. Telephone numbers are compared by their last digits.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +19,26 @@ import polars as pl
 import pyarrow as pa
 
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
-from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
-from lethe.stores.parquet.clocks import Bits, Numbers, text_of
+from lethe.judging.identifiers import (
+    ANY,
+    AS_NUMBER,
+    EXACT_FLOATS,
+    PHONE_SUFFIX,
+    IdentifierType,
+    exactly_one,
+    keys,
+    names,
+)
+from lethe.stores.parquet.clocks import Bits, Numbers, is_text, text_of
 
 Hashes = npt.NDArray[np.uint64]
+Positions = npt.NDArray[np.int64]
 
 _SEED = 0x1E7E
-_WHITESPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 _INDEX_BITS = 22
 _FEW = 64
+_PARTS = 100_000
+"""Keys of odd values that are hashed at once."""
 _EPOCH_DAY = 719_163
 
 
@@ -62,24 +75,123 @@ class Identifiers:
         return result
 
 
-def comparable(array: pa.Array, kind: IdentifierType) -> pl.Series:
-    """What a column's identifiers are compared by: see `identifiers.normalise` and `identifiers.coarse`."""
+@dataclass(frozen=True)
+class Values:
+    """A column's identifiers, each as what it is compared by.
+
+    Attributes:
+        keys: of values that are exactly one identifier; null for all others.
+        odd: rows of values that are anything else.
+        stored: what those store, as Python reads it.
+    """
+
+    keys: pl.Series
+    odd: Positions
+    stored: Sequence[object]
+
+
+def values_of(array: pa.Array, kind: IdentifierType) -> Values:
+    """Tell values that are exactly one identifier, whose keys Polars computes, from those that are to be searched."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
+    if pa.types.is_fixed_size_binary(array.type):
+        return _of_bytes(array, kind)
+    numeric = pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type)
     text = text_of(array)
-    foreign = (text.str.len_bytes() != text.str.len_chars()).fill_null(value=False)
-    if foreign.any():
-        composed = [_composed(value) for value in text.filter(foreign)]
-        text = text.scatter(foreign.arg_true(), pl.Series(composed, dtype=pl.String))
+    if numeric:
+        exact = _exact_numbers(array, text) if kind is not IdentifierType.IP else text.is_null() & text.is_not_null()
+        found = text if kind.is_telephone or kind.is_device else AS_NUMBER + text
+    else:
+        exact = text.str.contains(exactly_one(kind))
+        if kind is IdentifierType.COOKIE:
+            exact &= ~text.str.contains("[.,]0+ *$")
+        found = text.str.strip_chars(" ").str.to_lowercase()
     if kind.is_telephone:
-        return text.str.replace_all(r"[^0-9]", "")
-    return text.str.strip_chars(_WHITESPACE).str.to_lowercase()
+        found = ANY + text.str.replace_all("[^0-9]", "").str.tail(PHONE_SUFFIX)
+    elif kind is IdentifierType.IMEI:
+        found = found.str.head(14)
+    odd = np.flatnonzero((text.is_not_null() & ~exact.fill_null(value=False)).to_numpy())
+    keys = text.to_frame("text").select(pl.when(exact.alias("exact")).then(found.alias("found")))["found"]
+    return Values(keys, odd, _stored(array, text, odd))
 
 
-def _composed(text: str) -> str:
-    """Text beyond ASCII, normalised as `identifiers.normalise` does, with all digits as ASCII ones."""
-    value = unicodedata.normalize("NFC", text).strip().lower()
-    return "".join(
-        str(unicodedata.digit(c)) if not c.isascii() and unicodedata.category(c) == "Nd" else c for c in value
+def _exact_numbers(array: pa.Array, text: pl.Series) -> pl.Series:
+    """Whole numbers that are not rounded."""
+    exact = text.str.contains("^-?[0-9]+$")
+    if not pa.types.is_floating(array.type):
+        return exact
+    return exact & (pl.Series(array.cast(pa.float64()).to_numpy(zero_copy_only=False)).abs() < _limit(array.type))
+
+
+def _limit(kind: pa.DataType) -> float:
+    return 2.0**11 if pa.types.is_float16(kind) else EXACT_FLOATS[kind.bit_width // 8]
+
+
+def _stored(array: pa.Array, text: pl.Series, odd: Positions) -> Sequence[object]:
+    """Odd values: bytes as bytes, because they may be meant in several ways; rounded numbers as what cannot be read."""
+    if is_text(array.type) and not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        stored: Sequence[object] = array.cast(pa.large_binary()).take(pa.array(odd)).to_pylist()
+        return stored
+    if pa.types.is_floating(array.type):
+        numbers = array.cast(pa.float64()).take(pa.array(odd)).to_pylist()
+        return [inf if abs(number) >= _limit(array.type) else number for number in numbers]
+    return text.gather(odd).to_list()
+
+
+def _of_bytes(array: pa.Array, kind: IdentifierType) -> Values:
+    """Bytes of fixed length: those that are no text are compared in hexadecimal, as UUIDs are."""
+    stored = array.to_pylist()
+    plain = [value is not None and kind is not IdentifierType.IP and not value.isascii() for value in stored]
+    keys = pl.Series(
+        [value.hex() if exact else None for value, exact in zip(stored, plain, strict=True)], dtype=pl.String
     )
+    odd = np.array([n for n, value in enumerate(stored) if value is not None and not plain[n]], dtype=np.int64)
+    return Values(keys, odd, [stored[n] for n in odd])
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """The same as hashes: of exact values one each, of odd ones all keys of each distinct value."""
+
+    exact: Hashes
+    valid: Bits
+    odd: Positions
+    which: Positions
+    parts: Hashes
+    owners: Positions
+
+    @classmethod
+    def of(cls, values: Values, kind: IdentifierType, region: str | None) -> _Hashed:
+        """Take odd values apart, each once."""
+        numbers: dict[object, int] = {}
+        which = np.array([numbers.setdefault(one, len(numbers)) for one in values.stored], dtype=np.int64)
+        parts, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+        for block in _blocks((key, number) for one, number in numbers.items() for key in keys(kind, one, region)):
+            parts.append(_hashed(pl.Series([key for key, _ in block], dtype=pl.String)))
+            owners.append(np.array([number for _, number in block], dtype=np.int64))
+        exact = values.keys
+        return cls(
+            _hashed(exact),
+            exact.is_not_null().to_numpy(),
+            values.odd,
+            which,
+            np.concatenate(parts),
+            np.concatenate(owners),
+        )
+
+    def held(self, identifiers: Identifiers) -> Bits:
+        """Which rows have one of some identifiers."""
+        found: Bits = identifiers.contain(self.exact) & self.valid
+        if len(self.odd):
+            some = np.zeros(len(self.odd), dtype=np.bool_)
+            some[self.owners[identifiers.contain(self.parts)]] = True
+            found[self.odd] |= some[self.which]
+        return found
+
+
+def _blocks(pairs: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    while block := list(islice(pairs, _PARTS)):
+        yield block
 
 
 Carried = Mapping[IdentifierType, Sequence[str]]
@@ -88,48 +200,39 @@ Carried = Mapping[IdentifierType, Sequence[str]]
 
 @dataclass(frozen=True)
 class _Cover:
-    """Rules with the same clock range."""
+    """What is held in one clock range."""
 
     clock: ClockRange
     everything: bool
-    identifiers: Mapping[IdentifierType, Mapping[int, Identifiers]]
-    """By type and, for telephone numbers, by how many last digits are compared (0: the whole text)."""
+    identifiers: Mapping[IdentifierType, Identifiers]
 
 
 class Loaded:
     """Hashes of the identifiers of rules, kept so that each rule is read once."""
 
     def __init__(self) -> None:
-        self._by_hold: dict[tuple[str, int], dict[IdentifierType, dict[int, Hashes]]] = {}
+        self._by_hold: dict[tuple[str, int], dict[IdentifierType, Hashes]] = {}
 
-    def of(self, rule: HoldRule) -> dict[IdentifierType, dict[int, Hashes]]:
-        """The hashes of a rule's identifiers, by type and length of what is compared."""
+    def of(self, rule: HoldRule) -> dict[IdentifierType, Hashes]:
+        """The hashes of the keys of a rule's identifiers, by type."""
         key = (rule.hold, rule.version)
         if key not in self._by_hold:
             self._by_hold[key] = {
-                kind: _by_length(kind, values) for kind, values in rule.load().items() if kind in rule.types and values
+                kind: _of_names(kind, values) for kind, values in rule.load().items() if kind in rule.types and values
             }
         return self._by_hold[key]
 
 
-def _by_length(kind: IdentifierType, values: Sequence[str]) -> dict[int, Hashes]:
-    if not kind.is_telephone:
-        if all(value.isascii() for value in values):
-            return {0: _hashed(pl.Series(values, dtype=pl.String))}
-        return {0: _hashed(pl.Series([v if v.isascii() else _composed(v) for v in values], dtype=pl.String))}
-    tails: dict[int, list[str]] = {}
-    for value in values:
-        tail = coarse(kind, value)
-        if tail:
-            tails.setdefault(min(len(tail), PHONE_SUFFIX), []).append(tail)
-    return {length: _hashed(pl.Series(found, dtype=pl.String)) for length, found in tails.items()}
+def _of_names(kind: IdentifierType, values: Sequence[str]) -> Hashes:
+    return np.unique(_hashed(pl.Series([name for value in values for name in names(kind, value)], dtype=pl.String)))
 
 
 class Matcher:
     """Finds the rows that rules hold."""
 
-    def __init__(self, rules: HoldRules, carried: Carried, loaded: Loaded) -> None:
-        """Prepare for `rules`; `carried` are the dataset's identifier columns."""
+    def __init__(self, rules: HoldRules, carried: Carried, loaded: Loaded, region: str | None = None) -> None:
+        """Prepare for `rules`; `carried` are the dataset's identifier columns, `region` that of telephone numbers."""
+        self._region = region
         self.version = rules.version
         ranges: dict[ClockRange, list[HoldRule]] = {}
         for rule in rules.rules:
@@ -157,9 +260,9 @@ class Matcher:
             days: the earliest and latest local day of each row's clock; needed where `needs_days`.
         """
         found = np.zeros(rows, dtype=np.bool_)
-        hashes: dict[tuple[str, IdentifierType, int], tuple[Hashes, Bits]] = {}
+        hashed: dict[tuple[str, IdentifierType], _Hashed] = {}
         for cover in self._covers:
-            matched = self._matched(cover, columns, rows, hashes)
+            matched = self._matched(cover, columns, rows, hashed)
             if cover.clock != ClockRange() and days is not None and matched.any():
                 matched &= _within(cover.clock, days)
             found |= matched
@@ -170,42 +273,27 @@ class Matcher:
         cover: _Cover,
         columns: Mapping[str, pa.Array],
         rows: int,
-        hashes: dict[tuple[str, IdentifierType, int], tuple[Hashes, Bits]],
+        hashed: dict[tuple[str, IdentifierType], _Hashed],
     ) -> Bits:
         if cover.everything:
             return np.ones(rows, dtype=np.bool_)
         found = np.zeros(rows, dtype=np.bool_)
-        for kind, by_length in cover.identifiers.items():
+        for kind, identifiers in cover.identifiers.items():
             for name in self._carried.get(kind, ()):
-                for length, identifiers in by_length.items():
-                    key = (name, kind, length)
-                    if key not in hashes:
-                        hashes[key] = _of_rows(columns[name], kind, length)
-                    values, valid = hashes[key]
-                    found |= identifiers.contain(values) & valid
+                if (name, kind) not in hashed:
+                    hashed[name, kind] = _Hashed.of(values_of(columns[name], kind), kind, self._region)
+                found |= hashed[name, kind].held(identifiers)
         return found
-
-
-def _of_rows(array: pa.Array, kind: IdentifierType, length: int) -> tuple[Hashes, Bits]:
-    texts = comparable(array, kind)
-    if length:
-        texts = texts.str.tail(length)
-    return _hashed(texts), texts.is_not_null().to_numpy()
 
 
 def _cover(clock: ClockRange, rules: Sequence[HoldRule], loaded: Loaded) -> _Cover:
     if any(rule.everything for rule in rules):
         return _Cover(clock, everything=True, identifiers={})
-    merged: dict[IdentifierType, dict[int, list[Hashes]]] = {}
+    merged: dict[IdentifierType, list[Hashes]] = {}
     for rule in rules:
-        for kind, by_length in loaded.of(rule).items():
-            for length, hashes in by_length.items():
-                merged.setdefault(kind, {}).setdefault(length, []).append(hashes)
-    return _Cover(
-        clock,
-        everything=False,
-        identifiers={k: {n: Identifiers.of(many) for n, many in by.items()} for k, by in merged.items()},
-    )
+        for kind, hashes in loaded.of(rule).items():
+            merged.setdefault(kind, []).append(hashes)
+    return _Cover(clock, everything=False, identifiers={kind: Identifiers.of(many) for kind, many in merged.items()})
 
 
 def _within(clock: ClockRange, days: tuple[Numbers, Numbers]) -> Bits:

@@ -216,7 +216,7 @@ class ParquetStore:
         require_able(work, self.abilities)
         dataset = _parquet(work.dataset)
         judge = Judge(dataset, work.expiry)
-        matcher = Matcher(holds, dataset.identifiers, self._loaded)
+        matcher = Matcher(holds, dataset.identifiers, self._loaded, dataset.phone_region)
         examiner = Examiner(self._access, dataset, judge, matcher)
         listing = self._listing(dataset)
 

@@ -1,50 +1,26 @@
-"""Which objects hold rules cover: identifiers compared exactly, and where that cannot be, towards holding."""
+"""Which objects hold rules cover: identifiers as `judging.identifiers` compares them."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from threading import Lock
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 from lethe.holds.rules import HoldRule, HoldRules
-from lethe.judging.identifiers import IdentifierType, coarse, normalise
+from lethe.judging.identifiers import IdentifierType, keys, names
 
 Identifiers = Mapping[IdentifierType, Sequence[str]]
 """The identifiers of one record as it carries them: texts by type. Personal data."""
 
-_APART = re.compile(r"[\s<>,;:\"'()\[\]|]+")
-
 
 def compared(kind: IdentifierType, text: str) -> set[str]:
-    """All forms of a text from a key, tag or metadata under which a hold may name it.
+    """The keys of a text from a key, tag or metadata.
 
-    Keys often carry identifiers URL-encoded, metadata RFC 2047-encoded (as S3 requires beyond ASCII), so both are
-    undone. Telephone numbers are compared by their last digits, because nothing says of which country they are.
-    A text that is no such identifier is taken apart, in case it contains one ("Ann <ann@example.org>").
+    Keys often carry identifiers as forms write them, with a plus for a blank; in addresses a plus is a plus.
     """
-    found: set[str] = set()
-    plus = text if kind is IdentifierType.EMAIL else unquote_plus(text)  # ann+news@example.org is an address
-    for spelling in {text, unquote(text), plus, _decoded(text)}:
-        for part in (spelling, *_APART.split(spelling)):
-            try:
-                found.add(coarse(kind, normalise(kind, part)))
-            except ValueError:
-                continue
-            if part == spelling:
-                break
-    return found or {unicodedata.normalize("NFC", text).strip().lower()}
-
-
-def _decoded(text: str) -> str:
-    try:
-        return str(make_header(decode_header(text)))
-    except (HeaderParseError, LookupError, ValueError):
-        return text
+    plus = {text} if kind is IdentifierType.EMAIL else {text, unquote_plus(text)}
+    return {key for spelling in plus for key in keys(kind, spelling)}
 
 
 class Matcher:
@@ -85,13 +61,8 @@ class Matcher:
 
 
 def _loaded(rule: HoldRule) -> Mapping[IdentifierType, frozenset[str]]:
-    return {kind: frozenset(_stored(kind, values)) for kind, values in rule.load().items() if kind in rule.types}
-
-
-def _stored(kind: IdentifierType, values: Sequence[str]) -> Iterator[str]:
-    """A hold's identifiers in the form that `compared` gives. They are normalised already; again is harmless."""
-    for value in values:
-        try:
-            yield coarse(kind, normalise(kind, value))
-        except ValueError:
-            yield coarse(kind, value)
+    return {
+        kind: frozenset(name for held in values for name in names(kind, held))
+        for kind, values in rule.load().items()
+        if kind in rule.types
+    }

@@ -26,7 +26,7 @@ from lethe.stores.base import Candidates, Gate, Work
 from lethe.stores.sql.blocking import GO, Blockers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
 from lethe.stores.sql.expiry import Judgement, fitting
-from lethe.stores.sql.holds import HeldTables
+from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.schema import Child, Target, reference
@@ -76,6 +76,7 @@ class Eraser:
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
+        self._carrier = Carrier.of(self._judgement)
 
     def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
@@ -99,7 +100,7 @@ class Eraser:
         """Load held identifiers outside of any batch, so that nobody waits for it."""
         try:
             with self.connection.begin():
-                tables.load(self.connection, rules)
+                self._fill(tables, rules)
         except BaseException:
             tables.forget()
             raise
@@ -157,7 +158,12 @@ class Eraser:
             return
         if patient:
             raise Unloaded(tables, rules)
+        self._fill(tables, rules)
+
+    def _fill(self, tables: HeldTables, rules: HoldRules) -> None:
         tables.load(self.connection, rules)
+        if tables is self._new and self.dialect.optimistic:  # rows that stay unchanged are searched once
+            tables.search(self.connection, self._carrier, self.target.table, self._judgement.candidate)
 
     def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""
@@ -223,6 +229,7 @@ class Eraser:
         if not self.dialect.optimistic or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
+        tables.search(self.connection, self._carrier, joined, mine)
         kin = self._look_below_each(joined, mine)
         shape = [*self._shape(), self.dialect.position(staged).label("position"), _text("").label("reason")]
         verdict, _ = self._note("verdict_each", shape, self._verdicts(staged, mine, tables, kin))

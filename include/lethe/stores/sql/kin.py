@@ -43,9 +43,11 @@ class HeldKin:
         for number, path in enumerate(_carrying(self._children)):
             carrier = Carrier(path[-1].table, path[-1].identifiers, path[-1].phone_region)
             refers = [path[0].table.c[column].label(f"at_{n}") for n, column in enumerate(path[0].foreign_key)]
+            chain = _chain(path, parents)
+            held.search(connection, carrier, chain)
             rows = [
                 sa.select(*refers, held_class.label("number")).select_from(source).where(where)
-                for source, where, held_class in held.matches(carrier, _chain(path, parents))
+                for source, where, held_class in held.matches(carrier, chain)
             ]
             if not rows:
                 continue

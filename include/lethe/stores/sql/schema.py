@@ -156,7 +156,7 @@ def _check_identifiers(
                 yield Problem(
                     field=f"{field}identifiers.{kind}",
                     message=f"column {column} of {table} is of a type that cannot be compared with held "
-                    "identifiers: it must be text, a number, a UUID or an IP address",
+                    "identifiers: it must be of a type whose text is what people write, not a date or a truth value",
                 )
 
 

@@ -41,7 +41,7 @@ from lethe.stores.sql.dialects.base import Fault, Predicate
 from lethe.stores.sql.erasing import Eraser, Moved
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
-from lethe.stores.sql.holds import HeldTables
+from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin, rows_along
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.ordering import levels
@@ -186,6 +186,7 @@ class SqlStore:
         """The table joined so that the predicate says of each row if it is held; how many identifiers are compared."""
         tables = HeldTables(self._dialect, "found")
         tables.load(connection, holds)
+        tables.search(connection, Carrier.of(judgement), judgement.table, judgement.candidate)
         self._dialect.prepare_staging(connection, tables.count)
         kin = HeldKin(self._dialect, Notes(), "found", target.children)
         kin.look(connection, tables)

@@ -270,17 +270,19 @@ class Dialect(ABC):
 
     @abstractmethod
     def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
-        """What of a column is compared with `held_keys`."""
+        """What of a value that is exactly one identifier is compared with `held_keys`; of others, anything."""
 
     @abstractmethod
     def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
-        """What held identifiers are staged as: whatever spelling of one is in a record, it comes to one of these."""
+        """What held identifiers are staged as."""
 
-    def further_match(
-        self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
-    ) -> Predicate | None:
-        """A further way in which a column may name one of `held`, for values that `identifier` is not sure of."""
-        return None
+    @abstractmethod
+    def odd(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> Predicate | None:
+        """Whether a value may be anything else than exactly one identifier, so that it is searched; None: never."""
+
+    @abstractmethod
+    def spelt(self, column: AnyColumn) -> AnyColumn:
+        """A value as text, in which `identifiers.keys` searches."""
 
     @abstractmethod
     def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:

@@ -10,13 +10,11 @@ the table's pages, because rows are staged in the order in which they are stored
 
 from __future__ import annotations
 
-import ipaddress
-import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -39,7 +37,17 @@ from lethe.judging.dates import (
     Walls,
     epoch_number,
 )
-from lethe.judging.identifiers import PHONE_SUFFIX, IdentifierType, coarse
+from lethe.judging.identifiers import (
+    ANY,
+    AS_NUMBER,
+    EXACT_FLOATS,
+    PHONE_SUFFIX,
+    UNREADABLE,
+    IdentifierType,
+    exactly_one,
+    tails,
+    whole_names,
+)
 from lethe.judging.keys import Address, Json, Padded, Single
 from lethe.judging.keys import Kind as KeyKind
 from lethe.stores.base import Remainder
@@ -72,11 +80,19 @@ _STAGING_LOCK = 0x4C65746865537467
 _OLDEST_SERVER = 16
 """The first with `pg_input_is_valid`."""
 
-_BLANKS = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace())
-_ASCII_BLANKS = "".join(blank for blank in _BLANKS if blank.isascii())
-_DIGITS = "".join(chr(code) for code in range(128, sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Nd")
-_PLAIN_DIGITS = "".join(str(unicodedata.digit(digit)) for digit in _DIGITS)
-_KEYPAD = ("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
+_LETTERS = (
+    "\u00c0-\u00d6\u00d8-\u00de\u00e0-\u00f6\u00f8-\u0131\u0134-\u013e\u0141-\u0148\u014a-\u017e\u01a0\u01a1\u01af\u01b0"
+    "\u0218-\u021b\u0300-\u0306\u0308-\u033f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03ce\u0400-\u0481\u048a-\u052f"
+    "\u05d0-\u05ea\u0621-\u063a\u0641-\u064a\u1ea0-\u1ef9"
+)
+"""Latin, Greek, Cyrillic, Hebrew and Arabic letters that are folded here just as `identifiers.fold` does."""
+_UNLIKE, _LIKE = "\u03c2\u0131\u0307", "\u03c3i"
+"""What lower case leaves different: final sigma, dotless i, and the dot above, which vanishes."""
+_HEXADECIMAL = "^ *[0-9A-Fa-f]*:[0-9A-Fa-f:]* *$"
+_MAPPED = "^::ffff:(.*[.].*)$"
+"""IPv4 in IPv6, as PostgreSQL writes it."""
+_DECIMALS = "[.,]0+ *$"
+_COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 _PAGE_ROWS = 291
 """Rows that a page of 8 KiB can hold at most (MaxHeapTuplesPerPage)."""
@@ -158,6 +174,10 @@ def _char(value: str | bytes) -> str:
     """A value of the one-byte type "char", which the driver may hand over as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
+
+_FLOATING = (sa.Float, sa.Double, sa.REAL)
+_NUMERIC = (sa.Integer, sa.Numeric, *_FLOATING)
+_CARRYING = (sa.String, *_NUMERIC, sa.Uuid, sa.LargeBinary, sa.JSON, sa.ARRAY, pg.INET, pg.CIDR, pg.CITEXT, pg.MACADDR)
 
 _ONE_AGGREGATE = 1_000_000
 """Keys that are joined into one text for digesting; more are joined in parts."""
@@ -598,80 +618,76 @@ class PostgreSQL(Dialect):
     # --- identifiers ---
 
     def carries(self, kind: sa.types.TypeEngine[Any]) -> bool:
-        """Text, numbers, UUIDs and addresses."""
-        return isinstance(
-            kind, sa.String | sa.Integer | sa.Numeric | sa.Uuid | pg.INET | pg.CIDR | pg.DOMAIN | pg.CITEXT
-        )
+        """What has a text that people write: not dates, truth values or ranges."""
+        return isinstance(_base(kind), _CARRYING)
 
     def held_type(self) -> sa.types.TypeEngine[str]:
         """Text in the collation C."""
         return sa.Text(collation="C")
 
     def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
-        """Trimmed, composed and in lower case; of telephone numbers the last digits.
+        """Trimmed, decomposed and in lower case; of telephone numbers the last digits.
 
         Plain ASCII, which nearly everything is, takes the fast way: there `lower` in the collation C is exact.
         """
-        if isinstance(column.type, pg.INET | pg.CIDR):
-            return _c(sa.func.host(column))
-        text = _raw_text(column)
-        plain = sa.func.octet_length(text) == sa.func.char_length(text)
+        base = _base(column.type)
+        if isinstance(base, pg.INET | pg.CIDR):
+            return _host(column)
+        if isinstance(base, sa.LargeBinary):
+            return _typed(None, sa.Text())
+        numeric = isinstance(base, _NUMERIC)
+        text = _figures(column, base) if numeric else sa.func.btrim(_raw_text(column), " ")
         if kind.is_telephone:
-            digits = sa.case((plain, text), else_=sa.func.translate(text, _DIGITS, _PLAIN_DIGITS))
-            return _c(sa.func.right(_only_digits(digits), PHONE_SUFFIX))
-        lowered = sa.case(
-            (plain, _c(sa.func.lower(sa.func.btrim(text, _ASCII_BLANKS)))),
-            else_=_c(self._folded(text)),
-        )
+            return _c(sa.literal(ANY) + sa.func.right(text if numeric else _only_digits(text), PHONE_SUFFIX))
+        if kind.is_device:
+            return _c(sa.func.left(text, 14)) if kind is IdentifierType.IMEI else _c(text)
         if kind is IdentifierType.IP:
-            return sa.case(
-                (sa.func.pg_input_is_valid(lowered, sa.literal("inet")), _c(sa.func.host(sa.cast(lowered, pg.INET())))),
-                else_=lowered,
-            )
-        return lowered
+            return _address(text)
+        return _c(sa.literal(AS_NUMBER) + text) if numeric else self._lowered(text)
+
+    def _lowered(self, text: AnyColumn) -> AnyColumn:
+        plain = sa.func.octet_length(text) == sa.func.char_length(text)
+        return sa.case((plain, _c(sa.func.lower(text))), else_=_c(self._folded(text)))
 
     def _folded(self, text: AnyColumn) -> AnyColumn:
-        """As `_fold` does in Python, for text that is not plain ASCII."""
-        decomposed = sa.func.pg_catalog.normalize(sa.func.btrim(text, _BLANKS), "NFD")
+        """As `identifiers.fold` does in Python, for text of `_LETTERS`."""
+        decomposed = sa.func.pg_catalog.normalize(text, "NFD")
         lowered = sa.func.lower(sa.collate(decomposed, self._fold or "pg_c_utf8"))
-        return sa.func.replace(lowered, "ς", "σ")
+        return sa.func.translate(lowered, _UNLIKE, _LIKE)
 
     def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
-        """The identifiers folded as the database folds; telephone numbers' last digits."""
-        if kind.is_telephone:
-            return (coarse(kind, one) for one in normalised)
-        folded = (one if one.isascii() else _fold(one) for one in normalised)
-        if kind is IdentifierType.IP:
-            return (spelling for one in folded for spelling in (one, *_addresses(one)))
-        return folded
+        """The keys of values that are exactly one of the identifiers; telephone numbers' last digits."""
+        keys_of = tails if kind.is_telephone else partial(whole_names, kind)
+        return (key for held in normalised for key in keys_of(held))
 
-    def further_match(
-        self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
-    ) -> Predicate | None:
-        """Telephone numbers with anything unusual in them: an extension, words, two numbers, letters for digits.
-
-        There any run of digits that is the end of a held number holds the record.
-        """
-        if not kind.is_telephone or isinstance(column.type, sa.Integer | sa.Numeric):
+    def odd(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> Predicate | None:
+        """By the regular expression of what is exactly one; numbers that are not whole or not exact."""
+        base = _base(column.type)
+        if isinstance(base, sa.LargeBinary) or (kind is IdentifierType.IP and isinstance(base, _NUMERIC)):
+            return column.is_not(None)
+        if isinstance(base, sa.Integer | pg.INET | pg.CIDR):
             return None
+        if isinstance(base, _NUMERIC):
+            return sa.or_(column != sa.func.trunc(column), *_inexact(column, base))
         text = _raw_text(column)
-        figures = sa.func.translate(text, _DIGITS, _PLAIN_DIGITS)
-        spelt = sa.func.translate(sa.func.lower(figures), *_KEYPAD)
-        starts = sa.func.generate_series(1, sa.func.char_length(text)).table_valued("n").render_derived("starts")
-        found = [
-            sa.exists(
-                sa.select(sa.literal(1))
-                .select_from(held)
-                .join(starts, sa.true())
-                .where(held.c.value == _c(sa.func.substr(_only_digits(digits), starts.c.n, PHONE_SUFFIX)))
-                .correlate_except(held, starts)
-            )
-            for digits in (figures, spelt)
-        ]
-        return sa.and_(text.regexp_match("[^0-9+ ().-]"), sa.or_(*found))
+        other = sa.not_(text.regexp_match(exactly_one(kind, _LETTERS)))
+        if kind is IdentifierType.IP:
+            valid = sa.func.pg_input_is_valid(sa.func.btrim(text, " "), sa.literal("inet"))
+            return sa.and_(other, sa.not_(sa.and_(text.regexp_match(_HEXADECIMAL), valid)))
+        return sa.or_(other, text.regexp_match(_DECIMALS)) if kind is IdentifierType.COOKIE else other
+
+    def spelt(self, column: AnyColumn) -> AnyColumn:
+        """As PostgreSQL writes it; bytes in hexadecimal, whatever the session writes."""
+        base = _base(column.type)
+        if isinstance(base, sa.LargeBinary):
+            return _c(sa.literal(r"\x") + sa.func.encode(column, "hex"))
+        if isinstance(base, _NUMERIC):
+            unreadable = [(one, _c(sa.literal(UNREADABLE))) for one in _inexact(column, base)]
+            return sa.case(*unreadable, else_=_raw_text(column)) if unreadable else _raw_text(column)
+        return _raw_text(column)
 
     def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
-        """COPY. Held identifiers have no control characters and need only the escape character escaped."""
+        """COPY."""
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine is psycopg's
         names = [psycopg_sql.Identifier(part) for part in (table.schema, table.name) if part]
@@ -679,7 +695,7 @@ class PostgreSQL(Dialect):
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
             block: list[str] = []
             for value, number in rows:
-                block.append(value.replace("\\", "\\\\") + f"\t{number}\n")
+                block.append(f"{value.translate(_COPY_ESCAPES)}\t{number}\n")
                 if len(block) == 10_000:
                     copy.write("".join(block))
                     block.clear()
@@ -1081,21 +1097,36 @@ def _only_digits(text: AnyColumn) -> AnyColumn:
     return sa.func.regexp_replace(text, "[^0-9]", "", "g")
 
 
-def _fold(text: str) -> str:
-    """Lower case, in the form in which accents are characters of their own."""
-    return unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+def _base(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """What a domain is of."""
+    return _base(kind.data_type) if isinstance(kind, pg.DOMAIN) else kind
 
 
-def _addresses(text: str) -> Iterator[str]:
-    """The ways in which PostgreSQL and Python write an IP address."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return
-    yield str(address)
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is not None:
-        yield f"::ffff:{mapped}"
+def _figures(column: AnyColumn, base: sa.types.TypeEngine[Any]) -> AnyColumn:
+    """A number's digits, without the decimals of a whole one."""
+    if isinstance(base, sa.Integer):
+        return _raw_text(column)
+    return _c(sa.cast(sa.func.trim_scale(sa.cast(sa.cast(column, sa.Text()), sa.Numeric())), sa.Text()))
+
+
+def _inexact(column: AnyColumn, base: sa.types.TypeEngine[Any]) -> list[Predicate]:
+    """Whether a number is rounded: one beyond what its floating-point type has digits for."""
+    if not isinstance(base, _FLOATING):
+        return []
+    limit = EXACT_FLOATS[4 if isinstance(base, sa.REAL) else 8]
+    return [sa.func.abs(column) >= sa.cast(limit, sa.Double())]
+
+
+def _address(text: AnyColumn) -> AnyColumn:
+    """IPv4 as it is, IPv6 as the server writes it."""
+    valid = sa.func.pg_input_is_valid(text, sa.literal("inet"))
+    address = sa.case((valid, sa.cast(text, pg.INET())), else_=sa.null())
+    return sa.case((text.regexp_match(_HEXADECIMAL), _host(address)), else_=_c(text))
+
+
+def _host(address: AnyColumn) -> AnyColumn:
+    """An IP address, IPv4 also where it is mapped into IPv6."""
+    return _c(sa.func.regexp_replace(sa.func.host(address), _MAPPED, r"\1"))
 
 
 def _qualified(connection: sa.Connection, table: sa.Table) -> str:

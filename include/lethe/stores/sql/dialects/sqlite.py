@@ -8,7 +8,6 @@ normalised by the very functions that the rest of Lethe uses. It has one writer 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import re
 import sqlite3
@@ -31,7 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from lethe.judging.dates import PER_SECOND, Moment, TimestampFormat, Walls, day_of, epoch_number, from_epoch, read
-from lethe.judging.identifiers import IdentifierType, coarse, normalise
+from lethe.judging.identifiers import IdentifierType, as_text, exact, whole_names
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
@@ -54,11 +53,6 @@ _BEGIN = "lethe_begin"
 _POLL_SECONDS = 0.002
 _PAUSE_SECONDS = 0.01
 _PAUSE_FOR_PLACER_SECONDS = 0.05
-
-_TO_ANY = "="
-"""Before the last digits of every held telephone number: compared with numbers that cannot be read exactly."""
-_TO_LOOSE = "~"
-"""Before the last digits of a held number that itself could not be read exactly: compared with all others."""
 
 
 class SQLite(Dialect):
@@ -299,33 +293,28 @@ class SQLite(Dialect):
     # --- identifiers ---
 
     def carries(self, kind: sa.types.TypeEngine[Any]) -> bool:
-        """Whatever can be written as text."""
-        return not isinstance(kind, sa.LargeBinary)
+        """Whatever there is: any column may have text in it."""
+        return True
 
     def held_type(self) -> sa.types.TypeEngine[str]:
         """Text, which SQLite compares by its bytes."""
         return sa.Text()
 
     def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
-        """As `lethe.judging.identifiers.normalise` has it: exactly what holds are stored as."""
+        """As `lethe.judging.identifiers.exact` has it."""
         return sa.func.lethe_identifier(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
 
     def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
-        """The identifiers themselves; of telephone numbers also the last digits, for what cannot be read exactly."""
-        if kind is IdentifierType.IP:
-            return map(_address, normalised)
-        if kind.is_telephone:
-            return (key for number in normalised for key in _number_keys(kind, number))
-        return normalised
+        """The keys of values that are exactly one of the identifiers."""
+        return (name for held in normalised for name in whole_names(kind, held))
 
-    def further_match(
-        self, column: AnyColumn, kind: IdentifierType, region: str | None, held: sa.FromClause
-    ) -> Predicate | None:
-        """Telephone numbers of which one is not in E.164: by their last digits."""
-        if not kind.is_telephone:
-            return None
-        loose = sa.func.lethe_loose(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
-        return sa.exists(sa.select(sa.literal(1)).select_from(held).where(held.c.value == loose).correlate_except(held))
+    def odd(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> Predicate:
+        """Where `identifier` has nothing to say."""
+        return sa.and_(column.is_not(None), self.identifier(column, kind, region).is_(None))
+
+    def spelt(self, column: AnyColumn) -> AnyColumn:
+        """Numbers and bytes as text; SQLite's columns have values of any type."""
+        return sa.func.lethe_spelt(sa.type_coerce(column, sa.types.NullType()))
 
     def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
         """Inserted in one transaction."""
@@ -468,8 +457,8 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
         "before": (5, _before),
         "day": (-1, _day),
         "identifier": (3, _identifier),
+        "spelt": (1, _spelt),
     }
-    functions["loose"] = (3, _loose)
     for name, (arguments, function) in functions.items():
         driver.create_function(f"lethe_{name}", arguments, function, deterministic=True)
 
@@ -532,37 +521,8 @@ def _day(policy: str, clock: str, latest: int, *clocks: object) -> str | None:
 
 
 def _identifier(kind: str, value: object, region: str | None) -> str | None:
-    if value is None:
-        return None
-    text = str(value)
-    if IdentifierType(kind).is_telephone:
-        text = "".join(character if character.isprintable() else " " for character in text)
-    try:
-        normalised = normalise(IdentifierType(kind), text, region=region)
-    except ValueError:
-        return None
-    return _address(normalised) if kind == IdentifierType.IP else normalised
+    return exact(IdentifierType(kind), value, region)
 
 
-def _loose(kind: str, value: object, region: str | None) -> str | None:
-    """What of a telephone number is compared with numbers of which either cannot be read exactly."""
-    normalised = _identifier(kind, value, region)
-    if normalised is None:
-        return None
-    return (_TO_LOOSE if normalised.startswith("+") else _TO_ANY) + coarse(IdentifierType(kind), normalised)
-
-
-def _number_keys(kind: IdentifierType, number: str) -> Iterator[str]:
-    digits = coarse(kind, number)
-    yield number
-    yield _TO_ANY + digits
-    if not number.startswith("+"):
-        yield _TO_LOOSE + digits
-
-
-def _address(text: str) -> str:
-    """An IP address in one spelling; what is none stays as it is."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return text
+def _spelt(value: object) -> str | None:
+    return None if value is None else as_text(value)
