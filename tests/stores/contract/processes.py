@@ -62,7 +62,8 @@ class Signal:
 
 
 def _erase(world: World, candidates: Candidates, batches: range, signal: Signal, lease_seconds: float) -> None:
-    gate = Gate(world.registry, lease_seconds, before=signal.hook("asks"), after=signal.hook("answered"))
+    asks, answered = signal.hook("asks"), signal.hook("answered")
+    gate = Gate(world.registry, lease_seconds, asks, answered, world.abilities.binding)
     dealt = signal.hook("progress")
     done = iter(range(candidates.due + 1))
     with closing(world.store()) as store:

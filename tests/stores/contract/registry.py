@@ -6,7 +6,6 @@ It does what docs/hold-gate.md asks for, and no more, so that a store can be tri
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
+from lethe.stores.abilities import Binding
 from lethe.stores.base import Store
 
 _POLL_SECONDS = 0.002
@@ -143,11 +143,6 @@ def nothing(_number: int) -> None:
     """A hook that does nothing."""
 
 
-def end(signal: int) -> Callable[[int], None]:
-    """A hook that sends this process a signal."""
-    return lambda _number: os.kill(os.getpid(), signal)
-
-
 @dataclass
 class Gate:
     """What a store asks for the holds in force. It counts who asks, and tells hooks of it.
@@ -156,35 +151,41 @@ class Gate:
         registry: the holds.
         lease_seconds: how long a lease lasts.
         before: called with the number of the question, before the holds are read.
-        after: called with it when they are read, and what erases by them has not begun.
+        after: called, counted by itself, when they are read, and what erases by them is about to begin.
+        binding: of the store: one that works under leases only prepares itself by what `current` says.
     """
 
     registry: Registry
     lease_seconds: float = 30.0
     before: Callable[[int], None] = nothing
     after: Callable[[int], None] = nothing
+    binding: Binding = Binding.FENCED
     asked: int = 0
+    begun: int = 0
     _count: threading.Lock = field(default_factory=threading.Lock)
 
     def current(self) -> HoldRules:
         """The rules in force."""
-        number = self._next()
-        self.before(number)
-        rules = self.registry.rules()
-        self.after(number)
+        rules = self._read()
+        if self.binding is Binding.FENCED:
+            self._begin()
         return rules
 
     @contextmanager
     def lease(self) -> Iterator[HoldRules]:
         """The rules in force, for as long as a lease lasts."""
-        number = self._next()
-        self.before(number)
         with self.registry.lease(self.lease_seconds):
-            rules = self.registry.rules()
-            self.after(number)
+            rules = self._read()
+            self._begin()
             yield rules
 
-    def _next(self) -> int:
+    def _read(self) -> HoldRules:
         with self._count:
             number, self.asked = self.asked, self.asked + 1
-        return number
+        self.before(number)
+        return self.registry.rules()
+
+    def _begin(self) -> None:
+        with self._count:
+            number, self.begun = self.begun, self.begun + 1
+        self.after(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,6 @@ from tests.stores.contract.conftest import MAKE
 from tests.stores.contract.sabotage import SABOTAGES, sabotaged
 from tests.stores.contract.world import World
 
-LONG = bool(os.environ.get("LONG"))
 OTHERS = [kind for kind in MAKE if kind != "sqlite"]
 
 
@@ -22,7 +20,7 @@ def _pairs() -> list[tuple[str, str]]:
         turned = [*OTHERS[number % len(OTHERS) :], *OTHERS[: number % len(OTHERS)]]
         others = [kind for kind in turned if kind not in sabotage.without]
         kinds = ["sqlite"] if "sqlite" not in sabotage.without else []
-        found += [(name, kind) for kind in [*kinds, *(others if LONG else others[:1])]]
+        found += [(name, kind) for kind in [*kinds, *(others if suite.LONG else others[:1])]]
     return found
 
 

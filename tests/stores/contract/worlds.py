@@ -194,19 +194,20 @@ class Tables(World):
         return {f"{schema or ''}.{table}" for schema, table in self._scratch() if not table.endswith("staged")}
 
     def _scratch(self) -> list[tuple[str | None, str]]:
-        inspector = sa.inspect(self.engine)
-        schemas = [name for name in inspector.get_schema_names() if name != "information_schema"]
-        pairs = [(schema, table) for schema in schemas for table in inspector.get_table_names(schema=schema)]
+        with self.engine.connect() as connection:
+            inspector = sa.inspect(connection)
+            schemas = [name for name in inspector.get_schema_names() if name not in ("information_schema", "public")]
+            pairs = [(schema, table) for schema in schemas for table in inspector.get_table_names(schema=schema)]
         return [(schema, table) for schema, table in pairs if "lethe" in f"{schema}.{table}"]
 
     def tamper(self, number: int) -> None:
-        """Remove the first that was checked from what is staged."""
+        """Stage the record in place of the first that was checked."""
         with self.engine.begin() as connection:
             for schema, name in self._scratch():
                 table = sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection)
                 if "key_0" in table.c:
                     first = sa.select(sa.func.min(table.c.key_0)).scalar_subquery()
-                    connection.execute(sa.delete(table).where(table.c.key_0 == first))
+                    connection.execute(sa.update(table).where(table.c.key_0 == first).values(key_0=number))
 
     def wrong(self) -> Mapping[str, Dataset]:
         return {

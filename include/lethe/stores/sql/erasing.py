@@ -11,7 +11,7 @@ statement is undone (a savepoint), and every candidate is judged by itself, with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,8 @@ _AT_A_TIME = 10_000
 """Positions that are named in one statement."""
 _TRIES = 5
 """How often a batch is tried again without the rows that the database has kept."""
-_OUTSIDE_LOADS = 3
-"""How often a batch gives way to load holds that were placed meanwhile, before it loads them under its locks."""
+_OUTSIDE_LOADS = 4
+"""How often a batch gives way for what takes long (to load holds, to check the staging), before it does it itself."""
 
 
 class Unloaded(Exception):
@@ -48,6 +48,10 @@ class Unloaded(Exception):
         super().__init__("held identifiers are to be loaded")
         self.tables = tables
         self.rules = rules
+
+
+class Unchecked(Exception):
+    """A batch has to be judged row by row, and this session has not seen yet that the staging is what was checked."""
 
 
 class Moved(Exception):
@@ -67,8 +71,11 @@ class Eraser:
     candidates: Candidates
     gate: Gate
     blockers: Blockers
+    digest: Callable[[sa.Connection], str]
+    """Works out the digest of what is staged now."""
 
     def __post_init__(self) -> None:
+        self._checked = False
         self._new = HeldTables(self.dialect, "new")
         self._all = HeldTables(self.dialect, "all")
         self._below = HeldTables(self.dialect, "below", indexed=True)
@@ -80,6 +87,9 @@ class Eraser:
 
     def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
+        if not (self._checked or self.dialect.optimistic):
+            with self.connection.begin():
+                self._check()
         for turn in range(_OUTSIDE_LOADS + 1):
             patient = turn < _OUTSIDE_LOADS
             try:
@@ -87,6 +97,10 @@ class Eraser:
             except Unloaded as signal:
                 self._notes.forget()
                 self._load(signal.tables, signal.rules)
+            except Unchecked:
+                self._notes.forget()
+                with self.connection.begin():
+                    self._check()
             except BaseException:
                 self._notes.forget()
                 if not patient:  # what it loaded is rolled back
@@ -104,6 +118,20 @@ class Eraser:
         except BaseException:
             tables.forget()
             raise
+
+    def _check(self) -> None:
+        """Compare what is staged with what was discovered, validated and approved.
+
+        Not where rows are erased by their marks: those show that they are the very ones that were discovered.
+        """
+        if self.digest(self.connection) != self.candidates.digest:
+            raise self._tampered()
+        self._checked = True
+
+    def _tampered(self) -> DatasetChanged:
+        return DatasetChanged(
+            f"{self.work.dataset.name}: what is staged for run {self.work.run} has been changed; discover again"
+        )
 
     def _transaction(self, number: int, *, patient: bool) -> Became:
         with self.dialect.begin_batch(self.connection, self.settings):
@@ -220,6 +248,10 @@ class Eraser:
         staged = self.staging.keys.alias("staged")
         table = self.target.table
         self._require_whole(staged, part)
+        if not self._checked:
+            if patient:
+                raise Unchecked
+            self._check()
         mine = sa.and_(self.dialect.in_slice(staged, part), sa.not_(staged.c.held))
         joined = staged.join(table, self.staging.same_key(table, staged))
         self.dialect.lock_rows(
@@ -284,9 +316,7 @@ class Eraser:
             ),
         ).one()
         if (size, unheld) != (part.size, part.unheld):
-            raise DatasetChanged(
-                f"{self.work.dataset.name}: what is staged for run {self.work.run} has been changed; discover again"
-            )
+            raise self._tampered()
 
     def _any_changed(self, joined: sa.FromClause, mine: Predicate, staged: sa.FromClause) -> bool:
         """Whether a candidate of the batch was changed since discovery and has still expired."""

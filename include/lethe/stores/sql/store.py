@@ -425,6 +425,7 @@ class SqlStore:
             candidates=candidates,
             gate=gate,
             blockers=blockers,
+            digest=partial(self._digest, staging=staging, count=candidates.due),
         )
 
     def _staged(self, connection: sa.Connection, work: Work, staging: Staging) -> sa.Row[Any]:
