@@ -1,7 +1,8 @@
 """What is counted, and what it is called: what a dataset holds by state, and what became of its candidates by outcome.
 
 Stores count in these words, and all that is shown elsewhere (certificates, lineage, ledger, pages, the command line,
-questions to a person) is a projection of them. A further outcome is a member of `Outcome` and a field of `Became`.
+questions to a person) is a projection of them. A further outcome is a member of `Outcome` and a field of
+`Outcomes`; the tests of both say where else it has to be described.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Colour = Literal["good", "plain", "bad"]
 
 
 class Outcome(StrEnum):
@@ -20,34 +23,42 @@ class Outcome(StrEnum):
     Attributes:
         code: the byte that stands for it in a leaf of the tree of record-level outcomes; never changed.
         heading: heads a column.
+        colour: how its numbers are shown: good (gone, as it had to be), plain, or bad.
         words: what it means, as part of a sentence about records.
         red: whether a run that has such records has not succeeded.
     """
 
     code: bytes
     heading: str
+    colour: Colour
     words: str
     red: bool
 
-    def __new__(cls, value: str, code: bytes = b"", heading: str = "", words: str = "", red: bool = False) -> Self:
+    def __new__(
+        cls,
+        value: str,
+        code: bytes = b"",
+        heading: str = "",
+        colour: Colour = "plain",
+        words: str = "",
+        red: bool = False,
+    ) -> Self:
         """A member; see the attributes."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.code, member.heading, member.words, member.red = code, heading, words, red
+        member.code, member.heading, member.colour, member.words, member.red = code, heading, colour, words, red
         return member
 
-    ERASED = "erased", b"e", "Erased", "erased"
-    ANONYMISED = "anonymised", b"a", "Anonymised", "anonymised"
-    HELD = "held", b"h", "Held", "kept, because a hold covers them or the store itself keeps them"
+    ERASED = "erased", b"e", "Erased", "good", "erased"
+    ANONYMISED = "anonymised", b"a", "Anonymised", "good", "anonymised"
+    HELD = "held", b"h", "Held", "plain", "kept, because a hold covers them or the store itself keeps them"
     """A hold covers it, or the store itself keeps it (Object Lock, an S3 legal hold)."""
-    RENEWED = "renewed", b"r", "Renewed", "kept, because they are no longer expired or no longer in scope"
+    RENEWED = "renewed", b"r", "Renewed", "plain", "kept, because they are no longer expired or no longer in scope"
     """It is no longer expired, or no longer in the dataset's scope: its clock or its state has changed since."""
-    GONE = "gone", b"g", "Gone before", "not there any more, and not by this run's doing"
+    GONE = "gone", b"g", "Gone before", "plain", "not there any more, and not by this run's doing"
     """It was not there any more when its turn came, and not by this run's doing."""
     BLOCKED = (
-        "blocked",
-        b"b",
-        "Blocked",
+        *("blocked", b"b", "Blocked", "bad"),
         "kept, because rows that stay refer to them, a trigger keeps them, or their file cannot be rewritten",
         True,
     )
@@ -102,13 +113,27 @@ class Found(_Counts):
         """Records that could not be judged, whatever the reason."""
         return sum(self.unjudgeable.values())
 
+    @property
+    def counted(self) -> dict[str, object]:
+        """The counts alone, as the ledger has them."""
+        fields = {"total", "expired", "held", "kept_on", "unjudgeable", "rows_along"}
+        return {**self.model_dump(mode="json", include=fields), "due": self.due}
 
-class Became(_Counts):
-    """What became of the candidates that were due at discovery: `total` is `Candidates.due` once all are done.
 
-    Those that were held already are counted by `Candidates.held`; `held` here are those that a hold has covered since.
-    Additive, so that batches can be summed in any order.
-    """
+FOUND_HEADINGS = {
+    "total": "Records",
+    "expired": "Expired",
+    "held": "Held",
+    "kept_on": "Kept on",
+    "unjudged": "Unjudgeable",
+    "due": "Due",
+    "rows_along": "Rows along",
+}
+"""What heads the numbers of a `Found`, by their names, in their order."""
+
+
+class Outcomes(_Counts):
+    """Candidates by outcome: a field for each member of `Outcome`."""
 
     erased: int = 0
     anonymised: int = 0
@@ -116,19 +141,6 @@ class Became(_Counts):
     renewed: int = 0
     gone: int = 0
     blocked: int = 0
-    rows_with: int = Field(
-        default=0, description="Rows of child tables, or versions beyond the current one, that went along."
-    )
-    bytes: int = Field(default=0, description="Bytes freed, where the store knows.")
-
-    @classmethod
-    def of(cls, outcomes: Mapping[Outcome, int], *, rows_with: int = 0, bytes: int = 0) -> Self:
-        """Counts by outcome."""
-        return cls(**{outcome.value: count for outcome, count in outcomes.items()}, rows_with=rows_with, bytes=bytes)
-
-    def __add__(self, other: Became) -> Became:
-        """The sum, field by field."""
-        return Became(**{name: getattr(self, name) + getattr(other, name) for name in Became.model_fields})
 
     @property
     def outcomes(self) -> dict[Outcome, int]:
@@ -143,10 +155,39 @@ class Became(_Counts):
     @property
     def disposed(self) -> int:
         """Candidates that were erased or anonymised."""
-        return self.erased + self.anonymised
+        return sum(count for outcome, count in self.outcomes.items() if outcome.colour == "good")
 
     @property
     def problem(self) -> str | None:
         """Why a run with these has not succeeded, in words; None where nothing speaks against it."""
         reasons = [f"{count:,} {outcome.words}" for outcome, count in self.outcomes.items() if count and outcome.red]
         return "; ".join(reasons) or None
+
+
+class Became(Outcomes):
+    """What became of the candidates that were due at discovery: `total` is `Candidates.due` once all are done.
+
+    Those that were held already are counted by `Candidates.held`; `held` here are those that a hold has covered since.
+    Additive, so that batches can be summed in any order.
+    """
+
+    rows_with: int = Field(
+        default=0, description="Rows of child tables, or versions beyond the current one, that went along."
+    )
+    bytes: int = Field(default=0, description="Bytes freed, where the store knows.")
+
+    @classmethod
+    def of(cls, outcomes: Mapping[Outcome, int], *, rows_with: int = 0, bytes: int = 0) -> Self:
+        """Counts by outcome."""
+        return cls(**{outcome.value: count for outcome, count in outcomes.items()}, rows_with=rows_with, bytes=bytes)
+
+    def __add__(self, other: Became) -> Became:
+        """The sum, field by field."""
+        return Became(**{name: getattr(self, name) + getattr(other, name) for name in Became.model_fields})
+
+    def __str__(self) -> str:
+        """For logs: what there is of each outcome, and the rows that went along."""
+        said = [f"{count:,} {outcome.heading.lower()}" for outcome, count in self.outcomes.items() if count]
+        if self.rows_with:
+            said.append(f"{self.rows_with:,} rows went along")
+        return ", ".join(said) or "nothing erased"

@@ -299,7 +299,7 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
         plan.run,
         dataset,
         "dataset.discovered",
-        {**_counts(candidates), "digest": candidates.digest, "holds_version": candidates.holds_version},
+        {**candidates.counted, "digest": candidates.digest, "holds_version": candidates.holds_version},
         candidates=candidates.model_dump(mode="json"),
         problem=None,
     )
@@ -547,7 +547,7 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
             plan.run,
             dataset,
             "dataset.verified",
-            _counts(left),
+            left.counted,
             left=left.model_dump(mode="json"),
             remainders=[remainder.model_dump(mode="json") for remainder in store.remainders(job)],
         )
@@ -562,13 +562,6 @@ def _blocked(store: Store, job: Work, candidates: Candidates) -> str | None:
     problem = store.tally(job, candidates).problem
     names = store.kept_by(job, candidates) if problem and isinstance(store, NamesKeepers) else ()
     return f"{problem}: {'; '.join(names)}" if names else problem
-
-
-def _counts(survey: Found) -> dict[str, object]:
-    fields = survey.model_dump(
-        mode="json", include={"total", "expired", "held", "kept_on", "unjudgeable", "rows_along"}
-    )
-    return {**fields, "due": survey.due}
 
 
 # --- certify ------------------------------------------------------------------------------------------------------

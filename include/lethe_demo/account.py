@@ -73,7 +73,7 @@ class Done:
             expired=found.expired if found else 0,
             erased=report.tally.erased if report.tally else 0,
             held=after.held if after else 0,
-            unjudgeable=sum(last.unjudgeable.values()) if last else 0,
+            unjudgeable=last.unjudged if last else 0,
             left=after.total if after else 0,
             problem=report.problem,
         )

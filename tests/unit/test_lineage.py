@@ -132,6 +132,8 @@ def test_a_dataset_says_what_was_found_and_what_became_of_it() -> None:
         "heldSince": 1,
         "renewed": 3,
         "gone": 1,
+        "blocked": 0,
+        "rowsAlong": 0,
         "rowsWith": 60,
         "bytesFreed": 0,
         "left": 0,

@@ -209,7 +209,7 @@ def question(
     """
     rows = [
         f"| {name} | {found.due:,} | {found.rows_along:,} | {found.total:,} | {found.due / max(found.total, 1):.1%} "
-        f"| {found.held:,} | {sum(found.unjudgeable.values()):,} | {found.oldest or ''} |"
+        f"| {found.held:,} | {found.unjudged:,} | {found.oldest or ''} |"
         for name, found in sorted(candidates.items())
     ]
     return "\n".join(

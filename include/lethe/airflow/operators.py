@@ -232,7 +232,7 @@ class DiscoverOperator(DatasetOperator):
             f"{candidates.total:,}",
             f"{candidates.rows_along:,}",
             f"{candidates.held:,}",
-            f"{sum(candidates.unjudgeable.values()):,}",
+            f"{candidates.unjudged:,}",
             candidates.digest,
         )
         return candidates.model_dump(mode="json")
@@ -293,12 +293,7 @@ class EraseOperator(DatasetOperator):
         first, end = (int(bound) for bound in self.batches)
         tally = stages.erase(env, planned, self.dataset, range(first, end))
         self.tell(env, planned.category, {self.dataset: {"tally": tally}})
-        self.log.info(
-            "Batches %d to %d: %s erased, %s anonymised, %s held, %s renewed, %s gone before",
-            first,
-            end - 1,
-            *(f"{count:,}" for count in (tally.erased, tally.anonymised, tally.held, tally.renewed, tally.gone)),
-        )
+        self.log.info("Batches %d to %d: %s", first, end - 1, tally)
         return tally.model_dump(mode="json")
 
 

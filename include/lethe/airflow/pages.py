@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from lethe import governance, stages
 from lethe.checks import pages as data_docs_pages
 from lethe.checks.results import Validation
+from lethe.counts import Became, Outcome
 from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.evidence.runs import RunRecord
@@ -21,36 +22,38 @@ _LATEST = 200
 """How many runs are looked through, newest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """A run, or one of its datasets, in records. None where it did not get so far."""
+Figures = Mapping[str, int | None]
+"""A run, or one of its datasets, in records by heading. None where it did not get so far."""
 
-    expired: int | None
-    erased: int | None
-    held: int | None
-    unjudgeable: int | None
-    left: int | None
 
-    @classmethod
-    def of(cls, reports: Sequence[DatasetReport]) -> Figures:
-        """The figures of datasets, added up."""
-        found = [report.candidates for report in reports if report.candidates is not None]
-        done = [report.tally for report in reports if report.tally is not None]
-        after = [report.left for report in reports if report.left is not None]
-        latest = [report.left or report.candidates for report in reports]
-        surveyed = [survey for survey in latest if survey is not None]
-        return cls(
-            expired=_sum(survey.expired for survey in found),
-            erased=_sum(tally.erased + tally.anonymised for tally in done),
-            held=_sum(survey.held for survey in surveyed),
-            unjudgeable=_sum(sum(survey.unjudgeable.values()) for survey in surveyed),
-            left=_sum(survey.due for survey in after),
-        )
+def figures(reports: Sequence[DatasetReport]) -> Figures:
+    """The figures of datasets, added up."""
+    found = [report.candidates for report in reports if report.candidates is not None]
+    done = [report.tally for report in reports if report.tally is not None]
+    after = [report.left for report in reports if report.left is not None]
+    became = sum(done, Became()) if done else None
+    latest = [survey for report in reports if (survey := report.left or report.candidates) is not None]
+    kept = {outcome: outcome.heading for outcome in Outcome if outcome is not Outcome.HELD}
+    return {
+        "Expired": _sum(survey.expired for survey in found),
+        **{heading: became.outcomes[outcome] if became else None for outcome, heading in kept.items()},
+        "Went along": became.rows_with if became else None,
+        "Held": _sum(survey.held for survey in latest),
+        "Not judged": _sum(survey.unjudged for survey in latest),
+        "Left": _sum(survey.due for survey in after),
+    }
 
 
 def _sum(counts: Iterable[int]) -> int | None:
     counted = list(counts)
     return sum(counted) if counted else None
+
+
+HEADINGS = tuple(figures([]))
+_PLAIN = {outcome.heading for outcome in Outcome if outcome.colour == "plain" and outcome is not Outcome.HELD}
+BRIEF_HEADINGS = tuple(heading for heading in HEADINGS if heading not in _PLAIN)
+"""For lists of runs: what went, what could not, what is left."""
+BAD_HEADINGS = {outcome.heading for outcome in Outcome if outcome.colour == "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def overview(env: Environment, visible: Collection[str]) -> Overview:
 
 def _line(env: Environment, record: RunRecord) -> RunLine:
     report = stages.report_of(env, record.id)
-    return RunLine(record, Figures.of(report.datasets), certificate(env, record.id) is not None)
+    return RunLine(record, figures(report.datasets), certificate(env, record.id) is not None)
 
 
 def _matters(env: Environment) -> tuple[MatterLine, ...]:
@@ -147,7 +150,7 @@ def run_page(env: Environment, run_id: str) -> RunPage:
         record=record,
         report=report,
         policy=Policy.model_validate(record.policy),
-        rows=tuple((dataset, Figures.of([dataset])) for dataset in report.datasets),
+        rows=tuple((dataset, figures([dataset])) for dataset in report.datasets),
         certified=certificate(env, run_id) is not None,
     )
 

@@ -142,4 +142,9 @@ def _moment(at: datetime | None) -> str:
 
 
 def _render(template: str, code: int = status.HTTP_200_OK, **values: Any) -> HTMLResponse:  # noqa: ANN401
-    return HTMLResponse(_templates().get_template(template).render(values), code, headers=_HEADERS)
+    headings = {
+        "headings": pages.HEADINGS,
+        "brief_headings": pages.BRIEF_HEADINGS,
+        "bad_headings": pages.BAD_HEADINGS,
+    }
+    return HTMLResponse(_templates().get_template(template).render(values | headings), code, headers=_HEADERS)

@@ -99,7 +99,7 @@ def _number_of(query: Query) -> Query:
 
 def _surveyed(left: Found) -> SqlSource:
     """What a survey says, as the single row of a table of its own."""
-    row = {"expired": left.expired - left.kept_on, "unjudgeable": sum(left.unjudgeable.values())}
+    row = {"expired": left.expired - left.kept_on, "unjudgeable": left.unjudged}
     engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
     return SqlSource(engine.connect, sa.select(*(sa.literal(count).label(name) for name, count in row.items())))
 

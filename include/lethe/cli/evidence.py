@@ -158,12 +158,15 @@ def _say_certificate(certificate: Certificate) -> None:
         f"The certificate holds: run {certificate.run} of {certificate.category} ({certificate.source}), "
         f"{certificate.state}, as of {certificate.as_of.isoformat()}."
     )
-    table = Table("Dataset", "Due", "Erased", "Anonymised", "Held", "Renewed", "Gone before", "Left", "Problem")
+    from lethe.counts import Outcome
+
+    headings = [outcome.heading for outcome in Outcome]
+    table = Table("Dataset", "Due", *headings, "Went along", "Left", "Problem")
     for dataset in certificate.datasets:
         became = dataset.became
         counts = [
             dataset.found.due if dataset.found else None,
-            *((became.erased, became.anonymised, became.held, became.renewed, became.gone) if became else [None] * 5),
+            *((*became.outcomes.values(), became.went_along) if became else [None] * (len(headings) + 1)),
             dataset.left.due if dataset.left else None,
         ]
         cells = [f"{count:,}" if count is not None else "–" for count in counts]

@@ -19,7 +19,7 @@ from lethe.people import may_answer, same_person
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lethe.counts import Found
+    from lethe.counts import Became, Found
     from lethe.environment import Environment
     from lethe.policy import Dataset, Policy
     from lethe.stages import Approver, DatasetReport, Report
@@ -37,7 +37,7 @@ def due(
     """Show what is expired now: how much of it is held, kept on or due, and for how long it has been overdue."""
     at = moment(as_of)
     table = Table("Dataset", caption=f"As of {at.isoformat()}")
-    for title in (*_COUNTED, "Oldest", "Overdue"):
+    for title in (*_found_headings(), "Oldest", "Overdue"):
         table.add_column(title, justify="right")
     problems = []
     with environment() as env:
@@ -76,12 +76,8 @@ def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> li
 def _counts(survey: Found) -> list[str]:
     unjudgeable = ", ".join(f"{count:,} {reason.value}" for reason, count in survey.unjudgeable.items() if count)
     numbers = [f"{n:,}" for n in (survey.total, survey.expired, survey.held, survey.kept_on)]
-    return [*numbers, unjudgeable or "0", _along(survey.due, survey.rows_along)]
-
-
-def _along(records: int, rows: int) -> str:
-    """Records, with the rows (or older versions) that go along with them."""
-    return f"{records:,} (+{rows:,})" if rows else f"{records:,}"
+    due = f"{survey.due:,} (+{survey.rows_along:,})" if survey.rows_along else f"{survey.due:,}"
+    return [*numbers, unjudgeable or "0", due]
 
 
 def _digest(text: str | None) -> str | None:
@@ -241,23 +237,31 @@ def _report_table(found: Report) -> Table:
     table = Table("")
     for dataset in found.datasets:
         table.add_column(dataset.dataset, justify="right")
-    for name, values in zip(_MEASURES, zip(*map(_measured, found.datasets), strict=True), strict=True):
+    for name, values in zip(_measures(), zip(*map(_measured, found.datasets), strict=True), strict=True):
         table.add_row(name, *values)
     return table
 
 
-_COUNTED = ("Records", "Expired", "Held", "Kept on", "Unjudgeable", "Due")
-_OUTCOMES = ("Erased", "Left to holds", "Renewed", "Gone before", "Left")
-_MEASURES = (*_COUNTED, *_OUTCOMES, "Checks")
+def _found_headings() -> list[str]:
+    """What heads `_counts`; what goes along stands beside what is due."""
+    from lethe.counts import FOUND_HEADINGS
+
+    return [heading for name, heading in FOUND_HEADINGS.items() if name != "rows_along"]
+
+
+def _measures() -> list[str]:
+    """What heads `_measured`."""
+    from lethe.counts import Outcome
+
+    found = _found_headings()
+    outcomes = [f"{each.heading} since" if each.heading in found else each.heading for each in Outcome]
+    return [*found, *outcomes, "Went along", "Left", "Checks"]
 
 
 def _measured(dataset: DatasetReport) -> list[str]:
-    counts = _counts(dataset.candidates) if dataset.candidates else [""] * len(_COUNTED)
-    tally = dataset.tally
-    outcomes = [""] * 4
-    if tally is not None:
-        outcomes = [f"{n:,}" for n in (tally.held, tally.renewed, tally.gone)]
-        outcomes.insert(0, _along(tally.erased + tally.anonymised, tally.rows_with))
+    found, tally = dataset.candidates, dataset.tally
+    before = _counts(found) if found else [""] * len(_found_headings())
+    became = _became(tally) if tally else [""] * (len(_measures()) - len(before) - 2)
     left = f"{dataset.left.due:,}" if dataset.left else ""
     failed = sum(len(validation.failures) for validation in dataset.validation)
     if dataset.problem:
@@ -266,4 +270,12 @@ def _measured(dataset: DatasetReport) -> list[str]:
         checks = f"[red]{failed} broken"
     else:
         checks = "[green]pass" if dataset.validation else ""
-    return [*counts, *outcomes, left, checks]
+    return [*before, *became, left, checks]
+
+
+def _became(tally: Became) -> list[str]:
+    bad = [outcome.colour == "bad" and count for outcome, count in tally.outcomes.items()]
+    cells = [
+        f"[red]{count:,}" if red else f"{count:,}" for red, count in zip(bad, tally.outcomes.values(), strict=True)
+    ]
+    return [*cells, f"{tally.rows_with:,}"]

@@ -22,12 +22,12 @@ from pydantic import Field
 
 from lethe import governance as schema
 from lethe.checks.results import Validation
-from lethe.counts import Became, Found
+from lethe.counts import FOUND_HEADINGS, Became, Found, Outcomes
 from lethe.errors import EvidenceError
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Head, Ledger
 from lethe.evidence.outcomes import OutcomeDigest, chunk_roots, chunks, leaf_hashes, recorded_outcomes
-from lethe.evidence.signed import Document, Signature, canonical, read_document, read_json
+from lethe.evidence.signed import Document, Grown, Signature, canonical, read_document, read_json
 from lethe.governance import Governance
 from lethe.holds.registry import Hold
 from lethe.keys import Keys
@@ -40,7 +40,7 @@ EXPIRED = "evidence.expired"
 """The ledger's entry of evidence that was deleted at the end of its own period, up to a moment."""
 
 
-class CertifiedFound(Document):
+class CertifiedFound(Grown):
     """What a dataset held when the run looked, in records."""
 
     total: int
@@ -52,16 +52,17 @@ class CertifiedFound(Document):
     unreadable: tuple[str, ...] = Field(description="Digests of the names of files that could not be read.")
     digest: str | None = Field(description="Stands for the very set of candidates; none for what was left.")
     holds_version: int | None = Field(description="Version of the hold registry that this was judged by.")
+    rows_along: int = Field(default=0, description="Rows of child tables that go along with what is due.")
+
+    @property
+    def unjudged(self) -> int:
+        """Records that could not be judged, whatever the reason."""
+        return sum(self.unjudgeable.values())
 
 
-class CertifiedBecame(Document):
-    """What the candidates have become, in records."""
+class CertifiedBecame(Grown, Outcomes):
+    """What the candidates have become, in records, by outcome."""
 
-    erased: int
-    anonymised: int
-    held: int
-    renewed: int
-    gone: int
     went_along: int = Field(description="Rows of child tables, or older versions of objects, that went along.")
     bytes: int
 
@@ -132,12 +133,13 @@ class HeldMatter(Document):
     release_proposed: bool
 
 
-class Certificate(Document):
+class Certificate(Grown):
     """All that a certificate says, and what is signed."""
 
     format: Literal["lethe-certificate/1"] = "lethe-certificate/1"
     run: str
     state: str = Field(description="succeeded, failed, dry or superseded.")
+    dry_run: bool = Field(default=False, description="Whether it was not to erase anything, however it ended.")
     complete: bool = Field(description="Whether all that had to go is accounted for.")
     category: str
     title: str
@@ -289,8 +291,10 @@ def _certificate(
     recorded = recorded_outcomes(connection, run_id)
     datasets = tuple(_dataset(policy, row._mapping, recorded.get(row.dataset)) for row in rows)
     return Certificate(
+        format="lethe-certificate/1",
         run=run_id,
         state=run.state,
+        dry_run=run.dry_run,
         complete=run.state == "succeeded" and not any(dataset.problem for dataset in datasets),
         category=run.category,
         title=policy.title,
@@ -348,19 +352,13 @@ def _found(survey: Found, digest: str | None = None, holds_version: int | None =
         unreadable=survey.unreadable,
         digest=digest,
         holds_version=holds_version,
+        rows_along=survey.rows_along,
     )
 
 
 def _became(tally: Became) -> CertifiedBecame:
-    return CertifiedBecame(
-        erased=tally.erased,
-        anonymised=tally.anonymised,
-        held=tally.held,
-        renewed=tally.renewed,
-        gone=tally.gone,
-        went_along=tally.rows_with,
-        bytes=tally.bytes,
-    )
+    by_outcome = {outcome.value: count for outcome, count in tally.outcomes.items()}
+    return CertifiedBecame(**by_outcome, went_along=tally.rows_with, bytes=tally.bytes)
 
 
 def _validations(recorded: Mapping[str, Any]) -> Iterator[Validated]:
@@ -383,7 +381,7 @@ def _remains(remainder: Remainder) -> Remains:
 
 def disagreement(tally: Became, records: OutcomeDigest) -> str | None:
     """How record-level outcomes and the sum of the batches differ, in words; None where they agree."""
-    counted = {name: count for name, count in tally.model_dump(exclude={"rows_with", "bytes"}).items() if count}
+    counted = {outcome.value: count for outcome, count in tally.outcomes.items() if count}
     if counted == {name: count for name, count in records.outcomes.items() if count}:
         return None
     return f"{records.count:,} records have an outcome of their own, the batches say {tally.total:,}, or other ones"
@@ -586,5 +584,8 @@ def page(signed: SignedCertificate) -> str:
     environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
     environment.filters["moment"] = lambda at: at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "never"
     return environment.get_template("certificate.html.j2").render(
-        certificate=signed.certificate, signature=signed.signature, sha256=signed.certificate.sha256
+        certificate=signed.certificate,
+        signature=signed.signature,
+        sha256=signed.certificate.sha256,
+        found_headings=FOUND_HEADINGS,
     )

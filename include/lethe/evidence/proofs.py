@@ -112,7 +112,7 @@ class History:
     @property
     def erased_by(self) -> Sighting | None:
         """The latest run that erased or anonymised it."""
-        gone = {Outcome.ERASED, Outcome.ANONYMISED}
+        gone = {outcome for outcome in Outcome if outcome.colour == "good"}
         return next((seen for seen in reversed(self.sightings) if gone & set(seen.outcomes)), None)
 
 

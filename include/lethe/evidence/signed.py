@@ -16,7 +16,7 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from lethe.errors import EvidenceError
 from lethe.keys import Keys
@@ -32,6 +32,14 @@ class Document(BaseModel):
     """Base of what is signed: immutable, strict, and nothing that is not declared is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Grown(Document):
+    """A part of a document that has got fields since documents were first written: one without them stays as it is."""
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
 
 
 DocumentT = TypeVar("DocumentT", bound=Document)

@@ -215,18 +215,17 @@ def _found(candidates: Candidates | None) -> dict[str, Any]:
         "held": candidates.held,
         "keptOn": candidates.kept_on,
         "unjudgeable": _reasons(candidates),
+        "rowsAlong": candidates.rows_along,
     }
 
 
 def _became(tally: Became | None) -> dict[str, Any]:
     if tally is None:
         return {}
+    from lethe.lineage.facets import OUTCOMES
+
     return {
-        "erased": tally.erased,
-        "anonymised": tally.anonymised,
-        "heldSince": tally.held,
-        "renewed": tally.renewed,
-        "gone": tally.gone,
+        **{OUTCOMES[outcome]: count for outcome, count in tally.outcomes.items()},
         "rowsWith": tally.rows_with,
         "bytesFreed": tally.bytes,
     }

@@ -11,6 +11,8 @@ from typing import ClassVar
 import attr
 from openlineage.client.facet_v2 import DatasetFacet, RunFacet
 
+from lethe.counts import Outcome
+
 SCHEMA_ID = "https://lethe.example/spec/lineage/1-0-0/retention.json"
 """The id of `schema.json`: a name. `.example` is reserved (RFC 2606), so nobody else can ever answer for it."""
 
@@ -37,8 +39,12 @@ class LetheRetentionRunFacet(RunFacet):  # type: ignore[misc]
         return f"{SCHEMA_ID}#/$defs/LetheRetentionRunFacet"
 
 
+OUTCOMES = {outcome: "heldSince" if outcome is Outcome.HELD else outcome.value for outcome in Outcome}
+"""The fields of outcomes."""
+
+
 @attr.define
-class LetheRetentionDatasetFacet(DatasetFacet):  # type: ignore[misc]
+class _DatasetFacet(DatasetFacet):  # type: ignore[misc]
     """What one run found and did in a dataset, in records. What a stage does not know is left out."""
 
     run: str
@@ -54,11 +60,7 @@ class LetheRetentionDatasetFacet(DatasetFacet):  # type: ignore[misc]
     held: int | None = None
     keptOn: int | None = None
     unjudgeable: dict[str, int] | None = None
-    erased: int | None = None
-    anonymised: int | None = None
-    heldSince: int | None = None
-    renewed: int | None = None
-    gone: int | None = None
+    rowsAlong: int | None = None
     rowsWith: int | None = None
     bytesFreed: int | None = None
     left: int | None = None
@@ -72,3 +74,12 @@ class LetheRetentionDatasetFacet(DatasetFacet):  # type: ignore[misc]
     @staticmethod
     def _get_schema() -> str:
         return f"{SCHEMA_ID}#/$defs/LetheRetentionDatasetFacet"
+
+
+LetheRetentionDatasetFacet = attr.make_class(
+    "LetheRetentionDatasetFacet",
+    {name: attr.field(default=None, kw_only=True) for name in OUTCOMES.values()},
+    bases=(_DatasetFacet,),
+    slots=True,  # as its base: else what is pickled lacks them
+)
+LetheRetentionDatasetFacet.__doc__ = _DatasetFacet.__doc__
