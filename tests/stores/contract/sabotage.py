@@ -450,6 +450,15 @@ class CaseSensitiveHolds(After):
                 self.world.take(number)
 
 
+@sabotage(suite.NeverHeld.test_however_somebody_wrote_it)
+class KnowsOneSpelling(After):
+    """Holds what is written as holds are, and lets go what is written otherwise."""
+
+    def after(self, work: Work, candidates: Candidates) -> None:
+        number = self.first(lambda record: record.expired and bool(record.email_as or record.account_as))
+        self.world.take(number)
+
+
 @sabotage(suite.NeverHeld.test_days_and_people_and_days)
 class KnowsNoDays(Rules):
     """Passes over holds on days."""

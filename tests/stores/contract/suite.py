@@ -46,6 +46,16 @@ KILLS = [
     processes.Signal("progress", 0),
 ]
 """When processes are killed: before anything is sent, while it is under way, and when something is done."""
+ODD_ADDRESSES = [
+    f"Ann <{CANARY.upper()}.P5@example.org>",
+    f"mailto:{CANARY}.p5@example.org",
+    f"bob@example.org; {CANARY}.p5@example.org",
+    f"\u200b{CANARY}.p5@exam\u00adple.org\u00a0",
+    f"{CANARY}．p5＠example．org",
+]
+"""One address, as people and programs write it."""
+ODD_ACCOUNTS = [f"{CANARY}-A５", f"acct: {CANARY}–a5 (old)", f"{CANARY}-a4, {CANARY}-a5", "ΜΑΪ́ΟΥ", "STRASSE"]
+"""Accounts of three names."""
 OTHER_KINDS: dict[str, Dataset] = {
     "table": TableDataset.model_validate(
         {"kind": "table", "name": "people", "store": "world", "table": "t", "key": ["id"], "clock": {"column": "at"}}
@@ -289,6 +299,22 @@ class NeverHeld:
         due = world.due() - kept
         assert_left(world, world.everybody() - due)
         assert_exact(world, candidates, {n: _held_or_erased(n, due) for n in world.due()})
+
+    def test_however_somebody_wrote_it(self, world: World) -> None:
+        """An identifier beside others, with a name, in another script or with what nobody sees: before and since."""
+        odd = [
+            *(Record(n, LONG_AGO, person=6, email_as=text) for n, text in enumerate(ODD_ADDRESSES)),
+            *(Record(n, LONG_AGO, person=6, account_as=text) for n, text in enumerate(ODD_ACCOUNTS, start=10)),
+        ]
+        world.fill([*odd, Record(30, LONG_AGO, person=1), Record(31, LONG_AGO, person=2)])
+        world.registry.commit(Held(email=[f"{CANARY}.p5@example.org"]))
+        due = world.due() - {record.number for record in odd}
+        with closing(world.store()) as store:
+            candidates = discover(world, store)
+            world.registry.place(store, Held(account=[f"{CANARY}-A5", "ΜΑΪ́ΟΥ", "Straße"]))
+            erase(world, store, candidates)
+        assert candidates.held == len(ODD_ADDRESSES)
+        assert_left(world, world.everybody() - due)
 
     def test_everything(self, world: World) -> None:
         world.fill()

@@ -43,12 +43,16 @@ class Record:
         clock: a moment; text that is no moment; or nothing.
         state: for conditions.
         person: whose it is; by its number where left out.
+        email_as: its address as somebody wrote it, in place of a plain one.
+        account_as: the same of its account.
     """
 
     number: int
     clock: datetime | str | None
     state: str = "closed"
     person: int = -1
+    email_as: str = ""
+    account_as: str = ""
 
     def __post_init__(self) -> None:
         if self.person < 0:
@@ -58,12 +62,12 @@ class Record:
     def email(self) -> str:
         """The address that it carries, not always written as holds are."""
         text = f"{CANARY}.p{self.person}@example.org"
-        return text.upper() if self.number % 3 == 0 else text
+        return self.email_as or (text.upper() if self.number % 3 == 0 else text)
 
     @property
     def account(self) -> str:
         """The account that it carries."""
-        return f"{CANARY}-A{self.person}"
+        return self.account_as or f"{CANARY}-A{self.person}"
 
     @property
     def contact(self) -> str:

@@ -24,7 +24,7 @@ from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.dates import TimestampFormat, day_of, read
-from lethe.judging.identifiers import IdentifierType, normalise
+from lethe.judging.identifiers import IdentifierType, keys, names
 from lethe.policy import Dataset, PeriodsByValue, TableDataset
 from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
 from lethe.stores.base import (
@@ -261,8 +261,9 @@ def _judge(work: Work, dataset: TableDataset, holds: HoldRules, key: str, row: M
 
 def _is_held(dataset: TableDataset, holds: HoldRules, row: Mapping[str, Any], day: date) -> bool:
     for rule in holds.rules:
-        carried = {(kind, normalise(kind, row[name])) for kind, names in dataset.identifiers.items() for name in names}
-        named = {(kind, text) for kind, texts in rule.load().items() for text in texts}
+        columns = [(kind, name) for kind, given in dataset.identifiers.items() for name in given]
+        carried = {(kind, key) for kind, name in columns for key in keys(kind, row[name])}
+        named = {(kind, name) for kind, texts in rule.load().items() for text in texts for name in names(kind, text)}
         if rule.clock.contains(day) and (rule.everything or carried & named):
             return True
     return False
