@@ -28,7 +28,7 @@ from lethe.errors import DatasetChanged, RunError, StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
-from lethe.stores.parquet import attempts, files
+from lethe.stores.parquet import attempts, copies, files
 from lethe.stores.parquet import erase as erasing
 from lethe.stores.parquet.examine import name_digest
 from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
@@ -491,9 +491,10 @@ def test_old_versions_with_expired_rows_go(lake: Lake) -> None:
     lake.client.delete_object(Bucket=lake.bucket, Key="data/deleted.parquet")
     lake.fields = {"key": []}
     found = lake.discover()
-    assert (found.total, found.due) == (3 + 4 + 4 + 3 + 15, 18)
+    assert (found.total, found.due) == (3 + 4 + 4 + 3 + 12, 15)  # three rows of an old version are copies
     tally = lake.erase(found)
-    assert (tally.erased, tally.rows_with) == (18, 4)  # three old versions and one marker
+    assert (tally.erased, tally.rows_with) == (15, 4)  # three old versions and one marker
+    assert len(lake.outcomes(found)) == 15
     after = lake.everything()
     assert "data/deleted.parquet" not in after
     assert [len(after[key]) for key in ("data/rewritten.parquet", "data/kept.parquet")] == [1, 1]
@@ -501,6 +502,56 @@ def test_old_versions_with_expired_rows_go(lake: Lake) -> None:
     assert after["data/young.parquet"][0][0] == young
     assert lake.ids("data/rewritten.parquet") == list(range(5, 9))
     assert due(lake) == 0
+
+
+@pytest.mark.parametrize("key", [["id"], []])
+@pytest.mark.parametrize("at_once", [copies.AT_ONCE, 3])
+def test_a_record_in_several_versions_counts_once_and_has_one_outcome(
+    lake: Lake, key: list[str], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 5. All of the versions go all the same."""
+    monkeypatch.setattr(copies, "AT_ONCE", at_once)
+    lake.fields = {"key": key}
+    for _ in range(2):
+        lake.put("data/a.parquet", people(range(7), range(7, 9)))
+    lake.put("data/a.parquet", people(range(5), range(7, 9)))
+    found = lake.discover()
+    assert (found.total, found.expired, found.due) == (5 + 2 + 2, 7, 7)
+    assert lake.store.survey(lake.work, NO_HOLDS).due == 7
+    source = lake.store.candidates_source(lake.work, found)
+    assert sum(row.records for row in source.rows) == 7
+    tally = lake.erase(found)
+    assert (tally.erased, tally.total, tally.rows_with) == (7, 7, 2)
+    assert len(lake.outcomes(found)) == 7
+    assert len(lake.everything()["data/a.parquet"]) == 1
+    if key:
+        assert set(lake.outcomes(found)) == {record_key((n,)) for n in range(7)}
+
+
+def test_the_old_copy_of_a_record_that_was_renewed_goes_and_its_outcome_is_that(lake: Lake) -> None:
+    """Promise 5: to say that it was erased would be false. Promise 8: that nothing is due would be, too."""
+    lake.put("data/a.parquet", people(range(5)))
+    lake.put("data/a.parquet", people(range(3), range(3, 5)))
+    found = lake.discover()
+    assert (found.total, found.expired, found.due) == (5, 5, 5)
+    tally = lake.erase(found)
+    assert (tally.erased, tally.renewed, tally.total) == (3, 2, 5)
+    renewed = {key for key, outcome in lake.outcomes(found).items() if outcome is Outcome.RENEWED}
+    assert renewed == {record_key((3,)), record_key((4,))}
+    assert lake.ids("data/a.parquet") == [3, 4]
+    assert len(lake.everything()["data/a.parquet"]) == 1
+    assert due(lake) == 0
+
+
+def test_a_copy_is_no_second_record_where_a_hold_comes_between(lake: Lake) -> None:
+    for _ in range(2):
+        lake.put("data/a.parquet", people(range(5)))
+    found = lake.discover()
+    assert found.due == 5
+    tally = lake.erase(found, Gate(rules(hold(2, email=["person3@example.org"]))))
+    assert (tally.erased, tally.held, tally.total) == (4, 1, 5)
+    assert lake.outcomes(found)[record_key((3,))] is Outcome.HELD
+    assert lake.ids("data/a.parquet") == [3]
 
 
 def test_a_held_row_that_only_an_old_version_has_keeps_that_version(lake: Lake) -> None:

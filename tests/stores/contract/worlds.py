@@ -428,10 +428,10 @@ class Lake(Bucket):
             self._write_file(number)
 
     def _write_superseded(self, file: int) -> None:
-        """A version of the file with another row, which is nowhere else, and will be under the current one."""
+        """A version of the file with the same rows and another one, which is nowhere else, under the current one."""
         was = Record(_WAS + file, datetime(2018, 2, 2, tzinfo=UTC), person=PEOPLE)
         self.records[was.number] = was
-        self._put_file(file, [was])
+        self._put_file(file, [*(self.records[number] for number in self.files[file]), was])
 
     def _key(self, file: int) -> str:
         return f"{self.prefix}part-{file:03}.parquet"

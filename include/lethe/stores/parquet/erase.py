@@ -165,10 +165,10 @@ class Eraser:
         outcomes = []
         for unit, future in zip(batch.units, futures, strict=True):
             outcomes.append(future.result())
-            progress(unit.going)
+            progress(unit.records)
         tally = Became()
         for unit, outcome in zip(batch.units, outcomes, strict=True):
-            tally += tally_of_unit(unit, outcome)
+            tally += tally_of_unit(batch, unit, outcome)
         body = pack([tally.model_dump(), *outcomes])
         if not self._staging.create(f"outcome/{batch.number}", body):
             body = self._staging.get(f"outcome/{batch.number}") or body

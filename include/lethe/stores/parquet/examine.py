@@ -4,11 +4,16 @@
 
 **Versions that are not current** (replaced by a newer one, or under a delete marker) are superseded copies, which their
 owner replaced or deleted. Nothing in them counts as a record but expired rows, because these have to be gone, wherever
-they are. A version cannot be changed in its place, so one with an expired row that no hold covers goes as a whole, with
-what else it has, but for one case: rows that a hold covers may exist in no other version. A version with such rows goes
-only if each of them is in the current version too, value for value; if not, it stays as it is until the hold is
-released, and all of its expired rows are reported as held. (This also finishes what a rewriting that died
-between writing the new version and removing the old one left behind, whichever run finds it.)
+they are. Such a row is a record of its own only if no newer version has its record, by `dataset.key` or else by all
+values: one that is a copy of an expired record counts with that record, once, and has no outcome of its own; one whose
+record is in the current version and stays (it has another clock or state now) is due, because it has to go, but adds
+nothing to the records, and its outcome is that the record was renewed.
+
+A version cannot be changed in its place, so one with an expired row that no hold covers goes as a whole, with what else
+it has, but for one case: rows that a hold covers may exist in no other version. A version with such rows goes only if
+each of them is in the current version too, value for value; if not, it stays as it is until the hold is released, and
+all of its expired rows are reported as held. (This also finishes what a rewriting that died between writing the new
+version and removing the old one left behind, whichever run finds it.)
 
 **A file that the store itself keeps** (Object Lock, an S3 legal hold) stays, and its expired rows are reported as held.
 
@@ -22,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -36,13 +41,15 @@ from lethe.counts import Unjudgeable
 from lethe.errors import StoreError
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import ParquetDataset
+from lethe.stores.parquet import copies
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema
+from lethe.stores.parquet.copies import Comparison, Told
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
 from lethe.stores.parquet.holds import Matcher
 from lethe.stores.parquet.judge import Judge, Judgement
 from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.partition import first_day_in_key
+from lethe.stores.parquet.partition import Path, first_day_in_key
 from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.errors import code_of, named, status_of
@@ -105,6 +112,8 @@ class Found:
         current: whether it is the current version.
         going: the rows that go.
         held: rows that a hold covers.
+        records: those of the rows that go that are due, each of another record; the others are copies of them.
+        renewed: those of them whose record stays, in the current version.
         file: for reading more of it.
         parquet: the same, opened.
     """
@@ -115,6 +124,8 @@ class Found:
     current: bool
     going: Marks
     held: Marks
+    records: Marks
+    renewed: Marks | None
     file: S3File = field(repr=False)
     parquet: pq.ParquetFile = field(repr=False)
 
@@ -171,13 +182,17 @@ class Examiner:
             if is_current:
                 current = judged, opened
                 self._count(totals, judged)
-            if not judged.going.count:
-                if not is_current and not self._held_elsewhere(judged, opened, current):
-                    totals.add(Totals(total=judged.held.count, expired=judged.held.count, held=judged.held.count))
-            elif self._goes(totals, file, judged, current, opened, is_current=is_current):
-                found.append(
-                    Found(version.id, file.head.etag, file.size, is_current, judged.going, judged.held, file, opened)
-                )
+                if judged.going.count and self._goes(totals, file, judged):
+                    found.append(self._found(version, file, opened, judged, judged.going, None))
+            elif judged.going.count or judged.held.count:
+                told = self._told(record.key, judged, opened, current, found)
+                stays = file.head.locked or not self._held_elsewhere(judged, opened, current)
+                if not stays and judged.going.count:
+                    own, renewed = judged.going.both(told.own), judged.going.both(told.kept)
+                    totals.add(Totals(total=own.count, expired=own.count + renewed.count, oldest=judged.oldest))
+                    found.append(self._found(version, file, opened, judged, own.either(renewed), renewed))
+                elif stays:
+                    totals.add(Totals(total=told.own.count, expired=told.own.count, held=told.own.count))
         return Verdict(record.key, totals, tuple(found))
 
     def _judged(self, version: Version) -> tuple[S3File, pq.ParquetFile, Judgement]:
@@ -242,30 +257,40 @@ class Examiner:
         totals.held += judged.held.count
         totals.unjudgeable.update(judged.unjudgeable)
 
-    def _goes(
+    def _told(
         self,
-        totals: Totals,
-        file: S3File,
+        key: str,
         judged: Judgement,
-        current: tuple[Judgement, pq.ParquetFile] | None,
         opened: pq.ParquetFile,
-        *,
-        is_current: bool,
-    ) -> bool:
-        """Whether a version's rows that should go can; counts them."""
-        going, held = judged.going.count, judged.held.count
-        if not is_current:
-            stays = file.head.locked or not self._held_elsewhere(judged, opened, current)
-            rows = going + held if stays else going
-            totals.total += rows
-            totals.expired += rows
-            if stays:
-                totals.held += rows
-                return False
-        elif file.head.locked:
+        current: tuple[Judgement, pq.ParquetFile] | None,
+        found: Sequence[Found],
+    ) -> Told:
+        """What the expired rows of a superseded version are: records of their own, or copies."""
+        compared = Comparison(Path.of(self.dataset, key), self.dataset.key)
+        newest = copies.Version(current[1], current[0].going.either(current[0].held)) if current else None
+        between = [copies.Version(one.parquet, one.records) for one in found if not one.current]
+        try:
+            return compared.tell(judged.going.either(judged.held), opened, newest, between)
+        except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException):
+            expired = judged.going.either(judged.held)  # what cannot be compared counts
+            return Told(expired, expired.without(expired))
+
+    @staticmethod
+    def _found(
+        version: Version, file: S3File, opened: pq.ParquetFile, judged: Judgement, records: Marks, renewed: Marks | None
+    ) -> Found:
+        is_current = renewed is None
+        return Found(
+            version.id, file.head.etag, file.size, is_current, judged.going, judged.held, records, renewed, file, opened
+        )
+
+    def _goes(self, totals: Totals, file: S3File, judged: Judgement) -> bool:
+        """Whether the rows of the current version that should go can; counts them."""
+        going = judged.going.count
+        if file.head.locked:
             totals.held += going
             return False
-        elif going < judged.rows:
+        if going < judged.rows:
             try:
                 check_rewritable(read_footer(file))
                 check_attributes(file)

@@ -25,14 +25,17 @@ def held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
     return None if held is None else Marks.loads(base64.b64decode(held), version.groups)
 
 
-def tally_of_unit(unit: Unit, outcome: Mapping[str, Any]) -> Became:
-    """The sums of what became of the rows of one file, all its versions together."""
+def tally_of_unit(batch: Batch, unit: Unit, outcome: Mapping[str, Any]) -> Became:
+    """The sums of what became of the records of one file, all its versions together."""
     counts: Counter[Outcome] = Counter()
     for version, became in zip(unit.versions, outcome["versions"], strict=True):
-        held = held_marks(version, became)
-        kept = held.count if held else 0
+        held, renewed = held_marks(version, became), batch.renewed(version)
+        kept = held.both(batch.records(version)).count if held else 0
         counts[Outcome.HELD] += kept
-        counts[Outcome(became["outcome"])] += version.going - kept
+        what = Outcome(became["outcome"])
+        stays = (renewed.without(held) if held else renewed).count if renewed and what is Outcome.ERASED else 0
+        counts[Outcome.RENEWED] += stays
+        counts[what] += version.records - kept - stays
     return Became.of(counts, rows_with=outcome["with"], bytes=outcome["bytes"])
 
 
@@ -81,9 +84,11 @@ def record_outcomes(
         for unit, outcome in zip(batch.units, unpack(body)[1:], strict=True):
             for version, became in zip(unit.versions, outcome["versions"], strict=True):
                 keys = _keys(staging, batch, unit, version, key_columns)
-                kept = _kept(batch.going(version), held_marks(version, became))
-                for key, is_held in zip(keys, kept, strict=True):
-                    yield record_key(key), Outcome.HELD if is_held else Outcome(became["outcome"])
+                records, what = batch.records(version), Outcome(became["outcome"])
+                held = _among(records, held_marks(version, became))
+                stays = _among(records, batch.renewed(version) if what is Outcome.ERASED else None)
+                for key, is_held, is_there in zip(keys, held, stays, strict=True):
+                    yield record_key(key), Outcome.HELD if is_held else Outcome.RENEWED if is_there else what
 
 
 def _keys(
@@ -92,12 +97,13 @@ def _keys(
     if columns:
         yield from staged_keys(staging, columns, version.keys)
         return
-    for positions in batch.going(version).positions():
+    for positions in batch.records(version).positions():
         for position in positions.tolist():
-            yield unit.key, position
+            yield unit.key, position if version.current else f"{position}@{version.id}"
 
 
-def _kept(going: Marks, held: Marks | None) -> Iterator[bool]:
-    for index in range(len(going.sizes)):
-        rows = going.rows(index)
-        yield from (held.rows(index)[rows].tolist() if held is not None else [False] * going.counts[index])
+def _among(records: Marks, some: Marks | None) -> Iterator[bool]:
+    """Of each record whether it is one of some."""
+    for index in range(len(records.sizes)):
+        rows = records.rows(index)
+        yield from (some.rows(index)[rows].tolist() if some is not None else [False] * records.counts[index])

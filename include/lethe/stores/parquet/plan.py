@@ -55,6 +55,9 @@ class Planned:
         going: rows that go.
         marks: where they are in the batch's marks: offset, length.
         digest: SHA-256 of them.
+        records: how many of them are due, each of another record; the others are copies.
+        counted: the marks of these; None: all that go.
+        renewed: the marks of those of them whose record stays; None: there are none.
         held: the same of rows that were held, where a superseded version has some; else None.
         keys: name of the staged keys; empty where there are none.
     """
@@ -67,6 +70,9 @@ class Planned:
     going: int
     marks: tuple[int, int]
     digest: str
+    records: int
+    counted: tuple[int, int] | None
+    renewed: tuple[int, int] | None
     held: tuple[int, int] | None
     keys: str
 
@@ -88,6 +94,11 @@ class Unit:
         """Rows that go, over all versions."""
         return sum(version.going for version in self.versions)
 
+    @property
+    def records(self) -> int:
+        """Records that are due, over all versions."""
+        return sum(version.records for version in self.versions)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -100,6 +111,14 @@ class Batch:
     def going(self, version: Planned) -> Marks:
         """The rows of a version that go."""
         return self._marks(version.marks, version)
+
+    def records(self, version: Planned) -> Marks:
+        """Those of the rows of a version that go that are due; the others are copies of them."""
+        return self.going(version) if version.counted is None else self._marks(version.counted, version)
+
+    def renewed(self, version: Planned) -> Marks | None:
+        """Those of them whose record stays, in the current version."""
+        return None if version.renewed is None else self._marks(version.renewed, version)
 
     def held(self, version: Planned) -> Marks | None:
         """The rows of a superseded version that were held when it was discovered."""
@@ -146,6 +165,9 @@ class Planner:
             version.going.count,
             self._place(version.going),
             version.going.digest,
+            version.records.count,
+            None if version.records.count == version.going.count else self._place(version.records),
+            self._place(version.renewed) if version.renewed and version.renewed.count else None,
             None if version.current or not version.held.count else self._place(version.held),
             keys_name(key, version.id) if self._key_columns else "",
         )
@@ -192,7 +214,7 @@ def keys_name(key: str, version: str) -> str:
 
 
 def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str, found: Found) -> None:
-    """Stage the key columns of the rows of a version that go, some at a time."""
+    """Stage the key columns of the rows of a version that are due, some at a time."""
     part = rows = 0
     batches: list[pa.RecordBatch] = []
     prefix = f"keys/{keys_name(key, found.id)}/"
@@ -204,14 +226,14 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str,
         staging.put(f"{prefix}{part:08d}", out.getvalue())
         part, rows, batches = part + 1, 0, []
 
-    for index, count in enumerate(found.going.counts):
+    for index, count in enumerate(found.records.counts):
         start = 0
         if not count:
             continue
         wanted = path.physical(columns)
         for read in found.parquet.iter_batches(1 << 17, row_groups=[index], columns=wanted, use_threads=False):
             batch = path.completed(read, columns)
-            chosen = batch.filter(pa.array(found.going.rows(index, start, start + batch.num_rows)))
+            chosen = batch.filter(pa.array(found.records.rows(index, start, start + batch.num_rows)))
             start += batch.num_rows
             if chosen.num_rows:
                 batches.append(chosen)
@@ -319,7 +341,7 @@ def _unit(row: dict[str, Any]) -> Unit:
                     **version,
                     "groups": tuple(version["groups"]),
                     "marks": tuple(version["marks"]),
-                    "held": None if version["held"] is None else tuple(version["held"]),
+                    **{name: tuple(version[name]) for name in ("counted", "renewed", "held") if version[name]},
                 }
             )
             for version in row["versions"]

@@ -36,7 +36,7 @@ Days = Counter[tuple[date | None, date | None]]
 def staged_rows(
     access: S3Access, work: Work, dataset: ParquetDataset, plan: Plan, candidates: Candidates
 ) -> Iterator[Staged]:
-    """The rows that are to go, those of one file, day and cutoff together.
+    """The records that are to go, those of one file, day and cutoff together; of several copies of one, one.
 
     Rows that a hold covers are not marked; that one is not among them is seen by their number, and by erasing, which
     judges again.
@@ -51,7 +51,7 @@ def staged_rows(
             for version in unit.versions:
                 pin = Pin(dataset.bucket, unit.key, version.id, version.etag)
                 try:
-                    days = _Clocks(dataset, work.expiry).count(access, pin, version.size, batch.going(version))
+                    days = _Clocks(dataset, work.expiry).count(access, pin, version.size, batch.records(version))
                 except (Changed, ft.Unreadable, WrongSchema, pa.ArrowException, OSError) as error:
                     raise DatasetChanged(
                         f"{access.place(dataset.bucket, '')}: a file of dataset {dataset.name} is not what it was when "

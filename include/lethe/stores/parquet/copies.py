@@ -1,0 +1,131 @@
+"""Which rows of a superseded version are records of their own, and which are copies of what a newer version has.
+
+A record is known by the columns of `dataset.key`, or, where there are none, by all of its values. Only rows that have
+expired are compared. Memory is bounded: so many rows of a superseded version at a time, and the newer versions row by
+row, again for each such part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lethe.stores.parquet.clocks import Bits, flat, text_of
+from lethe.stores.parquet.marks import Marks
+from lethe.stores.parquet.partition import Path
+
+AT_ONCE = 2_000_000
+"""Rows of a superseded version that are compared at a time: 16 bytes each, and as much again for sorting them."""
+
+_ROWS = 1 << 16
+_OWN, _KEPT, _COPY = 0, 1, 2
+
+Digests = npt.NDArray[np.uint64]
+"""128 bits a row."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that was judged.
+
+    Attributes:
+        parquet: opened.
+        expired: rows that count as expired records, or would if no newer version had them.
+    """
+
+    parquet: pq.ParquetFile
+    expired: Marks
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the expired rows of a superseded version are.
+
+    Attributes:
+        own: records that no newer version has.
+        kept: copies of records that are in the current version, and stay there.
+    """
+
+    own: Marks
+    kept: Marks
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the rows of one key's versions are compared."""
+
+    path: Path
+    key: tuple[str, ...]
+
+    def tell(self, rows: Marks, old: pq.ParquetFile, current: Version | None, between: Sequence[Version]) -> Told:
+        """What some rows of a superseded version are, given the current one and those between both."""
+        states = [np.full(size, _OWN, dtype=np.uint8) for size in rows.sizes]
+        places: list[tuple[int, npt.NDArray[np.int64]]] = []
+        digests: list[Digests] = []
+
+        def settle() -> None:
+            if digests:
+                found = self._states(np.concatenate(digests), current, between)
+                ends = np.cumsum([len(each) for each in digests])[:-1]
+                for (index, positions), part in zip(places, np.split(found, ends), strict=True):
+                    states[index][positions] = part
+            places.clear()
+            digests.clear()
+
+        for index, start, chosen, digest in self._digests(old, rows):
+            places.append((index, np.flatnonzero(chosen) + start))
+            digests.append(digest)
+            if sum(map(len, digests)) >= AT_ONCE:
+                settle()
+        settle()
+        return Told(
+            rows.both(Marks.of(state == _OWN for state in states)),
+            rows.both(Marks.of(state == _KEPT for state in states)),
+        )
+
+    def _states(self, digests: Digests, current: Version | None, between: Sequence[Version]) -> npt.NDArray[np.uint8]:
+        unique, inverse = np.unique(digests, axis=0, return_inverse=True)
+        states = np.full(len(unique), _OWN, dtype=np.uint8)
+        newer = [(version, version.expired) for version in between]
+        if current is not None:
+            newer.append((current, Marks.all(current.expired.sizes)))
+        for version, rows in newer:
+            for index, start, chosen, found in self._digests(version.parquet, rows):
+                expired = version.expired.rows(index, start, start + len(chosen))[chosen]
+                at = np.minimum(np.searchsorted(unique[:, 0], found[:, 0]), len(unique) - 1)
+                same = (unique[at] == found).all(axis=1)
+                states[at[same & ~expired]] = np.maximum(states[at[same & ~expired]], _KEPT)
+                states[at[same & expired]] = _COPY
+        return states[inverse.reshape(-1)]
+
+    def _digests(self, file: pq.ParquetFile, rows: Marks) -> Iterator[tuple[int, int, Bits, Digests]]:
+        """Of some rows: row group, number of a part's first row, which of the part, and their digests."""
+        wanted = self.path.physical(self.key) if self.key else None
+        for index, count in enumerate(rows.counts):
+            start = 0
+            if not count:
+                continue
+            for batch in file.iter_batches(_ROWS, row_groups=[index], columns=wanted, use_threads=False):
+                chosen = rows.rows(index, start, start + batch.num_rows)
+                if chosen.any():
+                    some = batch.filter(pa.array(chosen))
+                    yield index, start, chosen, self._of_keys(some) if self.key else _of_rows(some)
+                start += batch.num_rows
+
+    def _of_keys(self, batch: pa.RecordBatch) -> Digests:
+        columns = self.path.completed(batch, self.key)
+        texts = pl.DataFrame([text_of(flat(columns.column(name))).alias(str(n)) for n, name in enumerate(self.key)])
+        return np.stack([texts.hash_rows(seed).to_numpy() for seed in (1, 2)], axis=1)
+
+
+def _of_rows(batch: pa.RecordBatch) -> Digests:
+    rows = (repr(row).encode("utf-8", "surrogatepass") for row in batch.to_pylist())
+    digests = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in rows)
+    return np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
