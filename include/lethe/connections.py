@@ -45,7 +45,9 @@ class Connection:
             return cls._from_uri(conn_id, text)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConnectionMissing(
-                f"connection {conn_id}: neither Airflow's JSON nor its URI format ({type(error).__name__})"
+                f"connection {conn_id}: neither Airflow's JSON nor its URI format ({type(error).__name__}): "
+                f"write AIRFLOW_CONN_{conn_id.upper()} as JSON with conn_type, host and so on, or as "
+                "type://login:password@host/schema"
             ) from None
 
     @classmethod
@@ -115,12 +117,14 @@ def sqlalchemy_url(connection: Connection) -> sa.URL:
     if driver is None:
         raise ConnectionMissing(
             f"connection {connection.conn_id} is of type {connection.conn_type!r}; "
-            f"a SQL store needs one of {', '.join(sorted(_SQL_DRIVERS))}"
+            f"a SQL store needs one of {', '.join(sorted(_SQL_DRIVERS))}: give it that type"
         )
     if driver == "sqlite":
         path = connection.host or connection.schema
         if not path:
-            raise ConnectionMissing(f"connection {connection.conn_id}: SQLite needs the file's path as its host")
+            raise ConnectionMissing(
+                f"connection {connection.conn_id}: SQLite needs the file's path as its host: give it that"
+            )
         return sa.URL.create(driver, database=path)
     options = {k: str(v) for k, v in connection.extra.items() if not k.startswith("lethe_")}
     socket = connection.host if connection.host and connection.host.startswith("/") else None

@@ -54,7 +54,9 @@ class Environment:
         except ConnectionMissing as error:
             if conn_id != governance_database.CONNECTION_ID:
                 raise
-            raise ConnectionMissing(f"{error}. It says which holds are in force; nothing is done without it") from None
+            raise ConnectionMissing(
+                f"{error}. It says which holds are in force; nothing is done without it: see `lethe policy check`"
+            ) from None
 
     @cached_property
     def governance(self) -> Governance:

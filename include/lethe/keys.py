@@ -59,7 +59,8 @@ class Keys:
             return AESGCM(self.derive(purpose)).decrypt(cipher[:_NONCE_BYTES], cipher[_NONCE_BYTES:], bound_to)
         except InvalidTag:
             raise EvidenceError(
-                f"connection {CONNECTION_ID}: its master secret does not open what is stored, or that was changed"
+                f"connection {CONNECTION_ID}: its master secret does not open what is stored, or that was "
+                "changed: give the connection the secret that it was stored with"
             ) from None
 
     def signing_key(self) -> Ed25519PrivateKey:

@@ -623,7 +623,7 @@ class Policy(Model):
             if dataset.name == name:
                 return dataset
         raise PolicyError(
-            f"{self.category}: no dataset {name!r}; it has {', '.join(dataset.name for dataset in self.datasets)}"
+            f"{self.category}: no dataset {name!r}; choose from {', '.join(dataset.name for dataset in self.datasets)}"
         )
 
     def expiry(self, as_of: datetime) -> Expiry:
@@ -722,9 +722,12 @@ def load(path: Path) -> Policy:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise PolicyError(f"{path}: there is no such policy file") from None
+        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
+        raise PolicyError(
+            f"{path}: there is no such policy file; choose from the categories there are: {there}"
+        ) from None
     except (OSError, ValueError) as error:
-        raise PolicyError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
+        raise PolicyError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__}): save it as such") from None
     policy = parse(text, where=path.name)
     if policy.category != path.stem:
         raise PolicyError(f"{path.name}: category is {policy.category!r}; name the file {policy.category}.yaml")
@@ -738,7 +741,7 @@ def parse(text: str, *, where: str) -> Policy:
         PolicyError: if it is not YAML or not a policy.
     """
     if len(text) > _MOST_BYTES:
-        raise PolicyError(f"{where}: longer than {_MOST_BYTES:,} characters; a policy is a page or two")
+        raise PolicyError(f"{where}: longer than {_MOST_BYTES:,} characters; write a policy of a page or two")
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -748,7 +751,7 @@ def parse(text: str, *, where: str) -> Policy:
             f"{where}{line}: not YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}"
         ) from None
     if not isinstance(content, dict):
-        raise PolicyError(f"{where}: a policy is a mapping of fields, such as category: and datasets:")
+        raise PolicyError(f"{where}: a policy is a mapping of fields; begin it with its `category`")
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
@@ -796,7 +799,7 @@ def policy_files(folder: Path) -> list[Path]:
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml"))
     if not files:
-        raise PolicyError(f"{folder}: there are no policies (*.yaml) in this folder")
+        raise PolicyError(f"{folder}: there are no policies (*.yaml) in this folder: set LETHE_POLICIES to theirs")
     for path in files:
         if path.suffix != ".yaml":
             raise PolicyError(f"{path.name}: name it {path.stem}.yaml; policies end in .yaml")

@@ -27,7 +27,7 @@ def _seconds(variable: str, default: float, least: int, most: int) -> float:
     except ValueError:
         seconds = 0.0
     if not least <= seconds <= most:
-        raise ParameterError(f"{variable} is {text!r}; it must be a number of seconds from {least} to {most}")
+        raise ParameterError(f"{variable} is {text!r}; write a number of seconds from {least} to {most}")
     return seconds
 
 
@@ -36,8 +36,8 @@ def _approvers() -> tuple[str, ...]:
     named = tuple(entry.partition("=")[0].strip() for entry in text.split(",")) if text.strip() else ()
     if not all(named):
         raise ParameterError(
-            "LETHE_APPROVERS has an entry without a name; write names or ids of Airflow's users, such as "
-            "LETHE_APPROVERS=eva,jan, or leave it out. Nothing is erased"
+            "LETHE_APPROVERS has an entry without a name, and nothing is erased; write names or ids of Airflow's "
+            "users, such as LETHE_APPROVERS=eva,jan, or leave it out"
         )
     return named
 

@@ -158,9 +158,13 @@ def plan(
     """
     policy = env.policy(category)
     if as_of is not None and as_of.tzinfo is None:
-        raise ParameterError(f"{category}: the as-of moment needs a time zone, such as 2026-11-21T02:15:00+01:00")
+        raise ParameterError(
+            f"{category}: the as-of moment needs a time zone: write one such as 2026-11-21T02:15:00+01:00"
+        )
     if as_of is not None and as_of.year < _EARLIEST_YEAR:
-        raise ParameterError(f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}")
+        raise ParameterError(
+            f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}: give a later one"
+        )
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
     at, clocks = timekeeping.moment_of_run(env, category, chosen, as_of)
     unchecked = _require_sound(env, policy, chosen)
@@ -357,7 +361,10 @@ def _record_validation(
     body = {"suite": validation.suite, "when": when, "success": validation.success, "failed": failures}
     env.runs.record(plan.run, dataset, "dataset.validated", body, validation=recorded, problem=problem)
     if problem:
-        raise ValidationFailed(f"{plan.category}.{dataset}: {problem}")
+        raise ValidationFailed(
+            f"{plan.category}.{dataset}: {problem}. See its page in Data Docs, mend the data or the policy, "
+            "and run again"
+        )
 
 
 # --- approve ------------------------------------------------------------------------------------------------------
@@ -422,20 +429,20 @@ def decide(
         without = "".join(f" {name} failed, and is not in it." for name in failures(env, plan))
         raise RunError(
             f"{plan.category}: the candidates' digest is {digest}, not the expected one; nothing is erased.{without} "
-            f"Look at a new dry run: `lethe run {plan.category} --dry-run`"
+            f"Look at it, `{_command(env, plan)} --dry-run`, and give the digest that this prints"
         )
     if by is not None and (by == BY_LIMITS or not is_a_name(by)):
         raise RunError(f"{plan.category}: {by!r} names nobody; nothing is erased. Say who decides: `--approve-as NAME`")
     if reasons and by is None:
         raise RunError(
             f"{plan.category}: a person must approve: {'; '.join(reasons)}. Look at a dry run, "
-            f"`lethe run {plan.category} --dry-run`, then have somebody else approve: "
-            f"`lethe run {plan.category} --approve-as NAME --expect DIGEST`"
+            f"`lethe run {plan.category} --dry-run`, then have somebody else approve just this set: "
+            f"`{_command(env, plan)} --expect {digest} --approve-as NAME`"
         )
     if reasons and approved and by and asked_for(record, by):
         raise RunError(
-            f"{plan.category}: {by} asked for this run and cannot approve it; ask somebody else: "
-            f"`lethe run {plan.category} --approve-as NAME`, or Airflow"
+            f"{plan.category}: {by} asked for this run and cannot approve it; ask somebody else, in Airflow or by "
+            f"`{_command(env, plan)} --expect {digest} --approve-as NAME`"
         )
     decision = Decision(
         approved=approved if reasons or by is not None else True,
@@ -453,8 +460,17 @@ def decide(
             approval=decision.model_dump(mode="json"),
         )
     if not decision.approved:
-        raise RunError(f"{plan.category}: {decision.by} did not approve; nothing is erased")
+        raise RunError(
+            f"{plan.category}: {decision.by} did not approve; nothing is erased: ask them why, then start a new run"
+        )
     return decision
+
+
+def _command(env: Environment, plan: Plan) -> str:
+    """The command line of a run for the very same thing."""
+    left_out = len(plan.datasets) < len(env.policy(plan.category).datasets)
+    chosen = "".join(f" --dataset {name}" for name in plan.datasets) if left_out else ""
+    return f"lethe run {plan.category} --as-of {plan.as_of.isoformat()}{chosen}"
 
 
 def _decider(name: str, said_by: str | None) -> str:
@@ -520,13 +536,16 @@ def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: W
 def _decided(env: Environment, plan: Plan, dataset: str) -> Candidates:
     """The candidates that the recorded decision is about."""
     if plan.dry_run:
-        raise RunError(f"run {plan.run} is a dry run and erases nothing")
+        raise RunError(f"run {plan.run} is a dry run and erases nothing: to erase, start a run that is none")
     record = env.runs.dataset(plan.run, dataset)
     if record.approval is None or not Decision.model_validate(record.approval).approved:
-        raise RunError(f"{plan.category}.{dataset}: run {plan.run} has no approval; nothing is erased")
+        raise RunError(f"{plan.category}.{dataset}: run {plan.run} has no approval; nothing is erased: start a new run")
     candidates = discovered(env, plan)
     if Decision.model_validate(record.approval).digest != run_digest(plan, candidates) or dataset not in candidates:
-        raise RunError(f"{plan.category}.{dataset}: what was approved is another set of candidates; nothing is erased")
+        raise RunError(
+            f"{plan.category}.{dataset}: what was approved is another set of candidates; nothing is erased: "
+            "start a new run"
+        )
     return candidates[dataset]
 
 
@@ -586,7 +605,10 @@ def certify(env: Environment, plan: Plan) -> Report:
     report = report_of(env, plan.run)
     if report.state not in (SUCCEEDED, DRY):
         reasons = "; ".join(f"{dataset.dataset}: {dataset.problem}" for dataset in report.datasets if dataset.problem)
-        raise RunError(f"{plan.category}: run {plan.run} is {report.state}: {reasons or 'it erases nothing more'}")
+        raise RunError(
+            f"{plan.category}: run {plan.run} is {report.state}: {reasons or 'it erases nothing more'}. "
+            f"See `lethe report {plan.run}`; when that is mended, start a new run"
+        )
     return report
 
 

@@ -174,7 +174,7 @@ def moment_of_run(
     refusal = NotYet if as_of - earliest.at <= tolerance else ParameterError
     raise refusal(
         f"{category}: the as-of moment {as_of.isoformat()} is in the future; nothing is erased early. The clock of "
-        f"{earliest.name} shows {_shown(earliest.at)}"
+        f"{earliest.name} shows {_shown(earliest.at)}; give an earlier one, or leave it out"
     )
 
 
@@ -194,7 +194,7 @@ def require_come(env: Environment, dataset: Dataset, as_of: datetime) -> None:
     if shown is not None and shown < as_of:
         raise ParameterError(
             f"{dataset.name}: the as-of moment {as_of.isoformat()} is in the future by the clock of connection "
-            f"{dataset.store}, which shows {_shown(shown)}; nothing of it is erased early"
+            f"{dataset.store}, which shows {_shown(shown)}; nothing of it is erased early: start a new run"
         )
 
 

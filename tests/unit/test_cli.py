@@ -210,7 +210,7 @@ def test_due_goes_on_where_one_store_does_not_answer(lethe: Command, monkeypatch
         (("weddings",), "weddings.yaml: there is no such policy file"),
         (("webinars", "--as-of", "2999-01-01T00:00:00+00:00"), "is in the future; nothing is erased early"),
         (("webinars", "--as-of", "0001-01-01T00:00:00+00:00"), "is before 1900"),
-        (("webinars", "--dataset", "guests"), "webinars: no dataset 'guests'; it has registrations"),
+        (("webinars", "--dataset", "guests"), "webinars: no dataset 'guests'; choose from registrations"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -117,7 +117,7 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
             open_environment() as env,
         ):
             if "error" in event:
-                raise RunError(f"{planned.category}: there is no usable answer; nothing is erased")
+                raise RunError(f"{planned.category}: there is no usable answer; nothing is erased: clear plan")
             candidates = self._candidates(env, planned)
             if stages.run_digest(planned, candidates) != digest:
                 raise RunError(

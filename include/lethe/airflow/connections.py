@@ -41,7 +41,9 @@ def _resolved(conn_id: str, find: Callable[[str], Any]) -> Connection:
     try:
         extra = dict(found.extra_dejson)
     except (TypeError, ValueError):
-        raise ConnectionMissing(f"connection {conn_id}: its extra is not a JSON object") from None
+        raise ConnectionMissing(
+            f"connection {conn_id}: its extra is not a JSON object: correct it (Admin, Connections)"
+        ) from None
     return Connection(
         conn_id=conn_id,
         conn_type=found.conn_type,

@@ -139,7 +139,8 @@ def _refuse_unknown(params: Mapping[str, object]) -> None:
     unknown = sorted(set(params) - PARAMETERS)
     if unknown:
         raise ParameterError(
-            f"there is no parameter {', '.join(unknown)}, only {', '.join(sorted(PARAMETERS))}. Nothing was touched"
+            f"there is no parameter {', '.join(unknown)}, and nothing was touched; give only "
+            f"{', '.join(sorted(PARAMETERS))}"
         )
 
 

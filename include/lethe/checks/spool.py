@@ -42,7 +42,7 @@ def as_table(source: RowSource, folder: Path) -> SqlSource:
     except sa.exc.DBAPIError as error:
         raise RunError(
             f"candidates cannot be written to {folder} for checking them ({type(error.orig).__name__}); "
-            "it needs some 100 bytes of disk for each"
+            "free some 100 bytes of disk for each, or set TMPDIR to another folder"
         ) from None
 
 

@@ -46,7 +46,9 @@ def check_candidates(
     from lethe.checks import gx, pages, spool
 
     if not isinstance(store, GivesCandidates):
-        raise StoreError(f"{_name(work)}: its store gives no candidates to check; nothing is erased")
+        raise StoreError(
+            f"{_name(work)}: its store gives no candidates to check; nothing is erased: name another kind of dataset"
+        )
     rows, count, _ = (load(settings, work.category, name, by_value=_by_value(work)) for name in generate.SUITES)
     with tempfile.TemporaryDirectory(prefix="lethe-") as folder:
         given = store.candidates_source(work, candidates)
@@ -169,15 +171,17 @@ def load(settings: Settings, category: str, name: str, *, by_value: bool = False
         text = path.read_text(encoding="utf-8")
         suite = _Suite.model_validate_json(text)
     except FileNotFoundError:
-        raise PolicyError(f"{category}: there is no suite {path}; {again} makes it") from None
+        raise PolicyError(f"{category}: there is no suite {path}: make it with {again}") from None
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise PolicyError(f"{path}: not a suite: {found}") from None
+        raise PolicyError(f"{path}: not a suite: {found}; mend it, or make it anew with {again}") from None
     except (OSError, ValueError) as error:
-        raise PolicyError(f"{path}: cannot be read ({type(error).__name__})") from None
+        raise PolicyError(
+            f"{path}: cannot be read ({type(error).__name__}); mend it, or make it anew with {again}"
+        ) from None
     content: Json = json.loads(text)
     if (problem := _problem(suite, content, category, name, by_value)) is not None:
-        raise PolicyError(f"{path}: {problem}; {again} puts it right")
+        raise PolicyError(f"{path}: {problem}: make it anew with {again}, or mend it")
     return content
 
 

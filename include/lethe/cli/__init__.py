@@ -6,6 +6,8 @@ that take long to import are imported by the commands that need them.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -51,5 +53,8 @@ app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command, also where a caller has closed its streams."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
     app()

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,7 +92,7 @@ def verify_ledger(
             "do not show; see `lethe ledger anchor`."
         )
     if verification.findings or audited.findings:
-        say("The evidence does NOT hold.")
+        say("The evidence does NOT hold. Compare it with a backup, and find out who changed it.")
         raise typer.Exit(1)
     say("The evidence holds.")
 
@@ -148,9 +149,25 @@ def verify_certificate(
     from lethe.evidence import certificate as certificates
     from lethe.evidence.signed import read_file
 
-    verified = certificates.verify(read_file(file), _public_keys(public_key), what=str(file))
+    content, keys = read_file(file), _public_keys(public_key)
+    with _from_elsewhere():
+        verified = certificates.verify(content, keys, what=str(file))
     _say_certificate(verified.certificate)
     _say_trust(verified.document.signature.key_id, trusted=verified.trusted)
+
+
+@contextmanager
+def _from_elsewhere() -> Iterator[None]:
+    """Documents that others hand in. What does not hold, whoever asked for it has to ask for again."""
+    from lethe.errors import EvidenceError
+
+    try:
+        yield
+    except EvidenceError as error:
+        raise EvidenceError(
+            f"{error}. Do not rely on it; have it written anew by who keeps the ledger: "
+            "`lethe certificate show RUN --json FILE`, `lethe prove … --out FILE`"
+        ) from None
 
 
 def _say_certificate(certificate: Certificate) -> None:
@@ -254,7 +271,9 @@ def verify_proof(
     from lethe.judging.keys import readings
 
     named = readings(_texts(key)) if key else None
-    proven = proofs.verify(read_file(file), named, _public_keys(public_key), what=str(file))
+    content, keys = read_file(file), _public_keys(public_key)
+    with _from_elsewhere():
+        proven = proofs.verify(content, named, keys, what=str(file))
     which = "the named record" if proven.named else "a record"
     where = f"run {proven.proof.run} ({proven.certificate.state}) as of {proven.certificate.as_of.isoformat()}"
     if proven.outcomes:
@@ -347,5 +366,5 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise EvidenceError(f"{path}: cannot be written ({error.strerror})") from None
+        raise EvidenceError(f"{path}: cannot be written ({error.strerror}): name another file") from None
     say(f"{path} was written.")

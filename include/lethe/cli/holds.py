@@ -100,7 +100,7 @@ def _identifiers(
         if not equals or name.strip().lower() not in set(IdentifierType):
             types = ", ".join(sorted(IdentifierType))
             raise typer.BadParameter(
-                f"number {position} is not TYPE=VALUE with a TYPE of {types}", param_hint="--identifier"
+                f"number {position} is not TYPE=VALUE: write it with a TYPE of {types}", param_hint="--identifier"
             )
         named.append((IdentifierType(name.strip().lower()), text))
     for kind, text in named:

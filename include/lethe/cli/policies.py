@@ -31,7 +31,8 @@ def check(
     with environment() as env:
         policies, problems = _read(env.settings.policies)
         unknown = [name for name in categories or () if name not in policies and not any(name in p for p in problems)]
-        problems += [f"there is no policy of the category {name}" for name in unknown]
+        there = ", ".join(policies) or "none"
+        problems += [f"there is no policy of the category {name}; choose from {there}" for name in unknown]
         chosen = [policy for name, policy in policies.items() if not categories or name in categories]
         remarks: list[str] = []
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")

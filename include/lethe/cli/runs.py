@@ -32,7 +32,14 @@ AsOf = Annotated[
 
 def due(
     categories: Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")] = None,
-    as_of: AsOf = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="MOMENT",
+            help="ISO 8601 with a time zone; a later one shows what will be due. Now if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Show what is expired now: how much of it is held, kept on or due, and for how long it has been overdue."""
     at = moment(as_of)
@@ -162,12 +169,15 @@ def _require_entitled(env: Environment, category: str, approver: Approver | None
     """
     if approver is None or not approver.approves:
         return
-    again = f"ask somebody else: `lethe run {category} --approve-as NAME`"
     if by is not None and same_person(approver.name, user()):
-        raise RunError(f"{category}: {approver.name} runs this command, on behalf of {by}, and cannot approve; {again}")
+        raise RunError(
+            f"{category}: {approver.name} runs this command, on behalf of {by}, and cannot approve; ask somebody else: "
+            "--approve-as NAME"
+        )
     if not may_answer(env.settings.approvers, approver.name):
         raise RunError(
-            f"{category}: {approver.name} is none of {', '.join(env.settings.approvers)} (LETHE_APPROVERS); {again}"
+            f"{category}: {approver.name} is none of {', '.join(env.settings.approvers)} (LETHE_APPROVERS); ask one of "
+            "them: --approve-as NAME"
         )
 
 

@@ -57,6 +57,12 @@ class ErrorsAsMessages(TyperGroup):
         except BrokenPipeError:  # whoever reads, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
             raise typer.Exit(128 + signal.SIGPIPE) from None
+        except OSError as error:  # a full disk, a folder without rights: the system's words hold nothing of a record
+            if _debugging(ctx):
+                raise
+            named = f" ({error.filename})" if isinstance(error.filename, str) else ""
+            complain(f"the system says: {error.strerror or type(error).__name__}{named}; mend that, and try again")
+            raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001 - the last line before a terminal
             # Its text may hold what a driver was given: personal data. Its type and the lines it passed do not.
             if _debugging(ctx):
@@ -132,6 +138,7 @@ def moment(text: str | None) -> datetime:
         at = None
     if at is None or at.tzinfo is None:
         raise typer.BadParameter(
-            f"{text!r} is not a moment with a time zone, such as 2026-11-21T02:15:00+01:00", param_hint="--as-of"
+            f"{text!r} is not a moment with a time zone: write one such as 2026-11-21T02:15:00+01:00",
+            param_hint="--as-of",
         )
     return at

@@ -42,7 +42,9 @@ class Bucket:
             return None
         name, _, prefix = rest.partition("/")
         if scheme != "s3" or not name:
-            raise ParameterError(f"{text!r} is neither a file nor a place such as s3://bucket/prefix")
+            raise ParameterError(
+                f"{text!r} is neither a file nor a place in a bucket: write one such as s3://bucket/prefix"
+            )
         return cls(name, prefix.rstrip("/") + "/" if prefix.rstrip("/") else "")
 
 
@@ -74,7 +76,7 @@ def keep(
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise EvidenceError(f"{place}: cannot be written ({error.strerror})") from None
+        raise EvidenceError(f"{place}: cannot be written ({error.strerror}): name another file") from None
     return place
 
 
@@ -94,7 +96,7 @@ def vouched_heads(
     access = _access(bucket, connect, conn_id)
     heads = [head for what, data in _objects(access, bucket) for head in read_heads(data, trusted, what=what)]
     if not heads:
-        raise EvidenceError(f"{place}: there is no anchor")
+        raise EvidenceError(f"{place}: there is no anchor: make one with `lethe ledger anchor {place}`")
     return heads
 
 

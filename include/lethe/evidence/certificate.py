@@ -282,9 +282,15 @@ def _certificate(
     if run is None:
         raise EvidenceError(f"there is no run {run_id}; `lethe report` lists the latest")
     if run.finished_at is None:
-        raise EvidenceError(f"run {run_id} is still {run.state}; its certificate is issued when its record is complete")
+        raise EvidenceError(
+            f"run {run_id} is still {run.state}; its certificate is issued when its record is complete: wait, and see "
+            f"`lethe report {run_id}`"
+        )
     if connection.scalar(_entries_of(run_id)) is not None:
-        raise EvidenceError(f"run {run_id} had its certificate, which has expired or was removed; it gets no other")
+        raise EvidenceError(
+            f"run {run_id} had its certificate, which has expired or was removed; it gets no other: look for a "
+            "copy that was given out (`lethe certificate verify FILE`)"
+        )
     policy = Policy.model_validate(run.policy)
     table = schema.run_dataset
     rows = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.dataset))

@@ -221,7 +221,9 @@ def read_anchors(data: bytes, *, what: str) -> list[Anchor]:
             where = f"{what}, line {number}"
             anchors.append(read_document(Anchor, read_json(line, what=where), what=where))
     if not anchors:
-        raise EvidenceError(f"{what}: there is no anchor in it")
+        raise EvidenceError(
+            f"{what}: there is no anchor in it: name a file that `lethe ledger anchor` wrote, or a certificate"
+        )
     return anchors
 
 

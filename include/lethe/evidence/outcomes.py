@@ -202,7 +202,8 @@ def _digest(row: sa.Row[tuple[object, ...]]) -> OutcomeDigest:
         return OutcomeDigest(count=row.records, outcomes=json.loads(row.outcomes), root=row.root)
     except (ValueError, TypeError):
         raise EvidenceError(
-            f"run {row.run_id}: the record of its outcomes of {row.dataset} was changed beyond recognition"
+            f"run {row.run_id}: the record of its outcomes of {row.dataset} was changed beyond recognition: "
+            "compare it with a backup"
         ) from None
 
 

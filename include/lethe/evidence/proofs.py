@@ -219,9 +219,9 @@ def prove(
         (both for both in zip(records, places, strict=True) if both[1].outcomes), (records[0], places[0])
     )
     if place.certificate is None:
-        raise EvidenceError(f"run {run_id} has no certificate yet; a proof needs one")
+        raise EvidenceError(f"run {run_id} has no certificate yet, which a proof needs: see `lethe report {run_id}`")
     if f"{place.certificate.certificate.category}.{dataset.partition('.')[2]}" != dataset:
-        raise EvidenceError(f"run {run_id} is not of dataset {dataset}")
+        raise EvidenceError(f"run {run_id} is not of dataset {dataset}: see `lethe report {run_id}`")
     return Proof(
         run=run_id,
         dataset=dataset,
@@ -248,14 +248,15 @@ def _place(
     with governance.read() as connection:
         tree = recorded_outcomes(connection, run_id).get(name)
         if tree is None:
-            raise EvidenceError(f"run {run_id} has no record-level outcomes of {name} (any more)")
+            raise EvidenceError(f"run {run_id} has no record-level outcomes of {name} (any more): see `lethe report`")
         leaves = list(_leaves(connection, run_id, name, record.digest))
         signed = _certificate(connection, run_id, name, tree, trusted)
     try:
         outcomes = _checked(leaves, record.digest, tree)
     except EvidenceError:
         raise EvidenceError(
-            f"run {run_id}: the stored outcomes of {name} were changed; they are not those under root {tree.root}"
+            f"run {run_id}: the stored outcomes of {name} were changed; they are not those under root {tree.root}: "
+            "see `lethe ledger verify`"
         ) from None
     return _Place(outcomes, leaves, signed)
 
@@ -281,7 +282,7 @@ def _leaves(connection: sa.Connection, run_id: str, name: str, digest: bytes) ->
         path = merkle.path_of(hashes[n], at) + merkle.path_of(roots, n)
         outcome = OUTCOMES.get(leaf[DIGEST_BYTES:])
         if outcome is None or len(leaf) != LEAF_BYTES:
-            raise EvidenceError(f"run {run_id}: the stored outcomes of {name} were changed")
+            raise EvidenceError(f"run {run_id}: the stored outcomes of {name} were changed: see `lethe ledger verify`")
         yield ProvenLeaf(
             index=n * merkle.CHUNK + at,
             digest=leaf[:DIGEST_BYTES].hex(),
@@ -300,7 +301,10 @@ def _certificate(
     verified = certificates.verify(str(text).encode(), trusted, what=f"the certificate of run {run_id}")
     certified = verified.certificate.dataset(name)
     if verified.certificate.run != run_id or certified is None or certified.records != tree:
-        raise EvidenceError(f"run {run_id}: the record of the outcomes of {name} is not that of its certificate")
+        raise EvidenceError(
+            f"run {run_id}: the record of the outcomes of {name} is not that of its certificate: "
+            "see `lethe ledger verify`"
+        )
     return verified.document
 
 
@@ -388,7 +392,9 @@ def verify(
     digest = bytes.fromhex(proof.digest)
     salt = bytes.fromhex(proof.salt)
     if named is not None and all(commitment(proof.dataset, key, salt) != digest for key in _keys_of(named)):
-        raise EvidenceError(f"{what}: it is about another record of {proof.dataset} than the one that is named")
+        raise EvidenceError(
+            f"{what}: it is about another record of {proof.dataset} than the one that is named: give that one's key"
+        )
     try:
         outcomes = _checked(proof.leaves, digest, dataset.records)
     except LetheError as error:

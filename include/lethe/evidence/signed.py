@@ -175,7 +175,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except OSError as error:
-        raise EvidenceError(f"{path}: cannot be read ({error.strerror})") from None
+        raise EvidenceError(f"{path}: cannot be read ({error.strerror}): name another file") from None
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, Ed25519PublicKey):
@@ -193,4 +193,4 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise EvidenceError(f"{path}: cannot be read ({error.strerror})") from None
+        raise EvidenceError(f"{path}: cannot be read ({error.strerror}): name another file") from None

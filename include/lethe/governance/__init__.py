@@ -325,7 +325,7 @@ class Governance:
     def changing_schema(self) -> Iterator[sa.Connection]:
         """A transaction that changes the schema, one at a time and however long it takes."""
         if self.url.get_backend_name() == "sqlite" and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(Path(self.url.database).parent)
         with self.write() as connection:
             if connection.dialect.name == "postgresql":  # two processes may start at once
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
@@ -352,7 +352,14 @@ class Governance:
                 ) from None
             raise StoreUnavailable(
                 f"connection {CONNECTION_ID}: the governance database does not answer as it should "
-                f"({type(error.orig).__name__})"
+                f"({type(error.orig).__name__}); see whether it is up, and try again"
+            ) from None
+        except sa.exc.DatabaseError as error:
+            if type(error) is not sa.exc.DatabaseError:
+                raise
+            raise StoreError(
+                f"connection {CONNECTION_ID}: what it leads to is no database, or a damaged one; give it the path "
+                "of the governance database, or restore that from a backup"
             ) from None
 
     def create_schema(self) -> None:
@@ -401,6 +408,16 @@ def open_governance(resolve: Resolver) -> Governance:
     governance = Governance(sqlalchemy_url(connection))
     governance.create_schema()
     return governance
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"connection {CONNECTION_ID}: the folder of its SQLite file, {folder}, cannot be made ({error.strerror}); "
+            "give the connection the path of a file that can be written"
+        ) from None
 
 
 _SERVER_OPTIONS = {

@@ -97,7 +97,7 @@ def wait_for_leases(governance: Governance, timeout: float = _WAIT_SECONDS) -> N
             out &= set(connection.scalars(in_force))
         if out and time.monotonic() > deadline:
             raise StoreUnavailable(
-                f"{len(out)} leases of running erasures were not given back in {timeout:.0f} seconds"
+                f"{len(out)} leases of running erasures were not given back in {timeout:.0f} seconds: try again"
             )
         if out:
             time.sleep(_POLL_SECONDS)

@@ -218,9 +218,14 @@ class HoldRegistry:
         with self.governance.write() as connection:
             row = self._require_in_force(connection, hold_id)
             if row.release_proposed_by is None:
-                raise HoldError(f"hold {hold_id}: nobody has proposed its release; propose it first")
+                raise HoldError(
+                    f"hold {hold_id}: nobody has proposed its release: `lethe hold propose-release {hold_id}`"
+                )
             if same_person(row.release_proposed_by, _person(by)):
-                raise HoldError(f"hold {hold_id}: who proposed its release cannot confirm it; ask somebody else")
+                raise HoldError(
+                    f"hold {hold_id}: who proposed its release cannot confirm it; ask somebody else to: "
+                    f"`lethe hold release {hold_id}`"
+                )
             values = {
                 "released_by": _person(by),
                 "released_at": self.governance.now(connection),
@@ -238,7 +243,9 @@ class HoldRegistry:
         if row is None:
             raise HoldError(f"there is no hold {hold_id}; `lethe hold list` shows all")
         if row.released_at is not None:
-            raise HoldError(f"hold {hold_id} was released already")
+            raise HoldError(
+                f"hold {hold_id} was released already; to hold the records again, see `lethe hold place --help`"
+            )
         return row
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -365,7 +372,7 @@ def coverage(request: HoldRequest, policies: Mapping[str, Policy]) -> Coverage:
         raise HoldError(f"no such category or dataset: {', '.join(unknown)}; write categories, or category.dataset")
     first, last = request.clock.first, request.clock.last
     if first and last and first > last:
-        raise HoldError("the clock range ends before it starts")
+        raise HoldError("the clock range ends before it starts: give an earlier --clock-from, or a later --clock-to")
     covered, uncovered = [], {}
     for policy in policies.values():
         for dataset in policy.datasets:
@@ -381,7 +388,10 @@ def coverage(request: HoldRequest, policies: Mapping[str, Policy]) -> Coverage:
                 uncovered[name] = f"it carries {carries}, not {', '.join(sorted(request.identifiers))}"
     if not covered:
         reasons = "; ".join(f"{name}: {why}" for name, why in uncovered.items())
-        raise HoldError(f"the hold would cover nothing{': ' + reasons if reasons else ''}")
+        raise HoldError(
+            f"the hold would cover nothing{': ' + reasons if reasons else ''}; name other categories or datasets, or "
+            "identifiers that they carry"
+        )
     if not (request.identifiers or request.categories or request.datasets or first or last):
         raise HoldError("the hold names nothing: give identifiers, categories, datasets or a clock range")
     return Coverage(tuple(covered), uncovered)
@@ -401,9 +411,11 @@ def normalised(request: HoldRequest) -> dict[IdentifierType, list[str]]:
             try:
                 values[normalise(kind, text, region=request.region)] = None
             except ValueError as error:
-                raise HoldError(f"{kind} number {position}: {error}") from None
+                raise HoldError(f"{kind} number {position}: {error}; correct it, nothing was placed") from None
         if not values:
-            raise HoldError(f"the hold names {kind} as a type of identifier, but none of them")
+            raise HoldError(
+                f"the hold names {kind} as a type of identifier, but none of them: give one, or leave the type out"
+            )
         result[kind] = list(values)
     return result
 
@@ -422,9 +434,11 @@ def read_identifiers(path: Path, *, region: str | None = None) -> dict[Identifie
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             return _parse_identifiers(file, path.name, region)
     except FileNotFoundError:
-        raise HoldError(f"{path}: there is no such file") from None
+        raise HoldError(f"{path}: there is no such file; name another with --file") from None
     except (OSError, ValueError) as error:
-        raise HoldError(f"{path.name}: cannot be read as CSV in UTF-8 ({type(error).__name__})") from None
+        raise HoldError(
+            f"{path.name}: cannot be read as CSV in UTF-8 ({type(error).__name__}): save it as such"
+        ) from None
 
 
 def _lines(file: TextIO, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
@@ -465,9 +479,11 @@ def _parse_identifiers(file: TextIO, name: str, region: str | None) -> dict[Iden
                 problems.append(f"line {line}: {error}")
     if problems:
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise HoldError(f"{name}: {'; '.join(problems[:10])}{more}. Nothing was placed.")
+        raise HoldError(
+            f"{name}: {'; '.join(problems[:10])}{more}. Nothing was placed: correct the file, and place the hold again"
+        )
     if not found:
-        raise HoldError(f"{name}: it has no identifiers")
+        raise HoldError(f"{name}: it has no identifiers: write one a line, below the header")
     return found
 
 
@@ -504,16 +520,17 @@ def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _person(name: str) -> str:
-    if not is_a_name(name):
-        raise HoldError("the name of who does this names nobody: say who you are with --by")
-    return _words("name of who does this", name)
+    words = _words("name of who does this", name)
+    if not is_a_name(words):
+        raise HoldError("a hold needs a name of who does this: say who you are with --by")
+    return words
 
 
 def _words(what: str, text: str) -> str:
     """Text as people and databases can read it."""
     words = text.strip()
     if not words or not words.isprintable():
-        raise HoldError(f"a hold needs a {what}, in one line of plain text")
+        raise HoldError(f"a hold needs a {what}, in one line of plain text: give one")
     return words
 
 
