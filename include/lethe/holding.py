@@ -1,7 +1,7 @@
-"""Placing holds: record it, pass every fence, and only then say that it is in force.
+"""Placing holds: record it, settle every store, and only then say that it is in force.
 
 The order is the argument (docs/hold-gate.md): the hold is committed to the registry first, so every batch that begins
-from then on sees it; then all that began before is waited for, in every store that the hold covers.
+from then on sees it; then all that began before is waited for or settled, in every store that the hold covers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from lethe.holds.gate import wait_for_leases
 from lethe.holds.registry import Coverage, Hold, HoldRequest, coverage
 from lethe.policy import Dataset
 
-FENCE_SECONDS = 120.0
-"""How long a store's running batches are waited for."""
+SETTLE_SECONDS = 120.0
+"""How long a store's running batches are waited for, and what they left in doubt is settled."""
 
 
 def place_hold(env: Environment, request: HoldRequest, by: str) -> tuple[Hold, Coverage]:
@@ -66,11 +66,12 @@ def enforce_hold(env: Environment, hold_id: str) -> Hold:
     hold = env.registry.get(hold_id)
     if hold.in_force_at is not None:
         return hold
-    problems = list(_fence(env, _concerned(env, hold)))
+    problems = []
     try:
-        wait_for_leases(env.governance)
+        wait_for_leases(env.governance)  # first: what its lease bounds is not in doubt any more
     except StoreUnavailable as error:
         problems.append(str(error))
+    problems += _settle(env, _concerned(env, hold))
     if problems:
         raise HoldNotInForce(
             f"hold {hold.id} is recorded, and batches that start from now on keep to it, but it is NOT IN FORCE yet: "
@@ -87,12 +88,14 @@ def _concerned(env: Environment, hold: Hold) -> Iterator[Dataset]:
                 yield dataset
 
 
-def _fence(env: Environment, datasets: Iterable[Dataset]) -> Iterator[str]:
-    """Wait for the running batches of every store once; a message for each where that failed."""
-    stores = {(dataset.kind, dataset.store): dataset for dataset in datasets}
-    for (_, connection), dataset in sorted(stores.items()):
+def _settle(env: Environment, datasets: Iterable[Dataset]) -> Iterator[str]:
+    """Leave nothing in doubt in any store; a message for each where that failed."""
+    stores: dict[tuple[str, str], list[Dataset]] = {}
+    for dataset in datasets:
+        stores.setdefault((dataset.kind, dataset.store), []).append(dataset)
+    for (_, connection), concerned in sorted(stores.items(), key=lambda store: store[0]):
         try:
-            env.store(dataset).fence(FENCE_SECONDS)
+            env.store(concerned[0]).settle(concerned, SETTLE_SECONDS)
         except LetheError as error:
             yield str(error) if connection in str(error) else f"connection {connection}: {error}"
 

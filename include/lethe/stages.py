@@ -49,7 +49,7 @@ from lethe.policy import Dataset, Policy
 from lethe.stores.base import Candidates, NamesKeepers, Store, Value, Work
 
 _EARLIEST_YEAR = 1900
-_FENCE_SECONDS = 120.0
+_SETTLE_SECONDS = 120.0
 
 SUCCEEDED, FAILED = "succeeded", "failed"
 
@@ -248,7 +248,7 @@ def _settle_earlier(env: Environment, category: str, datasets: Sequence[Dataset]
 
 def _is_quiet(env: Environment, dataset: Dataset) -> bool:
     try:
-        env.store(dataset).fence(_FENCE_SECONDS)
+        env.store(dataset).settle([dataset], _SETTLE_SECONDS)
     except (StoreError, ConnectionMissing):
         return False
     return True
@@ -320,7 +320,7 @@ def _check_late(env: Environment, plan: Plan, dataset: Dataset) -> None:
     problems = list(_problems(env, overlapping.Places(env), env.policy(plan.category), dataset))
     if problems:
         raise ParameterError(f"{'; '.join(problems)}. Mend it, then see `lethe policy check`")
-    env.store(dataset).fence(_FENCE_SECONDS)
+    env.store(dataset).settle([dataset], _SETTLE_SECONDS)
 
 
 def validate(
@@ -667,18 +667,18 @@ def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
 
 
 def _wait_for_batches(env: Environment, jobs: Sequence[Work]) -> None:
-    """Wait until no batch of a killed task is under way any more in a store: the run is closed, so none can begin.
+    """Leave no batch of a killed task under way or in doubt in a store: the run is closed, so none can begin.
 
     Raises:
-        StoreError, ConnectionMissing: of the first store that cannot be asked, when all others were waited for.
+        StoreError, ConnectionMissing: of the first store that cannot be asked, when all others were settled.
     """
+    wait_for_leases(env.governance)
     failed: LetheError | None = None
     for job in jobs:
         try:
-            env.store(job.dataset).fence(_FENCE_SECONDS)
+            env.store(job.dataset).settle([job.dataset], _SETTLE_SECONDS)
         except (StoreError, ConnectionMissing) as error:
             failed = failed or error
-    wait_for_leases(env.governance)
     if failed is not None:
         raise failed
 

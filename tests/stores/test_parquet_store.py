@@ -32,6 +32,7 @@ from lethe.stores.parquet import attempts, copies, files
 from lethe.stores.parquet import erase as erasing
 from lethe.stores.parquet.examine import name_digest
 from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.s3 import uploads
 from lethe_demo.servers import EmbeddedS3
 
 
@@ -700,7 +701,7 @@ def dying(client):
 
 make = type(store._access)._client
 type(store._access)._client = lambda self, *a, **k: dying(make(self, *a, **k))
-store.erase(work, candidates, range(candidates.batches), Gate())
+store.erase(work, candidates, range(candidates.batches), Gate(lease_seconds=4.0))
 print("finished")
 """
 
@@ -797,7 +798,7 @@ def test_a_hold_placed_after_a_crash_keeps_the_old_version(lake: Lake) -> None:
     """The row is gone from the new version, so the old one, which has it, must stay."""
     lake.put("data/a.parquet", people(range(10), range(10, 15)))
     found = lake.discover()
-    died_after_writing(lake, found, Gate())
+    died_after_writing(lake, found, Gate(lease_seconds=1.0))
     held = rules(hold(1, email=["person3@example.org"]))
     tally = lake.erase(found, Gate(held))
     assert (tally.erased, tally.held) == (0, 10)
@@ -810,26 +811,37 @@ def test_uploads_that_a_crash_left_are_aborted_by_clean(lake: Lake, monkeypatch:
     monkeypatch.setattr(erasing, "PUT_BYTES", 0)
     lake.put("data/a.parquet", people(range(10), range(10, 15)))
     found = lake.discover()
-    monkeypatch.setattr(erasing.Eraser, "_abort", lambda *_: None)
 
     def dies(*_: Any) -> bool:
         raise KeyboardInterrupt
 
     # Twice before an intent, so that both tries are the first attempt, and once after it.
-    with monkeypatch.context() as patch:
-        patch.setattr(attempts.Attempt, "dumps", dies)
-        for _ in range(2):
+    places: list[tuple[type, str]] = [*[(attempts.Attempt, "dumps")] * 2, (erasing.Eraser, "_send")]
+    for place, name in places:
+        with monkeypatch.context() as patch:
+            patch.setattr(uploads.Upload, "end", lambda *_: None)
+            patch.setattr(place, name, dies)
             with pytest.raises(KeyboardInterrupt):
                 lake.erase(found)
-    monkeypatch.setattr(erasing.Eraser, "_send_under_lease", dies)
-    with pytest.raises(KeyboardInterrupt):
-        lake.erase(found)
     assert len(lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())) == 3
     other = lake.client.create_multipart_upload(Bucket=lake.bucket, Key="data/a.parquet")["UploadId"]
     lake.store.clean(lake.run, lake.dataset)
     left = lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads", ())
     assert [upload["UploadId"] for upload in left] == [other]
     assert list(lake.everything()) == ["data/a.parquet"]
+
+
+def test_settling_takes_one_request_where_no_upload_is_noted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hold that is placed settles: it must not cost more with every run that has staged something."""
+    lake.put("data/a.parquet", people(range(10), range(10, 15)))
+    for lake.run in ("run-1", "run-2", "run-3"):
+        lake.discover()
+    sent: list[str] = []
+    bounded = lake.store._access.bounded
+    for client in (bounded, lake.store._access.client):
+        client.meta.events.register("before-send.s3", lambda request, **_: sent.append(request.url))
+    lake.store.settle([lake.dataset], 10)
+    assert len(sent) == 1
 
 
 # --- memory, time, checks ------------------------------------------------------------------------------------------

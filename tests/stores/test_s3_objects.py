@@ -1450,7 +1450,7 @@ def test_the_store_is_registered_and_describes_its_datasets(plain: Bucket) -> No
     store = open_store("objects", plain.server.connection("s3"))
     described = store.describe(plain.dataset())
     assert (described.namespace, described.name) == (f"s3://{plain.name}", "p/")
-    store.fence(0.1)
+    store.settle([], 0.1)
     assert store.remainders(work(plain.dataset())) == ()
     store.close()
     store.close()

@@ -192,10 +192,10 @@ def test_the_fence_waits_for_the_batch_that_is_under_way(database: Database, tab
     worker.start()
     assert inside.wait(20)
     with pytest.raises(StoreUnavailable, match=r"warehouse.*did not end within 0.2 seconds"):
-        database.store.fence(0.2)
+        database.store.settle([], 0.2)
     assert len(database.ids(table)) == COUNT
     threading.Timer(0.3, go_on.set).start()
-    database.store.fence(20)
+    database.store.settle([], 20)
     assert len(database.ids(table)) == COUNT - candidates.batch_size
     worker.join()
 
@@ -219,7 +219,7 @@ def test_no_acknowledged_hold_is_outrun_at_full_speed(database: Database) -> Non
     for number in range(1500, 1450, -1):
         began = time.monotonic()
         gate.place(hold(email=f"p{number}@x.cz"))
-        database.store.fence(20)
+        database.store.settle([], 20)
         slowest = max(slowest, time.monotonic() - began)
         if number in database.ids(table):
             kept.add(number)

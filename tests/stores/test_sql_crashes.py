@@ -68,7 +68,7 @@ def test_outcomes_are_exact_after_kills_at_any_moment(database: Database, root: 
     killed = 0
     for _ in range(KILLS):
         killed += kill_while_erasing(database, candidates, randomly.uniform(0.01, 0.3), root)
-        database.store.fence(20)  # the server may be committing the last batch still
+        database.store.settle([], 20)  # the server may be committing the last batch still
         found = outcomes(database, work(), candidates)
         gone = everybody - set(database.ids(table))
         assert {int(key) for key, outcome in found.items() if outcome is Outcome.ERASED} == gone
@@ -192,7 +192,7 @@ def test_who_stands_idle_in_a_batch_loses_the_gate(warehouse: Database) -> None:
     store = warehouse.another(lethe_idle_timeout=0.3)
     with pytest.raises(StoreUnavailable):
         store.erase(work(), candidates, range(1), Gate(before=lambda _: time.sleep(1)))
-    warehouse.store.fence(5)
+    warehouse.store.settle([], 5)
     store.close()
 
 

@@ -439,7 +439,7 @@ def test_a_server_that_is_down(tmp_path: Path) -> None:
         actions: tuple[Callable[..., object], ...] = (
             lambda store=store: store.check(dataset()),
             lambda store=store: store.discover(work(), NO_HOLDS),
-            lambda store=store: store.fence(1),
+            lambda store=store: store.settle([], 1),
             lambda store=store: store.staged_runs(dataset()),
         )
         for action in actions:

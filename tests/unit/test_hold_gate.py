@@ -240,6 +240,7 @@ def test_a_lease_of_a_killed_process_runs_out(office: Office, office_connection:
     process.join()
     assert leases(office) == 1, "a dead process gives nothing back"
     wait_for_leases(office.governance, timeout=10)
+    assert leases(office) == 0, "and so whoever waited for it removes it"
 
 
 # --- all of it at once: holds are placed while batches run ---------------------------------------------------

@@ -2,7 +2,7 @@
 
 A batch takes a lock first and reads the registry second; placing a hold commits to the registry first and waits for
 the locks second. So each batch either is waited for, or sees the hold. In SQL stores the lock is the batch's own
-transaction (`Store.fence`); for stores without transactions it is a lease, a row in the governance database.
+transaction (`Store.settle`); for stores without transactions it is a lease, a row in the governance database.
 docs/hold-gate.md has the protocol with its argument.
 """
 
@@ -82,7 +82,7 @@ class RunGate:
 
 
 def wait_for_leases(governance: Governance, timeout: float = _WAIT_SECONDS) -> None:
-    """Wait until every lease that is out now has been given back or has run out.
+    """Wait until every lease that is out now has been given back or has run out, and remove those that have run out.
 
     Raises:
         StoreUnavailable: if that takes longer than `timeout` seconds.
@@ -101,3 +101,14 @@ def wait_for_leases(governance: Governance, timeout: float = _WAIT_SECONDS) -> N
             )
         if out:
             time.sleep(_POLL_SECONDS)
+    _remove_run_out(governance)
+
+
+def _remove_run_out(governance: Governance) -> None:
+    """Remove the leases that have run out: those of killed processes, which give nothing back."""
+    with governance.read() as connection:
+        run_out = schema.lease.c.expires_at <= governance.now(connection)
+        any_has = connection.scalar(sa.select(sa.exists().where(run_out)))
+    if any_has:
+        with governance.write() as connection:
+            connection.execute(sa.delete(schema.lease).where(run_out))

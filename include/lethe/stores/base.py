@@ -7,7 +7,7 @@ Values that travel between tasks are pydantic models, so that they pass through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -251,13 +251,15 @@ class Store(Protocol):
         """Remove what was staged for a dataset of a run. Harmless where there is nothing."""
         ...
 
-    def fence(self, timeout: float) -> None:
-        """Wait until every batch transaction that is under way in this store has ended (part of placing a hold).
+    def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
+        """Leave nothing in doubt of what was begun before in these datasets of the store (part of placing a hold).
 
-        Stores that work under leases return at once.
+        Where a batch is a transaction, every one that is under way has ended. Stores that work under leases are asked
+        when those are over: what may be carried out still, also by a process that was killed, is ended, or found done.
 
         Raises:
             StoreUnavailable: if that takes longer than `timeout` seconds, or the store does not answer.
+            StoreError: if the store refuses.
         """
         ...
 

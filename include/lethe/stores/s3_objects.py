@@ -13,7 +13,7 @@ It should not have s3:BypassGovernanceRetention, which is never used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -39,7 +39,7 @@ from lethe.stores.base import (
     no_progress,
     require_able,
 )
-from lethe.stores.s3 import bucket_checks, staging
+from lethe.stores.s3 import bucket_checks, staging, uploads
 from lethe.stores.s3.batches import BatchStates, Done
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.erasing import Eraser
@@ -256,10 +256,10 @@ class S3ObjectStore:
 
     def clean(self, run: str, dataset: Dataset) -> None:
         """Remove what was staged for a dataset of a run, with all its versions."""
-        Staging.of(self._access, _objects(dataset).bucket, run, dataset.name).clear()
+        uploads.clean(Staging.of(self._access, _objects(dataset).bucket, run, dataset.name))
 
-    def fence(self, timeout: float) -> None:
-        """Nothing to wait for: everything is sent under leases, which the gate waits for."""
+    def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
+        """Nothing to do: S3 refuses what comes after its lease, and carries out a request that deletes at once."""
 
     def close(self) -> None:
         """Give back connections."""

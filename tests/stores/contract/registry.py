@@ -19,6 +19,7 @@ from typing import Any
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
+from lethe.policy import Dataset
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Store
 
@@ -61,6 +62,7 @@ class Registry:
     """Holds and leases in a folder."""
 
     folder: Path
+    dataset: Dataset
 
     @property
     def _file(self) -> Path:
@@ -115,12 +117,12 @@ class Registry:
             StoreUnavailable: if that takes longer than `timeout` seconds.
         """
         out = set(self._leases.glob("*"))
-        store.fence(timeout)
         deadline = time.monotonic() + timeout
         while out := {lease for lease in out if lease.exists() and float(lease.name.split("-")[0]) > time.time()}:
             if time.monotonic() > deadline:
                 raise StoreUnavailable("leases were not given back")
             time.sleep(_POLL_SECONDS)
+        store.settle([self.dataset], timeout)
 
     @contextmanager
     def lease(self, seconds: float) -> Iterator[None]:

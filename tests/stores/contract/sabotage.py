@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -380,7 +380,7 @@ class KnowsNoRelease(Rules):
 
 
 @sabotage(suite.NeverHeld.test_a_hold_is_not_acknowledged_while_a_batch_goes_on_without_it)
-class CommitsAfterTheFence(Saboteur):
+class CommitsAfterItWasSettled(Saboteur):
     """Lets holds be acknowledged while a batch that has read the holds before goes on."""
 
     def erase(
@@ -388,7 +388,7 @@ class CommitsAfterTheFence(Saboteur):
     ) -> Became:
         return super().erase(work, candidates, batches, Early(gate), progress)
 
-    def fence(self, timeout: float) -> None:
+    def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
         """Wait for nothing."""
 
 

@@ -205,7 +205,7 @@ class World(ABC):
         self.records = {record.number: record for record in (population() if records is None else records)}
         self.filling = secrets.token_hex(4)
         self.run = f"run-{self.filling}"
-        self.registry = Registry(self.folder / self.filling)
+        self.registry = Registry(self.folder / self.filling, self.dataset())
         self.write(list(self.records.values()), form or self.form)
 
     def change(self, number: int, clock: datetime) -> None:

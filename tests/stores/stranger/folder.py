@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -212,8 +212,9 @@ class FolderStore:
             state["staged"].pop(_name(run, dataset), None)
             self._write(state)
 
-    def fence(self, timeout: float) -> None:
+    def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
         """Wait for the lock."""
+        del datasets
         with self._locked(timeout):
             pass
 

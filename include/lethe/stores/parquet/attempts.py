@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +16,8 @@ from lethe.counts import Outcome
 from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.plan import Planned
 from lethe.stores.s3.listing import Record, Version
+from lethe.stores.s3.staging import Stored
+from lethe.stores.s3.uploads import Upload
 
 SPOOL_BYTES = 32 << 20
 """New content beyond this size is kept on disk until it is uploaded."""
@@ -46,6 +50,10 @@ class Attempt:
         sha256: of the new content where the server's ETag is no digest of it, else empty.
         removes: version ids that will be removed.
         held: rows that stay because they are held, as marks, by version id.
+        upload: id of the upload that brings the new content; empty where it is put at once, or there is none.
+        owner: a random token of the process.
+        lease_seconds: of the lease that it was written in, and everything was sent in.
+        over_at: when (by `time.monotonic`) that lease is over for certain; known where it was read from staging.
     """
 
     number: int
@@ -55,10 +63,24 @@ class Attempt:
     sha256: str = ""
     removes: tuple[str, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)
+    upload: str = ""
+    owner: str = ""
+    lease_seconds: float = 0.0
+    over_at: float = field(default=-math.inf, compare=False)
 
     def dumps(self) -> bytes:
         """For staging."""
-        return json.dumps({**self.__dict__, "held": dict(self.held)}, sort_keys=True).encode()
+        fields = {**self.__dict__, "held": dict(self.held)}
+        del fields["over_at"]
+        return json.dumps(fields, sort_keys=True).encode()
+
+    @classmethod
+    def read(cls, stored: Stored) -> Attempt:
+        """From staging. Its owner may be at it until the lease is over, which began after it was written at most."""
+        fields = json.loads(stored.body)
+        age = (stored.read - stored.written).total_seconds() - 1
+        over_at = time.monotonic() + max(0.0, fields["lease_seconds"] - age)
+        return cls(**{**fields, "removes": tuple(fields["removes"]), "over_at": over_at})
 
 
 @dataclass
@@ -141,7 +163,8 @@ class Prepared:
         source: the current version that is replaced or removed.
         content: its new content.
         request: the parameters of the PUT or upload.
-        upload: id of the upload, and its parts.
+        upload: what brings the new content in parts.
+        parts: of the upload.
         etag: what the new content will have.
         removes: versions and markers that are removed by id.
         marker: whether a delete marker is put first.
@@ -154,7 +177,8 @@ class Prepared:
     source: Planned | None = None
     content: Content | None = None
     request: dict[str, Any] = field(default_factory=dict)
-    upload: tuple[str, list[dict[str, Any]]] | None = None
+    upload: Upload | None = None
+    parts: list[dict[str, Any]] = field(default_factory=list)
     etag: str = ""
     removes: list[Version] = field(default_factory=list)
     marker: bool = False

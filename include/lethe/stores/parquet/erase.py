@@ -5,10 +5,13 @@ version still needs; prepare it; write an intent; send the requests inside a lea
 and the answers, and where an answer was not what it should be, from the state read again: a run that goes on after a
 crash does just what an undisturbed one does.
 
-- An intent (``intent/<batch>/<key>-<attempt>``, written with ``If-None-Match: *`` before anything is sent) names the
-  ETag that the new content will have, the versions that will be removed, and the rows that stay because they are held.
+- An intent (``intent/<batch>/<key>-<attempt>``, written with ``If-None-Match: *`` inside the lease, before anything
+  else is sent in it) names the ETag that the new content will have, the versions that will be removed, and the rows
+  that stay because they are held.
   New content that is found under its ETag: the attempt was carried out, and what it did not come to remove is removed
   now. A version that an intent names and that is gone went by our doing; any other that is gone: `Outcome.GONE`.
+- What an attempt left in doubt is settled before the state is read: an upload is ended (`lethe.stores.s3.uploads`).
+  That something stays is only recorded when no other attempt can be under way: their leases are waited for.
 - ``outcome/<batch>`` ends a batch. It is written once (``If-None-Match: *``); whoever comes second takes it over.
 
 **Holds.** The rewritten file is prepared, and its parts uploaded, without a lease. Inside it there are only requests
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import math
 import os
 import secrets
 import threading
@@ -36,6 +39,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,11 +63,13 @@ from lethe.stores.parquet.marks import Marks
 from lethe.stores.parquet.outcomes import tally_of, tally_of_unit
 from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit
 from lethe.stores.parquet.rewrite import NotRewritable, Rewriter
+from lethe.stores.s3 import uploads
 from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, is_passing, named, status_of, translate
+from lethe.stores.s3.errors import ABSENT, ENDED, PRECONDITION, code_of, is_passing, named, translate
 from lethe.stores.s3.leases import take
 from lethe.stores.s3.listing import UNVERSIONED, Listing, Version
 from lethe.stores.s3.staging import Staging, pack
+from lethe.stores.s3.uploads import Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -80,6 +86,8 @@ PART_BYTES = 16 << 20
 MOST_PARTS = 9000
 ROUNDS = 20
 """How often a key is looked at anew because something changed, before giving up."""
+SETTLE_SECONDS = 60.0
+"""How long what another attempt left in doubt is waited for and settled."""
 FAULTS = 5
 """Passing faults of the server that are borne per key."""
 
@@ -119,6 +127,8 @@ class Eraser:
         self._rewriters = threading.BoundedSemaphore(REWRITERS)
         self._encoders = ThreadPoolExecutor(ENCODERS, thread_name_prefix="lethe-encode")
         self._stop = threading.Event()
+        self._owner = secrets.token_hex(8)
+        self._staging_in_lease = replace(staging, client=self._client)
 
     # --- batches -------------------------------------------------------------------------------------------------
 
@@ -185,11 +195,8 @@ class Eraser:
         return found
 
     def _read_attempt(self, name: str) -> Attempt | None:
-        body = self._staging.get(name)
-        if body is None:
-            return None
-        fields = json.loads(body)
-        return Attempt(**{**fields, "removes": tuple(fields["removes"])})
+        stored = self._staging.read(name)
+        return None if stored is None else Attempt.read(stored)
 
     # --- one key -------------------------------------------------------------------------------------------------
 
@@ -204,6 +211,8 @@ class Eraser:
             prepared: Prepared | None = None
             try:
                 prepared = self._prepare(batch, unit, look)
+                if prepared.stays:
+                    self._require_rest(batch, index, look)
                 if prepared.nothing:
                     return self._outcome(batch, unit, look, prepared)
                 return self._outcome(batch, unit, self._intend_and_send(batch, index, look, prepared), prepared)
@@ -236,6 +245,8 @@ class Eraser:
         are read after the state: another process may have written one since, and what it removed was not gone before.
         """
         while True:
+            if attempts:
+                uploads.settle(self._staging, time.monotonic() + SETTLE_SECONDS, f"{batch.number}/{index}-")
             look = self._look(batch.units[index], attempts)
             if look.untouched:
                 return look
@@ -243,6 +254,20 @@ class Eraser:
             if known == attempts:
                 return look
             attempts = known
+
+    def _require_rest(self, batch: Batch, index: int, look: Look) -> None:
+        """Before something is said to stay: no attempt of another process that might yet remove it is under way.
+
+        Raises:
+            _Again: if there was one, after waiting for it.
+        """
+        known = self._attempts(batch.number, index).get(index, [])
+        over_at = max((attempt.over_at for attempt in known if attempt.owner != self._owner), default=-math.inf)
+        left = over_at - time.monotonic()
+        if left > 0:
+            self._stop.wait(left)
+        if left > 0 or known != look.attempts:
+            raise _Again
 
     def _look(self, unit: Unit, attempts: list[Attempt]) -> Look:
         """Read a key's real state."""
@@ -467,24 +492,12 @@ class Eraser:
         name = f"{batch.number}/{index}-{number}"
         try:
             self._upload(unit.key, name, prepared)
-            attempt = Attempt(
-                number,
-                prepared.rules,
-                prepared.etag,
-                prepared.content.size if prepared.content else 0,
-                prepared.content.sha256 if prepared.content else "",
-                tuple(version.id for version in prepared.removes),
-                {key: base64.b64encode(marks.dumps()).decode() for key, marks in prepared.held.items()},
-            )
-            if not self._staging.create(f"intent/{name}", attempt.dumps()):
-                raise _Again
-            if not self._send_under_lease(unit.key, prepared):
-                void = Attempt(number, prepared.rules)
-                self._staging.put(f"intent/{name}", void.dumps())
-                raise _Again
+            attempt = self._send_under_lease(unit.key, name, number, prepared)
         except BaseException:
-            self._abort(unit.key, prepared)
+            self._abandon(prepared)
             raise
+        if prepared.upload is not None:
+            prepared.upload.forget()
         return look.after(attempt, prepared)
 
     def _upload(self, key: str, name: str, prepared: Prepared) -> None:
@@ -498,41 +511,59 @@ class Eraser:
         bucket, client = self._dataset.bucket, self._access.client
         with named(self._access.place(bucket, "upload a file")):
             upload = client.create_multipart_upload(Bucket=bucket, Key=key, **prepared.request)["UploadId"]
-            parts: list[dict[str, Any]] = []
-            prepared.upload = upload, parts
-            # Before any part, so that `clean` finds every upload that has some, whatever happens; under a name of its
-            # own, because another try at the same attempt has an upload of its own.
-            self._staging.put(f"upload/{name}-{secrets.token_hex(8)}", json.dumps([bucket, key, upload]).encode())
+            # Before any part, so that every upload that has some is found, whatever happens.
+            prepared.upload = Upload.noted(self._staging, name, bucket, key, upload)
             length = max(PART_BYTES, -(-content.size // MOST_PARTS))
             digests = b""
             for part, offset in enumerate(range(0, content.size, length), start=1):
                 body = content.part(offset, length)
                 etag = client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=part, Body=body)["ETag"]
-                parts.append({"PartNumber": part, "ETag": etag})
+                prepared.parts.append({"PartNumber": part, "ETag": etag})
                 with suppress(ValueError):
                     digests += bytes.fromhex(etag.strip('"'))
-        prepared.etag = f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"'
+        prepared.etag = f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(prepared.parts)}"'
 
-    def _abort(self, key: str, prepared: Prepared) -> None:
+    def _abandon(self, prepared: Prepared) -> None:
+        """End the upload of an attempt that failed. Where S3 does not, its note stays; who comes next settles it."""
         if prepared.upload is not None:
-            with suppress(BotoCoreError, ClientError, HTTPClientError, OSError):
-                self._access.client.abort_multipart_upload(
-                    Bucket=self._dataset.bucket, Key=key, UploadId=prepared.upload[0]
-                )
+            with suppress(StoreError):
+                prepared.upload.end(time.monotonic() + uploads.END_SECONDS)
 
-    def _send_under_lease(self, key: str, prepared: Prepared) -> bool:
-        """Send everything under the rules that it was prepared by; false where a newer hold covers a row of it."""
+    def _send_under_lease(self, key: str, name: str, number: int, prepared: Prepared) -> Attempt:
+        """Announce and send everything under the rules that it was prepared by.
+
+        Raises:
+            _Again: if a newer hold covers a row of it, or another process is at work on the key.
+        """
         for _ in range(ROUNDS):
             with take(self._gate, self._access.clock, self._access.place(self._dataset.bucket, "erase")) as lease:
                 newer = lease.rules.since(prepared.rules)
                 if not newer:
                     with lease.sending():
+                        attempt = self._announce(name, number, prepared)
                         self._send(key, prepared)
-                    return True
+                    return attempt
             if any(self._covered(key, version, going, newer).count for version, going in prepared.going):
-                return False
+                raise _Again
             prepared.rules = lease.rules.version
         raise StoreUnavailable(f"dataset {self._dataset.name}: holds are placed all the time; try again")
+
+    def _announce(self, name: str, number: int, prepared: Prepared) -> Attempt:
+        attempt = Attempt(
+            number,
+            prepared.rules,
+            prepared.etag,
+            prepared.content.size if prepared.content else 0,
+            prepared.content.sha256 if prepared.content else "",
+            tuple(version.id for version in prepared.removes),
+            {key: base64.b64encode(marks.dumps()).decode() for key, marks in prepared.held.items()},
+            prepared.upload.id if prepared.upload else "",
+            self._owner,
+            self._gate.lease_seconds,
+        )
+        if not self._staging_in_lease.create(f"{uploads.INTENTS}{name}", attempt.dumps()):
+            raise _Again
+        return attempt
 
     def _send(self, key: str, prepared: Prepared) -> None:
         place = self._access.place(self._dataset.bucket, "replace a file")
@@ -543,7 +574,7 @@ class Eraser:
                 self._client.delete_object(Bucket=self._dataset.bucket, Key=key, IfMatch=prepared.source.etag)
             self._remove(key, prepared)
         except (BotoCoreError, ClientError, HTTPClientError, OSError) as error:
-            if code_of(error) in PRECONDITION | ABSENT:
+            if code_of(error) in PRECONDITION | ABSENT | ENDED:
                 raise _Again from None
             raise translate(error, place) from None
 
@@ -553,13 +584,11 @@ class Eraser:
             content = cast("Content", prepared.content)
             self._client.put_object(**target, Body=content.part(0, content.size), **prepared.request)
         else:
-            upload, parts = prepared.upload
             self._client.complete_multipart_upload(
                 **target,
-                UploadId=upload,
-                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                UploadId=prepared.upload.id,
+                MultipartUpload={"Parts": prepared.parts},  # type: ignore[typeddict-item]
             )
-            prepared.upload = None
 
     def _remove(self, key: str, prepared: Prepared) -> None:
         """Remove versions by id. One without an id only if it still is the same."""
@@ -617,18 +646,3 @@ class Eraser:
         there = {version.id for version in look.record.versions} if look.record else set()
         removed = {gone for attempt in look.attempts for gone in attempt.removes} - there - current
         return {"versions": versions, "with": len(removed), "bytes": max(0, freed)}
-
-
-def abort_uploads(staging: Staging) -> None:
-    """Abort the uploads that a run did not complete. Harmless where there are none."""
-    client = staging.access.client
-    for name in staging.names("upload/"):
-        target, key, upload = json.loads(staging.get(name) or b'["", "", ""]')
-        if not target:
-            continue
-        with named(staging.access.place(target, "abort an upload")):
-            try:
-                client.abort_multipart_upload(Bucket=target, Key=key, UploadId=upload)
-            except ClientError as error:
-                if code_of(error) != "NoSuchUpload" and status_of(error) != 404:
-                    raise

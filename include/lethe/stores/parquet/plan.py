@@ -7,7 +7,7 @@ Objects in the staging of a run and dataset:
 - ``batch/<batch>``: key, version id, ETag, size and rows of each version, then the rows that go, as compressed bits.
 - ``keys/<name>/<part>``: the columns of `dataset.key` of the rows that go, in their order, as Parquet.
 - ``begun``: erasing has begun, and what is staged stays.
-- ``intent/…``, ``upload/…``, ``outcome/…``: see `erase`.
+- ``intent/…``, ``outcome/…``: see `erase`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -42,7 +42,7 @@ from lethe.stores.base import (
 )
 from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema, is_text, plain, reader
-from lethe.stores.parquet.erase import Eraser, abort_uploads
+from lethe.stores.parquet.erase import Eraser
 from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
 from lethe.stores.parquet.holds import Loaded, Matcher
@@ -52,7 +52,7 @@ from lethe.stores.parquet.outcomes import keepers, record_outcomes, sum_of_outco
 from lethe.stores.parquet.partition import Path
 from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
 from lethe.stores.parquet.validation import staged_rows
-from lethe.stores.s3 import bucket_checks
+from lethe.stores.s3 import bucket_checks, uploads
 from lethe.stores.s3 import staging as staged
 from lethe.stores.s3.client import S3Access
 from lethe.stores.s3.listing import Listing, Record, read_fast
@@ -303,13 +303,13 @@ class ParquetStore:
         return staged.staged_runs(self._access, _parquet(dataset).bucket)
 
     def clean(self, run: str, dataset: Dataset) -> None:
-        """Remove what was staged, after the uploads that its notes name."""
-        area = Staging.of(self._access, _parquet(dataset).bucket, run, dataset.name)
-        abort_uploads(area)
-        area.clear()
+        """Remove what was staged, after ending the uploads that its notes name."""
+        uploads.clean(Staging.of(self._access, _parquet(dataset).bucket, run, dataset.name))
 
-    def fence(self, timeout: float) -> None:
-        """Return at once: requests that change records are sent under leases only."""
+    def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
+        """End the uploads that may be completed still: all else is sent under leases, and carried out at once."""
+        buckets = {Staging.of(self._access, _parquet(one).bucket, "", one.name).bucket for one in datasets}
+        uploads.settle_all(self._access, buckets, timeout)
 
     def close(self) -> None:
         """Give back connections."""

@@ -28,7 +28,7 @@ from botocore.session import get_session
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
 from lethe.stores.s3.errors import Place, translate
-from lethe.stores.s3.leases import ServerClock, refuse_late
+from lethe.stores.s3.leases import ServerClock, bound_answers, refuse_late
 from lethe.stores.s3.listing import read_fast
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ POOL = 64
 """Connections that one client keeps open."""
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
+BOUNDED_SECONDS = 10.0
 ATTEMPTS = 5
 """Time-outs and attempts of requests outside of leases."""
 _SPECIAL = re.compile("[&<>\r\n]")
@@ -128,10 +129,17 @@ class S3Access:
         read_fast(client)
         return client
 
+    @cached_property
+    def bounded(self) -> S3Client:
+        """For requests that somebody waits for: as `client`, but a whole answer takes `BOUNDED_SECONDS` at most."""
+        client = self._client(CONNECT_SECONDS, BOUNDED_SECONDS, 2)
+        bound_answers(client)
+        return client
+
     def leased(self, lease_seconds: float) -> S3Client:
         """A client for requests inside a lease (`lethe.stores.s3.leases`): one attempt, refused after it; close it.
 
-        Connecting may take an eighth of `lease_seconds` (at most 5 s), reading three eighths (at most 15 s).
+        Connecting may take an eighth of `lease_seconds` (at most 5 s), the whole answer three eighths (at most 15 s).
         """
         connect, read = min(CONNECT_SECONDS, lease_seconds / 8), min(15.0, lease_seconds * 3 / 8)
         client = self._client(
@@ -199,8 +207,8 @@ class S3Access:
         return client
 
     def close(self) -> None:
-        """Give back the connections of `client` and `lister`, if there are any."""
-        for name in ("client", "lister"):
+        """Give back the connections of its clients, if there are any."""
+        for name in ("client", "lister", "bounded"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

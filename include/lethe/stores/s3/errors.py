@@ -51,6 +51,8 @@ NOT_ALLOWED = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem", 
 NO_BUCKET = frozenset({"NoSuchBucket"})
 ABSENT = frozenset({"NoSuchKey", "NoSuchVersion", "NotFound", "404"})
 """Codes of an object or version that is not there."""
+ENDED = frozenset({"NoSuchUpload"})
+"""Codes of an upload that was completed or aborted."""
 PRECONDITION = frozenset({"PreconditionFailed", "412"})
 """Codes of a condition (If-Match, If-None-Match, ETag) that did not hold."""
 GATEWAY_GAVE_UP = frozenset({502, 504})

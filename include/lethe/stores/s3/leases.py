@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import math
 import socket
 import time
@@ -24,6 +25,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from botocore import auth
@@ -165,15 +168,24 @@ def refuse_late(client: S3Client) -> None:
     The client's calls raise `StoreUnavailable` then, and note in the lease where a request may still be carried out.
     """
     auth.AUTH_TYPE_MAPS[_SIGNATURE] = _LeasedAuth
-    # botocore has no other way to choose how its requests are sent; tests see whether it has come to nothing.
-    session: Any = client._endpoint.http_session  # type: ignore[attr-defined]
-    session._pool_classes_by_scheme.update(http=_WholePool, https=_WholeTlsPool)
+    _connect_by(client, _WholePool, _WholeTlsPool)
     events = client.meta.events
     choose: Any = _choose_signer
     events.register("choose-signer.s3", choose)
     events.register("before-call.s3.PutObject", _digest)
     events.register("after-call.s3", _answered)
     events.register("after-call-error.s3", _not_answered)
+
+
+def bound_answers(client: S3Client) -> None:
+    """Have a client's read time-out count for a whole answer, not for each part of it that comes."""
+    _connect_by(client, _InTimePool, _InTimeTlsPool)
+
+
+def _connect_by(client: S3Client, http: type[Any], https: type[Any]) -> None:
+    # botocore has no other way to choose how its requests are sent; tests see whether it has come to nothing.
+    session: Any = client._endpoint.http_session  # type: ignore[attr-defined]
+    session._pool_classes_by_scheme.update(http=http, https=https)
 
 
 def _choose_signer(**_: object) -> str:
@@ -223,7 +235,44 @@ SEND_BYTES = 1 << 20
 """What the kernel is asked to take at once. Linux takes as much as its `net.core.wmem_max` says."""
 
 
-class _Whole:
+class _Receiver(io.RawIOBase):
+    """What a socket receives within the time-out that it has now, all of it together."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = time.monotonic() + (sock.gettimeout() or math.inf)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - the buffer protocol
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(None if math.isinf(left) else left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Received(HTTPResponse):
+    """An answer that has to come as a whole within the read time-out: white space that drips in is no sign of life."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - http.client's
+        files = SimpleNamespace(makefile=lambda _mode: io.BufferedReader(_Receiver(sock)))
+        super().__init__(files, *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _InTime:
+    """In front of a connection class of botocore: the read time-out counts for the whole answer."""
+
+    response_class = _Received
+
+
+class _Whole(_InTime):
     """In front of a connection class of botocore: the kernel gets each request in one piece, headers and body.
 
     S3 looks at the time when it has the headers, and takes the body whenever it comes. A process that is stopped
@@ -259,6 +308,22 @@ class _WholeHttp(_Whole, AWSHTTPConnection):  # type: ignore[misc]
 
 class _WholeTls(_Whole, AWSHTTPSConnection):  # type: ignore[misc]
     """With TLS."""
+
+
+class _InTimeHttp(_InTime, AWSHTTPConnection):  # type: ignore[misc]
+    """Without TLS."""
+
+
+class _InTimeTls(_InTime, AWSHTTPSConnection):  # type: ignore[misc]
+    """With TLS."""
+
+
+class _InTimePool(AWSHTTPConnectionPool):
+    ConnectionCls = _InTimeHttp
+
+
+class _InTimeTlsPool(AWSHTTPSConnectionPool):
+    ConnectionCls = _InTimeTls
 
 
 class _WholePool(AWSHTTPConnectionPool):

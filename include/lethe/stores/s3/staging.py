@@ -20,11 +20,13 @@ from botocore.exceptions import ClientError
 
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, PRECONDITION, code_of, named
+from lethe.stores.s3.errors import ABSENT, NO_BUCKET, PRECONDITION, code_of, named
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+UPLOADS = "uploads/"
+"""Below the scratch prefix: the uploads that all runs have noted (`lethe.stores.s3.uploads`); no run has that name."""
 _CONFLICT_SECONDS = 0.05
 _DELETE_AT_ONCE = 1000
 _SWEEPS = 4
@@ -141,6 +143,11 @@ class Staging:
                 for entry in page.get("Contents", ()):
                     yield entry["Key"].removeprefix(self.prefix)
 
+    def remove(self, name: str) -> None:
+        """Remove an object; where the bucket has versions, old ones stay until `clear`. Again is harmless."""
+        with named(self.access.place(self.bucket, "remove staging")):
+            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+
     def clear(self) -> None:
         """Remove everything staged here, all versions and delete markers. Again is harmless."""
         remove_all(self.access, self.bucket, self.prefix)
@@ -184,6 +191,8 @@ def staged_runs(access: S3Access, bucket: str) -> list[tuple[str, str]]:
     bucket = access.scratch_bucket or bucket
     found: set[tuple[str, str]] = set()
     for run in _folders(access, bucket, access.scratch_prefix):
+        if f"{run}/" == UPLOADS:
+            continue
         for name in _folders(access, bucket, f"{access.scratch_prefix}{run}/"):
             # SeaweedFS also lists folders of which nothing is left.
             if next(_entries(access, bucket, f"{access.scratch_prefix}{run}/{name}/"), None) is not None:
@@ -197,6 +206,30 @@ def _folders(access: S3Access, bucket: str, prefix: str) -> list[str]:
     with named(access.place(bucket, "list staging")):
         found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
     return [folder.removeprefix(prefix).rstrip("/") for folder in found]
+
+
+class Gone(StoreError):
+    """A bucket is not there (any more)."""
+
+
+def names_in(access: S3Access, bucket: str, folder: str) -> Iterator[str]:
+    """Names of what all runs have staged in a folder, relative to it.
+
+    Raises:
+        Gone: if the bucket is not there.
+        StoreUnavailable, StoreError.
+    """
+    prefix = access.scratch_prefix + folder
+    pages = access.bounded.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    with named(access.place(bucket, "list staging")):
+        try:
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"].removeprefix(prefix)
+        except ClientError as error:
+            if not access.scratch_bucket and code_of(error) in NO_BUCKET:
+                raise Gone(f"{access.place(bucket, '')}: there is no such bucket") from None
+            raise
 
 
 def remove_all(access: S3Access, bucket: str, prefix: str) -> None:

@@ -532,8 +532,9 @@ class SqlStore:
                 staging.drop(connection)
                 connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
 
-    def fence(self, timeout: float) -> None:
+    def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
         """Wait until every batch transaction that is under way has ended."""
+        del datasets  # one lock for all of them
         try:
             with self._faults("fence"):
                 self._dialect.fence(self._engine, timeout)
