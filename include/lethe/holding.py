@@ -7,13 +7,20 @@ from then on sees it; then all that began before is waited for or settled, in ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
 from lethe.environment import Environment
 from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
 from lethe.holds.gate import wait_for_leases
 from lethe.holds.registry import Coverage, Hold, HoldRequest, coverage
-from lethe.policy import Dataset
+from lethe.holds.rules import HoldRules
+from lethe.periods import Cutoff
+from lethe.policy import Dataset, Disposition, Policy, RowDataset
+from lethe.stores.base import Work
+
+_EVER = Cutoff(date(9998, 12, 31), datetime(9998, 12, 31, tzinfo=UTC))
+"""By it every record with a clock has expired."""
 
 SETTLE_SECONDS = 120.0
 """How long a store's running batches are waited for, and what they left in doubt is settled."""
@@ -54,6 +61,50 @@ def _unsearched(env: Environment, dataset: Dataset, request: HoldRequest) -> str
     except LetheError as error:
         return f"its store could not be asked whether all is looked at: {error}"
     return f"not found in {' and '.join(places)}: nothing declares its identifiers" if places else ""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What a hold finds in a dataset today, expired or not.
+
+    Attributes:
+        dataset: written ``category.dataset``.
+        records: how many; None: they could not be counted.
+        unknown: records whose clock is missing or cannot be read, or that cannot be read: they are held if they match,
+            but were not looked at.
+        why: why they could not be counted.
+    """
+
+    dataset: str
+    records: int | None
+    unknown: int = 0
+    why: str = ""
+
+
+def matching(env: Environment, hold: Hold) -> Iterator[Matching]:
+    """How many records of each dataset that it covers a hold finds today. It may take as long as a survey of each."""
+    for policy in env.policies.values():
+        for dataset in policy.datasets:
+            looked_for = not hold.identifier_counts or dataset.carried & set(hold.identifier_counts)
+            if hold.concerns(policy.category, dataset.name) and looked_for:
+                yield _matching(env, hold, policy, dataset)
+
+
+def _matching(env: Environment, hold: Hold, policy: Policy, dataset: Dataset) -> Matching:
+    name = f"{policy.category}.{dataset.name}"
+    every = env.registry.rules(policy.category, dataset)
+    mine = HoldRules(every.version, tuple(rule for rule in every.rules if rule.hold == hold.id))
+    now = datetime.now(UTC)
+    expiry = replace(policy.expiry(now), default=_EVER, column=None, by_value={})
+    if isinstance(dataset, RowDataset):
+        dataset = dataset.model_copy(update={"keep_while": ()})
+    work = Work(hold.id, policy.category, dataset, expiry, now, Disposition.ERASE)
+    try:
+        found = env.store(dataset).survey(work, mine)
+        otherwise = env.store(dataset).survey(work, HoldRules(0)).held if found.held else 0  # what a store itself keeps
+    except LetheError as error:
+        return Matching(name, None, why=str(error))
+    return Matching(name, found.held - otherwise, sum(found.unjudgeable.values()))
 
 
 def enforce_hold(env: Environment, hold_id: str) -> Hold:

@@ -150,7 +150,8 @@ def holds(
     judged: Judged, kind: IdentifierType, held: str, values: Sequence[Any], region: str | None = None
 ) -> list[Any]:
     """The values that a hold finds."""
-    found = judged(kind, region, holding(hold(**{kind: held})), [(value, _FIRST) for value in values])
+    named: dict[str, Any] = {kind.value: held}
+    found = judged(kind, region, holding(hold(**named)), [(value, _FIRST) for value in values])
     return [value for value, one in zip(values, found, strict=True) if one]
 
 
@@ -215,7 +216,8 @@ def test_what_has_no_text_that_people_write_carries_nothing(warehouse: Database,
 )
 def test_columns_of_parquet(column: pa.Array, kind: IdentifierType, held: str) -> None:
     values = [(None, _FIRST)] * len(column)
-    found = in_arrow(flat(column))(kind, "CZ", holding(hold(**{kind: held})), values)
+    named: dict[str, Any] = {kind.value: held}
+    found = in_arrow(flat(column))(kind, "CZ", holding(hold(**named)), values)
     assert found == [True, False]
 
 

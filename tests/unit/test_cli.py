@@ -387,6 +387,28 @@ def test_what_a_hold_does_not_cover_is_shown(lethe: Command) -> None:
     assert cells(text, "events.registrations")[1] == "no: it carries event, not email"
 
 
+def test_placing_says_how_many_records_the_hold_finds_today(lethe: Command) -> None:
+    place = ("hold", "place", "--matter", "M", "--reason", "r")
+    expired_and_recent = lethe(*place, "--email", lethe.email(1), "--phone", "+420777120077")
+    assert cells(expired_and_recent, "webinars.registrations")[2].startswith("2, and 1 without")
+    nobody = lethe(*place, "--email", "nobody@example.org")
+    assert cells(nobody, "webinars.registrations")[2].startswith("0, and 1 without")
+    assert "It finds no record in any dataset today" in " ".join(nobody.split())
+    assert "finds no record" not in expired_and_recent
+
+
+def test_a_dataset_that_cannot_be_counted_is_named_and_the_hold_is_in_force(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("DROP INDEX by_date")
+        connection.execute("ALTER TABLE registrations RENAME COLUMN phone TO mobile")
+    text = lethe("hold", "place", "--matter", "M", "--reason", "r", "--email", lethe.email(1))
+    assert "is in force since" in text
+    assert "not counted:" in text
+    assert "finds no record" not in text
+
+
 def test_a_child_table_that_a_hold_does_not_look_at_is_said(lethe: Command) -> None:
     with closing(sqlite3.connect(lethe.warehouse)) as connection:
         connection.execute("CREATE TABLE guests (registration REFERENCES registrations, guest_email TEXT)")

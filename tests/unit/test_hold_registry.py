@@ -19,7 +19,7 @@ from lethe.connections import Connection
 from lethe.errors import EvidenceError, HoldError
 from lethe.holds.registry import HoldRegistry, HoldRequest, coverage, read_identifiers
 from lethe.holds.rules import ClockRange, HoldKind
-from lethe.judging.identifiers import IdentifierType, normalise
+from lethe.judging.identifiers import IdentifierType, matches, normalise
 from lethe.keys import Keys
 from lethe.policy import ChildTable, Policy, TableDataset
 
@@ -350,3 +350,45 @@ def test_a_random_file_is_read_or_refused_with_a_message(tmp_path: Path, content
         return
     for kind, values in found.items():
         assert all(normalise(kind, value) == value for value in values)
+
+
+# --- holds of earlier versions ---------------------------------------------------------------------------------
+
+
+def test_a_hold_in_an_earlier_normal_form_binds_and_is_found(
+    office: Office, policies: Policies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions before kept identifiers in lower case, composed, and whatever spreadsheets made of them."""
+    earlier = {"Info@Straße.de": "info@straße.de", "<ann@x.org>": "<ann@x.org>", "ΑΝΝΑΣ@x.gr": "αννας@x.gr"}
+    with monkeypatch.context() as before:
+        before.setattr("lethe.holds.registry.normalise", lambda kind, text, region: earlier[text])
+        hold = office.registry.place(
+            HoldRequest("M-1", "a lawsuit", identifiers={EMAIL: list(earlier)}), by="Eva", policies=policies
+        )
+    for text in ("info@straße.de", "INFO@STRASSE.DE", "ann@x.org", "Αννας@x.gr", "ΑΝΝΑΣ@X.GR"):
+        assert [one.id for one in office.registry.find(EMAIL, text)] == [hold.id]
+    assert office.registry.find(EMAIL, "info@strase.de") == []
+    held = identifiers(office, policies["webinars"], "registrations")[EMAIL]
+    for stored in ("Info@STRASSE.de", "Ann <ann@x.org>", "ΑΝΝΑΣ@x.gr"):
+        assert any(matches(EMAIL, one, stored) for one in held)
+
+
+def test_a_number_is_found_whether_its_country_was_given_or_not(office: Office, policies: Policies) -> None:
+    request = HoldRequest("M-1", "a lawsuit", identifiers={PHONE: ["777 123 456"]})
+    hold = office.registry.place(request, by="Eva", policies=policies)
+    assert [one.id for one in office.registry.find(PHONE, "+420 777 123 456")] == [hold.id]
+
+
+def test_every_line_with_what_is_no_identifier_is_named(tmp_path: Path) -> None:
+    """What spreadsheets and address books write was in force, and held nobody."""
+    path = tmp_path / "matter.csv"
+    lines = ["email,phone,ip", "ann@x.org,+420777123456,10.1.2.3", "<ann@x.org>,,", ",4.20777E+11,", ",420602111222.0,"]
+    path.write_text("\n".join([*lines, "'ann@x.org',,", ",,10.1.2.3:443", ",,10.0.0.0/8"]))
+    with pytest.raises(HoldError) as caught:
+        read_identifiers(path, region="CZ")
+    text = str(caught.value)
+    for line in (3, 4, 5, 6, 7, 8):
+        assert f"line {line}: not a" in text
+    assert "line 2" not in text
+    for secret in ("ann@x.org", "20777", "602111222", "10.1.2.3", "10.0.0.0"):
+        assert secret not in text

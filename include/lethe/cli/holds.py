@@ -17,6 +17,7 @@ from lethe.holds.rules import ClockRange, HoldKind
 from lethe.judging.identifiers import IdentifierType
 
 if TYPE_CHECKING:
+    from lethe.holding import Matching
     from lethe.holds.registry import Coverage, Hold
 
 hold_app = typer.Typer(help="Keep records that the law requires: holds win over every period.", no_args_is_help=True)
@@ -59,7 +60,7 @@ def place(
     region: Region = None,
 ) -> None:
     """Place a hold, and wait until it is in force. Conditions combine: records are held that meet all of them."""
-    from lethe.holding import covers, place_hold
+    from lethe.holding import covers, matching, place_hold
     from lethe.holds.registry import HoldRequest
 
     clock = ClockRange(_date(clock_from), _date(clock_to))
@@ -81,7 +82,7 @@ def place(
             raise
         say(f"Hold {hold.id} is in force since {hold.in_force_at:%Y-%m-%d %H:%M:%S} UTC.")
         say(f"It is recorded in {registry_name(env)}.")
-    _show_coverage(coverage)
+        _show_coverage(coverage, list(matching(env, hold)))
 
 
 def _date(at: datetime | None) -> date | None:
@@ -108,14 +109,24 @@ def _identifiers(
     return found
 
 
-def _show_coverage(coverage: Coverage) -> None:
-    table = Table("Dataset", "Is it covered?")
+def _show_coverage(coverage: Coverage, found: Sequence[Matching] = ()) -> None:
+    table = Table("Dataset", "Is it covered?", "Records that it finds today")
+    today = {one.dataset: _today(one) for one in found}
     for name in coverage.covered:
         part = coverage.partly.get(name)
-        table.add_row(name, f"[yellow]partly: {part}" if part else "[green]yes")
+        table.add_row(name, f"[yellow]partly: {part}" if part else "[green]yes", today.get(name, "not counted"))
     for name, why in coverage.uncovered.items():
-        table.add_row(name, f"[yellow]no: {why}")
+        table.add_row(name, f"[yellow]no: {why}", "")
     console().print(table)
+    if found and all(one.records == 0 for one in found):
+        say("It finds no record in any dataset today: see that its identifiers are spelt as they should be.")
+
+
+def _today(found: Matching) -> str:
+    if found.records is None:
+        return f"[yellow]not counted: {found.why}"
+    unknown = f", and {found.unknown:,} without a readable clock were not looked at" if found.unknown else ""
+    return f"{'' if found.records else '[yellow]'}{found.records:,}{unknown}"
 
 
 @hold_app.command()

@@ -376,9 +376,13 @@ def whole_names(kind: IdentifierType, held: str) -> Iterator[str]:
     elif kind.is_device:
         digits = _digits(value)
         yield digits[: _DEVICE_DIGITS[kind][0]] if kind is IdentifierType.IMEI else digits
+    elif kind is IdentifierType.EMAIL:
+        for address in (value, *(_EMAIL.findall(value) if not _EMAIL.fullmatch(value) else ())):
+            yield address
+            yield from _other_domain(address)
     else:
         yield value
-        yield from _other_domain(value) if kind is IdentifierType.EMAIL else _other_spellings(value)
+        yield from _other_spellings(value)
 
 
 def _part_names(kind: IdentifierType, held: str) -> Iterator[str]:
@@ -403,6 +407,7 @@ def tails(held: str) -> Iterator[str]:
 def _spellings_of_address(value: str) -> Iterator[str]:
     address = _parsed(value) or value
     yield address
+    yield from _address_keys(value) if _parsed(value) is None else ()
     if address.startswith("::") and address not in ("::", "::1"):  # of IPv4, as some write it
         packed = ipaddress.ip_address(address).packed if _parsed(address) else b""
         if packed and not any(packed[:12]):
