@@ -358,7 +358,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "number clock": ({"clock": {"column": "bare"}}, "clock: column bare of leads is of type integer"),
     "wrong format": ({"clock": {"column": "bare", "format": "iso8601"}}, "clock of format iso8601 needs text"),
-    "no index": ({"clock": {"column": "other"}}, "clock: table leads has no index that starts with other"),
     "mask not null": ({"masks": [{"column": "bare"}]}, "masks: column bare of leads cannot be NULL"),
     "child table": ({"children": [{"table": "nix", "foreign_key": ["a"]}]}, "children.nix: there is no table nix"),
     "child column": (

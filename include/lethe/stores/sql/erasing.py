@@ -25,7 +25,7 @@ from lethe.policy import Disposition
 from lethe.stores.base import Candidates, Gate, Work
 from lethe.stores.sql.blocking import GO, Blockers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
-from lethe.stores.sql.expiry import Judgement, fitting
+from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin
 from lethe.stores.sql.notes import Notes
@@ -437,7 +437,7 @@ class Eraser:
         table = self.target.table
         if self.work.disposition is Disposition.ERASE:
             return self.dialect.delete(table, other, on, chosen).where(*where)
-        masks = {mask.column: fitting(table.c[mask.column], mask.value) for mask in self._judgement.dataset.masks}
+        masks = {mask.column: self._judgement.masked_value(mask) for mask in self._judgement.dataset.masks}
         return self.dialect.update(table, other, on, chosen).where(*where).values(masks)
 
     def _execute(self, statement: sa.Delete | sa.Update) -> int:

@@ -101,7 +101,11 @@ class Judgement:
         column = self.table.c[mask.column]
         if mask.with_ is MaskKind.NULL:
             return column.is_(None)
-        return column.is_not_distinct_from(fitting(column, mask.value))
+        return column.is_not_distinct_from(self.masked_value(mask))
+
+    def masked_value(self, mask: Mask) -> AnyColumn:
+        """What a column is given in place of what it has."""
+        return sa.null() if mask.value is None else self.dialect.literal(self.table.c[mask.column], mask.value)
 
     def meets(self, condition: Condition) -> Predicate:
         """Whether a row meets a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`."""
@@ -109,10 +113,10 @@ class Judgement:
         if condition.is_null is not None:
             return column.is_(None) if condition.is_null else column.is_not(None)
         values = condition.in_ if condition.in_ is not None else condition.not_in or ()
-        compared, fitted = _comparable(column, values)
+        literals = [self.dialect.literal(column, value) for value in values]
         if condition.in_ is not None:
-            return sa.and_(column.is_not(None), compared.in_(fitted))
-        return sa.or_(column.is_(None), compared.not_in(fitted))
+            return sa.and_(column.is_not(None), column.in_(literals))
+        return sa.or_(column.is_(None), column.not_in(literals))
 
     # --- what its clock says ---
 
@@ -157,9 +161,9 @@ class Judgement:
     def _past_cutoff(self) -> Predicate:
         if self.expiry.column is None:
             return self._before_cutoff(self.expiry.default)
-        value = as_text(self.table.c[self.expiry.column])
+        column = self.table.c[self.expiry.column]
         named = [
-            sa.and_(value.is_not(None), value == text, self._before_cutoff(cutoff))
+            sa.and_(column.is_not(None), column == self.dialect.literal(column, text), self._before_cutoff(cutoff))
             for text, cutoff in self.expiry.by_value.items()
         ]
         others = sa.and_(self._unnamed, self._before_cutoff(self.expiry.default))
@@ -168,8 +172,9 @@ class Judgement:
     @property
     def _unnamed(self) -> Predicate:
         assert self.expiry.column is not None  # noqa: S101 - asked by callers
-        value = as_text(self.table.c[self.expiry.column])
-        return sa.or_(value.is_(None), value.not_in(list(self.expiry.by_value)))
+        column = self.table.c[self.expiry.column]
+        named = [self.dialect.literal(column, text) for text in self.expiry.by_value]
+        return sa.or_(column.is_(None), column.not_in(named))
 
     @property
     def candidate(self) -> Predicate:
@@ -231,28 +236,3 @@ class Judgement:
         if not limits:
             return sa.true()
         return sa.or_(sa.and_(*limits), self.missing, self.unreadable)
-
-
-def as_text(column: AnyColumn) -> sa.ColumnElement[str]:
-    """A column as text, for comparing it with text of a policy."""
-    if isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum):
-        return sa.type_coerce(column, sa.Text())
-    return sa.cast(column, sa.Text())
-
-
-def _comparable(column: AnyColumn, values: tuple[str | int | bool, ...]) -> tuple[AnyColumn, list[object]]:
-    """A column and a policy's values in one type: the column's own where they are of it, else text."""
-    native = (
-        (isinstance(column.type, sa.Boolean) and all(isinstance(value, bool) for value in values))
-        or (isinstance(column.type, sa.Integer | sa.Numeric) and all(type(value) is int for value in values))
-    )  # fmt: skip
-    if native:
-        return column, list(values)
-    return as_text(column), [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-
-
-def fitting(column: AnyColumn, value: str | int | None) -> str | int | None:
-    """A mask's value in the type of its column."""
-    if value is None or isinstance(column.type, sa.Integer | sa.Numeric):
-        return value
-    return str(value)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable, Identifiers, TableDataset, name_parts
+from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset, name_parts
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Kind, Relation
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
@@ -70,9 +70,10 @@ def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
         yield from ((f"children.{child.table}.references", column) for column in child.references or ())
 
 
-def check(connection: sa.Connection, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def check(
+    connection: sa.Connection, dataset: TableDataset, by_value: PeriodsByValue | None, dialect: Dialect
+) -> Iterator[Problem]:
     """What of a dataset does not fit the database."""
-    inspector = sa.inspect(connection)
     found = Found.look(connection, dataset.table, dialect)
     if found is None:
         yield Problem(field="table", message=_absent(dataset.table))
@@ -81,49 +82,39 @@ def check(connection: sa.Connection, dataset: TableDataset, dialect: Dialect) ->
         yield Problem(field="table", message=_no_table(found.relation))
         return
     missing = set()
-    for field, column in named_columns(dataset):
+    named = [*named_columns(dataset), *([("by_value", by_value.column)] if by_value else [])]
+    for field, column in named:
         if column not in found.columns and (field, column) not in missing:
             missing.add((field, column))
             yield Problem(field=field, message=f"table {dataset.table} has no column {column}")
     if not missing:
-        yield from _check_key(inspector, found, dataset)
-        yield from _check_clock(inspector, found, dataset, dialect)
+        yield from _check_key(connection, found, dataset, dialect)
+        yield from _check_clock(connection, found, dataset, dialect)
+        yield from _check_values(connection, found, dataset, by_value, dialect)
         yield from _check_identifiers(found, dataset.table, dataset.identifiers, "", dialect)
-        yield from _check_masks(found, dataset)
+        yield from _check_masks(connection, found, dataset, dialect)
+        yield from _check_replication(connection, found, dataset, dialect)
         for child in dataset.children:
             yield from _check_child(connection, child, found, dataset.key, f"children.{child.table}", dialect)
         yield from Family.of(connection, dataset, dialect).problems()
 
 
-def _check_key(inspector: sa.Inspector, found: Found, dataset: TableDataset) -> Iterator[Problem]:
+def _check_key(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
     key = set(dataset.key)
+    inspector = sa.inspect(connection)
+    primary = inspector.get_pk_constraint(found.relation.name, schema=found.relation.schema)["constrained_columns"]
     for column in dataset.key:
-        if found.columns[column]["nullable"] and column not in _primary(inspector, found):
+        if found.columns[column]["nullable"] and column not in primary:
             yield Problem(field="key", message=f"column {column} of {dataset.table} may be NULL: a key may not")
-    if not any(set(unique) <= key for unique in _uniques(inspector, found)):
+    uniques = dialect.unique_keys(connection, found.relation)
+    if not any(set(unique) <= key for unique in uniques):
+        others = " or ".join(f"[{', '.join(unique)}]" for unique in uniques)
+        advice = f"give {others} as key" if others else "give it a primary key, or a unique index"
         yield Problem(
             field="key",
-            message=f"nothing makes ({', '.join(dataset.key)}) of {dataset.table} unique: it needs a primary key, or "
-            "a unique constraint or index on just these columns",
+            message=f"nothing makes ({', '.join(dataset.key)}) of {dataset.table} unique for every row and in every "
+            f"statement (an index may be partial, invalid, deferrable or of expressions): {advice}",
         )
-
-
-def _primary(inspector: sa.Inspector, found: Found) -> list[str]:
-    return list(inspector.get_pk_constraint(found.relation.name, schema=found.relation.schema)["constrained_columns"])
-
-
-def _uniques(inspector: sa.Inspector, found: Found) -> Iterator[list[str]]:
-    primary = _primary(inspector, found)
-    if primary:
-        yield primary
-    for constraint in inspector.get_unique_constraints(found.relation.name, schema=found.relation.schema):
-        yield constraint["column_names"]
-    for index in inspector.get_indexes(found.relation.name, schema=found.relation.schema):
-        names = [name for name in index["column_names"] if name is not None]
-        options = index.get("dialect_options") or {}
-        partial = any(name.endswith("_where") and value is not None for name, value in options.items())
-        if index["unique"] and not partial and names and len(names) == len(index["column_names"]):
-            yield names
 
 
 def clock_kinds(found: Found, dataset: TableDataset, dialect: Dialect) -> dict[str, ClockKind | str]:
@@ -133,18 +124,46 @@ def clock_kinds(found: Found, dataset: TableDataset, dialect: Dialect) -> dict[s
     }
 
 
-def _check_clock(inspector: sa.Inspector, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def _check_clock(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
     for name, kind in clock_kinds(found, dataset, dialect).items():
         if not isinstance(kind, ClockKind):
             yield Problem(field="clock", message=f"column {name} of {dataset.table} {kind}")
-    firsts = {names[0] for names in _uniques(inspector, found)} | {
-        index["column_names"][0] for index in inspector.get_indexes(found.relation.name, schema=found.relation.schema)
-    }
+    indexes = sa.inspect(connection).get_indexes(found.relation.name, schema=found.relation.schema)
+    firsts = {key[0] for key in dialect.unique_keys(connection, found.relation)}
+    firsts |= {index["column_names"][0] for index in indexes if index["column_names"][0] is not None}
     if not firsts & set(dataset.clock.columns):
         yield Problem(
             field="clock",
-            message=f"table {dataset.table} has no index that starts with {' or '.join(dataset.clock.columns)}",
+            message=f"table {dataset.table} has no index that starts with {' or '.join(dataset.clock.columns)}: each "
+            "look at what has expired reads the whole table, which takes longer the larger it is",
+            remark=True,
         )
+
+
+def _check_values(
+    connection: sa.Connection,
+    found: Found,
+    dataset: TableDataset,
+    by_value: PeriodsByValue | None,
+    dialect: Dialect,
+) -> Iterator[Problem]:
+    """Values that the database cannot read as one of their column's type: no row would ever have them."""
+    named: list[tuple[str, str, str | int | bool]] = [
+        (field, condition.column, value)
+        for field, conditions in (("where", dataset.where), ("keep_while", dataset.keep_while))
+        for condition in conditions
+        for value in (*(condition.in_ or ()), *(condition.not_in or ()))
+    ]
+    named += [("masks", mask.column, mask.value) for mask in dataset.masks if mask.value is not None]
+    if by_value is not None:
+        named += [("by_value", by_value.column, value) for value in by_value.periods]
+    for field, name, value in named:
+        column = found.table(dialect, [name]).c[name]
+        reason = dialect.unfit(connection, found.relation, column, value)
+        if reason is not None:
+            yield Problem(
+                field=field, message=f"column {name} of {dataset.table}: {reason}, so no record has that value"
+            )
 
 
 def _check_identifiers(
@@ -160,20 +179,37 @@ def _check_identifiers(
                 )
 
 
-def _check_masks(found: Found, dataset: TableDataset) -> Iterator[Problem]:
+def _check_masks(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+    uniques = dialect.unique_keys(connection, found.relation) if dataset.masks else []
     for mask in dataset.masks:
         column = found.columns[mask.column]
+        where = f"column {mask.column} of {dataset.table}"
         if mask.value is None and not column["nullable"]:
-            yield Problem(
-                field="masks",
-                message=f"column {mask.column} of {dataset.table} cannot be NULL: mask it with a constant",
-            )
+            yield Problem(field="masks", message=f"{where} cannot be NULL: mask it with a constant")
         if mask.column in dataset.key:
             yield Problem(field="masks", message=f"column {mask.column} is part of the key, which must stay")
+        elif mask.value is not None and any(mask.column in unique for unique in uniques):
+            yield Problem(
+                field="masks", message=f"{where} is unique: no two rows can have one constant; mask with null"
+            )
+        if column.get("computed") or (column.get("identity") or {}).get("always"):
+            yield Problem(field="masks", message=f"{where} is filled by the database itself and cannot be masked")
     if dataset.masks and dataset.children:
         yield Problem(
             field="children",
             message="anonymising does not reach child tables: make them datasets of their own",
+        )
+
+
+def _check_replication(
+    connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect
+) -> Iterator[Problem]:
+    publication = dialect.not_replicated(connection, found.relation, deleting=not dataset.masks)
+    if publication is not None:
+        yield Problem(
+            field="table",
+            message=f"publication {publication} replicates changes of {dataset.table}, which has no replica identity, "
+            "so the database refuses them: give it a primary key, or ALTER TABLE … REPLICA IDENTITY",
         )
 
 

@@ -90,7 +90,7 @@ class SqlStore:
             unfit = [Problem(field="store", message=text) for text in self._dialect.problems(connection)]
             if unfit:
                 return unfit
-            problems = list(schema.check(connection, table, self._dialect))
+            problems = list(schema.check(connection, table, by_value, self._dialect))
             if all(problem.remark for problem in problems):  # else what is to be allowed is not known
                 family = Family.of(connection, table, self._dialect)
                 target = Target.find(connection, table, None, self._dialect)
@@ -601,6 +601,10 @@ class SqlStore:
                 Fault.DENIED: f"{where}: permission denied{of}, or row-level security would hide rows; `lethe policy "
                 "check` names the right that is missing",
                 Fault.REFERRED: f"{where}: rows of another table refer to the rows{of}; name it in children",
+                Fault.NOT_REPLICATED: f"{where}: the database refused ({code}){of}: a publication replicates such "
+                "changes and the table has no replica identity; give it a primary key, or one by ALTER TABLE",
+                Fault.UNHOLDABLE: f"{where}: a key or a clock has a value that cannot be read here, such as a day "
+                "before the year 1, after 9999 or infinity; correct it, or leave such rows out by `where`",
                 Fault.RAISED: f"{where}: a trigger or a function of the database raised an error ({code}){of}: "
                 "it keeps the whole batch; `lethe policy check` names the triggers",
                 Fault.VANISHED: f"{where}: a table or a column is not there any more; discover again",

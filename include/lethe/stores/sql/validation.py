@@ -15,7 +15,7 @@ from lethe.periods import Cutoff
 from lethe.stores.sources import Query
 from lethe.stores.sql.dialects.base import AnyColumn, ClockKind, Zones
 from lethe.stores.sql.dialects.postgresql import moment_of, year_end
-from lethe.stores.sql.expiry import Judgement, as_text
+from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.staging import Staging
 
 
@@ -60,8 +60,9 @@ def _cutoff(judgement: Judgement) -> AnyColumn:
 
     if expiry.column is None:
         return day(expiry.default)
-    value = as_text(judgement.table.c[expiry.column])
-    named = [(value == text, day(cutoff)) for text, cutoff in sorted(expiry.by_value.items())]
+    column = judgement.table.c[expiry.column]
+    literal = judgement.dialect.literal
+    named = [(column == literal(column, text), day(cutoff)) for text, cutoff in sorted(expiry.by_value.items())]
     return sa.case(*named, else_=day(expiry.default))
 
 

@@ -31,6 +31,19 @@ from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import ForeignKey, Need, Relation, Trigger
 from lethe.stores.sql.settings import Settings
 
+
+class AsWritten(sa.types.UserDefinedType[Any]):
+    """The type of a value that the database reads as what it is compared with, or assigned to."""
+
+    cache_ok = True
+
+    def literal_processor(self, dialect: sa.Dialect) -> Callable[[Any], str]:
+        """As text in quotes, or a number."""
+        text = sa.String().literal_processor(dialect)  # type: ignore[no-untyped-call]
+        assert text is not None  # noqa: S101 - text can be written in every dialect
+        return lambda value: text(value) if isinstance(value, str) else str(value)
+
+
 Predicate = sa.ColumnElement[bool]
 AnyColumn = sa.ColumnElement[Any]
 
@@ -94,6 +107,10 @@ class Fault(StrEnum):
     DENIED = "denied"
     REFERRED = "referred"
     """Rows of another table refer to the rows."""
+    NOT_REPLICATED = "not replicated"
+    """A publication replicates such changes, and the table has nothing to tell its rows apart by."""
+    UNHOLDABLE = "unholdable"
+    """A value that was read is none that Python can hold."""
     RAISED = "raised"
     """Code of the database's own users, a trigger mostly, raised an error."""
     VANISHED = "vanished"
@@ -199,6 +216,36 @@ class Dialect(ABC):
     @abstractmethod
     def referring(self, connection: sa.Connection, relation: Relation) -> list[ForeignKey]:
         """The foreign keys by which rows of any table refer to rows of this one, or of a part of it."""
+
+    def unique_keys(self, connection: sa.Connection, relation: Relation) -> list[tuple[str, ...]]:
+        """Sets of columns of which the database sees to it, now and for every row, that no two rows have the same."""
+        inspector = sa.inspect(connection)
+        name, schema = relation.name, relation.schema
+        keys = [inspector.get_pk_constraint(name, schema)["constrained_columns"]]
+        keys += [constraint["column_names"] for constraint in inspector.get_unique_constraints(name, schema)]
+        for index in inspector.get_indexes(name, schema):
+            options = index.get("dialect_options") or {}
+            partial = any(option.endswith("_where") and value is not None for option, value in options.items())
+            columns = [column for column in index["column_names"] if column is not None]
+            if index["unique"] and not partial and len(columns) == len(index["column_names"]):
+                keys.append(columns)
+        return [tuple(key) for key in keys if key]
+
+    def not_replicated(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> str | None:
+        """The publication for which the database refuses to delete (or update) rows of a table, if there is one."""
+        return None
+
+    # --- values that policies name ---
+
+    @abstractmethod
+    def literal(self, column: AnyColumn, value: str | int | bool) -> AnyColumn:
+        """A policy's value, as one of the column's type: the database reads it, and compares as it does itself."""
+
+    @abstractmethod
+    def unfit(
+        self, connection: sa.Connection, relation: Relation, column: sa.Column[Any], value: str | int | bool
+    ) -> str | None:
+        """Why the column can never have a value, or be compared with it, in words; None where it can."""
 
     @abstractmethod
     def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:

@@ -55,6 +55,7 @@ from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Need, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
+    AsWritten,
     Bound,
     ClockKind,
     Dialect,
@@ -103,6 +104,7 @@ _FAULTS = {
     **dict.fromkeys(("42501", "25006"), Fault.DENIED),
     **dict.fromkeys(("23503", "23001"), Fault.REFERRED),
     "P0001": Fault.RAISED,
+    "55000": Fault.NOT_REPLICATED,
     **dict.fromkeys(("53100", "53200"), Fault.FULL),
     **dict.fromkeys(("42P01", "42703", "3F000"), Fault.VANISHED),
 }
@@ -116,11 +118,15 @@ def _catalogue(name: str, *columns: str | sa.ColumnClause[Any]) -> sa.TableClaus
     return sa.table(name, *(sa.column(c) if isinstance(c, str) else c for c in columns), schema="pg_catalog")
 
 
+def _flag(name: str) -> sa.ColumnClause[bool]:
+    return sa.column(name, sa.Boolean())
+
+
 def _oid(name: str) -> sa.ColumnClause[Any]:
     return sa.column(name, pg.OID())
 
 
-_CLASS = _catalogue("pg_class", _oid("oid"), "relname", _oid("relnamespace"), "relkind", "reltuples")
+_CLASS = _catalogue("pg_class", _oid("oid"), "relname", _oid("relnamespace"), "relkind", "reltuples", "relreplident")
 _NAMESPACE = _catalogue("pg_namespace", _oid("oid"), "nspname")
 _DATABASE = _catalogue("pg_database", _oid("oid"), "datname")
 _INHERITS = _catalogue("pg_inherits", _oid("inhrelid"), _oid("inhparent"))
@@ -130,6 +136,12 @@ _CONSTRAINT = _catalogue(
     *(_oid(name) for name in ("oid", "conrelid", "confrelid", "conparentid")),
     *("conname", "contype", "conkey", "confkey", "confdeltype", "confupdtype"),
     sa.column("condeferrable", sa.Boolean()),
+)
+_INDEX = _catalogue(
+    "pg_index",
+    *(_oid("indexrelid"), _oid("indrelid"), "indkey", sa.column("indnkeyatts", sa.SmallInteger())),
+    *(_flag(name) for name in ("indisunique", "indisprimary", "indisvalid", "indimmediate")),
+    *("indpred", "indexprs"),
 )
 _TRIGGER = _catalogue(
     "pg_trigger",
@@ -273,6 +285,8 @@ class PostgreSQL(Dialect):
         state = getattr(error.orig, "sqlstate", None)
         if state is None:  # the driver's own: the connection could not be made, or broke
             broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+            if isinstance(error, sa.exc.DataError):
+                return Fault.UNHOLDABLE
             return Fault.UNAVAILABLE if broken or error.connection_invalidated else Fault.OTHER
         return _FAULTS.get(state) or _FAULTS_BY_CLASS.get(state[:2], Fault.OTHER)
 
@@ -371,6 +385,85 @@ class PostgreSQL(Dialect):
             )
             for row in rows
         ]
+
+    def unique_keys(self, connection: sa.Connection, relation: Relation) -> list[tuple[str, ...]]:
+        """By `pg_index`: valid ones, of columns alone, without a condition, and looked at in each statement."""
+        columns = sa.func.unnest(sa.cast(_INDEX.c.indkey, pg.ARRAY(sa.SmallInteger()))).table_valued(
+            sa.column("number", sa.SmallInteger()), with_ordinality="place"
+        )
+        columns = columns.render_derived("parts")
+        rows = connection.execute(
+            sa.select(_INDEX.c.indexrelid, _ATTRIBUTE.c.attname)
+            .select_from(_INDEX)
+            .join(columns, sa.true())
+            .join(
+                _ATTRIBUTE,
+                sa.and_(_ATTRIBUTE.c.attrelid == _INDEX.c.indrelid, _ATTRIBUTE.c.attnum == columns.c.number),
+            )
+            .where(
+                _INDEX.c.indrelid == _oid_of(relation),
+                *(_INDEX.c[name] for name in ("indisunique", "indisvalid", "indimmediate")),
+                *(_INDEX.c[name].is_(None) for name in ("indpred", "indexprs")),
+                columns.c.place <= _INDEX.c.indnkeyatts,
+            )
+            .order_by(_INDEX.c.indexrelid, columns.c.place)
+        )
+        keys: dict[int, list[str]] = {}
+        for row in rows:
+            keys.setdefault(row.indexrelid, []).append(row.attname)
+        return [tuple(key) for key in keys.values()]
+
+    def not_replicated(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> str | None:
+        """Publications of its changes, where the replica identity is nothing or a primary key that is not there."""
+        published = _catalogue("pg_publication_tables", "pubname", "schemaname", "tablename")
+        publication = _catalogue("pg_publication", "pubname", *(_flag(name) for name in ("pubdelete", "pubupdate")))
+        primary = sa.exists().where(_INDEX.c.indrelid == _CLASS.c.oid, _INDEX.c.indisprimary)
+        lacking = sa.or_(_CLASS.c.relreplident == "n", sa.and_(_CLASS.c.relreplident == "d", sa.not_(primary)))
+        name: str | None = connection.scalar(
+            sa.select(sa.func.min(sa.cast(publication.c.pubname, sa.Text())))
+            .select_from(publication)
+            .join(published, published.c.pubname == publication.c.pubname)
+            .join(_CLASS, _CLASS.c.oid == _oid_of(relation))
+            .where(
+                published.c.schemaname == relation.schema,
+                published.c.tablename == relation.name,
+                publication.c.pubdelete if deleting else publication.c.pubupdate,
+                lacking,
+            )
+        )
+        return name
+
+    # --- values that policies name ---
+
+    def literal(self, column: AnyColumn, value: str | int | bool) -> AnyColumn:
+        """A parameter without a type: PostgreSQL gives it that of the column."""
+        return sa.literal(_written(value), AsWritten())
+
+    def unfit(
+        self, connection: sa.Connection, relation: Relation, column: sa.Column[Any], value: str | int | bool
+    ) -> str | None:
+        """By `pg_input_is_valid`, and by a comparison that reads no row."""
+        attribute = _catalogue("pg_attribute", _oid("attrelid"), "attname", _oid("atttypid"), "atttypmod")
+        kind = connection.scalar(
+            sa.select(sa.func.format_type(attribute.c.atttypid, attribute.c.atttypmod)).where(
+                attribute.c.attrelid == _oid_of(relation), attribute.c.attname == str(column.name)
+            )
+        )
+        literal = self.literal(column, value)
+        text = sa.cast(sa.literal(_written(value)), sa.Text())
+        if not connection.scalar(sa.select(sa.func.pg_input_is_valid(text, sa.cast(sa.literal(kind), sa.Text())))):
+            return f"{value!r} is no {kind}"
+        savepoint = connection.begin_nested()
+        try:
+            connection.execute(sa.select(sa.literal(1)).where(column == literal).limit(0))
+        except sa.exc.ProgrammingError as error:
+            if self.code(error) == "42883":
+                return f"a {kind} cannot be compared"
+            if self.fault(error) is not Fault.DENIED:
+                raise
+        finally:
+            savepoint.rollback()
+        return None
 
     def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
         """Triggers that are not the server's own and are not switched off, and rewrite rules."""
@@ -1052,6 +1145,10 @@ def _extreme(values: Sequence[AnyColumn], *, latest: bool) -> AnyColumn:
     if len(values) == 1:
         return values[0]
     return (sa.func.greatest if latest else sa.func.least)(*values)
+
+
+def _written(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _oid_of(relation: Relation) -> AnyColumn:

@@ -36,6 +36,7 @@ from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
+    AsWritten,
     Bound,
     ClockKind,
     Dialect,
@@ -210,6 +211,25 @@ class SQLite(Dialect):
         file = _file(connection)
         if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
             yield "the file, or its folder, may not be written to by this process", "change its owner or its mode"
+
+    # --- values that policies name ---
+
+    def literal(self, column: AnyColumn, value: str | int | bool) -> AnyColumn:
+        """A parameter, which SQLite compares by the column's affinity; true is 1 but where a column is text."""
+        if isinstance(value, bool):
+            return sa.literal(str(value).lower() if isinstance(column.type, sa.String) else int(value), AsWritten())
+        return sa.literal(value, AsWritten())
+
+    def unfit(
+        self, connection: sa.Connection, relation: Relation, column: sa.Column[Any], value: str | int | bool
+    ) -> str | None:
+        """By the declared type: columns of numbers and truth values are taken at their word."""
+        kind = str(column.type).lower()
+        if isinstance(column.type, sa.Boolean) and value not in (0, 1):
+            return f"{value!r} is no {kind}"
+        if isinstance(column.type, sa.Integer | sa.Numeric | sa.Float) and not _is_number(value):
+            return f"{value!r} is no {kind}"
+        return None
 
     # --- tables ---
 
@@ -434,6 +454,13 @@ def _key_value(kind: sa.types.TypeEngine[Any], value: object) -> object:
             with suppress(ValueError):
                 return made(value)
     return value
+
+
+def _is_number(value: str | int | bool) -> bool:
+    try:
+        return isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _among(on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate) -> Predicate:
