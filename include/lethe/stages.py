@@ -571,7 +571,8 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
             remainders=[remainder.model_dump(mode="json") for remainder in store.remainders(job)],
         )
         validation = suites.check_left(env.settings, store, job, left)
-        blocked = _blocked(store, job, _decided(env, plan, dataset))
+        candidates = discovered(env, plan).get(dataset)
+    blocked = _blocked(store, job, candidates) if candidates else None
     _record_validation(env, plan, dataset, validation, "after", because=blocked)
     return left
 

@@ -11,6 +11,7 @@ beside the first, which columns are compared with as well. Where nothing odd is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -217,7 +218,7 @@ class HeldTables:
         conditions: list[Predicate] = [judgement.within(clock) for clock in self._held.ranges]
         carrier = Carrier.of(judgement)
         for kind, column, made in self._columns(carrier):
-            held = made.held.alias(f"held_{kind}_{column.name}")
+            held = made.held.alias(_beside("held", kind, column))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             source = source.outerjoin(held, held.c.value == key)
             conditions.append(sa.and_(held.c.value.is_not(None), self.in_force(judgement, held)))
@@ -230,11 +231,11 @@ class HeldTables:
         A row may come several times.
         """
         for kind, column, made in self._columns(carrier):
-            held = made.held.alias(f"held_{kind}_{column.name}")
+            held = made.held.alias(_beside("held", kind, column))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             yield source.join(held, held.c.value == key), sa.true(), held.c.number
             if kind in self._spelt:
-                spelt = made.spelt.alias(f"spelt_{kind}_{column.name}")
+                spelt = made.spelt.alias(_beside("spelt", kind, column))
                 yield source.join(spelt, spelt.c.value == self._dialect.spelt(column)), sa.true(), spelt.c.number
 
     def absent(self, judgement: Judgement) -> list[Predicate]:
@@ -242,7 +243,7 @@ class HeldTables:
         predicates = [sa.not_(judgement.within(clock)) for clock in self._held.ranges]
         carrier = Carrier.of(judgement)
         for kind, column, made in self._columns(carrier):
-            held = made.held.alias(f"held_{kind}_{column.name}")
+            held = made.held.alias(_beside("held", kind, column))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             found = sa.select(sa.literal(1)).select_from(held)
             found = found.where(held.c.value == key, self.in_force(judgement, held))
@@ -298,3 +299,8 @@ def _is_loose(key: str) -> bool:
 
 def _names_of(kind: IdentifierType, values: Sequence[str]) -> Iterator[str]:
     return (name for value in values for name in names(kind, value))
+
+
+def _beside(what: str, kind: IdentifierType, column: AnyColumn) -> str:
+    """The alias of a table that a column is compared with. Names of columns may be too long to be part of it."""
+    return f"{what}_{kind}_{hashlib.sha256(str(column.name).encode()).hexdigest()[:16]}"

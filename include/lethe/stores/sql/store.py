@@ -594,9 +594,11 @@ class SqlStore:
             fault, StoreError
         )
         code = self._dialect.code(error)
+        because = self._dialect.unreachable(error)
         return kind(
             {
-                Fault.UNAVAILABLE: f"{where} cannot be reached, broke off or timed out ({code})",
+                Fault.UNAVAILABLE: f"{where} cannot be reached"
+                + (f": {because} ({code})" if because else f", broke off or timed out ({code})"),
                 Fault.FULL: f"{where}: the server's disk or memory is full ({code}); what had begun was undone",
                 Fault.DENIED: f"{where}: permission denied{of}, or row-level security would hide rows; `lethe policy "
                 "check` names the right that is missing",

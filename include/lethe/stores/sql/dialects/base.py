@@ -191,6 +191,10 @@ class Dialect(ABC):
         """The table or constraint that an error names, if it does; never a value."""
         return ""
 
+    def unreachable(self, error: sa.exc.DBAPIError) -> str:
+        """Why a connection could not be made, in words, where that is known; never a value."""
+        return ""
+
     def problems(self, connection: sa.Connection) -> Iterator[str]:
         """What keeps Lethe from working in this database at all."""
         yield from ()

@@ -10,6 +10,7 @@ the table's pages, because rows are staged in the order in which they are stored
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -94,6 +95,19 @@ _MAPPED = "^::ffff:(.*[.].*)$"
 """IPv4 in IPv6, as PostgreSQL writes it."""
 _DECIMALS = "[.,]0+ *$"
 _COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+_REFUSALS = {
+    "failed to resolve host|could not translate host name": "its host is not known",
+    "Connection refused|No such file or directory": "nothing listens at its host and port",
+    "timeout expired|timed out|connection timeout": "its host does not answer in time",
+    'database ".*" does not exist': "there is no such database on the server",
+    "permission denied for database": "its login may not connect to the database (GRANT CONNECT ON DATABASE)",
+    'authentication failed|no password supplied|role ".*" does not exist|no pg_hba.conf entry': "the server does not "
+    "let its login in: another user or password, or a line in pg_hba.conf is missing",
+    "starting up|shutting down|recovery mode": "the server is starting or stopping",
+    "too many clients|too many connections|remaining connection slots": "the server has no connection left",
+}
+"""What is meant by a connection that could not be made, by parts of the messages of libpq, psycopg and the server."""
 
 _PAGE_ROWS = 291
 """Rows that a page of 8 KiB can hold at most (MaxHeapTuplesPerPage)."""
@@ -305,10 +319,18 @@ class PostgreSQL(Dialect):
         at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         return at
 
+    def unreachable(self, error: sa.exc.DBAPIError) -> str:
+        """By the message: until a session is there, PostgreSQL's library hands on no other sign."""
+        if error.statement is not None:
+            return ""
+        said = str(error.orig)
+        return next((words for pattern, words in _REFUSALS.items() if re.search(pattern, said)), "")
+
     def problems(self, connection: sa.Connection) -> Iterator[str]:
         """Old servers, other encodings, and missing collations."""
-        if int(self._look(connection)[0]) < _OLDEST_SERVER:
-            yield "the server is older than PostgreSQL 16"
+        version = self._look(connection)
+        if int(version[0]) < _OLDEST_SERVER:
+            yield f"the server is PostgreSQL {'.'.join(map(str, version))}; Lethe needs {_OLDEST_SERVER} or newer"
         encoding = connection.scalar(sa.select(sa.func.current_setting("server_encoding")))
         if encoding != "UTF8":
             yield f"the database is encoded in {encoding}; identifiers can only be compared in UTF8"

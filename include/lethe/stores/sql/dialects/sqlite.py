@@ -138,6 +138,10 @@ class SQLite(Dialect):
             sqlite3.SQLITE_IOERR: Fault.UNAVAILABLE,
         }.get(code & 0xFF, Fault.OTHER)
 
+    def unreachable(self, error: sa.exc.DBAPIError) -> str:
+        """The file."""
+        return "there is no such file, or it cannot be opened" if error.statement is None else ""
+
     def code(self, error: sa.exc.DBAPIError) -> str:
         """SQLite's name of the error."""
         return getattr(error.orig, "sqlite_errorname", None) or type(error.orig).__name__
