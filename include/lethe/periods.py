@@ -4,6 +4,10 @@ Article 3(1): the day of the event is not counted. Article 3(2)(c): a period in 
 hour of the day with the same date, and, where the last month has no such day, with the last hour of that month's
 last day. So a record whose clock is on day D expires at 00:00 local time of the day after D + period.
 
+Article 3(4): where that last day is a public holiday, a Sunday or a Saturday, the period ends with the last hour of the
+following working day. It is applied where `cutoff_for` is told which days are working days. It is not for periods in
+hours, of which there are none here, nor for those that are counted backwards, as the lead of "erased within" is.
+
 Nothing here does I/O or reads the time of day: the as-of moment is always given.
 """
 
@@ -110,6 +114,7 @@ def cutoff_for(
     *,
     lead: timedelta = timedelta(0),
     anchor: Callable[[date], date] = same_day,
+    is_working_day: Callable[[date], bool] | None = None,
 ) -> Cutoff:
     """The cutoff of a period that is counted from `anchor(clock day)` in the local time of `zone`.
 
@@ -119,17 +124,19 @@ def cutoff_for(
         period: how long records are kept.
         lead: how much earlier than the end of the period records may go (only for "erased within").
         anchor: the day that counting starts from, given the clock's day; must not decrease.
+        is_working_day: extends periods whose last day is none to the next day that is one; None: they are not extended.
 
     Raises:
-        ValueError: if `as_of` is naive.
+        ValueError: if `as_of` is naive; from `is_working_day`.
     """
     if as_of.tzinfo is None:
         raise ValueError("the as-of moment needs a time zone")
     today = as_of.astimezone(zone).date()
+    over = today if is_working_day is None else _first_day_not_over(today, is_working_day)
 
     def expired(day: date) -> bool:
         last = period.last_day(anchor(day))
-        return last - lead < today if last != date.max else False
+        return last - lead < over if last != date.max else False
 
     # Expiry is monotone in the clock's day (clamping to the end of a month never reorders days), so the
     # first unexpired day is found by bisection between the calendar's first day and today.
@@ -140,6 +147,18 @@ def cutoff_for(
         middle = low + (high - low) // 2
         low, high = (middle, high) if expired(middle) else (low, middle)
     return Cutoff(day=high, instant=start_of_day(high, zone))
+
+
+def _first_day_not_over(today: date, is_working_day: Callable[[date], bool]) -> date:
+    """The earliest last day of a period that, extended to a working day, is not over yet.
+
+    Such a period ends with the first working day on or after its last day. That is over exactly if there is a working
+    day from then until yesterday; so the days right before today that are none are not over.
+    """
+    day = today
+    while day > date.min and not is_working_day(day - _ONE_DAY):
+        day -= _ONE_DAY
+    return day
 
 
 def cutoff_at_once(as_of: datetime, zone: ZoneInfo) -> Cutoff:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -40,6 +41,7 @@ from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, require_region
 from lethe.judging.spans import PARTS, wrong_groups
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
+from lethe.working_days import OutOfCalendar, is_working_day, known_calendar
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 _NO_CIVIL_TIME = ("right/", "posix/", "localtime", "posixrules", "Factory")
@@ -112,6 +114,7 @@ PeriodField = Annotated[
     WithJsonSchema({"type": "string", "format": "duration", "examples": ["P18M", "P60D", "P3Y"]}),
 ]
 TimeZone = Annotated[str, AfterValidator(_known_zone), Field(examples=["Europe/Prague"])]
+Calendar = Annotated[str, AfterValidator(known_calendar), Field(examples=["CZ", "DE-BY"])]
 Cron = Annotated[str, AfterValidator(_cron), Field(examples=["15 2 * * *"])]
 
 
@@ -576,6 +579,11 @@ class Policy(Model):
     source: str = Field(min_length=1, description="The section of the privacy notice, such as § 5.5.")
     retention: Retention
     time_zone: TimeZone
+    calendar: Calendar | None = Field(
+        default=None,
+        description="Country (or part of one, such as DE-BY) whose public holidays, with Saturdays and Sundays, extend "
+        "what is kept *for* a period to the next working day. What must be gone *within* one is never extended.",
+    )
     disposition: Disposition = Disposition.ERASE
     schedule: Cron | None = Field(description="Five cron fields in the time zone; null where only people start it.")
     limits: Limits
@@ -626,8 +634,37 @@ class Policy(Model):
             f"{self.category}: no dataset {name!r}; choose from {', '.join(dataset.name for dataset in self.datasets)}"
         )
 
+    @property
+    def extends(self) -> bool:
+        """Whether its periods are extended to working days: those for which records are kept, with a calendar."""
+        return self.calendar is not None and not (self.retention.at_once or self.retention.erase_within)
+
+    @property
+    def rule(self) -> str:
+        """How long records are kept, in words, as the schedule says it."""
+        return (
+            f"{self.retention.rule}; to the end of a working day ({self.calendar})"
+            if self.extends
+            else (self.retention.rule)
+        )
+
+    @property
+    def counting(self) -> str:
+        """What of the law of periods was applied, in words."""
+        if self.retention.at_once:
+            return "no period is counted"
+        applied = "Regulation (EEC, Euratom) No 1182/71, Article 3(1), (2) and (3)"
+        if self.extends:
+            return f"{applied}, and (4) with the public holidays of {self.calendar}"
+        why = "what must be gone within a period is not extended" if self.retention.erase_within else "no calendar"
+        return f"{applied}; not (4), so that a period may end on a Saturday, a Sunday or a public holiday ({why})"
+
     def expiry(self, as_of: datetime) -> Expiry:
-        """What has expired at `as_of` (timezone-aware): the cutoffs that stores compare clocks with."""
+        """What has expired at `as_of` (timezone-aware): the cutoffs that stores compare clocks with.
+
+        Raises:
+            PolicyError: if the policy's calendar does not know the year of `as_of`.
+        """
         zone = ZoneInfo(self.time_zone)
         rule = self.retention
         if rule.at_once:
@@ -636,12 +673,17 @@ class Policy(Model):
         lead = timedelta(days=rule.lead_time.days if rule.lead_time else 0)
         period = rule.keep_for or rule.erase_within
         by_value = rule.by_value.periods if rule.by_value else {}
-        return Expiry(
-            zone=zone,
-            default=cutoff_for(as_of, zone, period, lead=lead, anchor=anchor) if period else None,
-            column=rule.by_value.column if rule.by_value else None,
-            by_value={value: cutoff_for(as_of, zone, other, anchor=anchor) for value, other in by_value.items()},
-        )
+        works = partial(is_working_day, self.calendar) if self.calendar is not None and self.extends else None
+        count = partial(cutoff_for, as_of, zone, anchor=anchor, is_working_day=works)
+        try:
+            return Expiry(
+                zone=zone,
+                default=count(period, lead=lead) if period else None,
+                column=rule.by_value.column if rule.by_value else None,
+                by_value={value: count(other) for value, other in by_value.items()},
+            )
+        except OutOfCalendar as error:
+            raise PolicyError(f"{self.category}.yaml: calendar: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,9 +270,15 @@ def _planned(env: Environment, plan: Plan, dataset: str) -> Work:
     """The work of a plan, if the policy still is the one that was planned with.
 
     Raises:
-        RunError: if the policy file was changed since.
+        RunError: if the policy file was changed since, or this machine works out another cutoff.
     """
-    return work(_unchanged(env, plan), plan.run, plan.as_of, dataset)
+    job = work(_unchanged(env, plan), plan.run, plan.as_of, dataset)
+    if job.expiry.label != plan.cutoff:
+        raise RunError(
+            f"{plan.category}: the cutoff is {job.expiry.label} here and was {plan.cutoff} where run {plan.run} was "
+            "planned: these machines have other time zones or public holidays; install the same tzdata and holidays"
+        )
+    return job
 
 
 def _unchanged(env: Environment, plan: Plan) -> Policy:

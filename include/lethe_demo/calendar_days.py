@@ -15,9 +15,32 @@ from zoneinfo import ZoneInfo
 ZONE = ZoneInfo("Europe/Prague")
 
 
+_FIXED = {(1, 1), (5, 1), (5, 8), (7, 5), (7, 6), (9, 28), (10, 28), (11, 17), (12, 24), (12, 25), (12, 26)}
+"""Public holidays of the Czech Republic, as month and day (Act No. 245/2000)."""
+
+
+def is_public_holiday(day: date) -> bool:
+    """Whether a day is a public holiday in the Czech Republic (since 2016, when Good Friday became one)."""
+    easter = easter_sunday(day.year)
+    return (day.month, day.day) in _FIXED or day in (easter - timedelta(days=2), easter + timedelta(days=1))
+
+
+def easter_sunday(year: int) -> date:
+    """By the anonymous Gregorian computus."""
+    a, b, c = year % 19, year // 100, year % 100
+    h = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
+    n = (32 + 2 * (b % 4) + 2 * (c // 4) - h - c % 4) % 7
+    m = (a + 11 * h + 22 * n) // 451
+    month, day = divmod(h + n - 7 * m + 114, 31)
+    return date(year, month, day + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Kept for so many months or days after the clock's day; erased so many days (`lead`) before that ends."""
+    """Kept for so many months or days after the clock's day; erased so many days (`lead`) before that ends.
+
+    What is kept for a period (`lead` is 0) is kept to the end of a working day; what must be gone within one is not.
+    """
 
     months: int = 0
     days: int = 0
@@ -25,6 +48,12 @@ class Rule:
 
     def last_day(self, clock: date) -> date:
         """The day with whose last hour the period ends."""
+        day = self._counted(clock)
+        while not self.lead and (day.weekday() >= 5 or is_public_holiday(day)):
+            day += timedelta(days=1)
+        return day
+
+    def _counted(self, clock: date) -> date:
         year, month, day = clock.year, clock.month, clock.day
         for _ in range(self.months):
             month += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day, start_of_day
+from lethe.working_days import OutOfCalendar, is_working_day
 
 PRAGUE = ZoneInfo("Europe/Prague")
 ONE_DAY = timedelta(days=1)
@@ -136,6 +138,97 @@ def test_later_events_never_expire_sooner(start: date, months: int) -> None:
 @given(start=st.dates(date(1900, 1, 1), date(2100, 12, 31)), period=periods)
 def test_the_last_day_is_that_of_the_regulation(start: date, period: Period) -> None:
     assert period.last_day(start) == oracle_last_day(start, period)
+
+
+# --- Article 3(4): periods that end on a Saturday, a Sunday or a public holiday ----------------------------------
+
+HOLIDAYS = {
+    "CZ": {(1, 1), (5, 1), (5, 8), (7, 5), (7, 6), (9, 28), (10, 28), (11, 17), (12, 24), (12, 25), (12, 26)},
+    "DE-BY": {(1, 1), (1, 6), (5, 1), (8, 15), (10, 3), (11, 1), (12, 25), (12, 26)},
+}
+EASTER = {
+    2016: (3, 27), 2017: (4, 16), 2018: (4, 1), 2019: (4, 21), 2020: (4, 12), 2021: (4, 4), 2022: (4, 17),
+    2023: (4, 9), 2024: (3, 31), 2025: (4, 20), 2026: (4, 5), 2027: (3, 28), 2028: (4, 16), 2029: (4, 1), 2030: (4, 21),
+}  # fmt: skip
+AFTER_EASTER = {"CZ": (-2, 1), "DE-BY": (-2, 1, 39, 50, 60)}
+ONCE = {"CZ": set(), "DE-BY": {date(2017, 10, 31)}}
+
+
+def oracle_works(calendar_of: str, day: date) -> bool:
+    """Whether a day is a working day, by lists of holidays that were written down for this test."""
+    easter = date(day.year, *EASTER[day.year])
+    movable = {easter + timedelta(days=after) for after in AFTER_EASTER[calendar_of]}
+    return not (
+        day.weekday() >= 5
+        or (day.month, day.day) in HOLIDAYS[calendar_of]
+        or day in movable
+        or day in ONCE[calendar_of]
+    )
+
+
+def oracle_extended(last: date, calendar_of: str) -> date:
+    """Article 3(4): the last hour of the following working day, found one day at a time."""
+    while not oracle_works(calendar_of, last):
+        last += ONE_DAY
+    return last
+
+
+@settings(max_examples=400)
+@given(
+    at=st.datetimes(datetime(2018, 1, 1), datetime(2030, 6, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+    period=periods,
+    country=st.sampled_from(sorted(HOLIDAYS)),
+    end_of_year_first=st.booleans(),
+)
+def test_a_period_ends_with_a_working_day_exactly_to_the_day(
+    at: datetime, period: Period, country: str, end_of_year_first: bool
+) -> None:
+    works = partial(is_working_day, country)
+    cutoff = cutoff_for(at, PRAGUE, period, anchor=end_of_year if end_of_year_first else same_day, is_working_day=works)
+    today = at.astimezone(PRAGUE).date()
+    for clock in [cutoff.day + timedelta(days=step) for step in (*range(-40, 41), -366, -365, 365, 366)]:
+        start = date(clock.year, 12, 31) if end_of_year_first else clock
+        last = oracle_last_day(start, period)
+        expired = last < today and oracle_extended(max(last, date(2016, 1, 1)), country) < today
+        assert (clock < cutoff.day) == expired, f"a clock on {clock} with {period} seen on {today}"
+
+
+@settings(max_examples=200)
+@given(moment=moments(), period=periods, hours=st.integers(3, 24 * 60), country=st.sampled_from(["CZ", "JP", "IL"]))
+def test_with_a_calendar_time_only_lets_more_expire_and_never_sooner(
+    moment: tuple[ZoneInfo, datetime], period: Period, hours: int, country: str
+) -> None:
+    zone, as_of = moment
+    works = partial(is_working_day, country)
+    now, later = (cutoff_for(at, zone, period, is_working_day=works) for at in (as_of, as_of + timedelta(hours=hours)))
+    assert now.day <= later.day
+    assert now.day <= cutoff_for(as_of, zone, period).day
+
+
+@pytest.mark.parametrize(
+    ("clock", "period", "last"),
+    [
+        (date(2026, 11, 14), "P7D", date(2026, 11, 23)),  # a Saturday: Monday
+        (date(2026, 11, 15), "P7D", date(2026, 11, 23)),  # a Sunday: Monday
+        (date(2026, 11, 13), "P7D", date(2026, 11, 20)),  # a Friday
+        (date(2026, 11, 10), "P7D", date(2026, 11, 18)),  # 17 November, a Tuesday: Wednesday
+        (date(2024, 12, 24), "P2Y", date(2026, 12, 28)),  # Thursday to Saturday are holidays, then a Sunday
+        (date(2025, 4, 3), "P1Y", date(2026, 4, 7)),  # Good Friday to Easter Monday
+    ],
+)
+def test_a_period_is_extended_to_the_end_of_the_following_working_day(clock: date, period: str, last: date) -> None:
+    over = datetime.combine(last + ONE_DAY, datetime.min.time(), tzinfo=PRAGUE)
+    works = partial(is_working_day, "CZ")
+    assert clock < cutoff_for(over, PRAGUE, Period.parse(period), is_working_day=works).day
+    before = over - timedelta(microseconds=1)
+    assert not clock < cutoff_for(before, PRAGUE, Period.parse(period), is_working_day=works).day
+
+
+def test_holidays_of_years_that_are_not_known_are_refused_and_not_taken_for_none() -> None:
+    with pytest.raises(OutOfCalendar, match="CZ are not known after 2100"):
+        is_working_day("CZ", date(2101, 6, 1))
+    assert is_working_day("CZ", date(1900, 1, 1)), "a Monday, long before what the package knows"
+    assert not is_working_day("CZ", date(1900, 1, 6)), "but a Saturday is known"
 
 
 # --- examples --------------------------------------------------------------------------------------------------------

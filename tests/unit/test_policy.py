@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 import time
 from datetime import date, datetime
 from pathlib import Path
@@ -95,6 +97,49 @@ def refusal(content: object) -> str:
 # --- the schedule ----------------------------------------------------------------------------------------------------
 
 AS_OF = datetime(2026, 11, 21, 2, 15, tzinfo=PRAGUE)
+
+
+MONDAY = datetime(2026, 11, 23, 2, 15, tzinfo=PRAGUE)
+"""With a Saturday and a Sunday before it."""
+BY_COUNTRY = {"column": "country", "periods": {"CZ": "P60D"}}
+
+
+@pytest.mark.parametrize(
+    ("retention", "by_default", "by_value"),
+    [
+        ({"keep_for": "P30D"}, date(2026, 10, 22), None),
+        ({"keep_for": "P30D", "by_value": BY_COUNTRY}, date(2026, 10, 22), date(2026, 9, 22)),
+        ({"by_value": BY_COUNTRY}, None, date(2026, 9, 22)),
+        ({"erase_within": "P60D", "lead_time": "P5D"}, date(2026, 9, 29), None),
+        (
+            {"erase_within": "P60D", "lead_time": "P5D", "by_value": BY_COUNTRY},
+            date(2026, 9, 29), date(2026, 9, 24),
+        ),
+        ({"at_once": True}, date(2026, 11, 24), None),
+    ],
+)  # fmt: skip
+def test_a_calendar_extends_what_is_kept_for_a_period_and_nothing_else(
+    retention: dict[str, Any], by_default: date | None, by_value: date | None
+) -> None:
+    policy = Policy.model_validate(changed(retention=retention, calendar="CZ", datasets=[TABLE]))
+    without = Policy.model_validate(changed(retention=retention, datasets=[TABLE]))
+    expiry = policy.expiry(MONDAY)
+    assert (expiry.default.day if expiry.default else None) == by_default
+    assert (expiry.by_value["CZ"].day if expiry.by_value else None) == by_value
+    assert policy.extends == (expiry.label != without.expiry(MONDAY).label)
+    assert policy.extends == ("working day (CZ)" in policy.rule) == ("and (4) with" in policy.counting)
+    assert policy.digest != without.digest
+
+
+def test_a_calendar_that_does_not_know_the_year_is_a_message() -> None:
+    policy = Policy.model_validate(changed(calendar="CZ"))
+    with pytest.raises(PolicyError, match="calendar: the public holidays of CZ are not known after 2100"):
+        policy.expiry(datetime(2102, 1, 5, tzinfo=PRAGUE))
+
+
+def test_no_holidays_are_loaded_where_no_calendar_is_declared() -> None:
+    code = "import sys, lethe.policy, lethe.evidence.runs; assert 'holidays' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +246,11 @@ REFUSED: list[tuple[str, object, str]] = [
     ("time zone of a machine", changed(time_zone="localtime"), "time_zone: 'localtime' is not a time zone"),
     ("leap seconds", changed(time_zone="right/UTC"), "time_zone: 'right/UTC' is not a time zone"),
     ("a path as zone", changed(time_zone="../../etc/passwd"), "is not a time zone"),
+    ("calendar", changed(calendar="XX"), "calendar: 'XX' is not a calendar of public holidays: write the code of a"),
+    ("calendar by name", changed(calendar="Czechia"), "(did you mean CZ"),
+    ("calendar in lower case", changed(calendar="cz"), "(did you mean CZ"),
+    ("no such part", changed(calendar="DE-BX"), "'DE-BX' is not a calendar of public holidays: write one of DE-BB"),
+    ("no parts", changed(calendar="CZ-PR"), "write one of CZ alone"),
     ("offset as zone", changed(time_zone="+01:00"), "time_zone: '+01:00' is not a time zone"),
     ("cron", changed(schedule="every day"), "schedule: 'every day' is not a schedule: write five cron fields"),
     ("cron alias", changed(schedule="@daily"), "schedule: '@daily' is not a schedule"),

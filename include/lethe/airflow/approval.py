@@ -214,7 +214,7 @@ def question(
     ]
     return "\n".join(
         [
-            f"**{policy.title}** ({policy.source}, {policy.retention.rule}): run `{planned.run}` asks because:",
+            f"**{policy.title}** ({policy.source}, {policy.rule}): run `{planned.run}` asks because:",
             "",
             *(f"- {reason}" for reason in reasons),
             "",

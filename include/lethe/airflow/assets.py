@@ -32,5 +32,5 @@ def category_asset(policy: Policy) -> Asset:
         name=f"lethe/{policy.category}",
         uri=f"x-lethe://{policy.category}",
         group=GROUP,
-        extra={"source": policy.source, "rule": policy.retention.rule},
+        extra={"source": policy.source, "rule": policy.rule},
     )

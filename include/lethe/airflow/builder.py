@@ -66,7 +66,7 @@ def retention_dag(category: str, settings: Settings | None = None) -> DAG:
     policy = load((settings or Settings()).policies / f"{category}.yaml")
     with DAG(
         dag_id=policy.category,
-        description=f"{policy.title}: {policy.retention.rule} ({policy.source})",
+        description=f"{policy.title}: {policy.rule} ({policy.source})",
         schedule=CronTriggerTimetable(policy.schedule, timezone=policy.time_zone) if policy.schedule else None,
         start_date=_START,
         catchup=False,

@@ -31,7 +31,7 @@ given that digest as `expect` erases exactly that, or nothing.
 def dag_docs(policy: Policy) -> str:
     """The page of a category's DAG, in Markdown."""
     facts = {
-        "Rule": policy.retention.rule,
+        "Rule": policy.rule,
         "Source": policy.source,
         "Legal basis": policy.legal_basis,
         "Disposition": policy.disposition.value,

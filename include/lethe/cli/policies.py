@@ -43,9 +43,7 @@ def check(
                 problems += found
                 remarks += told
                 verdict = "[red]no" if found else "not tried" if files_only else "[green]yes"
-                table.add_row(
-                    policy.category, dataset.name, dataset.store, dataset.location, policy.retention.rule, verdict
-                )
+                table.add_row(policy.category, dataset.name, dataset.store, dataset.location, policy.rule, verdict)
         if not files_only:
             for text, mere in overlapping.overlaps(env, policies.values()):
                 (remarks if mere else problems).append(text)

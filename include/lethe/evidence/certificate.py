@@ -147,6 +147,7 @@ class Certificate(Grown):
     legal_basis: str
     source: str
     retention: str
+    counting: str = Field(default="", description="What of the law of periods was applied.")
     time_zone: str
     disposition: str
     policy_digest: str
@@ -307,7 +308,8 @@ def _certificate(
         owner=policy.owner,
         legal_basis=policy.legal_basis,
         source=policy.source,
-        retention=policy.retention.rule,
+        retention=policy.rule,
+        counting=policy.counting,
         time_zone=policy.time_zone,
         disposition=policy.disposition.value,
         policy_digest=run.policy_digest,

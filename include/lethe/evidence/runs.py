@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lethe import __version__
+from lethe import __version__, working_days
 from lethe import governance as schema
 from lethe.errors import RunError
 from lethe.evidence.heartbeat import Heartbeat
@@ -183,7 +183,7 @@ class Runs:
                 "requested_by": requested_by,
                 "started_at": now,
                 "active_at": now,
-                "software": f"lethe {__version__}",
+                "software": _software(policy),
                 "clocks": dict(clocks or {}),
             }
             self._note_policy(connection, policy)
@@ -239,7 +239,7 @@ class Runs:
         last = sa.select(table.policy_digest).where(table.category == policy.category)
         before = connection.scalar(last.order_by(table.started_at.desc()).limit(1))
         if before != policy.digest:
-            body = {"from": before, "to": policy.digest, "source": policy.source, "rule": policy.retention.rule}
+            body = {"from": before, "to": policy.digest, "source": policy.source, "rule": policy.rule}
             self._ledger.append(connection, "policy.changed", policy.category, body)
 
     def record(
@@ -501,6 +501,11 @@ def _by_a_person(approval: Mapping[str, Any] | None) -> bool:
 
 def _erased(tally: Mapping[str, Any] | None) -> bool:
     return tally is not None and bool(tally["erased"] or tally["anonymised"])
+
+
+def _software(policy: Policy) -> str:
+    """What the cutoffs were worked out by."""
+    return ", ".join([f"lethe {__version__}", *([working_days.source()] if policy.extends else [])])
 
 
 def _run(row: sa.Row[Any]) -> RunRecord:

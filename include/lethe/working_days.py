@@ -1,0 +1,73 @@
+"""Which days are working days in a country: what Regulation 1182/71, Article 3(4), extends periods by.
+
+Public holidays are those of the package `holidays`, substitute days among them. Saturdays and Sundays are never working
+days, whatever the country's own weekend is: so the Article says. The package is imported where a calendar is declared.
+"""
+
+from __future__ import annotations
+
+import difflib
+from datetime import date
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holidays import HolidayBase
+
+_SATURDAY = 5
+
+
+class OutOfCalendar(ValueError):
+    """The public holidays of a year are not known."""
+
+
+def known_calendar(code: str) -> str:
+    """The code of a calendar, if there is one: a country (`CZ`), or a part of one with holidays of its own (`DE-BY`).
+
+    Raises:
+        ValueError: naming the nearest ones, if there is none.
+    """
+    from holidays.registry import COUNTRIES
+
+    countries = {entry[1]: entry for entry in COUNTRIES.values()}
+    country, dash, part = code.partition("-")
+    if country not in countries:
+        known_as = {name.casefold(): code for code, entry in countries.items() for name in entry}
+        near = difflib.get_close_matches(country.casefold(), known_as, n=5, cutoff=0.5)
+        meant = f" (did you mean {', '.join(dict.fromkeys(known_as[name] for name in near))}?)" if near else ""
+        raise ValueError(
+            f"{code!r} is not a calendar of public holidays: write the code of a country (ISO 3166), such as CZ, or of "
+            f"a part of one, such as DE-BY{meant}"
+        )
+    if dash and part not in (parts := _public_holidays(country).subdivisions):
+        there = ", ".join(f"{country}-{one}" for one in parts) or f"{country} alone"
+        raise ValueError(f"{code!r} is not a calendar of public holidays: write one of {there}")
+    return code
+
+
+def is_working_day(calendar: str, day: date) -> bool:
+    """Whether a day is neither a Saturday, nor a Sunday, nor a public holiday.
+
+    Of years before the first one that the package knows, only Saturdays and Sundays: what ended then ended long ago.
+
+    Raises:
+        OutOfCalendar: of years after the last one that it knows.
+    """
+    public = _public_holidays(calendar)
+    if day.year > public.end_year:
+        raise OutOfCalendar(f"the public holidays of {calendar} are not known after {public.end_year}")
+    return day.weekday() < _SATURDAY and day not in public
+
+
+def source() -> str:
+    """The package that the public holidays come from, with its version, for the record."""
+    return f"holidays {version('holidays')}"
+
+
+@cache
+def _public_holidays(calendar: str) -> HolidayBase:
+    import holidays
+
+    country, _, part = calendar.partition("-")
+    return holidays.country_holidays(country, subdiv=part or None)
