@@ -222,6 +222,27 @@ def test_a_trigger_that_keeps_a_row_is_named_and_the_rest_goes(database: Databas
     assert by == "trigger keep_some of table leads"
 
 
+def test_a_trigger_that_keeps_rows_of_a_child_table_keeps_their_records_whole(database: Database) -> None:
+    table = leads(database)
+    notes = referring(database, "notes", table.c.id, [*range(1, 21), 4])
+    if database.is_postgres:
+        database.run_text(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN IF old.refers = 12 OR old.id = 20 THEN RETURN NULL; END IF; RETURN old; END'",
+            "CREATE TRIGGER keep_some BEFORE DELETE ON notes FOR EACH ROW EXECUTE FUNCTION keep()",
+        )
+    else:
+        database.run_text(
+            "CREATE TRIGGER keep_some BEFORE DELETE ON notes WHEN old.refers = 12 OR old.id = 20 "
+            "BEGIN SELECT RAISE(IGNORE); END"
+        )
+    became, by = kept(database, dataset(children=[{"table": "notes", "foreign_key": ["refers"]}]))
+    assert (became.erased, became.blocked, became.rows_with) == (18, 2, 18)
+    assert database.ids(table) == [4, 12]
+    assert database.ids(notes, "refers") == [4, 4, 12]
+    assert by == "trigger keep_some of table notes"
+
+
 def test_a_masked_column_that_others_refer_to_stays(database: Database) -> None:
     table = database.create(
         "leads",

@@ -27,7 +27,7 @@ from lethe.stores.sql.blocking import GO, Blockers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
-from lethe.stores.sql.kin import HeldKin
+from lethe.stores.sql.kin import HeldKin, refers_to
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.schema import Child, Target, reference
 from lethe.stores.sql.settings import Settings
@@ -276,7 +276,15 @@ class Eraser:
         for _ in range(_TRIES):
             self.blockers.mark(self.connection, verdict)
             savepoint = self.connection.begin_nested()
-            erased, rows_with = self._erase(verdict)
+            try:
+                erased, rows_with = self._erase(verdict)
+            except sa.exc.IntegrityError as error:
+                self._undo(savepoint)
+                kept = self._with_kept_children(verdict) if self.dialect.fault(error) is Fault.REFERRED else []
+                if not kept:
+                    raise
+                self._mark_kept(verdict, kept)
+                continue
             kept = [] if erased == self._outcomes(verdict).get(GO, 0) else self._still_there(verdict)
             if not kept and erased == self._outcomes(verdict).get(GO, 0):
                 self._look_at_constraints()
@@ -295,6 +303,22 @@ class Eraser:
         joined = verdict.join(self.target.table, sa.and_(*same))
         rows = sa.select(verdict.c.position).select_from(joined).where(verdict.c.outcome == GO)
         return self.connection.scalars(rows.where(self._judgement.candidate)).all()
+
+    def _with_kept_children(self, verdict: sa.Table) -> Sequence[Any]:
+        """The positions of noted rows of which a trigger keeps rows of child tables, found by trying."""
+        if not self.blockers.triggers:
+            return []
+        savepoint = self.connection.begin_nested()
+        for number, child in enumerate(self.target.children):
+            self._erase_children(verdict, child, f"children_{number}")
+        left = [
+            sa.exists(sa.select(sa.literal(1)).where(refers_to(child, verdict)).correlate(verdict))
+            for child in self.target.children
+        ]
+        rows = sa.select(verdict.c.position).where(verdict.c.outcome == GO, sa.or_(sa.false(), *left))
+        kept = self.connection.scalars(rows).all()
+        self._undo(savepoint)
+        return kept
 
     def _mark_kept(self, verdict: sa.Table, positions: Sequence[Any]) -> None:
         """Mark rows as blocked by what keeps rows without an error."""

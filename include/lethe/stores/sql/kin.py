@@ -71,7 +71,7 @@ class HeldKin:
         While a parent is locked no further row can refer to it, so what is locked is all that there is.
         """
         for child in self._children:
-            self._lock(connection, child, parents.join(child.table, _refers_to(child, parents)))
+            self._lock(connection, child, parents.join(child.table, refers_to(child, parents)))
 
     def _lock(self, connection: sa.Connection, child: Child, source: sa.Join) -> None:
         if not child.carried:
@@ -109,13 +109,14 @@ def _chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:
     """The tables of a path, joined; with the parents, where given."""
     source: sa.FromClause = path[0].table
     if parents is not None:
-        source = parents.join(source, _refers_to(path[0], parents))
+        source = parents.join(source, refers_to(path[0], parents))
     for upper, lower in pairwise(path):
         source = source.join(lower.table, _joins(upper, lower))
     return source
 
 
-def _refers_to(child: Child, parents: sa.FromClause) -> Predicate:
+def refers_to(child: Child, parents: sa.FromClause) -> Predicate:
+    """Whether a row of a child table goes with one of the noted `parents`."""
     pairs = zip(child.foreign_key, child.references, strict=True)
     return sa.and_(*(child.table.c[mine] == parents.c[reference(theirs)] for mine, theirs in pairs))
 
