@@ -32,6 +32,18 @@ from lethe.errors import (
     ValidationFailed,
 )
 from lethe.evidence import certificate
+from lethe.evidence.events import (
+    WHEN,
+    Decided,
+    Decision,
+    Discovered,
+    Erased,
+    Failed,
+    Settled,
+    Validated,
+    Verified,
+    When,
+)
 from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.runs import (
     BY_LIMITS,
@@ -67,16 +79,6 @@ class Plan(Value):
     unchecked: tuple[str, ...] = Field(
         default=(), description="Datasets whose store could not be asked: checked when they are discovered."
     )
-
-
-class Decision(Value):
-    """Whether candidates may be erased, bound to the very set, policy and cutoff that it was made for."""
-
-    approved: bool
-    by: str = Field(description="A person, or 'limits' where the candidates are within them.")
-    reasons: tuple[str, ...] = Field(default=(), description="The limits that were passed.")
-    digest: str = Field(description="`run_digest` of what was decided on.")
-    at: datetime
 
 
 class DatasetReport(Value):
@@ -305,14 +307,7 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
         timekeeping.require_come(env, job.dataset, plan.as_of)
         rules = env.registry.rules(plan.category, job.dataset)
         candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
-    env.runs.record(
-        plan.run,
-        dataset,
-        "dataset.discovered",
-        {**candidates.counted, "digest": candidates.digest, "holds_version": candidates.holds_version},
-        candidates=candidates.model_dump(mode="json"),
-        problem=None,
-    )
+    env.runs.record(plan.run, dataset, Discovered(candidates))
     return candidates
 
 
@@ -345,8 +340,8 @@ def validate(
     (watcher or Unwatched()).stage("validate", dataset, None)
     job = _planned(env, plan, dataset)
     record = env.runs.dataset(plan.run, dataset)
-    before = _before(record)
-    decided_on = record.approval is not None and (record.candidates or {}).get("digest") == candidates.digest
+    found, before = record.candidates, record.before
+    decided_on = record.approval is not None and found is not None and found.digest == candidates.digest
     if before is not None and before.success and decided_on:
         return before
     limits = env.policy(plan.category).limits
@@ -357,15 +352,13 @@ def validate(
 
 
 def _record_validation(
-    env: Environment, plan: Plan, dataset: str, validation: Validation, when: str, *, because: str | None = None
+    env: Environment, plan: Plan, dataset: str, validation: Validation, when: When, *, because: str | None = None
 ) -> None:
-    recorded = dict(env.runs.dataset(plan.run, dataset).validation or {})
-    recorded[when] = validation.model_dump(mode="json")
-    failures = "; ".join(f"{failure.type} ({failure.id})" for failure in validation.failures)
-    problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failures}" if failures else None
+    recorded = env.runs.dataset(plan.run, dataset).validation
+    failed = validation.failed
+    problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failed}" if failed else None
     problem = "; ".join(reason for reason in (because, problem) if reason) or None
-    body = {"suite": validation.suite, "when": when, "success": validation.success, "failed": failures}
-    env.runs.record(plan.run, dataset, "dataset.validated", body, validation=recorded, problem=problem)
+    env.runs.record(plan.run, dataset, Validated(when, validation, recorded, problem))
     if problem:
         raise ValidationFailed(
             f"{plan.category}.{dataset}: {problem}. See its page in Data Docs, mend the data or the policy, "
@@ -458,13 +451,7 @@ def decide(
         at=datetime.now(UTC),
     )
     for dataset in candidates:
-        env.runs.record(
-            plan.run,
-            dataset,
-            "dataset.decided",
-            {"approved": decision.approved, "by": decision.by, "reasons": reasons, "digest": digest},
-            approval=decision.model_dump(mode="json"),
-        )
+        env.runs.record(plan.run, dataset, Decided(decision))
     if not decision.approved:
         raise RunError(
             f"{plan.category}: {decision.by} did not approve; nothing is erased: ask them why, then start a new run"
@@ -493,21 +480,15 @@ def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
     records = env.runs.datasets(plan.run)
     decided = [record for record in records if record.approval is not None]
     return {
-        record.dataset: Candidates.model_validate(record.candidates)
+        record.dataset: record.candidates
         for record in decided or records
-        if record.candidates is not None and (before := _before(record)) is not None and before.success
+        if record.candidates is not None and record.before is not None and record.before.success
     }
 
 
 def failures(env: Environment, plan: Plan) -> dict[str, str]:
     """The datasets of a run that failed, which are not decided on, and why."""
     return {record.dataset: record.problem for record in env.runs.datasets(plan.run) if record.problem}
-
-
-def _before(record: DatasetRecord) -> Validation | None:
-    """What was recorded of the validation before erasing."""
-    recorded = (record.validation or {}).get("before")
-    return None if recorded is None else Validation.model_validate(recorded)
 
 
 # --- erase and verify ---------------------------------------------------------------------------------------------
@@ -534,8 +515,7 @@ def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: W
     gate = RunGate(env.registry, plan.run, plan.category, job.dataset, env.settings.lease_seconds)
     with env.runs.working(plan.run):
         tally = env.store(job.dataset).erase(job, candidates, batches, gate, watcher.progress)
-    body = {"batches": [batches.start, batches.stop], **tally.model_dump()}
-    env.runs.record(plan.run, dataset, "dataset.erased", body)
+    env.runs.record(plan.run, dataset, Erased(batches, tally))
     return tally
 
 
@@ -544,10 +524,10 @@ def _decided(env: Environment, plan: Plan, dataset: str) -> Candidates:
     if plan.dry_run:
         raise RunError(f"run {plan.run} is a dry run and erases nothing: to erase, start a run that is none")
     record = env.runs.dataset(plan.run, dataset)
-    if record.approval is None or not Decision.model_validate(record.approval).approved:
+    if record.approval is None or not record.approval.approved:
         raise RunError(f"{plan.category}.{dataset}: run {plan.run} has no approval; nothing is erased: start a new run")
     candidates = discovered(env, plan)
-    if Decision.model_validate(record.approval).digest != run_digest(plan, candidates) or dataset not in candidates:
+    if record.approval.digest != run_digest(plan, candidates) or dataset not in candidates:
         raise RunError(
             f"{plan.category}.{dataset}: what was approved is another set of candidates; nothing is erased: "
             "start a new run"
@@ -568,14 +548,7 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
     store = env.store(job.dataset)
     with env.runs.working(plan.run):
         left = store.survey(job, env.registry.rules(plan.category, job.dataset))
-        env.runs.record(
-            plan.run,
-            dataset,
-            "dataset.verified",
-            left.counted,
-            left=left.model_dump(mode="json"),
-            remainders=[remainder.model_dump(mode="json") for remainder in store.remainders(job)],
-        )
+        env.runs.record(plan.run, dataset, Verified(left, store.remainders(job)))
         validation = suites.check_left(env.settings, store, job, left)
         candidates = discovered(env, plan).get(dataset)
     blocked = _blocked(store, job, candidates) if candidates else None
@@ -621,7 +594,7 @@ def certify(env: Environment, plan: Plan) -> Report:
 
 def _settle(env: Environment, record: RunRecord) -> None:
     """Bring the record of a run to what the stores say, close it, and remove what it staged. Again is harmless."""
-    policy = Policy.model_validate(record.policy)
+    policy = record.policy
     env.runs.close(record.id)
     claim = env.runs.claim_settling(record.id)
     if claim is not None:
@@ -669,7 +642,7 @@ def _sweep(env: Environment, datasets: Sequence[Dataset]) -> None:
         with contextlib.suppress(StoreUnavailable, ConnectionMissing):  # that store's own stages will say so
             for run_id, name in env.store(dataset).staged_runs(dataset):
                 if env.runs.is_over(run_id):
-                    staged = Policy.model_validate(env.runs.get(run_id).policy).dataset(name)
+                    staged = env.runs.get(run_id).policy.dataset(name)
                     env.store(staged).clean(run_id, staged)
 
 
@@ -694,7 +667,7 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
     missing = _missing(record, dataset)
     if dataset.candidates is not None and not record.dry_run:
         try:
-            wrong = _count_outcomes(env, record, job, dataset, claim)
+            wrong = _count_outcomes(env, record, job, dataset.candidates, claim, approved=dataset.approval is not None)
             missing = missing or wrong
         except (StoreError, ConnectionMissing) as error:
             if dataset.approval is not None:  # else nothing was approved, so nothing was erased
@@ -702,28 +675,26 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
                     raise
                 missing = f"what became of its candidates cannot be told, now or later: {error}"
     if missing and not dataset.problem:
-        env.runs.record(
-            record.id, job.dataset.name, "dataset.failed", {"problem": missing}, claim=claim, problem=missing
-        )
+        env.runs.record(record.id, job.dataset.name, Failed(missing), claim=claim)
 
 
-def _count_outcomes(env: Environment, record: RunRecord, job: Work, dataset: DatasetRecord, claim: str) -> str | None:
+def _count_outcomes(
+    env: Environment, record: RunRecord, job: Work, candidates: Candidates, claim: str, *, approved: bool
+) -> str | None:
     """Record what became of each candidate, as the store says; give what is missing or wrong, in words."""
     store = env.store(job.dataset)
-    candidates = Candidates.model_validate(dataset.candidates)
     tally = store.tally(job, candidates)
     outcomes = store.outcomes(job, candidates)
     records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes, claim=claim)
-    body = tally.model_dump(mode="json")
-    env.runs.record(record.id, job.dataset.name, "dataset.settled", body, claim=claim, tally=body)
-    if tally.total < candidates.due and dataset.approval is not None:
+    env.runs.record(record.id, job.dataset.name, Settled(tally), claim=claim)
+    if tally.total < candidates.due and approved:
         return f"{candidates.due - tally.total:,} candidates have no outcome"
     return certificate.disagreement(tally, records) or _blocked(store, job, candidates)
 
 
 def _missing(record: RunRecord, dataset: DatasetRecord) -> str | None:
     """The first stage that has no result, in words."""
-    steps = [("discovered", dataset.candidates), ("validated", (dataset.validation or {}).get("before"))]
+    steps: list[tuple[str, object]] = [("discovered", dataset.candidates), ("validated", dataset.before)]
     if not record.dry_run:
         steps += [("approved", dataset.approval), ("verified", dataset.left)]
     return next((f"it was not {name}" for name, result in steps if result is None), None)
@@ -754,15 +725,12 @@ def report_of(env: Environment, run_id: str) -> Report:
 
 
 def _dataset_report(record: DatasetRecord) -> DatasetReport:
-    validation = record.validation or {}
     return DatasetReport(
         dataset=record.dataset,
-        candidates=Candidates.model_validate(record.candidates) if record.candidates else None,
-        validation=tuple(
-            Validation.model_validate(validation[when]) for when in ("before", "after") if when in validation
-        ),
-        tally=Became.model_validate(record.tally) if record.tally else None,
-        left=Found.model_validate(record.left) if record.left else None,
+        candidates=record.candidates,
+        validation=tuple(record.validation[when] for when in WHEN if when in record.validation),
+        tally=record.tally,
+        left=record.left,
         problem=record.problem,
     )
 
@@ -845,4 +813,4 @@ class _noting:  # noqa: N801 - used like a function
 def note_failure(env: Environment, plan: Plan, dataset: str, error: LetheError) -> None:
     """Record that a stage of a dataset failed, in the words of its error."""
     with contextlib.suppress(RunClosed):  # whoever closed the run says so; the caller has the error itself
-        env.runs.record(plan.run, dataset, "dataset.failed", {"problem": str(error)}, problem=str(error))
+        env.runs.record(plan.run, dataset, Failed(str(error)))

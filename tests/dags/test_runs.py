@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,9 @@ from lethe import stages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import Patience
 from lethe.airflow.operators import EraseOperator
-from lethe.evidence.runs import IsRunning, RunBusy
+from lethe.counts import Became
+from lethe.evidence.events import Decision
+from lethe.evidence.runs import DatasetRecord, IsRunning, RunBusy
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, CANARY, World, metadata_text, states
@@ -69,8 +71,8 @@ def test_a_run_erases_what_has_expired_and_nothing_else(world: World, capfd: pyt
     record, datasets = world.last_run()
     assert (record.state, record.as_of) == ("succeeded", AS_OF)
     assert record.trigger == f"airflow:webinars/{run.run_id}"
-    assert (datasets["registrations"].tally or {})["erased"] == 198
-    assert (datasets["recordings"].tally or {})["erased"] == 20
+    assert (datasets["registrations"].tally or Became()).erased == 198
+    assert (datasets["recordings"].tally or Became()).erased == 20
 
     output = capfd.readouterr()
     told = events(world.airflow_home)[before:]
@@ -112,6 +114,13 @@ def _complete(told: list[dict[str, Any]], job: str) -> dict[str, Any]:
     return event
 
 
+def decided(datasets: Mapping[str, DatasetRecord]) -> Decision:
+    """What was decided on registrations."""
+    decision = datasets["registrations"].approval
+    assert decision is not None
+    return decision
+
+
 def test_running_again_finds_nothing(world: World) -> None:
     world.run()
     run = world.run(logical_date=AS_OF + timedelta(hours=1))
@@ -134,7 +143,7 @@ def test_clearing_a_run_erases_nothing_twice(world: World) -> None:
     record, datasets = world.last_run()
     assert record.id != erased, "a closed run is not opened again"
     assert record.as_of == AS_OF
-    assert (datasets["registrations"].tally or {})["erased"] == 1
+    assert (datasets["registrations"].tally or Became()).erased == 1
     assert world.registrations() == KEPT
 
 
@@ -174,10 +183,10 @@ def test_what_nobody_has_seen_is_asked_about_whatever_the_limits(world: World) -
     run = answer(world, "Reject")
     assert run.state == "failed"
     assert world.registrations() == ALL
-    approval = world.last_run()[1]["registrations"].approval or {}
-    assert approval["by"] == "Eva"
+    approval = decided(world.last_run()[1])
+    assert approval.by == "Eva"
     unseen = "nobody has seen a dry run of this policy as it is now"
-    assert approval["reasons"] == [
+    assert list(approval.reasons) == [
         f"recordings: {unseen}; 20 records are to go",
         f"registrations: {unseen}; 200 records are to go",
     ]
@@ -269,7 +278,7 @@ def test_above_the_limits_without_an_answer_nothing_is_erased(world: World) -> N
     assert world.recordings() == 40
     record, datasets = world.last_run()
     assert record.state == "failed"
-    assert (datasets["registrations"].approval or {})["by"] == "nobody in time"
+    assert decided(datasets).by == "nobody in time"
     assert world.staged() == []
 
 
@@ -278,8 +287,8 @@ def test_a_rejection_erases_nothing_and_is_red(world: World) -> None:
     run = answer(world, "Reject")
     assert run.state == "failed"
     assert world.registrations() == ALL
-    approval = world.last_run()[1]["registrations"].approval or {}
-    assert (approval["by"], approval["approved"]) == ("Eva", False)
+    approval = decided(world.last_run()[1])
+    assert (approval.by, approval.approved) == ("Eva", False)
 
 
 def test_an_approval_erases_what_was_shown(world: World) -> None:
@@ -287,9 +296,9 @@ def test_an_approval_erases_what_was_shown(world: World) -> None:
     run = answer(world, "Approve")
     assert run.state == "success"
     assert world.registrations() == KEPT
-    approval = world.last_run()[1]["registrations"].approval or {}
-    assert (approval["by"], approval["approved"]) == ("Eva", True)
-    assert len(approval["reasons"]) == 2
+    approval = decided(world.last_run()[1])
+    assert (approval.by, approval.approved) == ("Eva", True)
+    assert len(approval.reasons) == 2
     text = metadata_text()
     assert CANARY not in text
     assert "200 records are to go with 100 rows that go along, the limit is 10" in text

@@ -18,6 +18,7 @@ from lethe.airflow.plugin import LethePlugin
 from lethe.checks.results import ExpectationResult, Validation
 from lethe.counts import Became, Found, Unjudgeable
 from lethe.evidence import certificate
+from lethe.evidence.events import Discovered, Settled, Validated, Verified
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection
@@ -57,16 +58,13 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         record = env.runs.start(
             policy, AS_OF, datasets=["registrations"], dry_run=False, expected_digest=None, trigger=TRIGGER
         )
-        env.runs.record(
-            record.id,
-            "registrations",
-            "dataset.settled",
-            {},
-            candidates=found.model_dump(mode="json"),
-            tally=Became(erased=1220).model_dump(mode="json"),
-            validation={"before": VALIDATION.model_dump(mode="json")},
-            left=left.model_dump(mode="json"),
-        )
+        for event in (
+            Discovered(found),
+            Validated("before", VALIDATION, {}, None),
+            Verified(left, ()),
+            Settled(Became(erased=1220)),
+        ):
+            env.runs.record(record.id, "registrations", event)
         env.runs.close(record.id)
         env.runs.finish(record.id, env.runs.claim_settling(record.id) or "", "succeeded", {})
         certificate.issue(env.governance, env.keys, record.id, env.registry.holds())

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from tests.unit.conftest import Office, policy
 
 from lethe import governance as schema
+from lethe.counts import Became
 from lethe.errors import RunError
+from lethe.evidence.events import Erased, Failed, Settled
 from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, Limits, RunBusy, RunClosed, RunRecord
 
 DEAD_AFTER, CLAIM_FOR = Limits().dead_after, Limits().claim_for
@@ -53,7 +55,7 @@ def test_a_run_is_recorded_as_it_was_asked_for(office: Office) -> None:
     assert run == office.runs.get(run.id)
     assert (run.category, run.as_of, run.state, run.dry_run) == ("webinars", AS_OF, OPEN, False)
     assert (run.policy_digest, run.requested_by, run.expected_digest) == (WEBINARS.digest, "Eva", "ab" * 32)
-    assert run.policy == WEBINARS.model_dump(mode="json", by_alias=True)
+    assert run.policy == WEBINARS
     assert [record.dataset for record in office.runs.datasets(run.id)] == sorted(BOTH)
     assert kinds(office) == ["policy.changed", "run.planned"]
 
@@ -143,7 +145,7 @@ def test_a_run_that_waits_for_a_person_is_not_dead(office: Office) -> None:
 def test_what_is_recorded_ends_the_waiting(office: Office) -> None:
     first = start(office)
     office.runs.wait_for_person(first.id, datetime.now(UTC) + timedelta(hours=1))
-    office.runs.record(first.id, "registrations", "dataset.decided", {})
+    office.runs.record(first.id, "registrations", Failed("p"))
     silent_for(office, first, 2 * DEAD_AFTER)
     assert start(office, "dag run 2").state == OPEN
 
@@ -187,7 +189,7 @@ def test_a_run_that_does_something_is_not_dead(office: Office) -> None:
     first = start(office)
     signs: tuple[Callable[[], object], ...] = (
         lambda: office.runs.touch(first.id),
-        lambda: office.runs.record(first.id, "registrations", "dataset.erased", {"erased": 1}),
+        lambda: office.runs.record(first.id, "registrations", Erased(range(1), Became(erased=1))),
     )
     for alive in signs:
         silent_for(office, first, 2 * DEAD_AFTER)
@@ -204,9 +206,10 @@ def test_a_person_can_take_over_at_once(office: Office) -> None:
 
 def test_what_a_dataset_came_to_is_recorded_with_the_ledger(office: Office) -> None:
     run = start(office)
-    office.runs.record(run.id, "attendance", "dataset.failed", {"problem": "p"}, problem="p", tally={"erased": 3})
+    office.runs.record(run.id, "attendance", Settled(Became(erased=3)))
+    office.runs.record(run.id, "attendance", Failed("p"))
     record = office.runs.dataset(run.id, "attendance")
-    assert (record.problem, record.tally, record.candidates) == ("p", {"erased": 3}, None)
+    assert (record.problem, record.tally, record.candidates) == ("p", Became(erased=3), None)
     assert office.runs.dataset(run.id, "registrations").problem is None
     assert kinds(office)[-1] == "dataset.failed"
     with pytest.raises(RunError, match=f"run {run.id} has no dataset nothing"):
@@ -225,7 +228,7 @@ def test_a_record_is_completed_once_and_by_one(office: Office) -> None:
     with pytest.raises(RunClosed):
         office.runs.finish(run.id, claim, "failed", {})
     with pytest.raises(RunClosed):
-        office.runs.record(run.id, "attendance", "dataset.discovered", {}, problem=None)
+        office.runs.record(run.id, "attendance", Failed("p"))
     assert office.runs.get(run.id).state == "succeeded"
     assert kinds(office).count("run.finished") == 1
     assert not office.runs.claim_settling(run.id), "it is done"

@@ -22,11 +22,12 @@ from lethe.airflow.operators import Json, note_nowhere
 from lethe.airflow.told import Told
 from lethe.environment import Environment
 from lethe.errors import RunError
+from lethe.evidence.events import Decision
 from lethe.evidence.runs import RunRecord
 from lethe.lineage import Stage
 from lethe.people import UNNAMED, may_answer
 from lethe.policy import Policy
-from lethe.stages import Decision, Plan
+from lethe.stages import Plan
 from lethe.stores.base import Candidates
 
 APPROVE, REJECT = "Approve", "Reject"

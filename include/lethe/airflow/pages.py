@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from lethe import governance, stages
 from lethe.checks import pages as data_docs_pages
-from lethe.checks.results import Validation
 from lethe.counts import Became, Outcome
 from lethe.environment import Environment
 from lethe.errors import RunError
@@ -149,7 +148,7 @@ def run_page(env: Environment, run_id: str) -> RunPage:
     return RunPage(
         record=record,
         report=report,
-        policy=Policy.model_validate(record.policy),
+        policy=record.policy,
         rows=tuple((dataset, figures([dataset])) for dataset in report.datasets),
         certified=certificate(env, run_id) is not None,
     )
@@ -184,7 +183,7 @@ def data_docs(env: Environment, record: RunRecord, dataset: str) -> str:
     validations = env.runs.dataset(record.id, dataset).validation
     if not validations:
         raise RunError(f"run {record.id} has not validated {dataset} yet; see the task {dataset}.validate")
-    found = {when: Validation.model_validate(validation) for when, validation in validations.items()}
+    found = {str(when): validation for when, validation in validations.items()}
     return data_docs_pages.render(record.category, record.id, dataset, found)
 
 

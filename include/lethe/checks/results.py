@@ -34,3 +34,8 @@ class Validation(Value):
     def failures(self) -> tuple[ExpectationResult, ...]:
         """The expectations that stop the dataset."""
         return tuple(result for result in self.results if not result.success and not result.asks)
+
+    @property
+    def failed(self) -> str:
+        """Them, in words; empty where there are none."""
+        return "; ".join(f"{failure.type} ({failure.id})" for failure in self.failures)

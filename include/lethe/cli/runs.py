@@ -218,9 +218,9 @@ def report(
     console().print(_report_table(found))
     for name, approval in approvals.items():
         if approval is not None:
-            verdict = "approved" if approval["approved"] else "not approved"
-            why = "".join(f"; {reason}" for reason in approval["reasons"])
-            say(f"{name}: {verdict} by {approval['by']} at {approval['at']}{why}")
+            verdict = "approved" if approval.approved else "not approved"
+            why = "".join(f"; {reason}" for reason in approval.reasons)
+            say(f"{name}: {verdict} by {approval.by} at {approval.at.isoformat()}{why}")
     for dataset in found.datasets:
         if dataset.problem:
             say(f"{dataset.dataset}: {dataset.problem}")

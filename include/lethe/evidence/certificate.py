@@ -25,14 +25,16 @@ from lethe.checks.results import Validation
 from lethe.counts import FOUND_HEADINGS, Became, Found, Outcomes
 from lethe.errors import EvidenceError
 from lethe.evidence import merkle
+from lethe.evidence.events import WHEN, When
 from lethe.evidence.ledger import Head, Ledger
 from lethe.evidence.outcomes import OutcomeDigest, chunk_roots, chunks, leaf_hashes, recorded_outcomes
+from lethe.evidence.runs import DatasetRecord, dataset_record
 from lethe.evidence.signed import Document, Grown, Signature, canonical, read_document, read_json
 from lethe.governance import Governance
 from lethe.holds.registry import Hold
 from lethe.keys import Keys
 from lethe.policy import Policy
-from lethe.stores.base import Candidates, Remainder
+from lethe.stores.base import Remainder
 
 ISSUED = "certificate.issued"
 """The ledger's entry of a certificate: its SHA-256, and when it was issued."""
@@ -296,7 +298,7 @@ def _certificate(
     table = schema.run_dataset
     rows = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.dataset))
     recorded = recorded_outcomes(connection, run_id)
-    datasets = tuple(_dataset(policy, row._mapping, recorded.get(row.dataset)) for row in rows)
+    datasets = tuple(_dataset(policy, dataset_record(row), recorded.get(row.dataset)) for row in rows)
     return Certificate(
         format="lethe-certificate/1",
         run=run_id,
@@ -328,24 +330,22 @@ def _certificate(
     )
 
 
-def _dataset(policy: Policy, row: Mapping[Any, Any], records: OutcomeDigest | None) -> CertifiedDataset:
-    dataset = policy.dataset(row["dataset"])
-    candidates = Candidates.model_validate(row["candidates"]) if row["candidates"] else None
-    tally = Became.model_validate(row["tally"]) if row["tally"] else None
+def _dataset(policy: Policy, record: DatasetRecord, records: OutcomeDigest | None) -> CertifiedDataset:
+    dataset, found, became, left = policy.dataset(record.dataset), record.candidates, record.tally, record.left
     return CertifiedDataset(
         name=dataset.name,
         title=dataset.title,
         kind=dataset.kind,
         store=dataset.store,
         location=dataset.location,
-        found=_found(candidates, candidates.digest, candidates.holds_version) if candidates else None,
-        became=_became(tally) if tally else None,
+        found=_found(found, found.digest, found.holds_version) if found else None,
+        became=_became(became) if became else None,
         records=records,
-        left=_found(Found.model_validate(row["left"])) if row["left"] else None,
-        validations=tuple(_validations(row["validation"] or {})),
-        approval=Approval.model_validate(row["approval"]) if row["approval"] else None,
-        remains=tuple(_remains(Remainder.model_validate(remainder)) for remainder in row["remainders"] or ()),
-        problem=row["problem"] or _disagreement(tally, records),
+        left=_found(left) if left else None,
+        validations=tuple(_validation(when, record.validation[when]) for when in WHEN if when in record.validation),
+        approval=Approval(**record.approval.model_dump()) if record.approval else None,
+        remains=tuple(_remains(remainder) for remainder in record.remainders),
+        problem=record.problem or _disagreement(became, records),
     )
 
 
@@ -369,18 +369,13 @@ def _became(tally: Became) -> CertifiedBecame:
     return CertifiedBecame(**by_outcome, went_along=tally.rows_with, bytes=tally.bytes)
 
 
-def _validations(recorded: Mapping[str, Any]) -> Iterator[Validated]:
-    for when in ("before", "after"):
-        if when in recorded:
-            validation = Validation.model_validate(recorded[when])
-            yield Validated(
-                when=when,
-                suite=validation.suite,
-                success=validation.success,
-                expectations=tuple(
-                    Expectation(**result.model_dump(exclude={"description"})) for result in validation.results
-                ),
-            )
+def _validation(when: When, validation: Validation) -> Validated:
+    return Validated(
+        when=when,
+        suite=validation.suite,
+        success=validation.success,
+        expectations=tuple(Expectation(**result.model_dump(exclude={"description"})) for result in validation.results),
+    )
 
 
 def _remains(remainder: Remainder) -> Remains:

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from lethe import __version__, working_days
 from lethe import governance as schema
+from lethe.checks.results import Validation
+from lethe.counts import Became, Found
 from lethe.errors import RunError
+from lethe.evidence.events import DatasetEvent, Decision, When
 from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.ledger import Ledger
 from lethe.governance import Governance
 from lethe.policy import Policy
 from lethe.settings import CLAIM_SECONDS, DEAD_AFTER_SECONDS
+from lethe.stores.base import Candidates, Remainder
 
 ALIVE_WITHIN = timedelta(days=1)
 """A run that is not over and has done nothing for so long has no batch under way any more."""
@@ -77,7 +82,7 @@ class RunRecord:
     category: str
     as_of: datetime
     policy_digest: str
-    policy: Mapping[str, Any]
+    written_policy: Mapping[str, object] = field(repr=False)
     cutoff: str
     state: str
     dry_run: bool
@@ -94,19 +99,29 @@ class RunRecord:
     software: str
     clocks: Mapping[str, int] | None = None
 
+    @property
+    def policy(self) -> Policy:
+        """The policy as it was."""
+        return Policy.model_validate(self.written_policy)
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetRecord:
-    """What a run recorded of one dataset; the fields hold the JSON of the models that their names say."""
+    """What a run recorded of one dataset; None, or nothing, where it did not get so far."""
 
     dataset: str
-    candidates: Mapping[str, Any] | None = None
-    validation: Mapping[str, Any] | None = None
-    approval: Mapping[str, Any] | None = None
-    tally: Mapping[str, Any] | None = None
-    left: Mapping[str, Any] | None = None
-    remainders: Sequence[Mapping[str, Any]] | None = None
+    candidates: Candidates | None = None
+    validation: Mapping[When, Validation] = field(default_factory=dict)
+    approval: Decision | None = None
+    tally: Became | None = None
+    left: Found | None = None
+    remainders: tuple[Remainder, ...] = ()
     problem: str | None = None
+
+    @property
+    def before(self) -> Validation | None:
+        """What was said before erasing."""
+        return self.validation.get("before")
 
 
 class Runs:
@@ -242,32 +257,23 @@ class Runs:
             body = {"from": before, "to": policy.digest, "source": policy.source, "rule": policy.rule}
             self._ledger.append(connection, "policy.changed", policy.category, body)
 
-    def record(
-        self,
-        run_id: str,
-        dataset: str,
-        kind: str,
-        body: Mapping[str, Any],
-        *,
-        claim: str | None = None,
-        **columns: Any,  # noqa: ANN401
-    ) -> None:
-        """Record something of a dataset (columns of `lethe_run_dataset`) and append `body` to the ledger.
+    def record(self, run_id: str, dataset: str, event: DatasetEvent, *, claim: str | None = None) -> None:
+        """Record an event of a dataset, in its record and in the ledger.
 
         Raises:
             RunClosed: if the run is not open or, with a claim, that claim is no longer the one in force.
         """
         row, table = schema.run_dataset.c, schema.run.c
-        mine = table.state == OPEN if claim is None else _claimed(claim)
+        open_or_mine = table.state == OPEN if claim is None else _claimed(claim)
         with self._governance.write() as connection:
             now = self._governance.now(connection)
-            seen = sa.update(schema.run).where(table.id == run_id, mine).values(active_at=now, waiting_until=None)
+            alive = sa.update(schema.run).where(table.id == run_id, open_or_mine)
+            seen = alive.values(active_at=now, waiting_until=None)
             _require(connection.execute(seen), run_id)
-            if columns:
-                connection.execute(
-                    sa.update(schema.run_dataset).where(row.run_id == run_id, row.dataset == dataset).values(**columns)
-                )
-            self._ledger.append(connection, kind, run_id, {"dataset": dataset, **body})
+            if event.columns:
+                mine = (row.run_id == run_id, row.dataset == dataset)
+                connection.execute(sa.update(schema.run_dataset).where(*mine).values(**event.columns))
+            self._ledger.append(connection, event.kind, run_id, {"dataset": dataset, **event.entry})
 
     def touch(self, run_id: str) -> None:
         """Note that an open run is alive.
@@ -454,7 +460,7 @@ class Runs:
         table = schema.run_dataset
         query = sa.select(*(c for c in table.c if c.name != "run_id")).where(table.c.run_id == run_id)
         with self._governance.read() as connection:
-            return [DatasetRecord(**row._mapping) for row in connection.execute(query.order_by(table.c.dataset))]
+            return [dataset_record(row) for row in connection.execute(query.order_by(table.c.dataset))]
 
     def dataset(self, run_id: str, dataset: str) -> DatasetRecord:
         """What the run recorded of one dataset.
@@ -509,4 +515,22 @@ def _software(policy: Policy) -> str:
 
 
 def _run(row: sa.Row[Any]) -> RunRecord:
-    return RunRecord(**row._mapping)
+    fields = dict(row._mapping)
+    return RunRecord(written_policy=fields.pop("policy"), **fields)
+
+
+_READERS: Mapping[str, Callable[[object], Any]] = {
+    "candidates": Candidates.model_validate,
+    "validation": TypeAdapter(dict[When, Validation]).validate_python,
+    "approval": Decision.model_validate,
+    "tally": Became.model_validate,
+    "left": Found.model_validate,
+    "remainders": TypeAdapter(tuple[Remainder, ...]).validate_python,
+}
+"""How the columns of a dataset's record are read."""
+
+
+def dataset_record(row: sa.Row[Any]) -> DatasetRecord:
+    """What a row of `lethe_run_dataset` says."""
+    read = {name: reader(row._mapping[name]) for name, reader in _READERS.items() if row._mapping[name]}
+    return DatasetRecord(dataset=row.dataset, problem=row.problem, **read)

@@ -1,0 +1,187 @@
+"""What is recorded of a dataset in a run: one type an event, with what the ledger and the record get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from lethe.checks.results import Validation
+from lethe.counts import Became, Found
+from lethe.stores.base import Candidates, Remainder, Value
+
+Json = object
+"""A value that passes through JSON unchanged."""
+
+When = Literal["before", "after"]
+"""Of erasing."""
+WHEN: tuple[When, ...] = ("before", "after")
+
+
+class Decision(Value):
+    """Whether candidates may be erased, bound to the very set, policy and cutoff that it was made for."""
+
+    approved: bool
+    by: str = Field(description="A person, or 'limits' where the candidates are within them.")
+    reasons: tuple[str, ...] = Field(default=(), description="The limits that were passed.")
+    digest: str = Field(description="`run_digest` of what was decided on.")
+    at: datetime
+
+
+class DatasetEvent(Protocol):
+    """Something that happened to a dataset in a run."""
+
+    @property
+    def kind(self) -> str:
+        """The ledger's name for it."""
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """What the ledger says of it."""
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """What the record of the dataset gets of it: columns of `lethe_run_dataset`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """Candidates were found and staged. What was wrong before is so no more."""
+
+    kind: ClassVar[str] = "dataset.discovered"
+    candidates: Candidates
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """Counts and digest."""
+        found = self.candidates
+        return {**found.counted, "digest": found.digest, "holds_version": found.holds_version}
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """The candidates."""
+        return {"candidates": self.candidates.model_dump(mode="json"), "problem": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Great Expectations checked the dataset. `recorded` is what it said before, in this run."""
+
+    kind: ClassVar[str] = "dataset.validated"
+    when: When
+    validation: Validation
+    recorded: Mapping[When, Validation]
+    problem: str | None
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """Whether the suite's expectations hold, and which do not."""
+        said = self.validation
+        return {"suite": said.suite, "when": self.when, "success": said.success, "failed": said.failed}
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """All that was said in this run."""
+        said = {**self.recorded, self.when: self.validation}
+        return {
+            "validation": {when: each.model_dump(mode="json") for when, each in said.items()},
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """It was decided whether the candidates may go."""
+
+    kind: ClassVar[str] = "dataset.decided"
+    decision: Decision
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """Who decided what, and why they were asked."""
+        return self.decision.model_dump(mode="json", exclude={"at"})
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """The decision."""
+        return {"approval": self.decision.model_dump(mode="json")}
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A task has dealt with a range of batches. What the run did is `Settled` at its end, as the store says."""
+
+    kind: ClassVar[str] = "dataset.erased"
+    batches: range
+    became: Became
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """Which batches, and what became of their candidates."""
+        return {"batches": [self.batches.start, self.batches.stop], **self.became.model_dump(mode="json")}
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """Nothing."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The dataset was surveyed after erasing."""
+
+    kind: ClassVar[str] = "dataset.verified"
+    left: Found
+    remainders: Sequence[Remainder]
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """Counts."""
+        return self.left.counted
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """What is left, and what is not yet physically gone."""
+        return {
+            "left": self.left.model_dump(mode="json"),
+            "remainders": [remainder.model_dump(mode="json") for remainder in self.remainders],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the candidates, as the store says when the run is closed."""
+
+    kind: ClassVar[str] = "dataset.settled"
+    became: Became
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """The sums."""
+        return self.became.model_dump(mode="json")
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """The sums."""
+        return {"tally": self.became.model_dump(mode="json")}
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something is missing or wrong, in one message."""
+
+    kind: ClassVar[str] = "dataset.failed"
+    problem: str
+
+    @property
+    def entry(self) -> Mapping[str, Json]:
+        """The message."""
+        return {"problem": self.problem}
+
+    @property
+    def columns(self) -> Mapping[str, Json]:
+        """The message."""
+        return {"problem": self.problem}
