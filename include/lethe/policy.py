@@ -40,6 +40,7 @@ from lethe.errors import PolicyError
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, require_region
 from lethe.judging.spans import PARTS, wrong_groups
+from lethe.messages import problems_of
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day
 from lethe.working_days import OutOfCalendar, is_working_day, known_calendar
 
@@ -75,6 +76,8 @@ def _known_zone(name: str) -> str:
 
 
 def _cron(expression: str) -> str:
+    if re.search(r"(?<![A-Za-z])[Rr](?![A-Za-z])", expression):
+        raise ValueError(f"{expression!r} is drawn anew every time (R): write the time itself, such as '15 2 * * *'")
     if not croniter.is_valid(expression) or len(expression.split()) != 5:
         raise ValueError(f"{expression!r} is not a schedule: write five cron fields such as '15 2 * * *'")
     try:
@@ -797,27 +800,11 @@ def parse(text: str, *, where: str) -> Policy:
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        problems = [_problem(detail["loc"], detail["msg"], content) for detail in details[:_MOST_PROBLEMS]]
-        more = [f"and {len(details) - _MOST_PROBLEMS} more"] if len(details) > _MOST_PROBLEMS else []
+        told = list(dict.fromkeys(problems_of(error.errors(include_url=False), content)))
+        problems = told[:_MOST_PROBLEMS]
+        more = [f"and {len(told) - _MOST_PROBLEMS} more"] if len(told) > _MOST_PROBLEMS else []
         message = f"{where}: {'; '.join(problems + more)}"  # names may have half a character, which cannot be printed
         raise PolicyError(message.encode("utf-8", "backslashreplace").decode()) from None
-
-
-def _problem(location: tuple[str | int, ...], message: str, content: Mapping[str, Any]) -> str:
-    path = ".".join(_named(location, content))
-    message = message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown field")
-    return f"{path}: {message[0].lower()}{message[1:]}" if path else message
-
-
-def _named(location: tuple[str | int, ...], content: Mapping[str, Any]) -> Iterator[str]:
-    """A field's path as a user writes it: datasets by their name, and without the tags of unions."""
-    if location[:1] == ("datasets",) and len(location) > 1 and isinstance(location[1], int):
-        dataset = content["datasets"][location[1]]
-        name = dataset.get("name") if isinstance(dataset, dict) else None
-        yield from ("datasets", name if isinstance(name, str) and name else str(location[1]))
-        location = location[3:]  # the third part is the dataset's kind
-    yield from (str(part) for part in location if part != "[key]")
 
 
 def load_all(folder: Path) -> dict[str, Policy]:

@@ -205,8 +205,9 @@ class S3ObjectStore:
             RunError: from the gate.
             StoreUnavailable, StoreError: what was erased is recorded, or is found out when erasing again.
         """
+        judge = self._judge(work)
         manifest = Manifest.open(self._staging(work), candidates)
-        eraser = Eraser(self._access, _objects(work.dataset).bucket, self._judge(work), manifest, candidates, gate)
+        eraser = Eraser(self._access, _objects(work.dataset).bucket, judge, manifest, candidates, gate)
         return eraser.run(batches, progress)
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
