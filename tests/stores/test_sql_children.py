@@ -208,6 +208,27 @@ def test_rows_of_child_tables_that_were_changed_since_discovery(database: Databa
     assert len(database.ids(contacts, "lead")) == 5 * 2 + 2
 
 
+@pytest.mark.parametrize("since", [False, True])
+def test_rows_of_child_tables_are_searched_however_they_are_written(database: Database, since: bool) -> None:
+    family = Family(database)
+    contacts, devices = family.contacts.c, family.devices.c
+    database.do(
+        sa.update(family.contacts).where(contacts.lead == 3, contacts.no == 2).values(mail="C <C3-2@X.cz>, d@x.cz"),
+        sa.update(family.contacts)
+        .where(contacts.lead == 5, contacts.no == 1)
+        .values(phone="601 005 001 / 777 000 111"),
+        sa.update(family.devices).where(devices.id == 71).values(cookie="id=d7-1; path=/"),
+    )
+    held = [hold(email="c3-2@x.cz"), hold(phone="+420777000111"), hold(cookie="d7-1")]
+    candidates = database.store.discover(work(families()), NO_HOLDS if since else holding(*held))
+    assert candidates.held == (0 if since else 3)
+    gate = Gate() if since else Gate(holding(*held))
+    if since:
+        gate.place(*held)
+    database.store.erase(work(families()), candidates, range(candidates.batches), gate)
+    family.require(3, 5, 7)
+
+
 def test_a_clock_range_is_of_the_record(database: Database) -> None:
     family = Family(database)
     before, after = ClockRange(None, date(2024, 6, 1)), ClockRange(date(2024, 6, 1), None)

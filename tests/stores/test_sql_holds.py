@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.stores.sql_kit import Database, dataset, hold, holding, postgresql, run_through, sqlite, work
+from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, postgresql, run_through, sqlite, work
 
 from lethe.counts import Became
 from lethe.holds.rules import ClockRange, HoldRules
@@ -256,6 +256,38 @@ def test_any_address_is_found_in_any_spelling(
         if normal:
             assert matches(IdentifierType.EMAIL, normal, text)
         assert is_odd or found == exact(IdentifierType.EMAIL, text)
+
+
+ODD = "Ann <Ann@x.cz>; bob@x.cz"
+
+
+def test_a_value_that_is_searched_holds_when_the_hold_comes_after_discovery(database: Database) -> None:
+    rows = [{"id": n, "email": text, "last_contact": OLD} for n, text in enumerate([ODD, "ann@x.cz", "eve@x.cz", ODD])]
+    table = database.leads(rows)
+    candidates = database.store.discover(work(), holding())
+    assert candidates.held == 0
+    gate = Gate()
+    gate.place(hold(ClockRange(date(2024, 2, 1), date(2024, 4, 1)), email="ann@x.cz"), hold(email="none@x.cz"))
+    tally = database.store.erase(work(), candidates, range(candidates.batches), gate)
+    assert tally == Became(erased=1, held=3)
+    assert database.ids(table) == [0, 1, 3]
+
+
+def test_a_record_that_somebody_changed_since_discovery_is_searched_as_it_is_now(database: Database) -> None:
+    table = database.leads([{"id": n, "email": f"p{n}@x.cz", "last_contact": OLD} for n in range(4)])
+    rules = holding(hold(email="ann@x.cz"))
+    candidates = database.store.discover(work(), rules)
+    database.do(sa.update(table).where(table.c.id == 2).values(email=ODD))
+    tally = database.store.erase(work(), candidates, range(candidates.batches), Gate(rules))
+    assert tally == Became(erased=3, held=1)
+    assert database.ids(table) == [2]
+
+
+def test_a_hold_on_days_finds_what_is_searched_only_on_them(database: Database) -> None:
+    table = put_days(database)
+    database.do(sa.update(table).values(email=sa.case((table.c.email == "a@x.cz", "A <a@x.cz>"), else_=table.c.email)))
+    run_through(database, work(), holding(hold(clock=FEBRUARY, email="a@x.cz")))
+    assert database.ids(table) == [2, 4]
 
 
 def test_a_million_held_identifiers_take_seconds(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
