@@ -38,7 +38,7 @@ LONG = bool(os.environ.get("LONG"))
 LEASE_SECONDS = 1.0
 """Of erasures that die: whatever follows them waits for their leases."""
 STOPPED_LEASE_SECONDS = 2.5
-"""Of erasures that are stopped. S3's signatures end up to a second after the middle of their lease: 2 s is the least."""
+"""Of erasures that are stopped. S3's signatures end up to a second after the middle of a lease: 2 s are the least."""
 KILLS = [
     processes.Signal("answered", 0),
     *[

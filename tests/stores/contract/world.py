@@ -205,8 +205,8 @@ class World(ABC):
         self.records = {record.number: record for record in (population() if records is None else records)}
         self.filling = secrets.token_hex(4)
         self.run = f"run-{self.filling}"
-        self.registry = Registry(self.folder / self.filling, self.dataset())
         self.write(list(self.records.values()), form or self.form)
+        self.registry = Registry(self.folder / self.filling, self.dataset())
 
     def change(self, number: int, clock: datetime) -> None:
         """Give a record another clock, or write it anew where its clock is its name."""
