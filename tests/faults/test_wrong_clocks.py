@@ -29,7 +29,9 @@ from lethe.connections import Connection, sqlalchemy_url
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError
 from lethe.evidence import certificate
+from lethe.evidence.expiry import expire
 from lethe.keys import new_connection
+from lethe.periods import Period
 from lethe.policy import load
 from lethe.settings import Settings
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
@@ -447,6 +449,19 @@ def test_entries_of_the_ledger_from_the_future_stop_runs_until_somebody_says_wha
     with world.environment() as env, env.governance.read() as connection:
         kinds = list(connection.scalars(sa.text("SELECT kind FROM lethe_ledger ORDER BY seq")))
     assert kinds.count("clocks.confirmed") == 1
+
+
+def test_evidence_does_not_expire_by_one_wrong_clock(
+    tmp_path: Path, shifted: ShiftedPostgres, postgres: EmbeddedPostgres
+) -> None:
+    shifted.shift(timedelta())
+    governance = database(shifted.server, "lethe_governance")
+    world = World(tmp_path, {"rows": database(postgres, "rows"), "lethe_governance": governance})
+    report = world.run()
+    shifted.shift(timedelta(days=11 * 366))
+    with world.environment() as env:
+        assert expire(env.governance, period=Period.parse("P10Y")).certificates == 0
+        assert certificate.get(env.governance, report.run)
 
 
 def test_a_clock_that_is_alone_is_not_believed_long_after_the_ledger(tmp_path: Path) -> None:
