@@ -25,8 +25,7 @@ import traceback
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,7 @@ from lethe.cli import app
 from lethe.connections import Connection
 from lethe.environment import Environment
 from lethe.errors import LetheError
+from lethe.settings import Settings
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 _TALKATIVE = (
@@ -444,13 +444,13 @@ def breaking_off(stores: Stores, at: bytes) -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.slow
-def test_changed_and_broken_stores_show_nobody(make_stores: MakeStores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lethe.evidence.runs.SETTLE_WITHIN", timedelta(0))  # the next run need not wait for it
+def test_changed_and_broken_stores_show_nobody(make_stores: MakeStores) -> None:
     stores = make_stores()
+    settings = replace(Settings(), claim_seconds=1.0)  # the next run need not wait for it
 
     def run(planned: Callable[[], None] = lambda: None, **options: object) -> None:
         log = stores.outside / f"lethe-{time.monotonic_ns()}.log"
-        with everything_logged(log), Environment(lambda conn_id: stores.connections[conn_id]) as env:
+        with everything_logged(log), Environment(lambda conn_id: stores.connections[conn_id], settings) as env:
             try:
                 plan = stages.plan(env, "canaries", AS_OF, trigger="test", take_over=True)
                 planned()
