@@ -27,6 +27,7 @@ from lethe.stores.parquet import footer as ft
 from lethe.stores.parquet.clocks import WrongSchema
 from lethe.stores.parquet.holds import Identifiers, Loaded, Matcher, values_of
 from lethe.stores.parquet.judge import Judge, Judgement
+from lethe.stores.parquet.thrift import Reader as ThriftReader
 
 PRAGUE = ZoneInfo("Europe/Prague")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -508,3 +509,50 @@ def test_a_file_whose_key_does_not_say_a_column_or_that_has_it_itself_is_not_jud
         judged(pa.table({"at": pa.array([date(2024, 5, 1)])}), key="data/a", **fields)
     with pytest.raises(WrongSchema, match="a column of its own"):
         judged(pa.table({"at": pa.array([date(2024, 5, 1)]), "account": ["x"]}), key="data/account=1/a", **fields)
+
+
+# --- checksums -----------------------------------------------------------------------------------------------------
+
+
+def _pages(body: bytes, chunk: pq.ColumnChunkMetaData) -> list[tuple[int, int]]:
+    """Where the content of each page of a column is, its dictionary's too: (offset, bytes)."""
+    found = []
+    at = chunk.dictionary_page_offset or chunk.data_page_offset
+    end = at + chunk.total_compressed_size
+    while at < end:
+        reader = ThriftReader(memoryview(body)[at:])
+        size = ft.number(reader.struct(), 3)
+        found.append((at + reader.position, size))
+        at += reader.position + size
+    return found
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_no_page_whose_checksum_is_wrong_is_read(version: str, dictionary: bool, compression: str) -> None:
+    """Of either version, of dictionaries, and also where only the levels of lists and nulls were harmed."""
+    table = pa.table(
+        {
+            "email": [f"person{n % 7}@x.org" if n % 5 else None for n in range(40)],
+            "numbers": [[n, None] for n in range(40)],
+        }
+    )
+    body = encoded(
+        table,
+        data_page_version=version,
+        use_dictionary=dictionary,
+        compression=compression,
+        write_page_checksum=True,
+        data_page_size=64,
+    )
+    group = pq.read_metadata(io.BytesIO(body)).row_group(0)
+    for column in range(group.num_columns):
+        name = group.column(column).path_in_schema.split(".")[0]
+        for start, size in _pages(body, group.column(column)):
+            for offset in {0, size // 2, size - 1}:
+                harmed = bytearray(body)
+                harmed[start + offset] ^= 1
+                file = pq.ParquetFile(io.BytesIO(bytes(harmed)), page_checksum_verification=True)
+                with pytest.raises(OSError, match="checksum"):
+                    file.read(columns=[name])

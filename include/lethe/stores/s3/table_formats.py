@@ -5,8 +5,10 @@ lie. Whoever removes or rewrites a file beside that log leaves a table that cann
 older states of the table by files that no listing of the table shows. So nothing is erased there in place.
 
 - Delta Lake: ``_delta_log/`` (https://github.com/delta-io/delta/blob/master/PROTOCOL.md#delta-log-entries)
-- Iceberg: ``metadata/*.metadata.json`` (https://iceberg.apache.org/spec/#table-metadata-and-snapshots)
-- Hudi: ``.hoodie/`` (https://hudi.apache.org/tech-specs/#storage-layout)
+- Iceberg: ``metadata/*.metadata.json``, also compressed, ``version-hint.text`` and snapshots
+  (https://iceberg.apache.org/spec/#table-metadata-and-snapshots)
+- Hudi: ``.hoodie/``, and ``.hoodie_partition_metadata`` in each partition
+  (https://hudi.apache.org/tech-specs/#storage-layout)
 - Spark's streaming sink: ``_spark_metadata/``, a log with every file's size
 - ``_metadata``: the row groups of all files of a data set, as Dask and older Sparks write it
 """
@@ -36,7 +38,8 @@ _ICEBERG = "an Iceberg table"
 _SUMMARY = "a data set with a summary of its files' row groups"
 _MARK = re.compile(
     r"(?:^|/)(?:(?P<folder>_delta_log|\.hoodie|_spark_metadata)/"
-    r"|(?P<iceberg>metadata/[^/]+\.metadata\.json)$|(?P<summary>_metadata)$)"
+    r"|(?P<iceberg>metadata/(?:[^/]+\.metadata\.json(?:\.gz)?|version-hint\.text|snap-[^/]+\.avro))$"
+    r"|(?P<hudi>\.hoodie_partition_metadata(?:\.[^/]+)?)$|(?P<summary>_metadata)$)"
 )
 _OF_FILES = {
     b"iceberg.schema": _ICEBERG,
@@ -55,7 +58,9 @@ def mark_in(key: str, *, summaries: bool) -> str | None:
         return None
     if folder := found["folder"]:
         return f"{_FOLDERS[folder]} (it has {folder}/)"
-    return f"{_ICEBERG} (it has metadata/*.metadata.json)" if found["iceberg"] else f"{_SUMMARY} (_metadata)"
+    if found["hudi"]:
+        return f"{_FOLDERS['.hoodie']} (it has .hoodie_partition_metadata)"
+    return f"{_ICEBERG} (it has metadata of one)" if found["iceberg"] else f"{_SUMMARY} (_metadata)"
 
 
 def mark_in_file(names: Iterable[bytes]) -> str | None:
