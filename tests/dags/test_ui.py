@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from lethe import governance
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
 from lethe.airflow.plugin import LethePlugin
@@ -110,6 +113,7 @@ def test_the_page_is_registered_with_airflow(root: Path) -> None:
 def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) -> None:
     for path in (
         "/lethe/",
+        "/lethe/categories/webinars",
         f"/lethe/runs/{run_id}",
         f"/lethe/runs/{run_id}/certificate.json",
         f"/lethe/runs/{run_id}/datasets/registrations/data-docs",
@@ -172,6 +176,46 @@ def test_a_task_leads_to_the_record_of_its_run(viewer: TestClient, run_id: str) 
     page = viewer.get(link.removeprefix("/plugin/retention"), follow_redirects=True)
     assert page.status_code == 200
     assert run_id in page.text
+
+
+def many(run_id: str, count: int, **changed: object) -> list[str]:
+    """As many copies of a run, each a minute later than the one before; oldest first."""
+    with open_environment() as env, env.governance.write() as connection:
+        row = dict(connection.execute(sa.select(governance.run).where(governance.run.c.id == run_id)).one()._mapping)
+        copies = [
+            row | {"id": f"copy-{n:03d}", "started_at": row["started_at"] + timedelta(minutes=n + 1)} | changed
+            for n in range(count)
+        ]
+        connection.execute(sa.insert(governance.run), copies)
+    return [str(copy["id"]) for copy in copies]
+
+
+def test_a_run_is_found_however_many_have_run_since(viewer: TestClient, run_id: str) -> None:
+    """Its category in the overview, its record from its DAG run, its certificate."""
+    many(run_id, 500, category="events", trigger="airflow:events/x")
+    page = viewer.get("/lethe/")
+    assert page.status_code == 200
+    assert page.text.count(f'/lethe/runs/{run_id}"') == 1, "the last run of its category"
+    assert "copy-499" in page.text
+    found = viewer.get("/lethe/dag-runs/webinars/manual__2026-11-20T01:15:00+00:00", follow_redirects=True)
+    assert found.status_code == 200
+    assert run_id in found.text
+    assert viewer.get(f"/lethe/runs/{run_id}/certificate.json").status_code == 200
+
+
+def test_all_runs_of_a_category_are_listed_page_by_page(viewer: TestClient, run_id: str) -> None:
+    ids = many(run_id, 500)
+    assert "copy-" not in viewer.get("/lethe/categories/events").text
+    address, seen = "/lethe/categories/webinars", list[str]()
+    while address:
+        page = viewer.get(address)
+        assert page.status_code == 200
+        seen += re.findall(r'href="/lethe/runs/([^"/]+)"', page.text)
+        older = re.search(r'rel="next" href="([^"]+)"', page.text)
+        address = older[1] if older else ""
+    assert seen == [*reversed(ids), run_id]
+    assert viewer.get("/lethe/categories/webinars?before=nothing").status_code == 404
+    assert viewer.get("/lethe/categories/weddings").status_code == 403
 
 
 def test_pages_carry_no_personal_data(viewer: TestClient, run_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import sqlalchemy as sa
 
@@ -17,8 +18,11 @@ from lethe.evidence.runs import RunRecord
 from lethe.policy import Policy
 from lethe.stages import DatasetReport, Report
 
-_LATEST = 200
-"""How many runs are looked through, newest first."""
+_LATEST = 20
+"""How many runs the overview lists."""
+
+_A_PAGE = 50
+"""How many runs of a category one page lists."""
 
 
 Figures = Mapping[str, int | None]
@@ -92,6 +96,15 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryPage:
+    """Some runs of a category; `older` is the last of them, where there are more."""
+
+    category: str
+    runs: tuple[RunLine, ...]
+    older: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunPage:
     """The page of one run."""
 
@@ -104,17 +117,34 @@ class RunPage:
 
 def overview(env: Environment, visible: Collection[str]) -> Overview:
     """All categories that a user may see, each with its last run; their latest runs; and the matters of all holds."""
-    records = [record for record in env.runs.latest(_LATEST) if record.category in visible]
-    newest = {record.category: record for record in reversed(records)}
-    lines = {record.id: _line(env, record) for record in [*newest.values(), *records[:20]]}
+    categories = {name: policy for name, policy in env.policies.items() if name in visible}
+    latest = {name: env.runs.latest(_LATEST, category=name) for name in categories}
+    records = sorted(chain.from_iterable(latest.values()), key=lambda one: (one.started_at, one.id), reverse=True)
+    listed = records[:_LATEST]
+    newest = [found[0] for found in latest.values() if found]
+    lines = {record.id: _line(env, record) for record in {one.id: one for one in (*newest, *listed)}.values()}
     return Overview(
         categories=tuple(
-            CategoryLine(policy, lines[newest[name].id] if name in newest else None)
-            for name, policy in env.policies.items()
-            if name in visible
+            CategoryLine(policy, lines[latest[name][0].id] if latest[name] else None)
+            for name, policy in categories.items()
         ),
-        runs=tuple(lines[record.id] for record in records[:20]),
+        runs=tuple(lines[record.id] for record in listed),
         matters=_matters(env),
+    )
+
+
+def category_page(env: Environment, category: str, before: str | None = None) -> CategoryPage:
+    """The runs of a category, newest first: a page of them, of those that started before a given run.
+
+    Raises:
+        RunError: if there is no such run.
+    """
+    earlier = env.runs.get(before) if before else None
+    records = env.runs.latest(_A_PAGE + 1, category=category, before=earlier)
+    return CategoryPage(
+        category=category,
+        runs=tuple(_line(env, record) for record in records[:_A_PAGE]),
+        older=records[_A_PAGE - 1].id if len(records) > _A_PAGE else None,
     )
 
 
@@ -160,10 +190,10 @@ def run_of(env: Environment, dag_id: str, dag_run_id: str) -> str:
     Raises:
         RunError: if it has not started any.
     """
-    for record in env.runs.latest(_LATEST, category=dag_id):
-        if record.trigger == f"airflow:{dag_id}/{dag_run_id}":
-            return record.id
-    raise RunError(f"{dag_id}: this DAG run has not planned anything yet; see the task plan")
+    record = env.runs.triggered_by(f"airflow:{dag_id}/{dag_run_id}")
+    if record is None:
+        raise RunError(f"{dag_id}: this DAG run has not planned anything yet; see the task plan")
+    return record.id
 
 
 def certificate(env: Environment, run_id: str) -> str | None:

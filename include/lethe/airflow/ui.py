@@ -49,6 +49,7 @@ def create_app() -> FastAPI:
     """The application. Every route asks for `Visible`, and so for a user."""
     app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", show_overview, response_class=HTMLResponse)
+    app.add_api_route("/categories/{category}", show_category, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
     app.add_api_route("/runs/{run_id}/certificate.html", show_certificate, response_class=HTMLResponse)
@@ -62,6 +63,13 @@ def show_overview(visible: Visible) -> HTMLResponse:
     """All categories, their latest runs, and the holds in force by matter."""
     with open_environment() as env:
         return _render("overview.html.j2", page=pages.overview(env, visible))
+
+
+def show_category(category: str, visible: Visible, before: str | None = None) -> HTMLResponse:
+    """The runs of one category, newest first; of those that started before a run."""
+    _require(category in visible)
+    with open_environment() as env:
+        return _render("category.html.j2", page=pages.category_page(env, category, before))
 
 
 def show_run(run_id: str, visible: Visible) -> HTMLResponse:

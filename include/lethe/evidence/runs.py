@@ -426,13 +426,25 @@ class Runs:
             finished = sa.select(schema.run.c.finished_at).where(schema.run.c.id == run_id)
             return connection.scalar(finished) is not None
 
-    def latest(self, count: int, *, category: str | None = None) -> list[RunRecord]:
-        """The latest runs, newest first."""
-        query = sa.select(schema.run).order_by(schema.run.c.started_at.desc()).limit(count)
+    def latest(self, count: int, *, category: str | None = None, before: RunRecord | None = None) -> list[RunRecord]:
+        """The latest runs, newest first; of a category, or of those that started before a given run."""
+        table = schema.run.c
+        query = sa.select(schema.run).order_by(table.started_at.desc(), table.id.desc()).limit(count)
         if category is not None:
-            query = query.where(schema.run.c.category == category)
+            query = query.where(table.category == category)
+        if before is not None:
+            same = sa.and_(table.started_at == before.started_at, table.id < before.id)
+            query = query.where(sa.or_(table.started_at < before.started_at, same))
         with self._governance.read() as connection:
             return [_run(row) for row in connection.execute(query)]
+
+    def triggered_by(self, trigger: str) -> RunRecord | None:
+        """The latest run that a trigger has started, if it has started any."""
+        table = schema.run.c
+        query = sa.select(schema.run).where(table.trigger == trigger).order_by(table.started_at.desc()).limit(1)
+        with self._governance.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _run(row)
 
     def seen(self, category: str, policy_digest: str, as_of: datetime) -> set[str]:
         """The datasets of which somebody has seen what just this policy erases.
