@@ -1,0 +1,89 @@
+"""What a retention policy can say: one YAML file per category of the schedule.
+
+These models are the policy language. They are strict (unknown fields are refused), immutable and free of I/O, except
+for `loading`, which reads files. `python -m lethe.policy` prints the JSON Schema that editors use. `rules` has the
+policy itself and its retention rule, `datasets` the kinds of data, `clocks`, `conditions` and `masks` what is said of
+a dataset's records.
+"""
+
+from __future__ import annotations
+
+from lethe.policy.clocks import ColumnClock, DatePattern, KeyPattern, MissingClock, ObjectAttribute, ObjectClock
+from lethe.policy.conditions import Condition
+from lethe.policy.datasets import (
+    BucketDataset,
+    ChildTable,
+    Dataset,
+    DatasetBase,
+    ObjectDataset,
+    ParquetDataset,
+    RowDataset,
+    TableDataset,
+)
+from lethe.policy.fields import (
+    Calendar,
+    Column,
+    Columns,
+    Cron,
+    Identifiers,
+    Model,
+    Name,
+    PeriodField,
+    Region,
+    TableName,
+    TimeZone,
+    WholeNumber,
+    name_parts,
+)
+from lethe.policy.loading import json_schema, load, load_all, parse, policy_files
+from lethe.policy.masks import Mask, MaskKind
+from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps
+from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
+
+__all__ = [
+    "BucketDataset",
+    "Calendar",
+    "ChildTable",
+    "Column",
+    "ColumnClock",
+    "Columns",
+    "Condition",
+    "CountedFrom",
+    "Cron",
+    "Dataset",
+    "DatasetBase",
+    "DatePattern",
+    "Disposition",
+    "Expiry",
+    "Identifiers",
+    "KeyPattern",
+    "Limits",
+    "Mask",
+    "MaskKind",
+    "MissingClock",
+    "Model",
+    "Name",
+    "ObjectAttribute",
+    "ObjectClock",
+    "ObjectDataset",
+    "ParquetDataset",
+    "PeriodField",
+    "PeriodsByValue",
+    "Policy",
+    "Region",
+    "Retention",
+    "RowDataset",
+    "TableDataset",
+    "TableName",
+    "TimeZone",
+    "WholeNumber",
+    "exclude_each_other",
+    "json_schema",
+    "load",
+    "load_all",
+    "may_overlap",
+    "name_parts",
+    "overlaps",
+    "parse",
+    "policy_files",
+]

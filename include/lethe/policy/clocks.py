@@ -1,0 +1,123 @@
+"""Where the moment is that a record's period runs from, and where an object says what it is about."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    model_validator,
+)
+
+from lethe.judging.dates import TimestampFormat
+from lethe.judging.spans import PARTS, wrong_groups
+from lethe.policy.fields import Column, Model, TimeZone
+
+
+class MissingClock(StrEnum):
+    """What a record without a clock means."""
+
+    UNJUDGEABLE = "unjudgeable"
+    """Something is wrong with the record: it is counted and reported."""
+    RUNNING = "running"
+    """What starts the period has not happened yet (an account still open): the record is kept."""
+
+
+class ColumnClock(Model):
+    """The period starts from a column, or from the latest or earliest of several."""
+
+    column: Column | None = None
+    latest_of: tuple[Column, ...] | None = Field(default=None, min_length=2)
+    earliest_of: tuple[Column, ...] | None = Field(default=None, min_length=2)
+    format: TimestampFormat | None = Field(default=None, description="Needed where the type is text or a number.")
+    time_zone: TimeZone | None = Field(
+        default=None, description="Zone of timestamps without one; the policy's where left out."
+    )
+    when_missing: MissingClock = MissingClock.UNJUDGEABLE
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(value is not None for value in (self.column, self.latest_of, self.earliest_of)) != 1:
+            raise ValueError("give exactly one of column, latest_of and earliest_of")
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError("names a column twice")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read, at least one."""
+        return (self.column,) if self.column is not None else self.latest_of or self.earliest_of or ()
+
+
+def groups_of(pattern: str) -> frozenset[str]:
+    """The names of the groups of a regular expression: none where it is not one."""
+    try:
+        return frozenset(re.compile(pattern).groupindex)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+
+
+def _capturing(pattern: str) -> str:
+    if "value" not in groups_of(pattern):
+        raise ValueError("the pattern needs a group named value, such as country=(?P<value>[^/]+)/")
+    return pattern
+
+
+def _capturing_date(pattern: str) -> str:
+    wrong = wrong_groups(groups_of(pattern))
+    if wrong is not None:
+        raise ValueError(wrong)
+    return pattern
+
+
+KeyPattern = Annotated[
+    str,
+    AfterValidator(_capturing),
+    Field(description="A regular expression, searched in the object key, with a group named value."),
+]
+DatePattern = Annotated[
+    str,
+    AfterValidator(_capturing_date),
+    Field(
+        description="A regular expression, searched in the object key, with a group named value, or with groups for "
+        f"the parts of a date: {', '.join(PARTS)}."
+    ),
+]
+
+
+class ObjectAttribute(Model):
+    """A part of an object's key, one of its tags, or an entry of its user metadata."""
+
+    key: KeyPattern | None = None
+    tag: str | None = Field(default=None, min_length=1, max_length=128)
+    metadata: str | None = Field(default=None, min_length=1, max_length=128)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(value is not None for value in (self.key, self.tag, self.metadata)) != 1:
+            raise ValueError("give exactly one of key, tag and metadata")
+        return self
+
+
+class ObjectClock(Model):
+    """The period of an object starts from a date in its key, a tag, its metadata, or its last modification."""
+
+    key: DatePattern | None = None
+    tag: str | None = Field(default=None, min_length=1, max_length=128)
+    metadata: str | None = Field(default=None, min_length=1, max_length=128)
+    last_modified: Literal[True] | None = None
+    format: TimestampFormat = Field(
+        default=TimestampFormat.ISO_8601, description="Of the group value, the tag or the metadata."
+    )
+    time_zone: TimeZone | None = Field(
+        default=None, description="Zone of days, and of times without one; the policy's where left out."
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(v is not None for v in (self.key, self.tag, self.metadata, self.last_modified)) != 1:
+            raise ValueError("give exactly one of key, tag, metadata and last_modified")
+        return self

@@ -1,0 +1,205 @@
+"""The kinds of data that records are in: tables, objects, rows in files."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from lethe.judging.identifiers import IdentifierType
+from lethe.policy.clocks import ColumnClock, DatePattern, ObjectAttribute, ObjectClock, groups_of
+from lethe.policy.conditions import Condition
+from lethe.policy.fields import Column, Identifiers, Model, Name, Region, TableName
+from lethe.policy.masks import Mask
+
+_DEEPEST = 8
+
+
+class ChildTable(Model):
+    """Rows that go with a record: those whose foreign key refers to it. Children go first, in one transaction."""
+
+    table: TableName
+    foreign_key: tuple[Column, ...] = Field(
+        min_length=1, description="Columns of this table, in the order of references."
+    )
+    references: tuple[Column, ...] | None = Field(
+        default=None, description="Columns of the parent table; the parent's key where left out."
+    )
+    identifiers: Identifiers = Field(
+        default_factory=dict,
+        description="Columns of this table by which a hold finds the record that its rows go with; {} says that there "
+        "are none.",
+    )
+    phone_region: Region | None = Field(
+        default=None, description="Country of national telephone numbers; that of the parent where left out."
+    )
+    children: tuple[ChildTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _matching_columns(self) -> Self:
+        if self.references is not None and len(self.references) != len(self.foreign_key):
+            raise ValueError("foreign_key and references need the same number of columns")
+        if self.children and any(child.references is None for child in self.children):
+            raise ValueError("children of a child table need references: a child table has no key of its own here")
+        if self.depth > _DEEPEST:
+            raise ValueError(f"children nest more than {_DEEPEST} deep")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """How many tables deep the children nest; 1 without any."""
+        return 1 + max((child.depth for child in self.children), default=0)
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of identifiers in this table and those of all its children."""
+        return frozenset(self.identifiers).union(*(child.carried for child in self.children))
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """This table and those of all its children."""
+        return (self.table, *(table for child in self.children for table in child.tables))
+
+
+class DatasetBase(Model):
+    """What every dataset states."""
+
+    name: Name
+    store: str = Field(min_length=1, description="An Airflow connection id.")
+    title: str = ""
+
+    @property
+    @abstractmethod
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers by which a hold finds its records."""
+
+
+class RowDataset(DatasetBase):
+    """What datasets of rows state, in a table or in files."""
+
+    clock: ColumnClock
+    identifiers: Identifiers = Field(
+        default_factory=dict, description="Columns by which a hold finds the records, by type of identifier."
+    )
+    phone_region: Region | None = Field(default=None, description="Country of national telephone numbers, such as CZ.")
+    where: tuple[Condition, ...] = Field(
+        default=(), description="The rows that the dataset consists of: all must hold."
+    )
+    keep_while: tuple[Condition, ...] = Field(
+        default=(), description="Expired rows that are kept on while any of these holds."
+    )
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers in its columns."""
+        return frozenset(self.identifiers)
+
+
+class TableDataset(RowDataset):
+    """Rows of a table in a SQL warehouse."""
+
+    kind: Literal["table"]
+    table: TableName = Field(
+        description="Table, with its schema where it has one; names with blanks or dots in double quotes."
+    )
+    key: tuple[Column, ...] = Field(min_length=1, description="The columns that name a record: unique, never null.")
+    children: tuple[ChildTable, ...] = ()
+    masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
+
+    @model_validator(mode="after")
+    def _masks_fit(self) -> Self:
+        if len(set(self.key)) != len(self.key):
+            raise ValueError("key names a column twice")
+        masked = [mask.column for mask in self.masks]
+        if len(set(masked)) != len(masked):
+            raise ValueError("masks name a column twice")
+        needed = sorted({*self.key, *self.clock.columns} & set(masked))
+        if needed:
+            raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record; it cannot be masked")
+        return self
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers in its columns, and in those of the rows that go with its records."""
+        return frozenset(self.identifiers).union(*(child.carried for child in self.children))
+
+    @property
+    def unmasked(self) -> tuple[str, ...]:
+        """Columns with identifiers of a person that no mask covers."""
+        masked = {mask.column for mask in self.masks}
+        personal = (columns for kind, columns in self.identifiers.items() if kind.is_of_a_person)
+        return tuple(sorted({column for columns in personal for column in columns} - masked))
+
+    @property
+    def location(self) -> str:
+        """The table, as users write it."""
+        return self.table
+
+
+class BucketDataset(DatasetBase):
+    """What datasets in a bucket state."""
+
+    bucket: str = Field(min_length=3, max_length=63)
+    prefix: str = Field(default="", pattern=r"^([^/].*)?$", description="Keys start with it; end it with a slash.")
+
+    @property
+    def location(self) -> str:
+        """The prefix as a URL."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+class ObjectDataset(BucketDataset):
+    """Whole objects under a prefix, with all their versions."""
+
+    kind: Literal["objects"]
+    clock: ObjectClock
+    identifiers: Mapping[IdentifierType, ObjectAttribute] = Field(default_factory=dict)
+
+    @property
+    def carried(self) -> frozenset[IdentifierType]:
+        """The types of the identifiers that are read from its objects."""
+        return frozenset(self.identifiers)
+
+
+class ParquetDataset(BucketDataset, RowDataset):
+    """Rows inside Parquet files under a prefix."""
+
+    kind: Literal["parquet"]
+    key: tuple[Column, ...] = Field(
+        default=(), description="Columns that name a row, for proofs; the file and row number where left out."
+    )
+    path_columns: Mapping[Column, DatePattern] = Field(
+        default_factory=dict,
+        description="Columns that the files do not have, because their keys say them (country=CZ/): by name, the "
+        "pattern that finds the value, or the parts of a date, in the key.",
+    )
+    partition_clock: DatePattern | None = Field(
+        default=None,
+        description="A date in the object key that no clock of the file's rows is before; files that it shows to be "
+        "unexpired are not opened. A file whose rows or statistics contradict it stops the dataset.",
+    )
+
+    @model_validator(mode="after")
+    def _dates_are_clocks(self) -> Self:
+        dates = {name for name, pattern in self.path_columns.items() if "value" not in groups_of(pattern)}
+        named = {
+            "identifiers": {column for columns in self.identifiers.values() for column in columns},
+            "where": {condition.column for condition in self.where},
+            "keep_while": {condition.column for condition in self.keep_while},
+            "key": set(self.key),
+        }
+        for field_name, columns in named.items():
+            for column in sorted(columns & dates):
+                raise ValueError(
+                    f"{field_name}: {column} is made of the parts of a date in the key, which only a clock can be; add "
+                    "a column to path_columns whose pattern has a group named value"
+                )
+        return self
+
+
+Dataset = Annotated[TableDataset | ObjectDataset | ParquetDataset, Field(discriminator="kind")]

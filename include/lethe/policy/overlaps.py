@@ -1,0 +1,54 @@
+"""Datasets that may have records in common, by the names that policies give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lethe.policy.datasets import BucketDataset, Dataset, TableDataset
+from lethe.policy.fields import name_parts
+from lethe.policy.rules import Policy
+
+
+def overlaps(policies: Iterable[Policy]) -> Iterator[str]:
+    """A message for every pair of datasets, of one or several policies, that may have records in common."""
+    everything = [(policy, dataset) for policy in policies for dataset in policy.datasets]
+    for index, (policy, dataset) in enumerate(everything):
+        for other_policy, other in everything[index + 1 :]:
+            if may_overlap(dataset, other):
+                yield (
+                    f"{policy.category}.yaml datasets.{dataset.name} and {other_policy.category}.yaml "
+                    f"datasets.{other.name} overlap: both have records of {dataset.location}"
+                )
+
+
+def may_overlap(one: Dataset, two: Dataset) -> bool:
+    """Whether two datasets may have records in common, as far as their connections and names show it."""
+    return one.store == two.store and _overlap(one, two)
+
+
+def exclude_each_other(one: TableDataset, two: TableDataset) -> bool:
+    """Whether no row can be in both, by what their `where` says."""
+    return any(a.excludes(b) for a in one.where for b in two.where)
+
+
+def _overlap(one: Dataset, two: Dataset) -> bool:
+    if isinstance(one, TableDataset) and isinstance(two, TableDataset):
+        if any(_same_table(two.table, child) for child in _child_tables(one)):
+            return True  # rows of the child table would go by two periods
+        if any(_same_table(one.table, child) for child in _child_tables(two)):
+            return True
+        return _same_table(one.table, two.table) and not exclude_each_other(one, two)
+    if isinstance(one, BucketDataset) and isinstance(two, BucketDataset) and one.bucket == two.bucket:
+        return one.prefix.startswith(two.prefix) or two.prefix.startswith(one.prefix)
+    return False
+
+
+def _child_tables(dataset: TableDataset) -> tuple[str, ...]:
+    return tuple(table for child in dataset.children for table in child.tables)
+
+
+def _same_table(one: str, two: str) -> bool:
+    """Whether two names may mean one table: a name without a schema may be in any."""
+    parts, others = name_parts(one.casefold()), name_parts(two.casefold())
+    shared = min(len(parts), len(others))
+    return parts[-shared:] == others[-shared:]
