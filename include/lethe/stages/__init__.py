@@ -1,0 +1,48 @@
+"""The pipeline as plain functions: plan, discover, validate, approve, erase, verify, certify.
+
+It runs without a scheduler (`run`, which the command line uses) and is what Airflow's operators call, one stage a task.
+Between stages travel small values without personal data; all else is in the stores and in the governance database.
+"""
+
+from __future__ import annotations
+
+from lethe.stages.approve import asked_for, decide, limits_passed, reasons_to_ask, run_digest
+from lethe.stages.base import Plan, Unwatched, Watcher, discovered, failures, note_failure, work
+from lethe.stages.certify import certify
+from lethe.stages.discover import discover
+from lethe.stages.erase import batch_ranges, erase
+from lethe.stages.plan import plan
+from lethe.stages.report import FAILED, SUCCEEDED, DatasetReport, Report, report_of
+from lethe.stages.run import Approver, Ask, run
+from lethe.stages.validate import validate
+from lethe.stages.verify import verify
+
+__all__ = [
+    "FAILED",
+    "SUCCEEDED",
+    "Approver",
+    "Ask",
+    "DatasetReport",
+    "Plan",
+    "Report",
+    "Unwatched",
+    "Watcher",
+    "asked_for",
+    "batch_ranges",
+    "certify",
+    "decide",
+    "discover",
+    "discovered",
+    "erase",
+    "failures",
+    "limits_passed",
+    "note_failure",
+    "plan",
+    "reasons_to_ask",
+    "report_of",
+    "run",
+    "run_digest",
+    "validate",
+    "verify",
+    "work",
+]

@@ -1,0 +1,152 @@
+"""What stages share: the values that travel between them, and what each finds out about its run first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import Field
+
+from lethe import overlapping
+from lethe.environment import Environment
+from lethe.errors import (
+    LetheError,
+    RunError,
+)
+from lethe.evidence.events import (
+    Failed,
+)
+from lethe.evidence.runs import (
+    RunClosed,
+)
+from lethe.policy import Dataset, Policy
+from lethe.stores.base import Candidates, Value, Work
+
+SETTLE_SECONDS = 120.0
+
+
+class Plan(Value):
+    """What a run is going to do: fixed once, handed to every stage."""
+
+    run: str
+    category: str
+    as_of: datetime
+    policy_digest: str
+    cutoff: str
+    datasets: tuple[str, ...]
+    dry_run: bool = False
+    unchecked: tuple[str, ...] = Field(
+        default=(), description="Datasets whose store could not be asked: checked when they are discovered."
+    )
+
+
+class Watcher(Protocol):
+    """Is told what goes on; for progress bars and logs."""
+
+    def stage(self, name: str, dataset: str, total: int | None) -> None:
+        """A stage of a dataset begins; `total` records are to be dealt with, where that is known."""
+
+    def progress(self, records: int) -> None:
+        """So many more records have been dealt with."""
+
+
+class Unwatched:
+    """A watcher that does nothing."""
+
+    def stage(self, name: str, dataset: str, total: int | None) -> None:
+        """Nothing."""
+
+    def progress(self, records: int) -> None:
+        """Nothing."""
+
+
+def dataset_problems(env: Environment, places: overlapping.Places, policy: Policy, dataset: Dataset) -> Iterator[str]:
+    """What is not as the policy says, and what other policies have of the same records."""
+    found = env.store(dataset).check(dataset, policy.retention.by_value)
+    for one in found:
+        if not one.remark:
+            yield f"{policy.category}.yaml: datasets.{dataset.name}.{one.field}: {one.message}"
+    if all(one.remark for one in found):
+        others = [other for other in overlapping.readable(env) if other.category != policy.category]
+        yield from overlapping.problems(places, policy, dataset, others)
+
+
+def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:
+    """One dataset of a policy as work for its store."""
+    return Work(
+        run=run,
+        category=policy.category,
+        dataset=policy.dataset(dataset),
+        expiry=policy.expiry(as_of),
+        as_of=as_of,
+        disposition=policy.disposition,
+    )
+
+
+def planned_work(env: Environment, plan: Plan, dataset: str) -> Work:
+    """The work of a plan, if the policy still is the one that was planned with.
+
+    Raises:
+        RunError: if the policy file was changed since, or this machine works out another cutoff.
+    """
+    job = work(unchanged_policy(env, plan), plan.run, plan.as_of, dataset)
+    if job.expiry.label != plan.cutoff:
+        raise RunError(
+            f"{plan.category}: the cutoff is {job.expiry.label} here and was {plan.cutoff} where run {plan.run} was "
+            "planned: these machines have other time zones or public holidays; install the same tzdata and holidays"
+        )
+    return job
+
+
+def unchanged_policy(env: Environment, plan: Plan) -> Policy:
+    """The policy of a run, as it was planned.
+
+    Raises:
+        RunError: if it was changed since.
+    """
+    policy = env.policy(plan.category)
+    if policy.digest != plan.policy_digest:
+        raise RunError(
+            f"{plan.category}.yaml was changed since run {plan.run} was planned; nothing more is erased for it. Start "
+            f"a new run: trigger the DAG, or `lethe run {plan.category}`"
+        )
+    return policy
+
+
+def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
+    """What is, or was, to be decided on: the candidates of every dataset that passed its validation."""
+    records = env.runs.datasets(plan.run)
+    decided = [record for record in records if record.approval is not None]
+    return {
+        record.dataset: record.candidates
+        for record in decided or records
+        if record.candidates is not None and record.before is not None and record.before.success
+    }
+
+
+def failures(env: Environment, plan: Plan) -> dict[str, str]:
+    """The datasets of a run that failed, which are not decided on, and why."""
+    return {record.dataset: record.problem for record in env.runs.datasets(plan.run) if record.problem}
+
+
+class noting:  # noqa: N801 - used like a function
+    """Records a dataset's failure with the run and lets the others go on."""
+
+    def __init__(self, env: Environment, plan: Plan, dataset: str) -> None:
+        self._env, self._plan, self._dataset = env, plan, dataset
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, LetheError):
+            return False
+        note_failure(self._env, self._plan, self._dataset, error)
+        return True
+
+
+def note_failure(env: Environment, plan: Plan, dataset: str, error: LetheError) -> None:
+    """Record that a stage of a dataset failed, in the words of its error."""
+    with contextlib.suppress(RunClosed):  # whoever closed the run says so; the caller has the error itself
+        env.runs.record(plan.run, dataset, Failed(str(error)))
