@@ -44,7 +44,7 @@ from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectClock, ObjectDataset
 from lethe.stores.base import Work
-from lethe.stores.s3_objects import S3ObjectStore
+from lethe.stores.objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:

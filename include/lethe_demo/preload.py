@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import lethe.airflow.builder
 import lethe.airflow.operators
-import lethe.stores.parquet
-import lethe.stores.s3_objects
+import lethe.stores.files.parquet
+import lethe.stores.objects
 import lethe.stores.sql
 from lethe.checks import gx, lazy, suites
 

@@ -26,7 +26,7 @@ from lethe import stages
 from lethe.errors import LetheError
 from lethe.holding import place_hold
 from lethe.stages import Plan
-from lethe.stores.s3.client import S3Access
+from lethe.stores.buckets.client import S3Access
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

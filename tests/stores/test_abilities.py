@@ -15,7 +15,7 @@ from lethe.errors import StoreError
 from lethe.holds.rules import NO_HOLDS
 from lethe.policy import Disposition, ObjectDataset
 from lethe.stores.base import Candidates, Store, Work, require_able
-from lethe.stores.s3_objects import S3ObjectStore
+from lethe.stores.objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
 
 CANDIDATES = Candidates(total=1, expired=1, held=0, reference="r", batches=1, batch_size=1, digest="d", holds_version=0)

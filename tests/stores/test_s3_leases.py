@@ -18,9 +18,9 @@ from tests.stores.lease_kit import Gate
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
-from lethe.stores.s3.client import S3Access, write_fast
-from lethe.stores.s3.errors import Place
-from lethe.stores.s3.leases import Lease, ServerClock, take
+from lethe.stores.buckets.client import S3Access, write_fast
+from lethe.stores.buckets.errors import Place
+from lethe.stores.buckets.leases import Lease, ServerClock, take
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:

@@ -45,9 +45,8 @@ from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
 from lethe.stores.base import Candidates, Work
-from lethe.stores.s3 import deleting, erasing, lane
-from lethe.stores.s3.client import delete_body
-from lethe.stores.s3_objects import S3ObjectStore
+from lethe.stores.buckets.client import delete_body
+from lethe.stores.objects import S3ObjectStore, deleting, erasing, lane
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:
@@ -1328,7 +1327,7 @@ def test_the_body_of_a_deletion_keeps_every_character() -> None:
 def test_a_listing_that_breaks_off_is_an_error_and_stages_nothing(
     plain: Bucket, proxy: Proxy, fault: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lethe.stores.s3.client.ATTEMPTS", 2)
+    monkeypatch.setattr("lethe.stores.buckets.client.ATTEMPTS", 2)
     plain.put_all(f"p/{OLD}/a")
     store, job = _proxied(plain, proxy), work(plain.dataset())
     proxy.fault = _times(10_000, lambda *asked: _is_listing(*asked) and "prefix=p" in asked[1], fault)

@@ -21,11 +21,11 @@ from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.judging.spans import span_of
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import Place, fate_unknown, translate
-from lethe.stores.s3.listing import Listing, Record, Version, parse_page
-from lethe.stores.s3.matching import Matcher
-from lethe.stores.s3.staging import Staging, pack, unpack
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import Place, fate_unknown, translate
+from lethe.stores.buckets.listing import Listing, Record, Version, parse_page
+from lethe.stores.buckets.staging import Staging, pack, unpack
+from lethe.stores.objects.matching import Matcher
 from lethe_demo.servers import EmbeddedS3
 
 PLACE = Place("s3", "bucket", "do it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lethe.stores.s3.table_formats import mark_in
+from lethe.stores.buckets.table_formats import mark_in
 
 SHOWN = {
     "lake/t/_delta_log/00000000000000000000.json": "Delta Lake",

@@ -22,7 +22,7 @@ from lethe.evidence.ledger import Anchor, Head, read_anchors
 from lethe.evidence.signed import MOST_BYTES, read_file, read_json
 
 if TYPE_CHECKING:
-    from lethe.stores.s3.client import S3Access
+    from lethe.stores.buckets.client import S3Access
 
 Connect = Callable[[str], Connection]
 
@@ -122,7 +122,7 @@ def _is_certificate(data: bytes) -> bool:
 
 
 def _access(bucket: Bucket, connect: Connect, conn_id: str | None) -> S3Access:
-    from lethe.stores.s3.client import S3Access
+    from lethe.stores.buckets.client import S3Access
 
     if conn_id is None:
         raise ParameterError(f"bucket {bucket.name} needs a connection: name it with --connection, such as lethe_lake")
@@ -132,7 +132,7 @@ def _access(bucket: Bucket, connect: Connect, conn_id: str | None) -> S3Access:
 def _put(access: S3Access, bucket: Bucket, anchor: Anchor, locked_until: datetime | None) -> str:
     from botocore.exceptions import ClientError
 
-    from lethe.stores.s3.errors import PRECONDITION, code_of, named
+    from lethe.stores.buckets.errors import PRECONDITION, code_of, named
 
     key = f"{bucket.prefix}lethe-anchor-{anchor.seq:012d}-{anchor.hash[:16]}.json"
     lock: dict[str, Any] = {}
@@ -149,7 +149,7 @@ def _put(access: S3Access, bucket: Bucket, anchor: Anchor, locked_until: datetim
 
 
 def _objects(access: S3Access, bucket: Bucket) -> Iterator[tuple[str, bytes]]:
-    from lethe.stores.s3.errors import named
+    from lethe.stores.buckets.errors import named
 
     with named(access.place(bucket.name, "read anchors")):
         pages = access.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=bucket.prefix)

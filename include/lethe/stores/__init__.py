@@ -12,8 +12,8 @@ from lethe.stores.base import Store
 
 REGISTRY: dict[str, str] = {
     "table": "lethe.stores.sql:SqlStore",
-    "objects": "lethe.stores.s3_objects:S3ObjectStore",
-    "parquet": "lethe.stores.parquet:ParquetStore",
+    "objects": "lethe.stores.objects:S3ObjectStore",
+    "parquet": "lethe.stores.files.parquet:ParquetStore",
 }
 """Kind of dataset → ``module:class``. Modules are imported when first needed, so that DAG files parse fast."""
 

@@ -23,7 +23,7 @@ from tests.stores.contract.world import BATCH, PEOPLE, ZONE, Record, World
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.policy import Dataset, ObjectDataset, ParquetDataset, TableDataset
 from lethe.stores.abilities import Abilities, ClockForm
-from lethe.stores.s3_objects import S3ObjectStore
+from lethe.stores.objects import S3ObjectStore
 from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
-    from lethe.stores.parquet import ParquetStore
+    from lethe.stores.files.parquet import ParquetStore
 
 
 def shaped(clock: datetime | str | None, form: ClockForm) -> Any:
@@ -408,12 +408,12 @@ class Lake(Bucket):
 
     @property
     def abilities(self) -> Abilities:
-        from lethe.stores.parquet import ParquetStore
+        from lethe.stores.files.parquet import ParquetStore
 
         return ParquetStore.abilities
 
     def store(self) -> ParquetStore:
-        from lethe.stores.parquet import ParquetStore
+        from lethe.stores.files.parquet import ParquetStore
 
         return ParquetStore(self.connection)
 

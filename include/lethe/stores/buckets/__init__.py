@@ -1,1 +1,1 @@
-"""What stores in S3 buckets share: clients, error messages and staging."""
+"""What everything in buckets shares: client, listing, versions, staging, signed requests with an end, uploads."""

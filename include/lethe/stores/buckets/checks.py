@@ -16,11 +16,11 @@ from botocore.exceptions import ClientError
 from lethe.errors import NotAdmitted, StoreError, StoreUnavailable
 from lethe.policy import BucketDataset, ObjectDataset
 from lethe.stores.base import Problem
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, code_of, named
-from lethe.stores.s3.listing import UNVERSIONED, Listing
-from lethe.stores.s3.staging import Staging
-from lethe.stores.s3.table_formats import tables_around
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import ABSENT, code_of, named
+from lethe.stores.buckets.listing import UNVERSIONED, Listing
+from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.table_formats import tables_around
 
 _NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "404", "MethodNotAllowed"})
 

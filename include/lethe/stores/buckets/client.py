@@ -27,9 +27,9 @@ from botocore.session import get_session
 
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
-from lethe.stores.s3.errors import Place, translate
-from lethe.stores.s3.leases import ServerClock, bound_answers, refuse_late
-from lethe.stores.s3.listing import read_fast
+from lethe.stores.buckets.errors import Place, translate
+from lethe.stores.buckets.leases import ServerClock, bound_answers, refuse_late
+from lethe.stores.buckets.listing import read_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -124,7 +124,7 @@ class S3Access:
 
     @cached_property
     def lister(self) -> S3Client:
-        """For listing by `lethe.stores.s3.listing`: as `client`, but its ListObjectVersions answers with pages."""
+        """For listing by `lethe.stores.buckets.listing`: as `client`, but its ListObjectVersions answers with pages."""
         client = self._client(CONNECT_SECONDS, READ_SECONDS, ATTEMPTS)
         read_fast(client)
         return client
@@ -137,7 +137,7 @@ class S3Access:
         return client
 
     def leased(self, lease_seconds: float) -> S3Client:
-        """A client for requests inside a lease (`lethe.stores.s3.leases`): one attempt, refused after it; close it.
+        """A client for requests inside a lease (`buckets.leases`): one attempt, refused after it; close it.
 
         Connecting may take an eighth of `lease_seconds` (at most 5 s), the whole answer three eighths (at most 15 s).
         """

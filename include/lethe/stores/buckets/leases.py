@@ -40,7 +40,7 @@ from botocore.awsrequest import (
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import Gate
-from lethe.stores.s3.errors import GATEWAY_GAVE_UP, Place, fate_unknown
+from lethe.stores.buckets.errors import GATEWAY_GAVE_UP, Place, fate_unknown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -22,7 +22,7 @@ from urllib.parse import unquote_plus
 
 from botocore.parsers import ResponseParserError
 
-from lethe.stores.s3.errors import Place, named
+from lethe.stores.buckets.errors import Place, named
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from lethe.policy import Expiry
 from lethe.stores.base import Remainder
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import NOT_ALLOWED, code_of, named
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import NOT_ALLOWED, code_of, named
 
 _NO_REPLICATION = frozenset({"ReplicationConfigurationNotFoundError", "NotImplemented", "501"})
 _NO_UPLOADS = frozenset({"NotImplemented", "501"})

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from lethe.errors import StoreError, StoreUnavailable
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, NO_BUCKET, PRECONDITION, code_of, named
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import ABSENT, NO_BUCKET, PRECONDITION, code_of, named
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 UPLOADS = "uploads/"
-"""Below the scratch prefix: the uploads that all runs have noted (`lethe.stores.s3.uploads`); no run has that name."""
+"""Below the scratch prefix: the uploads that all runs have noted (`buckets.uploads`); no run has that name."""
 _CONFLICT_SECONDS = 0.05
 _DELETE_AT_ONCE = 1000
 _SWEEPS = 4

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from lethe.errors import StoreError
 from lethe.policy import BucketDataset, ObjectDataset
-from lethe.stores.s3.errors import Place, named
-from lethe.stores.s3.listing import Record
+from lethe.stores.buckets.errors import Place, named
+from lethe.stores.buckets.listing import Record
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

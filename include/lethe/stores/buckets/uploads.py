@@ -28,9 +28,9 @@ from dataclasses import dataclass, replace
 from botocore.exceptions import ClientError
 
 from lethe.errors import StoreUnavailable
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import named, status_of
-from lethe.stores.s3.staging import UPLOADS, Gone, Staging, names_in
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import named, status_of
+from lethe.stores.buckets.staging import UPLOADS, Gone, Staging, names_in
 
 INTENTS = "intent/"
 END_SECONDS = 10.0

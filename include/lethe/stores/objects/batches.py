@@ -1,7 +1,7 @@
 """How far each batch is, in one staged object per batch: nothing, an intent, or an outcome.
 
 Every change is conditional on the state before it, so that of several processes at most one makes it. See
-`lethe.stores.s3.erasing` for how these states make outcomes exact.
+`lethe.stores.objects.erasing` for how these states make outcomes exact.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged, StoreError
-from lethe.stores.s3.listing import Record, Version
-from lethe.stores.s3.manifest import Part
-from lethe.stores.s3.staging import Staging
+from lethe.stores.buckets.listing import Record, Version
+from lethe.stores.buckets.staging import Staging
+from lethe.stores.objects.manifest import Part
 
 FOLDER = "batches/"
 

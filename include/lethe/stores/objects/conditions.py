@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, PRECONDITION, named
-from lethe.stores.s3.listing import UNVERSIONED
-from lethe.stores.s3.staging import Staging
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import ABSENT, PRECONDITION, named
+from lethe.stores.buckets.listing import UNVERSIONED
+from lethe.stores.buckets.staging import Staging
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

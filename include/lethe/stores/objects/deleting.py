@@ -1,4 +1,4 @@
-"""Sending the requests that delete a batch's versions, within one lease; see `lethe.stores.s3.erasing`."""
+"""Sending the requests that delete a batch's versions, within one lease; see `lethe.stores.objects.erasing`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from lethe.counts import Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.stores.s3.batches import Batch
-from lethe.stores.s3.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, is_passing, named
-from lethe.stores.s3.leases import Lease
-from lethe.stores.s3.listing import UNVERSIONED, Version, chunks
+from lethe.stores.buckets.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, is_passing, named
+from lethe.stores.buckets.leases import Lease
+from lethe.stores.buckets.listing import UNVERSIONED, Version, chunks
+from lethe.stores.objects.batches import Batch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

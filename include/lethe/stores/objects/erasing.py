@@ -21,7 +21,7 @@ one, so a version that is written between the look and the request stays without
 touched itself. Without versioning the requests carry the ETag, so that another content is never deleted.
 
 **No look is taken** where the answer to the request says all that a look would: in a bucket that never had
-versioning, on a server that keeps conditions (`lethe.stores.s3.conditions`), of objects that are judged by their keys
+versioning, on a server that keeps conditions (`objects.conditions`), of objects that are judged by their keys
 alone, listed less than `LISTED_SECONDS` ago, for which nothing was announced yet. What S3 does not find as it was
 listed is *gone* or *renewed*, also when its batch is tried again. Only a process that dies between the intent and the
 outcome takes that knowledge with it: what other people deleted or replaced since the listing is then counted as
@@ -29,8 +29,8 @@ erased, as is in any case what they did between a look and a request.
 
 **A lease** covers one wave: one batch, or some beside each other where that takes little time. `LANES` of them follow
 each other at their own pace, so that requests are under way while one lease ends and the next begins. No request is
-taken by S3 in the second half of a lease (`lethe.stores.s3.leases`), none takes longer than half a lease, nothing is
-retried or waited for within it. In a store that is slow requests become smaller (`lethe.stores.s3.deleting.Pace`), and
+taken by S3 in the second half of a lease (`buckets.leases`), none takes longer than half a lease, nothing is
+retried or waited for within it. In a store that is slow requests become smaller (`objects.deleting.Pace`), and
 a lease is given back after `LEASE_SECONDS` and the request under way, with a batch half done; sooner, where the next
 request would take long. If an answer is missing, the lease is kept until it has run out, because S3 may still be
 carrying the request out.
@@ -46,15 +46,15 @@ from queue import SimpleQueue
 
 from lethe.counts import Became
 from lethe.stores.base import Candidates, Gate, Progress
+from lethe.stores.buckets.client import S3Access, write_fast
+from lethe.stores.buckets.listing import Listing
 from lethe.stores.heap import quick_collections
-from lethe.stores.s3.batches import Batch, BatchStates
-from lethe.stores.s3.client import S3Access, write_fast
-from lethe.stores.s3.conditions import are_kept
-from lethe.stores.s3.deleting import Deleter
-from lethe.stores.s3.judging import Judge
-from lethe.stores.s3.lane import WIDTH, Erasure, Lane
-from lethe.stores.s3.listing import Listing
-from lethe.stores.s3.manifest import Manifest
+from lethe.stores.objects.batches import Batch, BatchStates
+from lethe.stores.objects.conditions import are_kept
+from lethe.stores.objects.deleting import Deleter
+from lethe.stores.objects.judging import Judge
+from lethe.stores.objects.lane import WIDTH, Erasure, Lane
+from lethe.stores.objects.manifest import Manifest
 
 LANES = 3
 """Leases beside each other: while one is given back and the next begins, the requests of the other go on."""

@@ -37,10 +37,10 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.judging.spans import Span, span_of
 from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores.base import Work
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, code_of, named
-from lethe.stores.s3.listing import Record, Version
-from lethe.stores.s3.matching import Identifiers, Matcher
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import ABSENT, code_of, named
+from lethe.stores.buckets.listing import Record, Version
+from lethe.stores.objects.matching import Identifiers, Matcher
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,4 +1,4 @@
-"""One lease after the other, each with a wave of batches; see `lethe.stores.s3.erasing`."""
+"""One lease after the other, each with a wave of batches; see `lethe.stores.objects.erasing`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lethe.counts import Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import Gate
-from lethe.stores.s3.batches import Batch, BatchStates, Done, Intent
-from lethe.stores.s3.deleting import Deleter, Turn
-from lethe.stores.s3.errors import Place
-from lethe.stores.s3.judging import Judge
-from lethe.stores.s3.leases import Lease, ServerClock, take
-from lethe.stores.s3.listing import UNVERSIONED, Listing, Record, Version
-from lethe.stores.s3.manifest import Manifest
+from lethe.stores.buckets.errors import Place
+from lethe.stores.buckets.leases import Lease, ServerClock, take
+from lethe.stores.buckets.listing import UNVERSIONED, Listing, Record, Version
+from lethe.stores.objects.batches import Batch, BatchStates, Done, Intent
+from lethe.stores.objects.deleting import Deleter, Turn
+from lethe.stores.objects.judging import Judge
+from lethe.stores.objects.manifest import Manifest
 
 WIDTH = 8
 """Batches beside each other at most."""
@@ -72,7 +72,7 @@ class Erasure:
         states: the batches' states in staging, for use outside of leases.
         states_in_lease: the same by requests that cannot outlive a lease.
         begun: the numbers of the batches that had a state when erasing began.
-        compared: whether S3 says of every key that it is not what was discovered (`lethe.stores.s3.conditions`), and
+        compared: whether S3 says of every key that it is not what was discovered (`objects.conditions`), and
             what was discovered is judged by its key alone.
         deleter: sends the requests that delete.
         pool: for what the batches of a wave do beside each other.

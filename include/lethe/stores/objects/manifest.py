@@ -21,10 +21,10 @@ from lethe.errors import DatasetChanged
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyColumn, Kind
 from lethe.stores.base import Candidates
-from lethe.stores.s3.judging import Judged
-from lethe.stores.s3.listing import Record, Version
-from lethe.stores.s3.matching import Identifiers
-from lethe.stores.s3.staging import Staging, pack, unpack
+from lethe.stores.buckets.listing import Record, Version
+from lethe.stores.buckets.staging import Staging, pack, unpack
+from lethe.stores.objects.judging import Judged
+from lethe.stores.objects.matching import Identifiers
 
 BATCH_SIZE = 1000
 """Keys of a batch at most: as many as one DeleteObjects takes."""

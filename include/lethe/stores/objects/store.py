@@ -1,7 +1,7 @@
 """Whole objects in S3 buckets: records are keys, each with all of its versions and delete markers.
 
-What counts as expired is in `lethe.stores.s3.judging`, how a batch is erased in `lethe.stores.s3.erasing`, what is
-staged in `lethe.stores.s3.manifest`. Here they are put together as a `Store`.
+What counts as expired is in `objects.judging`, how a batch is erased in `objects.erasing`, what is staged in
+`objects.manifest`. Here they are put together as a `Store`.
 
 The connection's user needs s3:ListBucket and s3:ListBucketVersions, s3:GetBucketVersioning,
 s3:GetBucketObjectLockConfiguration, s3:DeleteObject, s3:DeleteObjectVersion and, without versioning, s3:GetObject
@@ -39,18 +39,19 @@ from lethe.stores.base import (
     no_progress,
     require_able,
 )
-from lethe.stores.s3 import bucket_checks, staging, uploads
-from lethe.stores.s3.batches import BatchStates, Done
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.erasing import Eraser
-from lethe.stores.s3.judging import Census, Judge, Judged, Reader, State
-from lethe.stores.s3.listing import Listing, chunks
-from lethe.stores.s3.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
-from lethe.stores.s3.matching import Matcher
-from lethe.stores.s3.remainders import remainders
-from lethe.stores.s3.staging import Staging
-from lethe.stores.s3.table_formats import refusing_tables
-from lethe.stores.s3.validation import staged_keys
+from lethe.stores.buckets import checks as bucket_checks
+from lethe.stores.buckets import staging, uploads
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.listing import Listing, chunks
+from lethe.stores.buckets.remainders import remainders
+from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.table_formats import refusing_tables
+from lethe.stores.objects.batches import BatchStates, Done
+from lethe.stores.objects.erasing import Eraser
+from lethe.stores.objects.judging import Census, Judge, Judged, Reader, State
+from lethe.stores.objects.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
+from lethe.stores.objects.matching import Matcher
+from lethe.stores.objects.validation import staged_keys
 from lethe.stores.sources import RowSource
 
 READERS = 16

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lethe.judging.keys import record_key
 from lethe.stores.base import Work
-from lethe.stores.s3.manifest import Manifest
+from lethe.stores.objects.manifest import Manifest
 from lethe.stores.sources import Staged
 
 

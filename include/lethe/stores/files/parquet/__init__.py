@@ -1,5 +1,5 @@
 """Rows inside Parquet files on S3."""
 
-from lethe.stores.parquet.store import ParquetStore
+from lethe.stores.files.parquet.store import ParquetStore
 
 __all__ = ["ParquetStore"]

@@ -1,4 +1,4 @@
-"""What erasing finds of a file, announces and prepares for it; see `lethe.stores.parquet.erase`."""
+"""What erasing finds of a file, announces and prepares for it; see `lethe.stores.files.parquet.erase`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import IO, Any
 
 from lethe.counts import Outcome
-from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.plan import Planned
-from lethe.stores.s3.listing import Record, Version
-from lethe.stores.s3.staging import Stored
-from lethe.stores.s3.uploads import Upload
+from lethe.stores.buckets.listing import Record, Version
+from lethe.stores.buckets.staging import Stored
+from lethe.stores.buckets.uploads import Upload
+from lethe.stores.files.parquet.marks import Marks
+from lethe.stores.files.parquet.plan import Planned
 
 SPOOL_BYTES = 32 << 20
 """New content beyond this size is kept on disk until it is uploaded."""

@@ -10,7 +10,7 @@ crash does just what an undisturbed one does.
   that stay because they are held.
   New content that is found under its ETag: the attempt was carried out, and what it did not come to remove is removed
   now. A version that an intent names and that is gone went by our doing; any other that is gone: `Outcome.GONE`.
-- What an attempt left in doubt is settled before the state is read: an upload is ended (`lethe.stores.s3.uploads`).
+- What an attempt left in doubt is settled before the state is read: an upload is ended (`buckets.uploads`).
   That something stays is only recorded when no other attempt can be under way: their leases are waited for.
 - ``outcome/<batch>`` ends a batch. It is written once (``If-None-Match: *``); whoever comes second takes it over.
 
@@ -52,24 +52,24 @@ from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Gate, Progress, Work
-from lethe.stores.parquet import footer as ft
-from lethe.stores.parquet.attempts import Attempt, Content, Look, Prepared, State
-from lethe.stores.parquet.clocks import WrongSchema
-from lethe.stores.parquet.examine import contained, name_digest
-from lethe.stores.parquet.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
-from lethe.stores.parquet.holds import Loaded, Matcher
-from lethe.stores.parquet.judge import Judge
-from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.outcomes import tally_of, tally_of_unit
-from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit
-from lethe.stores.parquet.rewrite import NotRewritable, Rewriter
-from lethe.stores.s3 import uploads
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import ABSENT, ENDED, PRECONDITION, code_of, is_passing, named, translate
-from lethe.stores.s3.leases import take
-from lethe.stores.s3.listing import UNVERSIONED, Listing, Version
-from lethe.stores.s3.staging import Staging, pack
-from lethe.stores.s3.uploads import Upload
+from lethe.stores.buckets import uploads
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import ABSENT, ENDED, PRECONDITION, code_of, is_passing, named, translate
+from lethe.stores.buckets.leases import take
+from lethe.stores.buckets.listing import UNVERSIONED, Listing, Version
+from lethe.stores.buckets.staging import Staging, pack
+from lethe.stores.buckets.uploads import Upload
+from lethe.stores.files.parquet import footer as ft
+from lethe.stores.files.parquet.attempts import Attempt, Content, Look, Prepared, State
+from lethe.stores.files.parquet.clocks import WrongSchema
+from lethe.stores.files.parquet.examine import contained, name_digest
+from lethe.stores.files.parquet.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
+from lethe.stores.files.parquet.holds import Loaded, Matcher
+from lethe.stores.files.parquet.judge import Judge
+from lethe.stores.files.parquet.marks import Marks
+from lethe.stores.files.parquet.outcomes import tally_of, tally_of_unit
+from lethe.stores.files.parquet.plan import Batch, Plan, Planned, Unit
+from lethe.stores.files.parquet.rewrite import NotRewritable, Rewriter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

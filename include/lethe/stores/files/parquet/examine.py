@@ -41,20 +41,20 @@ from lethe.counts import Unjudgeable
 from lethe.errors import StoreError
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import ParquetDataset
-from lethe.stores.parquet import copies
-from lethe.stores.parquet import footer as ft
-from lethe.stores.parquet.clocks import WrongSchema
-from lethe.stores.parquet.copies import Comparison, Told
-from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
-from lethe.stores.parquet.holds import Matcher
-from lethe.stores.parquet.judge import Judge, Judgement
-from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.partition import Path, first_day_in_key
-from lethe.stores.parquet.rewrite import NotRewritable, check_rewritable
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.errors import code_of, named, status_of
-from lethe.stores.s3.listing import Record, Version
-from lethe.stores.s3.table_formats import ADVICE, mark_in_file
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.errors import code_of, named, status_of
+from lethe.stores.buckets.listing import Record, Version
+from lethe.stores.buckets.table_formats import ADVICE, mark_in_file
+from lethe.stores.files.parquet import copies
+from lethe.stores.files.parquet import footer as ft
+from lethe.stores.files.parquet.clocks import WrongSchema
+from lethe.stores.files.parquet.copies import Comparison, Told
+from lethe.stores.files.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
+from lethe.stores.files.parquet.holds import Matcher
+from lethe.stores.files.parquet.judge import Judge, Judgement
+from lethe.stores.files.parquet.marks import Marks
+from lethe.stores.files.parquet.partition import Path, first_day_in_key
+from lethe.stores.files.parquet.rewrite import NotRewritable, check_rewritable
 
 MOST_COMPARED = 200_000
 """Held rows of a superseded version that are looked for in the current one; with more it stays."""

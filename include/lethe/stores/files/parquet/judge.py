@@ -28,14 +28,14 @@ import pyarrow.parquet as pq
 from lethe.counts import Unjudgeable
 from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
-from lethe.stores.parquet import footer as ft
-from lethe.stores.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader
-from lethe.stores.parquet.footer import ChunkMeta, FileMetaData, RowGroup
-from lethe.stores.parquet.holds import Matcher
-from lethe.stores.parquet.literals import Literal, Unfit, among, fitting
-from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.partition import TEXT, Path
-from lethe.stores.parquet.thrift import Field, Struct
+from lethe.stores.files.parquet import footer as ft
+from lethe.stores.files.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader
+from lethe.stores.files.parquet.footer import ChunkMeta, FileMetaData, RowGroup
+from lethe.stores.files.parquet.holds import Matcher
+from lethe.stores.files.parquet.literals import Literal, Unfit, among, fitting
+from lethe.stores.files.parquet.marks import Marks
+from lethe.stores.files.parquet.partition import TEXT, Path
+from lethe.stores.files.parquet.thrift import Field, Struct
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of the needed columns that are decoded at a time."""

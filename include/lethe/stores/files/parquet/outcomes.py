@@ -11,9 +11,9 @@ from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_key
 from lethe.stores.base import Candidates, Progress
-from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
-from lethe.stores.s3.staging import Staging, unpack
+from lethe.stores.buckets.staging import Staging, unpack
+from lethe.stores.files.parquet.marks import Marks
+from lethe.stores.files.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
 
 MOST_KEEPERS = 20
 """Files that are named as what keeps rows; all are counted."""

@@ -26,11 +26,11 @@ import pyarrow.parquet as pq
 from lethe.errors import DatasetChanged
 from lethe.judging.keys import Single, to_the_nanosecond
 from lethe.stores.base import Candidates
-from lethe.stores.parquet.clocks import UNIT_NS, flat, is_text
-from lethe.stores.parquet.examine import Found, name_digest
-from lethe.stores.parquet.marks import Marks
-from lethe.stores.parquet.partition import Path
-from lethe.stores.s3.staging import Staging, pack, unpack
+from lethe.stores.buckets.staging import Staging, pack, unpack
+from lethe.stores.files.parquet.clocks import UNIT_NS, flat, is_text
+from lethe.stores.files.parquet.examine import Found, name_digest
+from lethe.stores.files.parquet.marks import Marks
+from lethe.stores.files.parquet.partition import Path
 
 BATCH_ROWS = 1_000_000
 """Rows after which a batch ends. A file is never split, so a batch has more where a file has."""

@@ -40,25 +40,26 @@ from lethe.stores.base import (
     no_progress,
     require_able,
 )
-from lethe.stores.parquet import footer as ft
-from lethe.stores.parquet.clocks import WrongSchema, is_text, plain, reader
-from lethe.stores.parquet.erase import Eraser
-from lethe.stores.parquet.examine import Examiner, Totals, Verdict, is_mark
-from lethe.stores.parquet.files import Changed, Pin, S3File, open_parquet
-from lethe.stores.parquet.holds import Loaded, Matcher
-from lethe.stores.parquet.judge import Judge
-from lethe.stores.parquet.literals import Unfit, fitting
-from lethe.stores.parquet.outcomes import keepers, record_outcomes, sum_of_outcomes
-from lethe.stores.parquet.partition import Path
-from lethe.stores.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
-from lethe.stores.parquet.validation import staged_rows
-from lethe.stores.s3 import bucket_checks, uploads
-from lethe.stores.s3 import staging as staged
-from lethe.stores.s3.client import S3Access
-from lethe.stores.s3.listing import Listing, Record, read_fast
-from lethe.stores.s3.remainders import remainders
-from lethe.stores.s3.staging import Staging
-from lethe.stores.s3.table_formats import refusing_tables
+from lethe.stores.buckets import checks as bucket_checks
+from lethe.stores.buckets import staging as staged
+from lethe.stores.buckets import uploads
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.listing import Listing, Record, read_fast
+from lethe.stores.buckets.remainders import remainders
+from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.table_formats import refusing_tables
+from lethe.stores.files.parquet import footer as ft
+from lethe.stores.files.parquet.clocks import WrongSchema, is_text, plain, reader
+from lethe.stores.files.parquet.erase import Eraser
+from lethe.stores.files.parquet.examine import Examiner, Totals, Verdict, is_mark
+from lethe.stores.files.parquet.files import Changed, Pin, S3File, open_parquet
+from lethe.stores.files.parquet.holds import Loaded, Matcher
+from lethe.stores.files.parquet.judge import Judge
+from lethe.stores.files.parquet.literals import Unfit, fitting
+from lethe.stores.files.parquet.outcomes import keepers, record_outcomes, sum_of_outcomes
+from lethe.stores.files.parquet.partition import Path
+from lethe.stores.files.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
+from lethe.stores.files.parquet.validation import staged_rows
 from lethe.stores.sources import RowSource
 
 THREADS = 4

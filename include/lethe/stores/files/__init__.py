@@ -1,0 +1,1 @@
+"""Rows in files in buckets, a folder a format."""
