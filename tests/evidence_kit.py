@@ -8,10 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lethe import governance as schema
 from lethe.counts import Became, Found, Outcome
 from lethe.evidence.outcomes import record_outcomes
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.keys import Keys
 from lethe.policy import Policy, parse
 from lethe.stores.base import Candidates

@@ -7,12 +7,11 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from lethe import governance as governance_database
 from lethe.connections import Connection, Resolver
 from lethe.errors import ConnectionMissing
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import Limits, Runs
-from lethe.governance import Governance, open_governance
+from lethe.governance import CONNECTION_ID, Governance, open_governance
 from lethe.holds.registry import HoldRegistry, require_own_secret
 from lethe.keys import Keys, load_keys
 from lethe.policy import Dataset, Policy, load, load_all
@@ -52,7 +51,7 @@ class Environment:
         try:
             return self._resolve(conn_id)
         except ConnectionMissing as error:
-            if conn_id != governance_database.CONNECTION_ID:
+            if conn_id != CONNECTION_ID:
                 raise
             raise ConnectionMissing(
                 f"{error}. It says which holds are in force; nothing is done without it: see `lethe policy check`"

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lethe import governance
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
 from lethe.airflow.plugin import LethePlugin
@@ -22,6 +21,7 @@ from lethe.checks.results import ExpectationResult, Validation
 from lethe.counts import Became, Found, Unjudgeable
 from lethe.evidence import certificate
 from lethe.evidence.events import Discovered, Settled, Validated, Verified
+from lethe.governance import schema
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection
@@ -181,12 +181,12 @@ def test_a_task_leads_to_the_record_of_its_run(viewer: TestClient, run_id: str) 
 def many(run_id: str, count: int, **changed: object) -> list[str]:
     """As many copies of a run, each a minute later than the one before; oldest first."""
     with open_environment() as env, env.governance.write() as connection:
-        row = dict(connection.execute(sa.select(governance.run).where(governance.run.c.id == run_id)).one()._mapping)
+        row = dict(connection.execute(sa.select(schema.run).where(schema.run.c.id == run_id)).one()._mapping)
         copies = [
             row | {"id": f"copy-{n:03d}", "started_at": row["started_at"] + timedelta(minutes=n + 1)} | changed
             for n in range(count)
         ]
-        connection.execute(sa.insert(governance.run), copies)
+        connection.execute(sa.insert(schema.run), copies)
     return [str(copy["id"]) for copy in copies]
 
 

@@ -22,12 +22,11 @@ import rfc8785
 import sqlalchemy as sa
 from tests.evidence_kit import KEYS, PUBLIC, ended_run
 
-from lethe import governance as schema
 from lethe.counts import Outcome
 from lethe.errors import EvidenceError
 from lethe.evidence import certificate, proofs
 from lethe.evidence.ledger import GENESIS, Head, Ledger, entry_hash
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 
 TIMES = 10 if os.environ.get("LONG") else 1
 LEDGER, DOCUMENTS, STORED, PROOFS = 600 * TIMES, 400 * TIMES, 200 * TIMES, 200 * TIMES

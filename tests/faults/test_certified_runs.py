@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from tests.faults.conftest import MakeWorld
 from tests.faults.worlds import AS_OF, DATASET, World
 
-from lethe import governance as schema
 from lethe import stages
 from lethe.counts import Outcome
 from lethe.environment import Environment
 from lethe.errors import DatasetChanged, RunError
 from lethe.evidence import certificate, proofs
+from lethe.governance import schema
 from lethe.holding import place_hold
 from lethe.judging.keys import record_key
 

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from tests.faults.conftest import MakeWorld
 from tests.faults.worlds import AS_OF, DATASET, World
 
-from lethe import governance as schema
 from lethe import stages
 from lethe.checks import suites
 from lethe.environment import Environment
 from lethe.evidence.runs import RunBusy
+from lethe.governance import schema
 from lethe.stages import Plan
 from lethe.stores.sql.store import SqlStore
 

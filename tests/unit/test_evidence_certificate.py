@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from tests.evidence_kit import AS_OF, CLAIM, KEYS, POLICY, PUBLIC, ended_run
 from typer.testing import CliRunner
 
-from lethe import governance as schema
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app
 from lethe.counts import Became, Outcome
 from lethe.errors import EvidenceError, ParameterError
@@ -28,7 +27,7 @@ from lethe.evidence import anchors, certificate, expiry, merkle, outcomes, proof
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.signed import Signature, public_pem
-from lethe.governance import Governance, open_governance
+from lethe.governance import Governance, open_governance, schema
 from lethe.holds.registry import HoldRegistry, HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import record_key

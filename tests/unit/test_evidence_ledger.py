@@ -11,10 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from lethe import governance as schema
 from lethe.errors import EvidenceError
 from lethe.evidence.ledger import GENESIS, Entry, Finding, FindingKind, Head, Ledger, entry_hash, read_anchors
-from lethe.governance import Governance, open_governance
+from lethe.governance import Governance, open_governance, schema
 from lethe.keys import Keys
 from lethe_demo.servers import EmbeddedPostgres
 

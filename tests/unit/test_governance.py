@@ -10,11 +10,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from lethe import governance as schema
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.errors import StoreError
 from lethe.evidence.ledger import Ledger
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.governance.migrating import scripts, upgrade
 
 OLD = Path(__file__).parent / "governance_0"

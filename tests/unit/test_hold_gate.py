@@ -24,9 +24,9 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from tests.unit.conftest import Office, policy
 
-from lethe import governance as schema
 from lethe.connections import Connection
 from lethe.errors import RunError, StoreUnavailable
+from lethe.governance import schema
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.holds.registry import HoldRequest
 from lethe.holds.rules import HoldRules

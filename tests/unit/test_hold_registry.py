@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.conftest import Office
 
-from lethe import governance as schema
 from lethe.connections import Connection
 from lethe.errors import EvidenceError, HoldError
+from lethe.governance import schema
 from lethe.holds.registry import HoldRegistry, HoldRequest, coverage, read_identifiers
 from lethe.holds.rules import ClockRange, HoldKind
 from lethe.judging.identifiers import IdentifierType, matches, normalise

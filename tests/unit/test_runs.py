@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from tests.unit.conftest import Office, policy
 
-from lethe import governance as schema
 from lethe.counts import Became
 from lethe.errors import RunError
 from lethe.evidence.events import Erased, Failed, Settled
 from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, Limits, RunBusy, RunClosed, RunRecord
+from lethe.governance import schema
 
 DEAD_AFTER, CLAIM_FOR = Limits().dead_after, Limits().claim_for
 AS_OF = datetime(2026, 11, 20, 1, 2, 3, 456789, tzinfo=UTC)

@@ -18,13 +18,13 @@ import sqlalchemy as sa
 from tests.evidence_kit import KEYS
 from tests.unit.conftest import Office, policy
 
-from lethe import governance as schema
 from lethe.connections import Connection
 from lethe.counts import Outcome
 from lethe.errors import LetheError, StoreUnavailable
 from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.outcomes import OutcomeDigest, record_outcomes
 from lethe.evidence.runs import OPEN, SUPERSEDED, Limits, RecordBusy, RunBusy, RunClosed, RunRecord, Runs
+from lethe.governance import schema
 
 WEBINARS = policy("webinars", {"name": "registrations"})
 BRISK = Limits(dead_after=timedelta(seconds=7.5), claim_for=timedelta(seconds=2))

@@ -9,12 +9,13 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from lethe import governance, stages
+from lethe import stages
 from lethe.checks import pages as data_docs_pages
 from lethe.counts import Became, Outcome
 from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.evidence.runs import RunRecord
+from lethe.governance import schema
 from lethe.policy import Policy
 from lethe.stages import DatasetReport, Report
 
@@ -198,7 +199,7 @@ def run_of(env: Environment, dag_id: str, dag_run_id: str) -> str:
 
 def certificate(env: Environment, run_id: str) -> str | None:
     """The signed certificate of a run, as it was issued."""
-    table = governance.certificate.c
+    table = schema.certificate.c
     with env.governance.read() as connection:
         document = connection.scalar(sa.select(table.document).where(table.run_id == run_id))
     return None if document is None else str(document)

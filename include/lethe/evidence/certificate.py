@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
-from lethe import governance as schema
 from lethe.checks.results import Validation
 from lethe.counts import FOUND_HEADINGS, Became, Found, Outcomes
 from lethe.errors import EvidenceError
@@ -30,7 +29,7 @@ from lethe.evidence.ledger import Head, Ledger
 from lethe.evidence.outcomes import OutcomeDigest, chunk_roots, chunks, leaf_hashes, recorded_outcomes
 from lethe.evidence.runs import DatasetRecord, dataset_record
 from lethe.evidence.signed import Document, Grown, Signature, canonical, read_document, read_json
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.holds.registry import Hold
 from lethe.keys import Keys
 from lethe.policy import Policy

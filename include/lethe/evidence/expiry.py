@@ -14,11 +14,10 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from lethe import governance as schema
 from lethe.errors import ParameterError
 from lethe.evidence.certificate import EXPIRED
 from lethe.evidence.ledger import Ledger
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.periods import Period, cutoff_for
 
 DEFAULT_PERIOD = "P10Y"

@@ -19,10 +19,9 @@ import rfc8785
 import sqlalchemy as sa
 from pydantic import Field
 
-from lethe import governance as schema
 from lethe.errors import EvidenceError
 from lethe.evidence.signed import Document, Hex32, Signature, canonical, read_document, read_json
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.keys import Keys
 
 GENESIS = "0" * 64

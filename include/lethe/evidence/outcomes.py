@@ -23,14 +23,13 @@ from typing import IO
 import sqlalchemy as sa
 from pydantic import Field
 
-from lethe import governance as schema
 from lethe.counts import Outcome
 from lethe.errors import EvidenceError, StoreUnavailable
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import require_claim
 from lethe.evidence.signed import Document, Hex32, canonical
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.keys import Keys
 
 DIGEST_BYTES = 32

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
-from lethe import governance as schema
 from lethe.counts import Outcome
 from lethe.errors import EvidenceError, LetheError
 from lethe.evidence import certificate as certificates
@@ -42,7 +41,7 @@ from lethe.evidence.outcomes import (
     recorded_outcomes,
 )
 from lethe.evidence.signed import Document, Hex32, canonical, read_document, read_json
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.judging.keys import KeyColumn, readings
 from lethe.keys import Keys
 

@@ -15,14 +15,13 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from lethe import __version__, working_days
-from lethe import governance as schema
 from lethe.checks.results import Validation
 from lethe.counts import Became, Found
 from lethe.errors import RunError
 from lethe.evidence.events import DatasetEvent, Decision, When
 from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.ledger import Ledger
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.policy import Policy
 from lethe.settings import CLAIM_SECONDS, DEAD_AFTER_SECONDS
 from lethe.stores.base import Candidates, Remainder

@@ -10,8 +10,8 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
-from lethe import governance as schema
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
+from lethe.governance.database import refuse_newer
 
 
 def scripts() -> ScriptDirectory:
@@ -33,7 +33,7 @@ def upgrade(governance: Governance) -> tuple[str, str]:
         if before is None:
             schema.create(connection)
             return schema.HEAD, schema.HEAD
-        schema.refuse_newer(before)
+        refuse_newer(before)
         if not sa.inspect(connection).has_table(schema.schema_version.name):
             schema.schema_version.create(connection)
             connection.execute(sa.insert(schema.schema_version).values(version_num=before))

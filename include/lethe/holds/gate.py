@@ -16,9 +16,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from lethe import governance as schema
 from lethe.errors import RunError, StoreUnavailable
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.holds.registry import HoldRegistry
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset

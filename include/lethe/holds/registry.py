@@ -18,9 +18,8 @@ from typing import Any, TextIO
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from lethe import governance as schema
 from lethe.errors import EvidenceError, HoldError
-from lethe.governance import Governance
+from lethe.governance import Governance, schema
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, keys, names, normalise, require_region
 from lethe.keys import Keys
