@@ -96,9 +96,9 @@ def _place_while_erasing(world: World, number: int, chance: random.Random, pause
 @pytest.mark.parametrize(
     ("kind", "size", "extra", "pause", "wanted"),
     [
-        ("table", 10_000, {"lethe_batch_size": 50}, 0.05, tries("HOLDS", 150, 2000)),
-        ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 150, 2000)),
-        ("parquet", 6_000, {}, 0.02, tries("HOLDS", 150, 2000)),
+        ("table", 10_000, {"lethe_batch_size": 50}, 0.05, tries("HOLDS", 40, 2000)),
+        ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 40, 2000)),
+        ("parquet", 6_000, {}, 0.02, tries("HOLDS", 40, 2000)),
     ],
 )
 def test_acknowledged_holds_bind(

@@ -86,10 +86,10 @@ def _assert_exact(world: World, plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("kind", "size", "extra", "wanted"),
     [
-        ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 200, 1000)),
-        ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 200, 1000)),
-        ("objects", 600, {}, tries("KILLS", 200, 1000)),
-        ("parquet", 4800, {}, tries("KILLS", 200, 1000)),
+        ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 40, 1000)),
+        ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 40, 1000)),
+        ("objects", 600, {}, tries("KILLS", 40, 1000)),
+        ("parquet", 4800, {}, tries("KILLS", 40, 1000)),
     ],
 )
 def test_killed_erasures_end_exactly(

@@ -23,7 +23,7 @@ from lethe.holds.registry import HoldRequest, coverage, normalised, read_identif
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Policy, load_all, parse
 
-TRIES = tries("TRIES", 10_000, 50_000)
+TRIES = tries("TRIES", 2_000, 50_000)
 AS_OF = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
 ODD: list[Any] = [

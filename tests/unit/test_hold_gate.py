@@ -349,4 +349,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestInterleavings.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)

@@ -725,7 +725,7 @@ def test_a_message_can_be_printed_whatever_a_dataset_is_called() -> None:
     assert judged('{"category": "webinars", "datasets": [{"name": "\\ud800"}]}') is None
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=mutated())
 def test_a_random_policy_is_accepted_or_refused_with_a_message(content: object) -> None:
     try:
