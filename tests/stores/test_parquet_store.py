@@ -283,6 +283,48 @@ def test_a_page_whose_checksum_is_wrong_is_not_trusted(lake: Lake) -> None:
     assert lake.everything()["data/harmed.parquet"] == before
 
 
+def test_int96_of_any_year_is_judged_by_it(lake: Lake) -> None:
+    """Never early: in nanoseconds, as which Arrow reads them, the last day of 9999 is one of 1816."""
+    years = [9999, 2500, 2262, 1816, 1, 2024]
+    at = pa.array([datetime(year, 12, 1) for year in years], pa.timestamp("us"))  # noqa: DTZ001 - a local time
+    table = people(expired=range(6)).set_column(1, "at", at)
+    lake.put("data/a.parquet", encoded(table, use_deprecated_int96_timestamps=True))
+    found = lake.discover(rules(hold(1, ClockRange(date(1, 1, 1), date(1, 12, 31)))))
+    assert (found.due, found.held, found.oldest) == (2, 1, date(1816, 12, 1))
+    assert lake.erase(found).erased == 2
+    assert lake.ids("data/a.parquet") == [0, 1, 2, 4]
+
+
+def test_views_of_text_are_text(lake: Lake) -> None:
+    """As DataFusion and others write them."""
+    table = people(expired=range(3), kept=[3])
+    for name in ("email", "phone", "state"):
+        number = table.schema.get_field_index(name)
+        table = table.set_column(number, name, table[name].cast(pa.string_view()))
+    lake.put("data/a.parquet", table)
+    lake.fields = {"key": ["email"], "keep_while": [{"column": "state", "in": ["open"]}]}
+    held = rules(hold(email=["person1@example.org"]))
+    found = lake.discover(held)
+    assert (found.due, found.held) == (2, 1)
+    assert lake.erase(found, Gate(held)).erased == 2
+    assert lake.ids("data/a.parquet") == [1, 3]
+    assert list(lake.outcomes(found)) == [b"tPerson0@Example.org", b"tPerson2@Example.org"]
+
+
+@pytest.mark.parametrize("key", [["id"], []])
+def test_values_that_python_does_not_have_keep_rows_of_versions_comparable(lake: Lake, key: list[str]) -> None:
+    far = pa.array([2**62, 2**61, -(2**62)], pa.timestamp("us"))
+    table = people(expired=range(3)).append_column("valid_until", far)
+    lake.fields = {"key": key}
+    lake.put("data/a.parquet", table)
+    lake.put("data/a.parquet", encoded(table, compression="gzip"))
+    held = rules(hold(email=["person1@example.org"]))
+    found = lake.discover(held)
+    assert (found.total, found.due, found.held) == (3, 2, 1)
+    assert lake.erase(found, Gate(held)).erased == 2
+    assert [len(versions) for name, versions in lake.everything().items() if name.startswith("data/")] == [1]
+
+
 def test_a_file_that_turns_out_not_to_be_rewritable_blocks_its_rows_and_no_others(lake: Lake) -> None:
     """Promise 3: a page that no clock is in is harmed, which shows when the file is rewritten."""
     lake.put("data/harmed@example.org.parquet", harmed("state"))

@@ -158,6 +158,8 @@ ARROW: dict[str, tuple[pa.Array, list[str]]] = {
     "truth": (pa.array([True, False]), ["true"]),
     "time": (pa.array([time(10), time(11)], pa.time64("us")), ["10:00"]),
     "integer": (pa.array([7, 8], pa.uint8()), ["7", "07"]),
+    "time to the nanosecond": (pa.array([1, 2], pa.time64("ns")), ["00:00:00.000000001"]),
+    "days beyond the calendar": (pa.array([2**31 - 1, 2**31 - 2], pa.date32()), [str(2**31 - 1)]),
 }
 
 

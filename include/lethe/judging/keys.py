@@ -108,7 +108,7 @@ class Address(str):
 
 
 class Precise(str):
-    """A local time or a moment to the nanosecond, in the form that it has."""
+    """A time of day, a local time or a moment to the nanosecond, in the form that it has."""
 
     __slots__ = ()
 
@@ -182,12 +182,14 @@ def _time(value: time) -> str:
     return "x" + _clock_time(value) + offset
 
 
-def to_the_nanosecond(moment: datetime, nanoseconds: int) -> object:
-    """A value for a moment or local time with what is finer than a microsecond, from 0 to 999 nanoseconds."""
+def to_the_nanosecond(moment: datetime | time, nanoseconds: int) -> object:
+    """A value for a time of some kind with what is finer than a microsecond, from 0 to 999 nanoseconds."""
     if not nanoseconds:
         return moment
-    text = _moment(moment.replace(microsecond=0)).removesuffix("Z")
-    return Precise(f"{text}.{moment.microsecond:06d}{nanoseconds:03d}".rstrip("0") + "Z" * (moment.tzinfo is not None))
+    end = len(form(moment.replace(microsecond=0, tzinfo=None)))
+    text = form(moment.replace(microsecond=0))
+    finer = f".{moment.microsecond:06d}{nanoseconds:03d}".rstrip("0")
+    return Precise(text[:end] + finer + text[end:])
 
 
 def _json(text: str) -> str:
@@ -315,11 +317,21 @@ def _read_day(text: str) -> Iterator[date]:
 
 
 def _read_moment(text: str, *, aware: bool) -> Iterator[object]:
-    text = text.strip()
-    finer = _FINER.match(text)
-    moment = datetime.fromisoformat(finer[1] + finer[3] if finer else text)
+    text, nanoseconds = _without_nanoseconds(text)
+    moment = datetime.fromisoformat(text)
     if (moment.tzinfo is not None) == aware:
-        yield to_the_nanosecond(moment, int(finer[2].ljust(3, "0")) if finer else 0)
+        yield to_the_nanosecond(moment, nanoseconds)
+
+
+def _read_time(text: str) -> Iterator[object]:
+    text, nanoseconds = _without_nanoseconds(text)
+    yield to_the_nanosecond(time.fromisoformat(text), nanoseconds)
+
+
+def _without_nanoseconds(text: str) -> tuple[str, int]:
+    """Text to the microsecond, and what is finer in it."""
+    finer = _FINER.match(text.strip())
+    return (finer[1] + finer[3], int(finer[2].ljust(3, "0"))) if finer else (text.strip(), 0)
 
 
 _READERS: dict[Kind, Callable[[str], Iterator[object]]] = {
@@ -333,7 +345,7 @@ _READERS: dict[Kind, Callable[[str], Iterator[object]]] = {
     Kind.DAY: _read_day,
     Kind.WALL: lambda text: _read_moment(text, aware=False),
     Kind.INSTANT: lambda text: _read_moment(text, aware=True),
-    Kind.TIME: lambda text: iter([time.fromisoformat(text.strip())]),
+    Kind.TIME: _read_time,
     Kind.BYTES: _read_bytes,
     Kind.JSON: lambda text: iter([Json(text)]),
     Kind.ADDRESS: lambda text: iter([Address(text)]),

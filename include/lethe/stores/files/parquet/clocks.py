@@ -7,7 +7,7 @@ one that a change of clocks skipped is taken for the moment after it: no record 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from lethe.judging.dates import (
     BLANKS,
@@ -230,6 +231,22 @@ def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
     return array
+
+
+def read_rows(
+    file: pq.ParquetFile, index: int, at_once: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a row group, some at a time, in types that Arrow can choose rows of: not views of text or bytes."""
+    for batch in file.iter_batches(at_once, row_groups=[index], columns=columns, use_threads=False):
+        kinds = [_INSTEAD.get(kind, kind) for kind in batch.schema.types]
+        yield (
+            batch
+            if kinds == batch.schema.types
+            else batch.cast(pa.schema([field.with_type(kind) for field, kind in zip(batch.schema, kinds, strict=True)]))
+        )
+
+
+_INSTEAD = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lethe.stores.files.parquet.clocks import Bits, flat, text_of
+from lethe.stores.files.parquet.clocks import Bits, flat, read_rows, text_of
 from lethe.stores.files.parquet.marks import Marks
 from lethe.stores.files.parquet.partition import Path
 
@@ -112,7 +112,7 @@ class Comparison:
             start = 0
             if not count:
                 continue
-            for batch in file.iter_batches(_ROWS, row_groups=[index], columns=wanted, use_threads=False):
+            for batch in read_rows(file, index, _ROWS, wanted):
                 chosen = rows.rows(index, start, start + batch.num_rows)
                 if chosen.any():
                     some = batch.filter(pa.array(chosen))
@@ -126,6 +126,18 @@ class Comparison:
 
 
 def _of_rows(batch: pa.RecordBatch) -> Digests:
-    rows = (repr(row).encode("utf-8", "surrogatepass") for row in batch.to_pylist())
-    digests = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in rows)
-    return np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
+    return np.frombuffer(b"".join(row_digests(batch)), dtype=np.uint64).reshape(-1, 2)
+
+
+def row_digests(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """A digest (128 bits) of all values of each row."""
+    columns = [_as_numbers(column) for column in batch.columns]
+    for row in pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist():
+        yield hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _as_numbers(column: pa.Array) -> pa.Array:
+    """Days and times as the numbers that they are stored as: Python has not all of them."""
+    if not pa.types.is_temporal(column.type) or pa.types.is_interval(column.type):
+        return column
+    return column.view(pa.int32() if column.type.bit_width == 32 else pa.int64())

@@ -448,8 +448,9 @@ class Eraser:
             return rows.without(rows)
         return self._covered_in(key, self._open(key, version.id, version.size), rows, rules)
 
-    def _open(self, key: str, version: str, size: int) -> pq.ParquetFile:
-        return open_parquet(S3File(self._access, Pin(self._dataset.bucket, key, version, None), size))
+    def _open(self, key: str, version: str, size: int, *, exact: bool = False) -> pq.ParquetFile:
+        file = S3File(self._access, Pin(self._dataset.bucket, key, version, None), size)
+        return open_parquet(file, exact=exact)
 
     def _covered_in(self, key: str, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
         if not rules or not rows.count:
@@ -475,7 +476,10 @@ class Eraser:
         try:
             current = self._open(unit.key, newest.id, newest.size)
             rows = Marks.all(current.metadata.row_group(i).num_rows for i in range(current.num_row_groups))
-            return contained(old, held, current, self._covered_in(unit.key, current, rows, rules))
+            among = self._covered_in(unit.key, current, rows, rules)
+            places = ((version.id, version.size), (newest.id, newest.size))
+            one, other = (self._open(unit.key, *place, exact=True) for place in places)
+            return contained(one, held, other, among)
         except (ft.Unreadable, WrongSchema):
             return False
 

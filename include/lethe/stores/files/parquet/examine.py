@@ -47,9 +47,9 @@ from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.table_formats import ADVICE, mark_in_file
 from lethe.stores.files.parquet import copies
 from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import WrongSchema
+from lethe.stores.files.parquet.clocks import WrongSchema, read_rows
 from lethe.stores.files.parquet.copies import Comparison, Told
-from lethe.stores.files.parquet.files import Changed, Pin, S3File, open_parquet, read_footer
+from lethe.stores.files.parquet.files import Changed, Pin, S3File, has_int96, open_parquet, read_footer
 from lethe.stores.files.parquet.holds import Matcher
 from lethe.stores.files.parquet.judge import Judge, Judgement
 from lethe.stores.files.parquet.marks import Marks
@@ -115,7 +115,7 @@ class Found:
         records: those of the rows that go that are due, each of another record; the others are copies of them.
         renewed: those of them whose record stays, in the current version.
         file: for reading more of it.
-        parquet: the same, opened.
+        parquet: the same, opened for comparing values.
     """
 
     id: str
@@ -225,7 +225,7 @@ class Examiner:
                 "has a clock before the date in its key, so that partition_clock would leave out files with expired "
                 "rows: correct partition_clock in the policy, or leave it out",
             )
-        return file, opened, judged
+        return file, open_parquet(file, exact=True) if has_int96(read_footer(file)) else opened, judged
 
     def _refused(self, version: Version, why: str) -> StoreError:
         name = name_digest(version.key)
@@ -271,7 +271,7 @@ class Examiner:
         between = [copies.Version(one.parquet, one.records) for one in found if not one.current]
         try:
             return compared.tell(judged.going.either(judged.held), opened, newest, between)
-        except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException):
+        except (pa.ArrowException, OSError, ValueError, OverflowError, PanicException):
             expired = judged.going.either(judged.held)  # what cannot be compared counts
             return Told(expired, expired.without(expired))
 
@@ -331,7 +331,7 @@ def contained(one: pq.ParquetFile, rows: Marks, other: pq.ParquetFile, among: Ma
                 wanted[digest] -= 1
                 if not wanted[digest]:
                     del wanted[digest]
-    except UnicodeDecodeError:
+    except (pa.ArrowException, ValueError, OverflowError):  # values that Python does not have, deep inside of others
         return False
     return not wanted
 
@@ -339,11 +339,9 @@ def contained(one: pq.ParquetFile, rows: Marks, other: pq.ParquetFile, among: Ma
 def _row_digests(file: pq.ParquetFile, rows: Marks) -> Iterator[bytes]:
     for index, count in enumerate(rows.counts):
         start = 0
-        for batch in file.iter_batches(8192, row_groups=[index], use_threads=False) if count else ():
-            chosen = batch.filter(pa.array(rows.rows(index, start, start + batch.num_rows)))
+        for batch in read_rows(file, index, 8192) if count else ():
+            yield from copies.row_digests(batch.filter(pa.array(rows.rows(index, start, start + batch.num_rows))))
             start += batch.num_rows
-            for row in chosen.to_pylist():
-                yield hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def check_attributes(file: S3File) -> None:

@@ -180,8 +180,21 @@ class S3File(io.RawIOBase):
         return found
 
 
-def open_parquet(file: S3File) -> pq.ParquetFile:
-    """Open a file for judging it: nothing is read ahead.
+JUDGED_INT96 = "us"
+"""The unit that INT96 is judged in: nanoseconds wrap around outside of the years 1678 to 2261; 9999 becomes 1816."""
+
+
+def has_int96(footer: Struct) -> bool:
+    """Whether a file has a column of the type INT96."""
+    return any(leaf.type == ft.INT96 for leaf in ft.leaves(ft.structs(footer, ft.FileMetaData.SCHEMA)))
+
+
+def open_parquet(file: S3File, *, exact: bool = False) -> pq.ParquetFile:
+    """Open a file: nothing is read ahead.
+
+    Args:
+        file: the file.
+        exact: for comparing values, not for judging them: no two of INT96 become one, but they wrap around.
 
     Raises:
         Unreadable: if it is no Parquet file, or is damaged, encrypted, or a summary of other files.
@@ -190,7 +203,11 @@ def open_parquet(file: S3File) -> pq.ParquetFile:
     read_footer(file)
     try:
         return pq.ParquetFile(
-            pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=READ_AHEAD, page_checksum_verification=True
+            pa.PythonFile(file, mode="r"),
+            pre_buffer=False,
+            buffer_size=READ_AHEAD,
+            page_checksum_verification=True,
+            coerce_int96_timestamp_unit=None if exact else JUDGED_INT96,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
@@ -250,7 +267,12 @@ class LocalFile:
     def open(self) -> pq.ParquetFile:
         """The file with its columns' meaning, for judging it."""
         try:
-            return pq.ParquetFile(self.source, pre_buffer=False, page_checksum_verification=True)
+            return pq.ParquetFile(
+                self.source,
+                pre_buffer=False,
+                page_checksum_verification=True,
+                coerce_int96_timestamp_unit=JUDGED_INT96,
+            )
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
 

@@ -29,7 +29,17 @@ from lethe.counts import Unjudgeable
 from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
 from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import Bits, ClockValues, Numbers, Reader, WrongSchema, flat, plain, reader
+from lethe.stores.files.parquet.clocks import (
+    Bits,
+    ClockValues,
+    Numbers,
+    Reader,
+    WrongSchema,
+    flat,
+    plain,
+    read_rows,
+    reader,
+)
 from lethe.stores.files.parquet.footer import ChunkMeta, FileMetaData, RowGroup
 from lethe.stores.files.parquet.holds import Matcher
 from lethe.stores.files.parquet.literals import Literal, Unfit, among, fitting
@@ -322,7 +332,7 @@ class FileJudge:
         """
         start, rows = 0, file.metadata.row_group(index).num_rows
         wanted = self.path.physical(columns)
-        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[index], columns=wanted, use_threads=False):
+        for batch in read_rows(file, index, ROWS_AT_ONCE, wanted):
             if start + batch.num_rows > rows:
                 break
             yield start, self.path.completed(batch, columns)

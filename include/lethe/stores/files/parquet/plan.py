@@ -17,7 +17,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +27,7 @@ from lethe.errors import DatasetChanged
 from lethe.judging.keys import Single, to_the_nanosecond
 from lethe.stores.base import Candidates
 from lethe.stores.buckets.staging import Staging, pack, unpack
-from lethe.stores.files.parquet.clocks import UNIT_NS, flat, is_text
+from lethe.stores.files.parquet.clocks import UNIT_NS, flat, is_text, read_rows
 from lethe.stores.files.parquet.examine import Found, name_digest
 from lethe.stores.files.parquet.marks import Marks
 from lethe.stores.files.parquet.partition import Path
@@ -231,7 +231,7 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str,
         if not count:
             continue
         wanted = path.physical(columns)
-        for read in found.parquet.iter_batches(1 << 17, row_groups=[index], columns=wanted, use_threads=False):
+        for read in read_rows(found.parquet, index, 1 << 17, wanted):
             batch = path.completed(read, columns)
             chosen = batch.filter(pa.array(found.records.rows(index, start, start + batch.num_rows)))
             start += batch.num_rows
@@ -264,6 +264,11 @@ def _values(column: pa.Array) -> list[object]:
         numbers = array.cast(pa.int64()).to_pylist()
         unit, zone = UNIT_NS[kind.unit], UTC if kind.tz else None
         return [None if number is None else _moment(number * unit, zone) for number in numbers]
+    if pa.types.is_time(kind):
+        stored = array.view(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+        return [None if number is None else _time(number * UNIT_NS[kind.unit]) for number in stored.to_pylist()]
+    if pa.types.is_date32(kind):
+        return [None if number is None else _day(number) for number in array.view(pa.int32()).to_pylist()]
     if pa.types.is_float32(kind):
         return [None if value is None else Single(value) for value in array.to_pylist()]
     found: list[object] = array.to_pylist()
@@ -284,6 +289,18 @@ def _moment(nanoseconds: int, zone: tzinfo | None) -> object:
         return to_the_nanosecond(datetime(1970, 1, 1, tzinfo=zone) + timedelta(microseconds=micro), finer)
     except OverflowError:
         return nanoseconds
+
+
+def _time(nanoseconds: int) -> object:
+    since, finer = divmod(nanoseconds, 1000)
+    moment = datetime.min + timedelta(microseconds=since)  # noqa: DTZ901 - a time of day
+    return to_the_nanosecond(moment.time(), finer) if moment.date() == date.min else nanoseconds
+
+
+def _day(number: int) -> object:
+    """A day; those outside of the calendar by their number."""
+    ordinal = number + date(1970, 1, 1).toordinal()
+    return date.fromordinal(ordinal) if 1 <= ordinal <= date.max.toordinal() else number
 
 
 class Plan:
