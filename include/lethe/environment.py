@@ -103,7 +103,11 @@ class Environment:
 
     def store(self, dataset: Dataset) -> Store:
         """The store of a dataset; one a connection and kind."""
-        key = (dataset.kind, dataset.store)
+        return self.open(dataset.kind, dataset.store)
+
+    def open(self, kind: str, conn_id: str) -> Store:
+        """The store for datasets of a kind behind a connection; always the same one."""
+        key = (kind, conn_id)
         if key not in self._stores:
-            self._stores[key] = open_store(dataset.kind, self.connection(dataset.store))
+            self._stores[key] = open_store(kind, self.connection(conn_id))
         return self._stores[key]

@@ -56,6 +56,7 @@ class Settings:
     Attributes:
         policies: the policy files (``LETHE_POLICIES``).
         expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``).
+        dags: where Airflow reads DAG files (``AIRFLOW__CORE__DAGS_FOLDER``).
         home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
         lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 4 to 60 (``LETHE_LEASE_SECONDS``).
             After a killed erasure, placing a hold and erasing on wait for so long.
@@ -74,6 +75,7 @@ class Settings:
 
     policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
     expectations: Path = field(default_factory=lambda: _folder("LETHE_EXPECTATIONS", _CHECKOUT / "expectations"))
+    dags: Path = field(default_factory=lambda: _folder("AIRFLOW__CORE__DAGS_FOLDER", _CHECKOUT / "dags"))
     home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
     lease_seconds: float = field(default_factory=lambda: _seconds("LETHE_LEASE_SECONDS", 30, 4, 60))
     dead_after_seconds: float = field(

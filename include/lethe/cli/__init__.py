@@ -16,6 +16,7 @@ from lethe.cli.clocks import clocks_app
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
 from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
+from lethe.cli.new import new
 from lethe.cli.policies import policy_app
 from lethe.cli.runs import due, report, run
 from lethe.cli.shell import ErrorsAsMessages
@@ -38,6 +39,7 @@ def _options(
 
 
 app.add_typer(policy_app, name="policy")
+app.command()(new)
 app.command()(due)
 app.command()(run)
 app.add_typer(hold_app, name="hold")

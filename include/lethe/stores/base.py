@@ -20,7 +20,7 @@ from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyColumn
-from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
+from lethe.policy import ChildTable, Dataset, Disposition, Expiry, Identifiers, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability
 
 
@@ -265,6 +265,30 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+class TableProposal(Value):
+    """What a dataset of a table could say, by what the database says of the table."""
+
+    key: tuple[str, ...]
+    clocks: tuple[str, ...] = Field(description="Columns that hold moments or days.")
+    identifiers: Identifiers
+    children: tuple[ChildTable, ...]
+    remarks: tuple[str, ...] = Field(default=(), description="What somebody has to decide.")
+
+
+@runtime_checkable
+class ProposesDatasets(Protocol):
+    """A store whose catalogue says enough of a table to begin a policy with."""
+
+    def propose(self, table: str) -> TableProposal:
+        """What a dataset of a table could say.
+
+        Raises:
+            StoreError: if there is no such table, or it cannot be a dataset.
+            StoreUnavailable: if the store does not answer.
+        """
         ...
 
 

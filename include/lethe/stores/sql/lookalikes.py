@@ -65,20 +65,19 @@ def undeclared(
         field = f"children.{child.table}"
         found = Found.look(connection, child.table, dialect)
         if found is not None and "identifiers" not in child.model_fields_set:
-            yield from ((field, one) for one in _in(found, child, dialect))
+            for kind, columns in alike(found, child.foreign_key, dialect).items():
+                yield field, Lookalike(child.table, kind, columns)
         yield from ((f"{field}.{below}", one) for below, one in undeclared(connection, child.children, dialect))
 
 
-def _in(found: Found, child: ChildTable, dialect: Dialect) -> Iterator[Lookalike]:
-    columns = [
-        name
-        for name, column in found.columns.items()
-        if name not in child.foreign_key and dialect.carries(column["type"])
-    ]
-    for kind, pattern in _NAMES.items():
-        alike = tuple(name for name in columns if any(re.fullmatch(pattern, word) for word in _words(name)))
-        if alike:
-            yield Lookalike(child.table, kind, alike)
+def alike(found: Found, key: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
+    """The columns of a table that look like identifiers, by type; those of a key only name rows, or refer to them."""
+    columns = [name for name, column in found.columns.items() if name not in key and dialect.carries(column["type"])]
+    there = {
+        kind: tuple(name for name in columns if any(re.fullmatch(pattern, word) for word in _words(name)))
+        for kind, pattern in _NAMES.items()
+    }
+    return {kind: names for kind, names in there.items() if names}
 
 
 def _words(name: str) -> Iterator[str]:

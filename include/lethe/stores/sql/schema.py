@@ -76,10 +76,10 @@ def check(
     """What of a dataset does not fit the database."""
     found = Found.look(connection, dataset.table, dialect)
     if found is None:
-        yield Problem(field="table", message=_absent(dataset.table))
+        yield Problem(field="table", message=absent(dataset.table))
         return
     if found.relation.kind is not Kind.TABLE:
-        yield Problem(field="table", message=_no_table(found.relation))
+        yield Problem(field="table", message=no_table(found.relation))
         return
     missing = set()
     named = [*named_columns(dataset), *([("by_value", by_value.column)] if by_value else [])]
@@ -218,19 +218,19 @@ def _check_child(
 ) -> Iterator[Problem]:
     found = Found.look(connection, child.table, dialect)
     if found is None:
-        yield Problem(field=field, message=_absent(child.table))
+        yield Problem(field=field, message=absent(child.table))
         return
     if found.relation.kind is not Kind.TABLE:
-        yield Problem(field=field, message=_no_table(found.relation))
+        yield Problem(field=field, message=no_table(found.relation))
         return
     references = tuple(child.references or key)
     wanted = [(child.table, found, name) for name in child.foreign_key]
     wanted += [(parent.relation.name, parent, name) for name in references]
     wanted += [(child.table, found, name) for columns in child.identifiers.values() for name in columns]
-    absent = [(table, name) for table, where, name in wanted if name not in where.columns]
-    for table, name in absent:
+    lacking = [(table, name) for table, where, name in wanted if name not in where.columns]
+    for table, name in lacking:
         yield Problem(field=field, message=f"table {table} has no column {name}")
-    if absent:
+    if lacking:
         return
     yield from _check_identifiers(found, child.table, child.identifiers, f"{field}.", dialect)
     if len(references) != len(child.foreign_key):
@@ -250,11 +250,13 @@ def _check_child(
         yield from _check_child(connection, grandchild, found, (), f"{field}.children.{grandchild.table}", dialect)
 
 
-def _absent(table: str) -> str:
+def absent(table: str) -> str:
+    """That a table is not there, in words."""
     return f"there is no table {table}, or it cannot be seen"
 
 
-def _no_table(relation: Relation) -> str:
+def no_table(relation: Relation) -> str:
+    """That a relation is no table, in words, with what to do."""
     return (
         f"{relation} is a {relation.kind}: its rows have no identity of their own to erase them by; name the table "
         "that they come from, with `where` for a part of its rows"
@@ -320,13 +322,13 @@ class Target:
         """
         found = Found.look(connection, dataset.table, dialect)
         if found is None:
-            raise StoreError(f"{dataset.name}: {_absent(dataset.table)}")
+            raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
         further = further or {}
         names = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
         names += further.get((), ())
-        absent = [name for name in dict.fromkeys(names) if name not in found.columns]
-        if absent:
-            raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(absent)}")
+        lacking = [name for name in dict.fromkeys(names) if name not in found.columns]
+        if lacking:
+            raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(lacking)}")
         kinds = clock_kinds(found, dataset, dialect)
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:
@@ -358,9 +360,9 @@ def _child(
     below = [name for grandchild in child.children for name in grandchild.references or ()]
     carrying = [name for columns in child.identifiers.values() for name in columns]
     names = [*child.foreign_key, *below, *carrying, *further.get(path, ())]
-    absent = [name for name in names if found is None or name not in found.columns]
-    if found is None or absent:
-        raise StoreError(f"{dataset}: children: there is no table {child.table} with {', '.join(absent)}")
+    lacking = [name for name in names if found is None or name not in found.columns]
+    if found is None or lacking:
+        raise StoreError(f"{dataset}: children: there is no table {child.table} with {', '.join(lacking)}")
     region = child.phone_region or region
     return Child(
         table=found.table(dialect, names),

@@ -30,6 +30,7 @@ from lethe.stores.base import (
     Problem,
     Progress,
     Remainder,
+    TableProposal,
     Work,
     no_progress,
 )
@@ -45,6 +46,7 @@ from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin, rows_along
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.ordering import levels
+from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
 from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
@@ -96,6 +98,11 @@ class SqlStore:
                 target = Target.find(connection, table, None, self._dialect)
                 problems += rights.missing(connection, table, family, target, self._dialect, self._settings)
             return [*problems, *lookalikes.remarks(connection, table.children, self._dialect)]
+
+    def propose(self, table: str) -> TableProposal:
+        """What a dataset of a table could say."""
+        with self._reading(table) as connection:
+            return propose(connection, table, self._dialect)
 
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
         """Child tables with columns that look like such identifiers, and whose policy does not say what they are."""
