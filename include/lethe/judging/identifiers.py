@@ -23,12 +23,12 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Context, Decimal
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from enum import StrEnum
+from functools import partial
 from math import isfinite
-from urllib.parse import unquote
 
 import idna
 import phonenumbers
@@ -187,7 +187,7 @@ def _words(kind: IdentifierType, bare: str) -> list[tuple[str, str]]:
 def _gap(between: str) -> str:
     if "@" in between:
         return "@"
-    return "." if any(one in "._'+-" for one in between) else " " if between else ""
+    return "." if any(one in ".,_'+-" for one in between) else " " if between else ""
 
 
 def exactly_one(kind: IdentifierType, beyond: str = "") -> str:
@@ -433,6 +433,7 @@ def _other_spellings(value: str) -> Iterator[str]:
     if len(value) in (32, 36) and re.fullmatch(r"[0-9a-f]{8}(-?)[0-9a-f]{4}(\1[0-9a-f]{4}){2}\1[0-9a-f]{12}", value):
         yield value.replace("-", "")
         yield str(uuid.UUID(value))
+        yield uuid.UUID(value).bytes_le.hex()  # as Windows stores it
     if " " in value:
         yield value.replace(" ", "")
 
@@ -441,11 +442,7 @@ def _other_spellings(value: str) -> Iterator[str]:
 
 EXACT_FLOATS = {4: 2.0**24, 8: 2.0**53}
 """Whole numbers from here on are not exact in floating-point types of so many bytes (IEEE 754)."""
-_BYTES = re.compile(r"\\x((?:[0-9a-f]{2})+)", re.IGNORECASE)
-"""Bytes as PostgreSQL writes them."""
-_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
-_ESCAPED_BLANK = re.compile(r"\\[nrtfbv]")
-_SCIENTIFIC = re.compile(r"[+-]?[0-9]+[.,][0-9]+e[+]?[0-9]{1,2}")
+_SCIENTIFIC = re.compile(r"(?<![0-9a-z@.,])[0-9]+(?:[.,][0-9]+e[+]?|e[+])[0-9]{1,2}(?![0-9a-z@.])")
 
 
 def matches(kind: IdentifierType, held: str, value: object, region: str | None = None) -> bool:
@@ -510,7 +507,7 @@ def _exact_text(kind: IdentifierType, text: str, region: str | None) -> str | No
         bare = _bare(folded)
         if _UNSPACED_LETTER.search(bare) or not all(map(_ONLY_WORDS.match, bare)):
             return None
-        if not _EXACT[kind].match(bare):
+        if not _EXACT[kind].match(bare) or any(mistaken(text)):
             return None
     elif not _EXACT[kind].match(folded) or (kind is IdentifierType.COOKIE and _POINT_ZERO.search(folded)):
         return None
@@ -565,29 +562,136 @@ def _number_written(value: float | Decimal) -> Iterator[str]:
 
 def _bytes_written(value: bytes) -> Iterator[str]:
     yield value.hex()
-    try:
-        yield value.decode().strip("\0")
-    except UnicodeDecodeError:
-        yield value.decode("latin-1").strip("\0")
+    yield from (text.strip("\0") for text in _decoded(value))
     if len(value) in (4, 16):
         yield str(ipaddress.ip_address(value))
 
 
+_CHARSETS = (
+    *("cp1252", "latin-1", "cp1250", "iso8859-2", "cp1251", "koi8-r", "iso8859-5", "cp1253", "cp1254", "cp1255"),
+    *("cp1256", "cp1257", "cp437", "cp850", "cp852", "cp866", "mac-roman", "cp932", "gb18030", "big5", "cp949"),
+)
+"""What text may be written in that is no UTF-8."""
+_MISTAKEN = ("cp1252", "latin-1", "cp1250", "iso8859-2", "cp1251", "cp1253", "cp437", "cp850", "cp852", "mac-roman")
+"""What UTF-8 is often mistaken for."""
+
+
+def _decoded(value: bytes) -> Iterator[str]:
+    """Bytes as text: UTF-8, or all that they may be."""
+    try:
+        yield value.decode()
+    except UnicodeDecodeError:
+        yield from dict.fromkeys(value.decode(charset, "ignore") for charset in _CHARSETS)
+    if b"\0" in value.strip(b"\0"):
+        for charset in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+            yield value.decode(charset, "ignore")
+
+
+_ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_ESCAPED_BLANK = re.compile(r"\\[nrtfbv]")
+_BYTES = re.compile(r"\\x((?:[0-9a-f]{2})+)", re.IGNORECASE)
+"""Bytes as PostgreSQL writes them, also in an array."""
+_ESCAPED_BYTES = {
+    "%": re.compile("(?:%[0-9a-fA-F]{2})+"),
+    "=": re.compile("(?:=[0-9a-fA-F]{2})+"),
+    "\\": re.compile(r"(?:\\x[0-9a-fA-F]{2})+"),
+}
+"""Runs of bytes as URLs, quoted-printable text (RFC 2045) and string literals have them."""
+_SPELT_AT = re.compile(r" ?[\[({<] ?at ?[\])}>] ?| at ")
+_SPELT_DOT = re.compile(r" ?[\[({<] ?dot ?[\])}>] ?| dot ")
+_DEEPEST = 3
+"""So often a text may have been escaped."""
+
+
 def _unescaped(text: str) -> Iterator[str]:
-    """Text that was escaped for a URL, HTML, a header or JSON, and bytes written as text."""
-    if "%" in text:
-        yield unquote(text)
+    """What a text was before it was escaped, once or several times."""
+    known, latest = {text}, [text]
+    for _ in range(_DEEPEST):
+        latest = [one for escaped in latest for one in _unescaped_once(escaped) if one not in known]
+        latest = list(dict.fromkeys(latest))
+        known.update(latest)
+        yield from latest
+
+
+def _unescaped_once(text: str) -> Iterator[str]:
+    """Text that was escaped for a URL, HTML, a mail or JSON, and bytes written as text, or taken for other text."""
     if "&" in text:
         yield html.unescape(text)
+    if "=" in text:
+        yield re.sub("=\r?\n", "", text)
+        yield from _header(text)
+    if "\0" in text:
+        yield text.replace("\0", "").lstrip("\xfe\xff")
+    if "\\" in text:
+        yield _ESCAPED.sub(_from_utf_16, _ESCAPED_BLANK.sub(" ", text))
+        for written in _BYTES.findall(text):
+            yield from _bytes_written(bytes.fromhex(written))
+    for sign, run in _ESCAPED_BYTES.items():
+        if sign in text and run.search(text):
+            yield from _with_bytes(run, text)
+    yield from mistaken(text)
+
+
+def _header(text: str) -> Iterator[str]:
     if "=?" in text:
         try:
             yield str(make_header(decode_header(text)))
         except (HeaderParseError, LookupError, ValueError):
             yield UNREADABLE
-    if "\\" in text:
-        yield _ESCAPED.sub(lambda code: chr(int(code[1], 16)), _ESCAPED_BLANK.sub(" ", text))
-        if written := _BYTES.fullmatch(text.strip()):
-            yield from _bytes_written(bytes.fromhex(written[1]))
+
+
+def _from_utf_16(run: re.Match[str]) -> str:
+    return bytes.fromhex(run[0].replace("\\u", "")).decode("utf-16-be", "ignore")
+
+
+def _with_bytes(run: re.Pattern[str], text: str) -> Iterator[str]:
+    """A text in which the bytes of all runs are read, in whatever character set they may be."""
+    runs = [bytes.fromhex(re.sub(r"%|=|\\[xX]", "", found)) for found in run.findall(text)]
+    between = run.split(text)
+    for readings in dict.fromkeys(zip(*(_readings(found) for found in runs), strict=True)):
+        yield "".join(one + reading for one, reading in zip(between, (*readings, ""), strict=True))
+
+
+def _readings(value: bytes) -> Iterator[str]:
+    """The same number for all: as UTF-8 where they are, and in each character set."""
+    for charset in _CHARSETS:
+        try:
+            yield value.decode()
+        except UnicodeDecodeError:
+            yield value.decode(charset, "ignore")
+
+
+_TWO_BEYOND = re.compile("[\x80-\U0010ffff]{2}")
+
+
+def mistaken(text: str) -> Iterator[str]:
+    """What a text says if it is UTF-8 that was taken for another character set."""
+    if not text.isascii() and _TWO_BEYOND.search(text):
+        for charset in _MISTAKEN:
+            try:
+                yield _bytes_of(text, charset).decode()
+            except UnicodeError:
+                continue
+
+
+def mistaken_pairs() -> str:
+    """A regular expression of two characters that every text has which `mistaken` reads: where UTF-8 has two bytes."""
+    return "|".join(
+        f"[{''.join(map(read, range(0xC2, 0xF5)))}][{''.join(map(read, range(0x80, 0xC0)))}]"
+        for read in (partial(_read, charset) for charset in _MISTAKEN)
+    )
+
+
+def _read(charset: str, byte: int) -> str:
+    return bytes([byte]).decode(charset, "ignore") or chr(byte)
+
+
+def _bytes_of(text: str, charset: str) -> bytes:
+    """As `encode`, where a control character is the byte that the character set has nothing for."""
+    try:
+        return text.encode(charset)
+    except UnicodeEncodeError:
+        return b"".join(one.encode("latin-1" if "\x7f" < one < "\xa0" else charset) for one in text)
 
 
 def _keys(kind: IdentifierType, text: str, region: str | None) -> Iterator[str]:
@@ -596,15 +700,15 @@ def _keys(kind: IdentifierType, text: str, region: str | None) -> Iterator[str]:
         yield UNREADABLE
         return
     value = " ".join(fold(text if text.isprintable() else _without_control(text)).split())
+    if kind is IdentifierType.EMAIL:
+        value = _SPELT_DOT.sub(".", _SPELT_AT.sub("@", value))
     if kind is IdentifierType.IP:
         yield from _address_keys(value)
         return
-    if _SCIENTIFIC.fullmatch(value) and kind is not IdentifierType.EMAIL:
-        number = Decimal(value.replace(",", "."))
-        yield from () if number == number.to_integral_value() else (UNREADABLE,)
-        digits = number.as_tuple().digits
-        yield from (UNREADABLE,) if len(digits) <= number.adjusted() else ()
-        value = format(number.quantize(1), "f") if number.adjusted() < 28 else value
+    if "\ufffd" in value or (kind is not IdentifierType.EMAIL and any(map(_is_rounded, _SCIENTIFIC.findall(value)))):
+        yield UNREADABLE
+    if kind is not IdentifierType.EMAIL:
+        value = _SCIENTIFIC.sub(lambda number: format(_decimal(number[0]).quantize(1, context=_WIDE), "f"), value)
     if kind.is_telephone:
         yield from _telephone_keys(kind, value, region)
     elif kind.is_device:
@@ -612,6 +716,19 @@ def _keys(kind: IdentifierType, text: str, region: str | None) -> Iterator[str]:
     else:
         yield value
         yield from _window_keys(kind, value)
+
+
+_WIDE = Context(prec=200)
+
+
+def _decimal(number: str) -> Decimal:
+    return Decimal(number.replace(",", "."))
+
+
+def _is_rounded(written: str) -> bool:
+    """Whether a number in scientific notation may have lost digits."""
+    number = _decimal(written)
+    return number != number.to_integral_value() or len(number.as_tuple().digits) <= number.adjusted()
 
 
 def _without_control(text: str) -> str:
@@ -665,9 +782,14 @@ def _telephone_keys(kind: IdentifierType, value: str, region: str | None) -> Ite
 
 
 def _endings(value: str) -> Iterator[str]:
-    """The last digits of every number that may end where a group of digits does; in a very long group, anywhere."""
+    """The last digits of every number that may end where a group of digits does; in a very long group, anywhere.
+
+    A short group may also be another end of the number before: 601 234 567/8.
+    """
     digits = ""
     for group in re.findall("[0-9]+", value):
+        if len(group) < PHONE_SUFFIX <= len(digits):
+            yield (digits[: -len(group)] + group)[-PHONE_SUFFIX:]
         digits += group
         ends = range(PHONE_SUFFIX, len(digits) + 1) if len(group) > _MOST_DIGITS else (len(digits),)
         yield from (digits[end - PHONE_SUFFIX : end] for end in ends if end >= PHONE_SUFFIX)

@@ -40,6 +40,8 @@ _FEW = 64
 _PARTS = 100_000
 """Keys of odd values that are hashed at once."""
 _EPOCH_DAY = 719_163
+_NEVER_IN_TEXT = bytes((*range(1, 9), *range(14, 27), *range(28, 32)))
+"""Bytes that no text has, in whatever character set."""
 
 
 def _hashed(texts: pl.Series) -> Hashes:
@@ -141,7 +143,10 @@ def _stored(array: pa.Array, text: pl.Series, odd: Positions) -> Sequence[object
 def _of_bytes(array: pa.Array, kind: IdentifierType) -> Values:
     """Bytes of fixed length: those that are no text are compared in hexadecimal, as UUIDs are."""
     stored = array.to_pylist()
-    plain = [value is not None and kind is not IdentifierType.IP and not value.isascii() for value in stored]
+    plain = [
+        value is not None and kind is not IdentifierType.IP and len(value.translate(None, _NEVER_IN_TEXT)) < len(value)
+        for value in stored
+    ]
     keys = pl.Series(
         [value.hex() if exact else None for value, exact in zip(stored, plain, strict=True)], dtype=pl.String
     )

@@ -46,6 +46,7 @@ from lethe.judging.identifiers import (
     UNREADABLE,
     IdentifierType,
     exactly_one,
+    mistaken_pairs,
     tails,
     whole_names,
 )
@@ -785,7 +786,8 @@ class PostgreSQL(Dialect):
         if isinstance(base, _NUMERIC):
             return sa.or_(column != sa.func.trunc(column), *_inexact(column, base))
         text = _raw_text(column)
-        other = sa.not_(text.regexp_match(exactly_one(kind, _LETTERS)))
+        garbled = sa.and_(sa.func.octet_length(text) != sa.func.char_length(text), text.regexp_match(mistaken_pairs()))
+        other = sa.or_(sa.not_(text.regexp_match(exactly_one(kind, _LETTERS))), garbled)
         if kind is IdentifierType.IP:
             valid = sa.func.pg_input_is_valid(sa.func.btrim(text, " "), sa.literal("inet"))
             return sa.and_(other, sa.not_(sa.and_(text.regexp_match(_HEXADECIMAL), valid)))
