@@ -134,6 +134,19 @@ def read(env: Environment, datasets: Iterable[Dataset]) -> Clocks:
     return Clocks(tuple(readings), latest)
 
 
+def agreed(env: Environment, datasets: Iterable[Dataset]) -> Clocks:
+    """All clocks, of which none contradicts another or the ledger.
+
+    Raises:
+        ParameterError: if one does.
+        StoreUnavailable, StoreError: if the governance database does not answer.
+    """
+    clocks = read(env, datasets)
+    clocks.require_agreement(env.settings.clock_tolerance)
+    clocks.require_after_ledger(env.settings.clock_tolerance)
+    return clocks
+
+
 def _reading(clock: str, look: Callable[[], datetime | None]) -> Reading | None:
     before = datetime.now(UTC)
     shown = look()
@@ -160,9 +173,7 @@ def moment_of_run(
         StoreUnavailable, StoreError: if the governance database does not answer.
     """
     tolerance = env.settings.clock_tolerance
-    clocks = read(env, datasets)
-    clocks.require_agreement(tolerance)
-    clocks.require_after_ledger(tolerance)
+    clocks = agreed(env, datasets)
     earliest = clocks.earliest
     if as_of is None:
         return earliest.at.replace(microsecond=0), clocks

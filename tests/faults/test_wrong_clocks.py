@@ -29,9 +29,7 @@ from lethe.connections import Connection, sqlalchemy_url
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError
 from lethe.evidence import certificate
-from lethe.evidence.expiry import expire
 from lethe.keys import new_connection
-from lethe.periods import Period
 from lethe.policy import load
 from lethe.settings import Settings
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
@@ -451,16 +449,19 @@ def test_entries_of_the_ledger_from_the_future_stop_runs_until_somebody_says_wha
     assert kinds.count("clocks.confirmed") == 1
 
 
-def test_evidence_does_not_expire_by_one_wrong_clock(
-    tmp_path: Path, shifted: ShiftedPostgres, postgres: EmbeddedPostgres
-) -> None:
+@pytest.mark.parametrize("server", [True, False], ids=["server", "file"])
+def test_evidence_does_not_expire_by_one_wrong_clock(tmp_path: Path, shifted: ShiftedPostgres, server: bool) -> None:
     shifted.shift(timedelta())
-    governance = database(shifted.server, "lethe_governance")
-    world = World(tmp_path, {"rows": database(postgres, "rows"), "lethe_governance": governance})
+    governance = database(shifted.server, "lethe_governance") if server else sqlite(tmp_path, "lethe_governance")
+    world = World(tmp_path, {"rows": sqlite(tmp_path, "rows"), "lethe_governance": governance})
     report = world.run()
-    shifted.shift(timedelta(days=11 * 366))
+    years = timedelta(days=11 * 366)
+    if server:
+        shifted.shift(years)
+    ended = world.command("evidence", "expire", shift=timedelta() if server else years)
+    assert ended.returncode == 1, ended.stdout
+    assert ("seconds apart" if server else "is the only one here") in ended.stderr
     with world.environment() as env:
-        assert expire(env.governance, period=Period.parse("P10Y")).certificates == 0
         assert certificate.get(env.governance, report.run)
 
 

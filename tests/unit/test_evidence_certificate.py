@@ -458,7 +458,7 @@ def test_evidence_goes_when_its_own_period_ends_and_the_ledger_tells(governance:
     ten_years = Period.parse("P10Y")
     assert expiry.expire(governance, period=ten_years, as_of=now + timedelta(days=3600)).certificates == 0
     with pytest.raises(ParameterError, match="is kept for P10Y"):
-        expiry.expire(governance, period=ten_years, before=now)
+        expiry.expire(governance, period=ten_years, as_of=now, before=now)
     expired = expiry.expire(governance, period=ten_years, as_of=now + timedelta(days=3660))
     assert (expired.certificates, expired.trees) == (2, 2)
     with governance.read() as connection:

@@ -308,11 +308,13 @@ def expire(
     ] = None,
 ) -> None:
     """Delete certificates and record-level outcomes whose period (LETHE_EVIDENCE_PERIOD, P10Y) has ended."""
+    from lethe import timekeeping
     from lethe.evidence.expiry import evidence_period, expire
 
+    period, limit = evidence_period(), before.replace(tzinfo=UTC) if before is not None else None
     with environment() as env:
-        limit = before.replace(tzinfo=UTC) if before is not None else None
-        expired = expire(env.governance, period=evidence_period(), before=limit)
+        now = timekeeping.agreed(env, (dataset for policy in env.policies.values() for dataset in policy.datasets))
+        expired = expire(env.governance, period=period, as_of=now.earliest.at, before=limit)
     say(
         f"{expired.certificates:,} certificates from before {expired.before.date().isoformat()} were deleted, with the "
         f"outcomes of {expired.trees:,} datasets."

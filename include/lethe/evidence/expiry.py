@@ -49,22 +49,20 @@ def evidence_period() -> Period:
 
 
 def expire(
-    governance: Governance, *, period: Period, before: datetime | None = None, as_of: datetime | None = None
+    governance: Governance, *, period: Period, as_of: datetime, before: datetime | None = None
 ) -> ExpiredEvidence:
     """Delete the evidence whose period has ended, and say so in the ledger. Again: deletes what has expired since.
 
     Args:
         governance: the database.
         period: how long evidence is kept, counted from the day (UTC) on which its certificate was issued.
+        as_of: the moment to judge by (timezone-aware), which has come by every clock.
         before: only what is older than this (timezone-aware).
-        as_of: the moment to judge by; where left out now, by the database's clock or this machine's: the earlier.
 
     Raises:
         ParameterError: if `before` is later than the period allows; nothing is deleted.
     """
-    with governance.read() as connection:
-        now = as_of or min(governance.now(connection), datetime.now(UTC))
-    ended = cutoff_for(now, ZoneInfo("UTC"), period).instant
+    ended = cutoff_for(as_of, ZoneInfo("UTC"), period).instant
     if before is not None and before > ended:
         raise ParameterError(
             f"evidence from {ended.date().isoformat()} on is kept for {period} ({VARIABLE}); choose an earlier moment"
