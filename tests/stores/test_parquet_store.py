@@ -29,7 +29,7 @@ from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
 from lethe.stores.buckets import uploads
-from lethe.stores.files.parquet import attempts, copies, files
+from lethe.stores.files.parquet import ParquetStore, attempts, copies, files
 from lethe.stores.files.parquet import erase as erasing
 from lethe.stores.files.parquet.examine import name_digest
 from lethe.stores.files.parquet.rewrite import NotRewritable, check_rewritable
@@ -1055,6 +1055,21 @@ def test_check_names_what_is_wrong(lake: Lake) -> None:
     assert set(problems) == {"clock.latest_of", "identifiers.email", "key", "where"}
     lake.put("data/a.parquet", b"rubbish")
     assert [problem.field for problem in lake.store.check(lake.dataset)] == ["prefix"]
+
+
+def test_a_bucket_that_keeps_what_is_staged_or_that_no_machine_deletes_from_is_refused(
+    s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.make(s3, lock=True)
+    retention: Any = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    lake.client.put_object_lock_configuration(Bucket=lake.bucket, ObjectLockConfiguration=retention)
+    store = ParquetStore(s3.connection("lake"))
+    (problem,) = store.check(lake.dataset)
+    assert "default retention" in problem.message
+    assert "lethe_scratch_bucket" in problem.message
+    mfa = {"Status": "Enabled", "MFADelete": "Enabled"}  # which only a root user can turn on
+    monkeypatch.setattr(store._access.client, "get_bucket_versioning", lambda **_: mfa)
+    assert any("MFA delete" in one.message for one in store.check(lake.dataset))
 
 
 def test_a_bucket_that_is_not_there_ends_in_one_message(lake: Lake) -> None:

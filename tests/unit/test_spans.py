@@ -71,6 +71,7 @@ def test_a_day_of_another_zone_ends_when_it_ends_there() -> None:
         ({"year", "day"}, "day needs month"),
         ({"year", "month", "hour"}, "hour needs day"),
         ({"iso_year"}, "iso_year needs week"),
+        ({"iso_year", "week", "quarter"}, "quarter needs year"),
         ({"year", "week"}, "a week needs the year that it is counted in, as iso_year"),
         ({"iso_year", "week", "year"}, "a week needs the year"),
         ({"iso_year", "week", "month"}, "month needs year"),

@@ -1,8 +1,8 @@
 """Dates in names of files and objects, of whatever precision: from the first to the last moment that they may mean.
 
-A key often says a month, a week or an hour: ``year=2024/month=01/``, ``2024-W52``. What a record's period counts from
-is the last moment that such a date may mean, so that none is early; a hold on a range of clocks covers it where any of
-its days is in the range. A pattern captures either all of a date, as the group ``value`` that is read as
+A key often says a month, a quarter, a week or an hour: ``year=2024/month=01/``, ``2024-W52``. What a record's period
+counts from is the last moment that such a date may mean, so that none is early; a hold on a range of clocks covers it
+where any of its days is in the range. A pattern captures either all of a date, as the group ``value`` that is read as
 `lethe.judging.dates` says, or its parts, each as a group of its own: `PARTS`.
 
 Days and local times are those of the clock's zone. Where that is not the policy's, a day ends when it ends there.
@@ -22,6 +22,7 @@ from lethe.judging.dates import Moment, TimestampFormat, day_of, later, read
 
 PARTS = {
     "year": "",
+    "quarter": "year",
     "month": "year",
     "day": "month",
     "hour": "day",
@@ -100,8 +101,14 @@ def _of_numbers(parts: Mapping[str, int]) -> Span:
         monday = date.fromisocalendar(parts["iso_year"], parts["week"], 1)
         return Span(monday, monday + timedelta(days=6))
     year, month, day = parts["year"], parts.get("month"), parts.get("day")
+    quarter = parts.get("quarter")
+    if quarter is not None and (
+        quarter not in range(1, 5) or month not in (None, *range(3 * quarter - 2, 3 * quarter + 1))
+    ):
+        raise ValueError("no quarter, or not that of the month")
     if month is None:
-        return Span(date(year, 1, 1), date(year, 12, 31))
+        first_month, last_month = (3 * quarter - 2, 3 * quarter) if quarter else (1, 12)
+        return Span(date(year, first_month, 1), _last_of_month(year, last_month))
     if day is None:
         return Span(date(year, month, 1), _last_of_month(year, month))
     if "hour" not in parts:
