@@ -17,14 +17,17 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 """The root of the tree without leaves."""
 
 
+_sha256 = hashlib.sha256
+
+
 def leaf_hash(content: bytes) -> bytes:
     """The hash of a leaf."""
-    return hashlib.sha256(b"\x00" + content).digest()
+    return _sha256(b"\x00" + content).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of a node over two subtrees."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return _sha256(b"\x01" + left + right).digest()
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
@@ -37,7 +40,8 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     level = list(hashes)
     # Pairing neighbours level by level, an odd one out going up as it is, gives the tree of the definition.
     while len(level) > 1:
-        paired = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        neighbours = zip(level[::2], level[1::2], strict=False)
+        paired = [_sha256(b"\x01" + left + right).digest() for left, right in neighbours]
         level = paired if len(level) % 2 == 0 else [*paired, level[-1]]
     return level[0]
 

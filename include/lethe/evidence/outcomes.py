@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -54,8 +54,7 @@ class OutcomeDigest(Document):
     root: Hex32 = Field(description="Root of the Merkle tree of the outcomes.")
 
 
-@dataclass(frozen=True, slots=True)
-class RecordDigest:
+class RecordDigest(NamedTuple):
     """The commitment to one record in one run."""
 
     digest: bytes
@@ -64,18 +63,29 @@ class RecordDigest:
 
 def commitment(dataset: str, key: bytes, salt: bytes) -> bytes:
     """The digest that commits to a record: dataset written ``category.dataset``, key as `judging.keys.record_key`."""
+    return _committed(_framed(dataset), key, salt)
+
+
+def _framed(dataset: str) -> bytes:
+    """What all commitments to records of a dataset begin with."""
     name = dataset.encode()
-    framed = b"\x02" + len(name).to_bytes(4, "big") + name + len(key).to_bytes(4, "big") + key
-    return hashlib.sha256(framed + salt).digest()
+    return b"\x02" + len(name).to_bytes(4, "big") + name
+
+
+def _committed(framed: bytes, key: bytes, salt: bytes) -> bytes:
+    return hashlib.sha256(b"".join((framed, len(key).to_bytes(4, "big"), key, salt))).digest()
 
 
 def committing(keys: Keys, run_id: str, dataset: str) -> Callable[[bytes], RecordDigest]:
     """What commits to records of a dataset (``category.dataset``) in a run, by their keys."""
-    secret = keys.derive(f"record-salt/{run_id}/{dataset}")
+    framed = _framed(dataset)
+    keyed = hmac.new(keys.derive(f"record-salt/{run_id}/{dataset}"), digestmod="sha256")
 
     def commit(key: bytes) -> RecordDigest:
-        salt = hmac.digest(secret, key, "sha256")
-        return RecordDigest(commitment(dataset, key, salt), salt)
+        mac = keyed.copy()  # taking in the secret again for every key would take twice as long
+        mac.update(key)
+        salt = mac.digest()
+        return RecordDigest(_committed(framed, key, salt), salt)
 
     return commit
 
@@ -117,17 +127,20 @@ def record_outcomes(
             raise EvidenceError(f"run {run_id} has its certificate already, without outcomes of {dataset}")
         return recorded
     commit = committing(keys, run_id, f"{category}.{dataset}")
-    counts: Counter[str] = Counter()
+    counts: Counter[Outcome] = Counter()
+    codes = {outcome: outcome.code for outcome in Outcome}
 
     def leaves() -> Iterator[bytes]:
         for key, outcome in outcomes:
-            counts[outcome.value] += 1
-            yield commit(key).digest + outcome.code
+            counts[outcome] += 1
+            yield commit(key).digest + codes[outcome]
 
     with TemporaryFile() as scratch, TemporaryFile() as spool:
         roots, firsts = _spooled(_in_order(leaves(), scratch), spool)
         digest = OutcomeDigest(
-            count=sum(counts.values()), outcomes=dict(sorted(counts.items())), root=merkle.root_of(roots).hex()
+            count=counts.total(),
+            outcomes={outcome.value: count for outcome, count in sorted(counts.items())},
+            root=merkle.root_of(roots).hex(),
         )
         if digest != recorded:
             place = _Place(governance, run_id, dataset, claim)
