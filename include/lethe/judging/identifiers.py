@@ -249,6 +249,8 @@ def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> 
     value = " ".join(fold(text).split())
     if not value:
         raise ValueError(f"not an identifier of type {kind}: empty")
+    if why := _spoilt(kind, value, text):
+        raise ValueError(f"not an identifier of type {kind}: {why}")
     if kind is IdentifierType.EMAIL:
         return _email(value)
     if kind is IdentifierType.IP:
@@ -264,6 +266,38 @@ def normalise(kind: IdentifierType, text: str, *, region: str | None = None) -> 
     if not _words(kind, _bare(value)):
         raise ValueError(f"not an identifier of type {kind}: it has no letter and no digit")
     return unicodedata.normalize("NFC", value)
+
+
+_ERROR = re.compile(r"#(?:n/a|[a-z]+[!?]|div/0!)|#+")
+_NOTHING = frozenset({"null", "none", "nan", "nil", "n/a", "na", "nat", "undefined", "true", "false", "-", "?"})
+_WRAPPED = re.compile(r"""^['"`<({\[=]|['"`>)}\]]$""")
+
+
+_STRICT = frozenset(kind for kind in IdentifierType if kind.is_telephone or kind.is_device or kind.is_name) | {
+    IdentifierType.EMAIL,
+    IdentifierType.IP,
+}
+"""Names, and what is read by a grammar of its own."""
+
+
+def _spoilt(kind: IdentifierType, folded: str, text: str) -> str:
+    """What an export or a wrong character set has made of an identifier, in words; nothing if nothing."""
+    reason = ""
+    if "\ufffd" in folded or _is_garbled(text) or (kind is IdentifierType.PERSON and "?" in folded):
+        reason = "letters of it were lost by a wrong character set; save the file as UTF-8"
+    elif _ERROR.fullmatch(folded):
+        reason = "an error of a spreadsheet"
+    elif kind not in _STRICT and folded in _NOTHING:
+        reason = "the word for no value"
+    elif kind not in _STRICT and (_WRAPPED.search(folded) or re.search("[,;]", folded)):
+        reason = "with quotes or brackets around it, or a comma or semicolon in it; write one identifier, nothing else"
+    return reason
+
+
+def _is_garbled(text: str) -> bool:
+    """Whether it is surely UTF-8 that was taken for another character set: KÓŁKO might be, JosÃ© is no name."""
+    signs = any(not one.isascii() and unicodedata.category(one) not in ("Lu", "Ll", "Mn") for one in text.strip())
+    return signs and any(mistaken(text))
 
 
 def _email(value: str) -> str:
@@ -434,8 +468,9 @@ def _other_spellings(value: str) -> Iterator[str]:
         yield value.replace("-", "")
         yield str(uuid.UUID(value))
         yield uuid.UUID(value).bytes_le.hex()  # as Windows stores it
-    if " " in value:
-        yield value.replace(" ", "")
+    if not _EXACT[IdentifierType.ACCOUNT].match(value):
+        words = "".join(one if one.isalnum() or unicodedata.combining(one) else " " for one in value).split()
+        yield from (gap.join(words) for gap in ("", " ", "-", "_"))
 
 
 # --- the keys of what is stored ----------------------------------------------------------------------------------
