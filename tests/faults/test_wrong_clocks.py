@@ -27,8 +27,9 @@ from lethe import stages, timekeeping
 from lethe.checks import generate
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.environment import Environment
-from lethe.errors import LetheError, ParameterError
+from lethe.errors import LetheError, ParameterError, StoreUnavailable
 from lethe.evidence import certificate
+from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.keys import new_connection
 from lethe.policy import load
 from lethe.settings import Settings
@@ -447,6 +448,23 @@ def test_entries_of_the_ledger_from_the_future_stop_runs_until_somebody_says_wha
     with world.environment() as env, env.governance.read() as connection:
         kinds = list(connection.scalars(sa.text("SELECT kind FROM lethe_ledger ORDER BY seq")))
     assert kinds.count("clocks.confirmed") == 1
+
+
+def test_a_clock_that_leaps_ends_no_lease_before_a_hold_is_in_force(tmp_path: Path, shifted: ShiftedPostgres) -> None:
+    """Never held: what is sent under the lease may still be on its way."""
+    shifted.shift(timedelta())
+    governance = database(shifted.server, "lethe_governance")
+    world = World(tmp_path, {"rows": sqlite(tmp_path, "rows"), "lethe_governance": governance})
+    with world.environment() as env:
+        plan = stages.plan(env, "clocks", None, trigger="test")
+        gate = RunGate(env.registry, plan.run, "clocks", env.policy("clocks").datasets[0], 30)
+        for leap in (timedelta(minutes=10), timedelta(days=3652)):
+            with gate.lease():
+                shifted.shift(leap)
+                with pytest.raises(StoreUnavailable, match="were not given back"):
+                    wait_for_leases(env.governance, timeout=0.2)
+            wait_for_leases(env.governance)
+            shifted.shift(timedelta())
 
 
 @pytest.mark.parametrize("server", [True, False], ids=["server", "file"])

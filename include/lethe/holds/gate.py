@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -81,33 +81,32 @@ class RunGate:
 
 
 def wait_for_leases(governance: Governance, timeout: float = _WAIT_SECONDS) -> None:
-    """Wait until every lease that is out now has been given back or has run out, and remove those that have run out.
+    """Wait until every lease that is out now has been given back or is over, and remove those that are over.
+
+    A lease is over when it has run out both by the database's clock and by this machine's, so that neither ends one by
+    leaping; and whatever they show, when it was waited for longer than any lasts.
 
     Raises:
-        StoreUnavailable: if that takes longer than `timeout` seconds.
+        StoreUnavailable: if that takes longer than `timeout` seconds, and these are fewer.
     """
     with governance.read() as connection:
         out = set(connection.scalars(sa.select(schema.lease.c.id)))
     deadline = time.monotonic() + timeout
+    over: set[str] = set()
     while out:
+        late = time.monotonic() > deadline
         with governance.read() as connection:
-            now = governance.now(connection)
-            in_force = sa.select(schema.lease.c.id).where(schema.lease.c.expires_at > now)
-            out &= set(connection.scalars(in_force))
-        if out and time.monotonic() > deadline:
+            there = {row.id: row.expires_at for row in connection.execute(sa.select(schema.lease)) if row.id in out}
+            now = min(governance.now(connection), datetime.now(UTC))
+        ended = {lease for lease, expires in there.items() if expires <= now or (late and timeout >= _WAIT_SECONDS)}
+        over |= ended
+        out = there.keys() - ended
+        if out and late:
             raise StoreUnavailable(
                 f"{len(out)} leases of running erasures were not given back in {timeout:.0f} seconds: try again"
             )
         if out:
             time.sleep(_POLL_SECONDS)
-    _remove_run_out(governance)
-
-
-def _remove_run_out(governance: Governance) -> None:
-    """Remove the leases that have run out: those of killed processes, which give nothing back."""
-    with governance.read() as connection:
-        run_out = schema.lease.c.expires_at <= governance.now(connection)
-        any_has = connection.scalar(sa.select(sa.exists().where(run_out)))
-    if any_has:
+    if over:  # those of killed processes, which give nothing back
         with governance.write() as connection:
-            connection.execute(sa.delete(schema.lease).where(run_out))
+            connection.execute(sa.delete(schema.lease).where(schema.lease.c.id.in_(over)))
