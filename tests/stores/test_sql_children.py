@@ -330,6 +330,18 @@ def test_child_tables_that_seem_to_have_identifiers_are_named(database: Database
     assert store.unsearched(families(), kinds) == ()
 
 
+def test_identifiers_that_are_forgotten_beside_others_are_named(database: Database) -> None:
+    Family(database)
+    some = [{"table": "contacts", "foreign_key": ["lead"], "identifiers": {"email": ["mail"]}}]
+    kinds = {IdentifierType.EMAIL, IdentifierType.PHONE}
+    assert database.store.unsearched(families(some), kinds) == ("contacts (second_mail)", "contacts (phone)")
+    told = [one.message for one in database.store.check(families(some)) if one.remark]
+    assert any("contacts (phone) looks like phone" in message for message in told)
+    own = dataset(identifiers={"account": ["code"]})
+    assert database.store.unsearched(own, kinds) == ("leads (email)",)
+    assert database.store.unsearched(dataset(), kinds) == ()
+
+
 def test_rows_that_go_along_are_counted_before(database: Database) -> None:
     family = Family(database)
     recent = datetime(2026, 6, 1, tzinfo=UTC)

@@ -1,6 +1,7 @@
-"""Columns of child tables that look like identifiers although nothing declares them.
+"""Columns that look like identifiers although nothing declares them.
 
-By name and type only: no value is read. A child table that has `identifiers`, if only `{}`, is taken at its word.
+By name and type only: no value is read. A child table whose `identifiers` are `{}` is taken at its word; one that
+declares some may have forgotten others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable
+from lethe.policy import ChildTable, TableDataset
 from lethe.stores.base import Problem
 from lethe.stores.sql.dialects.base import Dialect
 from lethe.stores.sql.schema import Found
@@ -64,14 +65,24 @@ def undeclared(
     for child in children:
         field = f"children.{child.table}"
         found = Found.look(connection, child.table, dialect)
-        if found is not None and "identifiers" not in child.model_fields_set:
-            for kind, columns in alike(found, child.foreign_key, dialect).items():
+        if found is not None and (child.identifiers or "identifiers" not in child.model_fields_set):
+            declared = [name for names in child.identifiers.values() for name in names]
+            for kind, columns in alike(found, [*child.foreign_key, *declared], dialect).items():
                 yield field, Lookalike(child.table, kind, columns)
         yield from ((f"{field}.{below}", one) for below, one in undeclared(connection, child.children, dialect))
 
 
+def overlooked(connection: sa.Connection, table: TableDataset, dialect: Dialect) -> Iterator[Lookalike]:
+    """The columns of the records' own table that look like identifiers, and that it does not declare."""
+    found = Found.look(connection, table.table, dialect)
+    declared = [name for names in table.identifiers.values() for name in names]
+    if found is not None:
+        for kind, columns in alike(found, [*table.key, *declared], dialect).items():
+            yield Lookalike(table.table, kind, columns)
+
+
 def alike(found: Found, key: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
-    """The columns of a table that look like identifiers, by type; those of a key only name rows, or refer to them."""
+    """The columns of a table that look like identifiers, by type, without some; a key only names rows, or refers."""
     columns = [name for name, column in found.columns.items() if name not in key and dialect.carries(column["type"])]
     there = {
         kind: tuple(name for name in columns if any(re.fullmatch(pattern, word) for word in _words(name)))

@@ -105,11 +105,12 @@ class SqlStore:
             return propose(connection, table, self._dialect)
 
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
-        """Child tables with columns that look like such identifiers, and whose policy does not say what they are."""
+        """Tables with columns that look like such identifiers, and whose policy does not say what they are."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            alike = lookalikes.undeclared(connection, table.children, self._dialect)
-            return tuple(dict.fromkeys(one.where for _, one in alike if one.kind in kinds))
+            alike = [one for _, one in lookalikes.undeclared(connection, table.children, self._dialect)]
+            alike += lookalikes.overlooked(connection, table, self._dialect)
+            return tuple(dict.fromkeys(one.where for one in alike if one.kind in kinds))
 
     def clock(self, dataset: Dataset) -> datetime | None:
         """The time by the database's own clock."""
