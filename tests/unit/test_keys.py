@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from importlib.resources import files
 from typing import Any
 
@@ -106,7 +106,8 @@ def test_text_with_a_separator_does_not_run_into_its_neighbour(a: str, b: str, c
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=8), st.decimals(allow_nan=False, allow_infinity=False))
 def test_numbers_share_a_form_just_where_they_are_equal(a: Decimal, b: Decimal) -> None:
     assert (form(a) == form(b)) == (a == b)
-    assert form(a) == form(a * Decimal("1.00"))
+    with localcontext(prec=400):
+        assert form(a) == form(a * Decimal("1.00"))
 
 
 def test_values_of_different_types_never_share_a_form() -> None:

@@ -248,7 +248,7 @@ _TRUTH = {
     "off": False,
     "0": False,
 }
-_HEXADECIMAL = re.compile(r"(?:\\x|0x|[xX]')?((?:[0-9a-fA-F]{2})+)'?")
+_HEXADECIMAL = re.compile(r"(?:\\x|0x|[xX]')?((?:[0-9a-fA-F]{2})*)'?")
 _FINER = re.compile(r"^(.*\d\d:\d\d:\d\d\.\d{6})(\d{1,3})(.*)$")
 
 
