@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from holidays import HolidayBase
 
 _SATURDAY = 5
+_PUBLIC_IN_PLACES = {"DE": ("catholic",)}
+"""Further categories of the package, by country, whose days are public holidays in many of its places: the Assumption
+in those of Bavaria where most are Catholics (Bavaria's law on holidays, Article 1(1)). Whoever is in such a place would
+have a period end too early."""
 
 
 class OutOfCalendar(ValueError):
@@ -70,4 +74,5 @@ def _public_holidays(calendar: str) -> HolidayBase:
     import holidays
 
     country, _, part = calendar.partition("-")
-    return holidays.country_holidays(country, subdiv=part or None)
+    categories = ("public", *_PUBLIC_IN_PLACES.get(country, ()))
+    return holidays.country_holidays(country, subdiv=part or None, categories=categories)

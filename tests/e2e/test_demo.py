@@ -18,10 +18,10 @@ import pytest
 
 from lethe_demo.servers import Watchdog
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("demo")]
 
 SCALE = "0.05"
-_WAIT_SECONDS = 400
+_WAIT_SECONDS = 800
 
 
 @contextmanager

@@ -181,5 +181,8 @@ def test_random_as_of_moments_give_a_cutoff_or_a_refusal(root: Path) -> None:
         try:
             expiry = policy.expiry(as_of)
         except LetheError as error:
-            pytest.fail(f"{as_of}: {error}")
+            assert policy.calendar is not None, f"{as_of}: {error}"
+            assert as_of.year > 2100, f"{as_of}: {error}"
+            assert "the public holidays of CZ are not known after 2100" in str(error)
+            continue
         assert expiry.default is None or expiry.default.instant <= as_of + timedelta(days=1)
