@@ -3,16 +3,28 @@
 # ruff: noqa: ANN401 - boto3's options are of any type
 from __future__ import annotations
 
+import multiprocessing
 import secrets
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, HTTPClientError, ReadTimeoutError
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from tests.stores.lease_kit import Gate
 
 from lethe.connections import Connection
@@ -228,6 +240,121 @@ def test_a_lease_is_given_back_at_once_where_every_request_was_answered(bench: B
     with take(gate, bench.access.clock, PLACE) as lease, lease.sending():
         bench.leased.delete_object(Bucket=bench.bucket, Key="a")
     assert gate.longest < 5
+
+
+# --- networks that drip ---------------------------------------------------------------------------------------------
+
+MANY: Any = [{"Key": "a"}, *({"Key": f"{number:0>600}"} for number in range(999))]
+
+
+@contextmanager
+def dripping(server: tuple[str, int], drops: int, context: ssl.SSLContext | None = None) -> Iterator[Drip]:
+    """A proxy that passes on, in small drops, what it gets, until it is told to pass on all that still comes."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        drip = Drip(listener.getsockname()[1])
+        thread = threading.Thread(target=_drip, args=(listener, server, drip, drops, context))
+        thread.start()
+        yield drip
+        drip.open.set()
+        thread.join()
+
+
+@dataclass
+class Drip:
+    """Where a dripping proxy listens, when it shall pass on all, and how much it has."""
+
+    port: int
+    open: threading.Event = field(default_factory=threading.Event)
+    passed: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+def _drip(
+    listener: socket.socket, server: tuple[str, int], drip: Drip, drops: int, context: ssl.SSLContext | None
+) -> None:
+    client = listener.accept()[0]
+    client = context.wrap_socket(client, server_side=True) if context else client
+    with client, socket.create_connection(server) as onwards, suppress(OSError):
+        while data := client.recv(drops):
+            onwards.sendall(data)
+            drip.passed += len(data)
+            drip.open.wait(0.1)
+        onwards.settimeout(2)
+        onwards.recv(1 << 16)
+    drip.ended.set()
+
+
+def _behind(bench: Bench, endpoint: str) -> S3Access:
+    connection = bench.access.connection
+    return S3Access.open(replace(connection, extra={**connection.extra, "endpoint_url": endpoint, "verify": False}))
+
+
+def _server(bench: Bench) -> tuple[str, int]:
+    url = urlsplit(str(bench.access.connection.extra["endpoint_url"]))
+    return str(url.hostname), int(url.port or 0)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["given up", "killed"])
+def test_what_was_not_sent_when_a_request_was_given_up_is_never_sent(bench: Bench, *, killed: bool) -> None:
+    """The kernel goes on sending what it has taken, and S3, which has the headers, carries out what comes late."""
+    bench.access.client.put_object(Bucket=bench.bucket, Key="a", Body=b"held")
+    objects = MANY[:150]
+    with dripping(_server(bench), 512) as drip:
+        leased = _behind(bench, f"http://127.0.0.1:{drip.port}").leased(2.0 if not killed else 60.0)
+        write_fast(leased)
+        lease = bench.lease(2.0 if not killed else 60.0)
+
+        def send() -> None:
+            with lease.sending(), suppress(HTTPClientError):
+                leased.delete_objects(Bucket=bench.bucket, Delete={"Objects": objects[::-1], "Quiet": True})
+
+        if killed:
+            process = multiprocessing.get_context("fork").Process(target=send)
+            process.start()
+            while drip.passed < 4096:
+                time.sleep(0.01)
+            process.kill()
+            process.join()
+        else:
+            send()
+        drip.open.set()
+        assert drip.ended.wait(30)
+    assert drip.passed > 1024, "headers have reached S3 in time: else the test shows nothing"
+    assert bench.names() == ["a"]
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    """A server's, with a certificate that nobody knows."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    built = built.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path / "server.pem"
+    path.write_bytes(pem + built.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_sending_in_records_of_tls_ends_with_the_lease(bench: Bench, tls: ssl.SSLContext) -> None:
+    """A time-out that counts anew for each record would have a slow network stretch one request over minutes."""
+    bench.access.client.put_object(Bucket=bench.bucket, Key="a", Body=b"held")
+    with dripping(_server(bench), 1 << 14, tls) as drip:
+        leased = _behind(bench, f"https://127.0.0.1:{drip.port}").leased(2.0)
+        write_fast(leased)
+        with bench.lease(2.0).sending(), pytest.raises(HTTPClientError):
+            leased.delete_objects(Bucket=bench.bucket, Delete={"Objects": MANY[::-1], "Quiet": True})
+        drip.open.set()
+        assert drip.ended.wait(30)
+    assert drip.passed < len(str(MANY)) / 2
+    assert bench.names() == ["a"]
 
 
 # --- the server's clock --------------------------------------------------------------------------------------------

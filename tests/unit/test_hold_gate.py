@@ -118,6 +118,18 @@ def test_a_lease_gives_the_rules_and_is_given_back(office: Office, run: str) -> 
     assert leases(office) == 0, "a failing batch gives its lease back too"
 
 
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, BaseException])
+def test_who_is_interrupted_keeps_the_lease_until_it_has_run_out(
+    office: Office, run: str, interruption: type[BaseException]
+) -> None:
+    """Requests may be under way that nobody waits for any more: Ctrl-C twice, or the time-out of an Airflow task."""
+    with pytest.raises(interruption), new_gate(office, run, 0.5).lease():
+        raise interruption
+    assert leases(office) == 1
+    wait_for_leases(office.governance, timeout=10)
+    assert leases(office) == 0
+
+
 def test_a_lease_is_taken_before_the_registry_is_read(office: Office, run: str) -> None:
     """Were it the other way round, a hold placed in between would neither be seen nor wait for the batch."""
 

@@ -68,16 +68,25 @@ class RunGate:
 
     @contextmanager
     def lease(self) -> Iterator[HoldRules]:
-        """A bounded time in which requests may be sent, judged by the rules it gives."""
+        """A bounded time in which requests may be sent, judged by the rules it gives.
+
+        Whoever is interrupted in it (from the keyboard, by a task's time-out) keeps it until it has run out: nobody
+        waited for the requests that were under way.
+        """
         lease_id = secrets.token_hex(16)
         with self._governance.write() as connection:
             expires = self._governance.now(connection) + timedelta(seconds=self.lease_seconds)
             connection.execute(sa.insert(schema.lease).values(id=lease_id, run_id=self._run_id, expires_at=expires))
         try:
             yield self.current()
-        finally:
-            with self._governance.write() as connection:
-                connection.execute(sa.delete(schema.lease).where(schema.lease.c.id == lease_id))
+        except Exception:
+            self._give_back(lease_id)
+            raise
+        self._give_back(lease_id)
+
+    def _give_back(self, lease_id: str) -> None:
+        with self._governance.write() as connection:
+            connection.execute(sa.delete(schema.lease).where(schema.lease.c.id == lease_id))
 
 
 def wait_for_leases(governance: Governance, timeout: float = _WAIT_SECONDS) -> None:

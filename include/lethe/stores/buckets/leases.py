@@ -18,6 +18,7 @@ import hashlib
 import io
 import math
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,11 @@ class Lease:
         """Whether S3 refuses its requests when it is so late by the server's clock (seconds since 1970)."""
         return server_time >= math.floor(self.server_time) + self.valid_seconds
 
+    @property
+    def sent_by(self) -> float:
+        """When its requests have to be over, answered or not, by `time.monotonic`: a little before it runs out."""
+        return self.started + self.seconds * 15 / 16
+
     def wait_for_unanswered(self) -> None:
         """Where a request may still be carried out: wait until the lease has run out."""
         if self.unanswered:
@@ -233,6 +239,37 @@ class _LeasedAuth(auth.S3SigV4QueryAuth):
 
 SEND_BYTES = 1 << 20
 """What the kernel is asked to take at once. Linux takes as much as its `net.core.wmem_max` says."""
+_TLS_RECORD = 1 << 14
+"""What TLS sends at once."""
+_RESET, _FINISH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""Of SO_LINGER: what the kernel has not sent yet is thrown away when a connection is closed, or sent all the same."""
+
+
+def _left(seconds: float | None) -> float | None:
+    """Of a time-out: what is left of it before the requests of this thread's lease, if it has one, have to be over.
+
+    Raises:
+        TimeoutError: if nothing is left.
+    """
+    lease = _LEASE.get(None)
+    if lease is None:
+        return seconds
+    left = min(math.inf if seconds is None else seconds, lease.sent_by - time.monotonic())
+    if left <= 0:
+        raise TimeoutError("the lease is over")
+    return left
+
+
+def _until(deadline: float) -> float | None:
+    """The time-out of what has to be over at a deadline.
+
+    Raises:
+        TimeoutError: if that has come.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("it took too long")
+    return None if math.isinf(left) else left
 
 
 class _Receiver(io.RawIOBase):
@@ -241,16 +278,13 @@ class _Receiver(io.RawIOBase):
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
-        self._deadline = time.monotonic() + (sock.gettimeout() or math.inf)
+        self._deadline = time.monotonic() + (_left(sock.gettimeout()) or math.inf)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - the buffer protocol
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took too long")
-        self._sock.settimeout(None if math.isinf(left) else left)
+        self._sock.settimeout(_until(self._deadline))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -276,10 +310,14 @@ class _Whole(_InTime):
     """In front of a connection class of botocore: the kernel gets each request in one piece, headers and body.
 
     S3 looks at the time when it has the headers, and takes the body whenever it comes. A process that is stopped
-    between the two would go on with the body after its lease, and S3 would carry the request out.
+    between the two would go on with the body after its lease, and S3 would carry the request out. For the same reason
+    sending ends with the lease, and what the kernel has not sent by then, or by a kill, it never sends.
     """
 
     sock: Any
+    timeout: float | None
+    _piece: int | None = None
+    """What sending does within one time-out; None: all of it."""
     _held: bytearray | None = None
 
     def connect(self) -> None:
@@ -293,13 +331,25 @@ class _Whole(_InTime):
             whole = bytes(self._held)
         finally:
             self._held = None
-        self.send(whole)
+        if self.sock is None:
+            self.connect()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        deadline = time.monotonic() + (_left(self.timeout) or math.inf)
+        for start in range(0, len(whole), self._piece or len(whole)):
+            self.sock.settimeout(_until(deadline))
+            self.send(whole[start : start + (self._piece or len(whole))])
 
     def send(self, data: bytes) -> None:
         if self._held is None:
             super().send(data)  # type: ignore[misc]
         else:
             self._held += data
+
+    def getresponse(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - urllib3's
+        response = super().getresponse(*args, **kwargs)  # type: ignore[misc]
+        if self.sock is not None:  # else it is closed when the answer has been read
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FINISH)
+        return response
 
 
 class _WholeHttp(_Whole, AWSHTTPConnection):  # type: ignore[misc]
@@ -308,6 +358,8 @@ class _WholeHttp(_Whole, AWSHTTPConnection):  # type: ignore[misc]
 
 class _WholeTls(_Whole, AWSHTTPSConnection):  # type: ignore[misc]
     """With TLS."""
+
+    _piece = _TLS_RECORD
 
 
 class _InTimeHttp(_InTime, AWSHTTPConnection):  # type: ignore[misc]
