@@ -22,9 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the real standard error, which pytest and pytest-xdist put others in place of.
 
     And let policies erase that nobody has seen: tests of that take the setting away. No example of Hypothesis has a
-    limit of its own: on a busy machine that would fail what is right.
+    limit of its own, nor has making it: on a busy machine that would fail what is right.
     """
-    hypothesis.settings.register_profile("lethe", deadline=None)
+    hypothesis.settings.register_profile(
+        "lethe", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("lethe")
     os.environ["LETHE_ASK_UNSEEN"] = "no"
     file = sys.__stderr__
