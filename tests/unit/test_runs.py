@@ -170,6 +170,30 @@ def test_who_started_a_run_knows_whether_it_is_dead(office: Office, running: boo
     assert asked == ["dag run 1"]
 
 
+def test_a_run_that_is_certified_while_it_is_being_superseded_stays_certified(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process looked dead, and completes the record between the look and the write."""
+    first = start(office)
+
+    def complete() -> None:
+        office.runs.close(first.id)
+        office.runs.finish(first.id, office.runs.claim_settling(first.id) or "", "succeeded", {})
+
+    thread = threading.Thread(target=complete)
+
+    def looks_dead(*_: object) -> None:
+        thread.start()
+        thread.join(2)  # with SQLite it has to wait for its turn, and finds the run superseded
+
+    monkeypatch.setattr(office.runs, "_require_dead", looks_dead)
+    start(office, "dag run 2")
+    thread.join()
+    superseded = "run.superseded" in kinds(office)
+    assert office.runs.get(first.id).state == (SUPERSEDED if superseded else "succeeded")
+    assert kinds(office).index("run.finished") > (kinds(office).index("run.superseded") if superseded else 0)
+
+
 def test_a_claim_is_short() -> None:
     assert timedelta(minutes=1) >= CLAIM_FOR
 

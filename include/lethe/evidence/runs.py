@@ -179,10 +179,9 @@ class Runs:
                     self._require_dead(open_run, running.get(open_run.id), now)
             run_id = f"{policy.category.replace('_', '-')}-{as_of:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}".lower()
             if open_run is not None:
-                connection.execute(
-                    sa.update(schema.run).where(table.id == open_run.id).values(state=SUPERSEDED, superseded_by=run_id)
-                )
-                self._ledger.append(connection, "run.superseded", open_run.id, {"by": run_id})
+                over = sa.update(schema.run).where(table.id == open_run.id, table.state == OPEN)
+                if connection.execute(over.values(state=SUPERSEDED, superseded_by=run_id)).rowcount:
+                    self._ledger.append(connection, "run.superseded", open_run.id, {"by": run_id})
             values = {
                 "id": run_id,
                 "category": policy.category,
