@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -101,41 +101,55 @@ def from_environment(conn_id: str) -> Connection:
     return Connection.parse(conn_id, text)
 
 
-_SQL_DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
-
-
-def sqlalchemy_url(connection: Connection) -> sa.URL:
-    """The SQLAlchemy URL of a SQL connection.
-
-    For PostgreSQL a host that starts with a slash is the directory of a Unix socket. For SQLite, `host` (or `schema`)
-    is the path of the file.
+def file_url(connection: Connection) -> sa.URL:
+    """The URL of a SQLite file, whose path is the connection's `host` (or `schema`).
 
     Raises:
-        ConnectionMissing: if it is not of a SQL type that Lethe has a dialect for.
+        ConnectionMissing: if it has none.
     """
-    driver = _SQL_DRIVERS.get(connection.conn_type)
-    if driver is None:
+    path = connection.host or connection.schema
+    if not path:
         raise ConnectionMissing(
-            f"connection {connection.conn_id} is of type {connection.conn_type!r}; "
-            f"a SQL store needs one of {', '.join(sorted(_SQL_DRIVERS))}: give it that type"
+            f"connection {connection.conn_id}: SQLite needs the file's path as its host: give it that"
         )
-    if driver == "sqlite":
-        path = connection.host or connection.schema
-        if not path:
-            raise ConnectionMissing(
-                f"connection {connection.conn_id}: SQLite needs the file's path as its host: give it that"
-            )
-        return sa.URL.create(driver, database=path)
+    return sa.URL.create("sqlite", database=path)
+
+
+def postgresql_url(connection: Connection) -> sa.URL:
+    """The URL of a PostgreSQL database; a host that starts with a slash is the directory of a Unix socket."""
     options = {k: str(v) for k, v in connection.extra.items() if not k.startswith("lethe_")}
     socket = connection.host if connection.host and connection.host.startswith("/") else None
     return sa.URL.create(
-        driver,
+        "postgresql+psycopg",
         username=connection.login,
         password=connection.password,
         host=None if socket else connection.host,
         port=connection.port,
         database=connection.schema,
         query={**options, "host": socket} if socket else options,
+    )
+
+
+_URLS = {"postgres": postgresql_url, "postgresql": postgresql_url, "sqlite": file_url}
+
+
+def sqlalchemy_url(connection: Connection) -> sa.URL:
+    """The URL of a database that Lethe may keep its own records in; stores ask their dialect.
+
+    Raises:
+        ConnectionMissing: if it is of another type.
+    """
+    url = _URLS.get(connection.conn_type)
+    if url is None:
+        raise unknown_type(connection, _URLS)
+    return url(connection)
+
+
+def unknown_type(connection: Connection, known: Iterable[str]) -> ConnectionMissing:
+    """What is wrong with a connection that is of none of the known types of databases."""
+    return ConnectionMissing(
+        f"connection {connection.conn_id} is of type {connection.conn_type!r}; "
+        f"a SQL store needs one of {', '.join(sorted(known))}: give it that type"
     )
 
 

@@ -11,16 +11,13 @@ from tests.stores import sql_kit
 from lethe_demo.servers import EmbeddedPostgres
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=list(sql_kit.KINDS))
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sql_kit.Database]:
     """An empty database of each kind that the SQL store knows, with batches of ten records."""
-    if request.param == "sqlite":
-        with sql_kit.sqlite(tmp_path, lethe_batch_size=10) as made:
-            yield made
-    else:
-        server: EmbeddedPostgres = request.getfixturevalue("postgres")
-        with sql_kit.postgresql(server, lethe_batch_size=10) as made:
-            yield made
+    server = sql_kit.KINDS[request.param].server
+    servers = [request.getfixturevalue(server)] if server else []
+    with sql_kit.database(request.param, tmp_path, *servers, lethe_batch_size=10) as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from lethe.connections import Connection, sqlalchemy_url
+from lethe.connections import Connection
 from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
@@ -22,6 +22,7 @@ from lethe.periods import Period, cutoff_for
 from lethe.policy import Disposition, Expiry, PeriodsByValue, TableDataset
 from lethe.stores.base import Candidates, Problem, Work
 from lethe.stores.sql import SqlStore
+from lethe.stores.sql.dialects import dialect_of
 from lethe_demo.servers import EmbeddedPostgres
 
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -76,8 +77,8 @@ class Database:
 
     @property
     def moment(self) -> Any:  # noqa: ANN401
-        """The type of timestamps with a time zone; SQLite has none, and keeps text."""
-        return sa.DateTime(timezone=True) if self.is_postgres else Moment()
+        """The type of timestamps with a time zone."""
+        return kind_of(self.connection).moment
 
     def insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows."""
@@ -133,28 +134,84 @@ class Moment(sa.types.UserDefinedType[datetime]):
         return lambda value: value.isoformat() if isinstance(value, datetime) else value
 
 
-@contextmanager
-def sqlite(folder: Path, **extra: Any) -> Iterator[Database]:  # noqa: ANN401
-    """An empty SQLite database in a folder."""
-    file = folder / f"{secrets.token_hex(4)} warehouse.db"
-    file.touch()
-    yield from _database(Connection(conn_id="warehouse", conn_type="sqlite", host=str(file), extra=extra))
+@dataclass(frozen=True)
+class Kind:
+    """A kind of database that tests are run on.
+
+    Attributes:
+        make: makes an empty database in a folder, or on its server.
+        drop: drops it again.
+        server: the fixture of its server; empty where it has none.
+        moment: the type of timestamps with a time zone, or what stands for it where there is none.
+        wall: the same without one.
+    """
+
+    make: Callable[..., Connection]
+    drop: Callable[..., None]
+    server: str = ""
+    moment: Any = field(default_factory=lambda: sa.DateTime(timezone=True))
+    wall: Any = field(default_factory=sa.DateTime)
 
 
-@contextmanager
-def postgresql(server: EmbeddedPostgres, **extra: Any) -> Iterator[Database]:  # noqa: ANN401
-    """An empty database of a server."""
+def _on_postgresql(_: Path, server: EmbeddedPostgres) -> Connection:
     name = f"sql_{secrets.token_hex(4)}"
     server.create_database(name)
-    connection = replace(server.connection("warehouse", name), extra=extra)
+    return server.connection("warehouse", name)
+
+
+def _off_postgresql(made: Connection, server: EmbeddedPostgres) -> None:
+    server.drop_database(str(made.schema))
+
+
+def _in_sqlite(folder: Path) -> Connection:
+    file = folder / f"{secrets.token_hex(4)} warehouse.db"
+    file.touch()
+    return Connection(conn_id="warehouse", conn_type="sqlite", host=str(file))
+
+
+def _out_of_sqlite(made: Connection) -> None:
+    Path(str(made.host)).unlink(missing_ok=True)
+
+
+KINDS = {
+    "postgresql": Kind(_on_postgresql, _off_postgresql, "postgres"),
+    "sqlite": Kind(_in_sqlite, _out_of_sqlite, moment=Moment(), wall=Moment()),
+}
+"""By name of the dialect. Tests of all databases, and the contract, are run on each."""
+
+
+def kind_of(connection: Connection) -> Kind:
+    """The kind of database that a connection leads to."""
+    return KINDS[dialect_of(connection).name]
+
+
+def plain_engine(connection: Connection) -> sa.Engine:
+    """An engine as anybody would make it."""
+    return sa.create_engine(dialect_of(connection).url(connection), poolclass=sa.NullPool)
+
+
+@contextmanager
+def database(kind: str, folder: Path, *server: Any, **extra: Any) -> Iterator[Database]:  # noqa: ANN401
+    """An empty database of a kind, in a folder and of a server."""
+    connection = KINDS[kind].make(folder, *server)
     try:
-        yield from _database(connection)
+        yield from _database(replace(connection, extra=extra))
     finally:
-        server.drop_database(name)
+        KINDS[kind].drop(connection, *server)
+
+
+def sqlite(folder: Path, **extra: Any) -> AbstractContextManager[Database]:  # noqa: ANN401
+    """An empty SQLite database in a folder."""
+    return database("sqlite", folder, **extra)
+
+
+def postgresql(server: EmbeddedPostgres, **extra: Any) -> AbstractContextManager[Database]:  # noqa: ANN401
+    """An empty database of a server."""
+    return database("postgresql", Path(), server, **extra)
 
 
 def _database(connection: Connection) -> Iterator[Database]:
-    engine = sa.create_engine(sqlalchemy_url(connection), poolclass=sa.NullPool)
+    engine = plain_engine(connection)
     store = SqlStore(connection)
     yield Database(connection, store, engine)
     store.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
-from lethe.connections import Connection, sqlalchemy_url
+from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
 from lethe.stores.base import Store
 
@@ -44,4 +44,8 @@ def family(kind: str, connection: Connection) -> str:
     Raises:
         ConnectionMissing: if the connection is not of a type that the store understands.
     """
-    return sqlalchemy_url(connection).get_backend_name() if kind == "table" else "bucket"
+    if kind != "table":
+        return "bucket"
+    from lethe.stores.sql.dialects import kind_of
+
+    return kind_of(connection)

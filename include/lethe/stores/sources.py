@@ -47,15 +47,17 @@ def _no_notices(message: logging.LogRecord) -> bool:
     return message.levelno > logging.INFO
 
 
-def unlogged_rows() -> dict[str, Any]:
+def unlogged_rows(*noticing: str) -> dict[str, Any]:
     """Options of `sa.create_engine` for engines of stores, by which no value enters a log or an error's text.
 
     SQLAlchemy logs parameters at INFO, which `hide_parameters` prevents, and fetched rows at DEBUG, which it does not
-    (2.1). So these engines have a logger of their own, whose DEBUG messages are dropped, whoever asks for them. It also
-    logs PostgreSQL's notices, in which a trigger may quote a row, with a logger that all engines share.
+    (2.1). So these engines have a logger of their own, whose DEBUG messages are dropped, whoever asks for them. Some
+    databases' notices, in which a trigger may quote a row, are logged by loggers that all engines share: those that are
+    `noticing`.
     """
     logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGED_AS}").addFilter(_no_rows)  # again is harmless
-    logging.getLogger("sqlalchemy.dialects.postgresql").addFilter(_no_notices)
+    for name in noticing:
+        logging.getLogger(name).addFilter(_no_notices)
     return {"hide_parameters": True, "logging_name": _LOGGED_AS}
 
 

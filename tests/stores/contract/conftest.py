@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.stores import sql_kit
 from tests.stores.contract import worlds
 from tests.stores.contract.world import World
 
@@ -16,8 +17,7 @@ from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 pytest.register_assert_rewrite("tests.stores.contract.suite")  # the tests import it after this
 
 MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
-    "postgresql": ("postgres", worlds.postgresql),
-    "sqlite": ("", worlds.sqlite),
+    **{name: (kind.server, partial(worlds.tables, name)) for name, kind in sql_kit.KINDS.items()},
     "objects": ("s3", partial(worlds.objects, versioned=False, clock_changes=True)),
     "objects-by-key": ("s3", partial(worlds.objects, versioned=False, clock_changes=False)),
     "objects-versioned": ("s3", partial(worlds.objects, versioned=True, clock_changes=True)),

@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from tests.stores import sql_kit
 from tests.stores.contract.world import BATCH, PEOPLE, ZONE, Record, World
 
-from lethe.connections import Connection, sqlalchemy_url
+from lethe.connections import Connection
 from lethe.policy import Dataset, ObjectDataset, ParquetDataset, TableDataset
 from lethe.stores.abilities import Abilities, ClockForm
 from lethe.stores.objects import S3ObjectStore
 from lethe.stores.sql import SqlStore
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,21 +75,18 @@ class Tables(World):
     @cached_property
     def engine(self) -> sa.Engine:
         """An engine of its own."""
-        return sa.create_engine(sqlalchemy_url(self.connection), poolclass=sa.NullPool)
+        return sql_kit.plain_engine(self.connection)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "engine"}
 
     def tables(self) -> tuple[sa.Table, sa.Table]:
         """People and their notes."""
-        moment: Any = sa.DateTime(timezone=True)
-        wall: Any = sa.DateTime()
-        if self.connection.conn_type == "sqlite":
-            moment = wall = sql_kit.Moment()
+        kind = sql_kit.kind_of(self.connection)
         kinds: dict[ClockForm, Any] = {
             ClockForm.DAY: sa.Date(),
-            ClockForm.MOMENT: moment,
-            ClockForm.WALL: wall,
+            ClockForm.MOMENT: kind.moment,
+            ClockForm.WALL: kind.wall,
             ClockForm.TEXT: sa.Text(),
             ClockForm.EPOCH: sa.BigInteger(),
             ClockForm.YEAR: sa.Integer(),
@@ -565,19 +562,10 @@ class Lake(Bucket):
 
 
 @contextmanager
-def postgresql(folder: Path, server: EmbeddedPostgres) -> Iterator[World]:
-    """A database of a PostgreSQL server, which goes with the server."""
-    name = f"contract_{secrets.token_hex(4)}"
-    server.create_database(name)
-    yield Tables("postgresql", folder, connection=_sized(server.connection("world", name)))
-
-
-@contextmanager
-def sqlite(folder: Path) -> Iterator[World]:
-    """A file of SQLite."""
-    file = folder / "world.db"
-    file.touch()
-    yield Tables("sqlite", folder, connection=_sized(Connection("world", "sqlite", host=str(file))))
+def tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
+    """A database of a kind, which goes with its server or its folder."""
+    connection = sql_kit.KINDS[kind].make(folder, *server)
+    yield Tables(kind, folder, connection=_sized(replace(connection, conn_id="world")))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import tenacity
 
-from lethe.connections import Connection, sqlalchemy_url
+from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
@@ -37,7 +37,7 @@ from lethe.stores.base import (
 from lethe.stores.sources import SqlSource
 from lethe.stores.sql import lookalikes, rights, schema, validation
 from lethe.stores.sql.blocking import Blockers
-from lethe.stores.sql.dialects import dialect_for
+from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.dialects.base import Fault, Predicate
 from lethe.stores.sql.erasing import Eraser, Moved
 from lethe.stores.sql.expiry import Judgement
@@ -72,11 +72,10 @@ class SqlStore:
     def __init__(self, connection: Connection) -> None:
         self._conn_id = connection.conn_id
         self._settings = Settings.of(connection)
-        url = sqlalchemy_url(connection)
-        self._dialect = dialect_for(url.get_backend_name())
-        self._engine = self._dialect.engine(url, self._settings)
+        self._dialect = dialect_of(connection)
+        self._url = self._dialect.url(connection)
+        self._engine = self._dialect.engine(self._url, self._settings)
         self._scratch = Scratch(self._dialect, self._settings)
-        self._url = url
 
     @property
     def abilities(self) -> Abilities:

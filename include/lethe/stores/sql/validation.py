@@ -1,20 +1,18 @@
 """What of a table is checked by others: the candidates as they are staged, and what is left afterwards.
 
-Both are queries that the database runs itself. Clocks are turned into local days here, not by the comparison that found
-the candidates (`lethe.stores.sql.expiry`), so that a mistake in one of them shows.
+Both are queries that the database runs itself. Clocks are turned into local days by `Dialect.checked_day`, not by the
+comparison that found the candidates (`lethe.stores.sql.expiry`), so that a mistake in one of them shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 
 from lethe.periods import Cutoff
 from lethe.stores.sources import Query
-from lethe.stores.sql.dialects.base import AnyColumn, ClockKind, Zones
-from lethe.stores.sql.dialects.postgresql import moment_of, year_end
+from lethe.stores.sql.dialects.base import AnyColumn, ClockKind
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.staging import Staging
 
@@ -29,7 +27,7 @@ def staged_candidates(judgement: Judgement, staging: Staging) -> Query:
     return (
         sa.select(
             _record(staging.key_columns(staged)).label("record"),
-            _day(judgement)(staged.c.clock, kind, judgement.zones).label("clock"),
+            judgement.dialect.checked_day(staged.c.clock, kind, judgement.zones).label("clock"),
             _cutoff(judgement).label("cutoff"),
             staged.c.held.label("held"),
             sa.literal(1).label("records"),
@@ -56,7 +54,7 @@ def _cutoff(judgement: Judgement) -> AnyColumn:
 
     def day(cutoff: Cutoff | None) -> AnyColumn:
         text = sa.literal(cutoff.day.isoformat() if cutoff else None, sa.Text())
-        return _day(judgement)(text, ClockKind.DATE, judgement.zones)
+        return judgement.dialect.checked_day(text, ClockKind.DATE, judgement.zones)
 
     if expiry.column is None:
         return day(expiry.default)
@@ -77,37 +75,3 @@ def what_is_left(judgement: Judgement) -> Query:
         .select_from(judgement.table)
         .where(sa.or_(judgement.candidate, unjudgeable))
     )
-
-
-def _postgresql_day(clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
-    moment = clock
-    match kind:
-        case ClockKind.YEAR:
-            return year_end(clock)
-        case ClockKind.DATE | ClockKind.TEXT:
-            return sa.cast(clock, sa.Date())
-        case ClockKind.NAIVE if zones.clock.key == zones.policy.key:
-            return sa.cast(clock, sa.Date())
-        case ClockKind.NAIVE:
-            moment = sa.func.timezone(zones.clock.key, clock)
-        case ClockKind.AWARE:
-            pass
-        case _:
-            moment = moment_of(clock, kind)
-    return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
-
-
-def _sqlite_day(clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
-    """Days are staged as ISO 8601 text already."""
-    return sa.type_coerce(clock, sa.Text())
-
-
-_DAYS: dict[str, Callable[[AnyColumn, ClockKind, Zones], AnyColumn]] = {
-    "postgresql": _postgresql_day,
-    "sqlite": _sqlite_day,
-}
-"""The local day of a staged clock as the database's own dates, by dialect."""
-
-
-def _day(judgement: Judgement) -> Callable[[AnyColumn, ClockKind, Zones], AnyColumn]:
-    return _DAYS[judgement.dialect.name]

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from lethe.connections import Connection
 from lethe.judging.dates import (
     FIRST_SECOND,
     PER_SECOND,
@@ -157,6 +158,14 @@ class Dialect(ABC):
     # --- connections and transactions ---
 
     @abstractmethod
+    def url(self, connection: Connection) -> sa.URL:
+        """Where a connection leads, with the driver.
+
+        Raises:
+            ConnectionMissing: if it lacks what is needed.
+        """
+
+    @abstractmethod
     def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
         """An engine without a pool."""
 
@@ -171,9 +180,9 @@ class Dialect(ABC):
         The lock is why `fence` can wait for batches; see docs/hold-gate.md.
         """
 
-    @abstractmethod
     def pause(self, *, holds_changed: bool) -> None:
         """Between two batches, let somebody in who waits at the fence, where the database's locks are not fair."""
+        return
 
     @abstractmethod
     def fence(self, engine: sa.Engine, timeout: float) -> None:
@@ -305,9 +314,16 @@ class Dialect(ABC):
     ) -> tuple[AnyColumn, ClockKind]:
         """One value that says the clock of a candidate, and how it is written."""
 
-    @abstractmethod
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """The local day of a `clock_value` that was read."""
+        return local_day(value, kind, zones)
+
+    @abstractmethod
+    def checked_day(self, clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
+        """The local day of a `clock_value` that is staged, or of ISO 8601 text, as the database's own dates.
+
+        Candidates are checked by it, so it shares nothing with `before`, by which they are found.
+        """
 
     # --- identifiers ---
 
@@ -349,9 +365,9 @@ class Dialect(ABC):
     def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
         """Create a scratch table, and its schema, where they are not there; safe against others doing so."""
 
-    @abstractmethod
     def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
         """Further columns to stage with a candidate: what tells whether it is changed, and where it lies."""
+        return ()
 
     @abstractmethod
     def mark_columns(self) -> Sequence[sa.Column[Any]]:
@@ -365,9 +381,9 @@ class Dialect(ABC):
         """Settings for staging in storage order while `held` identifiers are compared."""
         return
 
-    @abstractmethod
     def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
         """What to order by for the order of storage; nothing where rows come in it by themselves."""
+        return ()
 
     @abstractmethod
     def slices(
@@ -393,25 +409,25 @@ class Dialect(ABC):
 
     # --- statements ---
 
-    @abstractmethod
     def address(self, table: sa.FromClause, key: Sequence[AnyColumn]) -> Sequence[AnyColumn]:
-        """The columns by which a row is found fastest within one transaction."""
+        """The columns by which a row is found fastest within one transaction: the key where there is nothing better."""
+        return key
 
     @abstractmethod
     def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Lock the rows of `table` in `rows` until the end of the transaction, where the database locks rows."""
 
-    @abstractmethod
     def delete(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
     ) -> sa.Delete:
-        """Delete the rows of a table that join with the chosen rows of another."""
+        """Delete the rows of a table that join with the chosen rows of another: DELETE … USING."""
+        return sa.delete(table).where(*(mine == theirs for mine, theirs in on), chosen)
 
-    @abstractmethod
     def update(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
     ) -> sa.Update:
-        """Update the rows of a table that join with the chosen rows of another."""
+        """Update the rows of a table that join with the chosen rows of another: UPDATE … FROM."""
+        return sa.update(table).where(*(mine == theirs for mine, theirs in on), chosen)
 
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """Have the database look at constraints now that it would look at when the transaction ends."""

@@ -25,7 +25,7 @@ from psycopg import sql as psycopg_sql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateSchema
 
-from lethe.connections import commit_durably
+from lethe.connections import Connection, commit_durably, postgresql_url
 from lethe.judging.dates import (
     BLANKS,
     FIRST_WALL,
@@ -66,7 +66,6 @@ from lethe.stores.sql.dialects.base import (
     Slice,
     Zones,
     epochs,
-    local_day,
 )
 from lethe.stores.sql.settings import Settings
 
@@ -76,6 +75,9 @@ GATE_LOCK = 0x4C65746865476174
 _SESSION = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe -c row_security=off"
 """Settings of every session, after those of the connection's own `options`. A statement from which row-level security
 would hide rows is refused."""
+
+_NOTICES = "sqlalchemy.dialects.postgresql"
+"""SQLAlchemy's logger of what the server remarks."""
 
 _STAGING_LOCK = 0x4C65746865537467
 """Key of the advisory lock under which scratch tables are made ("LetheStg")."""
@@ -243,13 +245,17 @@ class PostgreSQL(Dialect):
 
     # --- connections and transactions ---
 
+    def url(self, connection: Connection) -> sa.URL:
+        """As the governance database's is."""
+        return postgresql_url(connection)
+
     def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
         """An engine without a pool; sessions write dates in ISO form and calculate in UTC, and commits are durable."""
         engine = sa.create_engine(
             url,
             poolclass=sa.NullPool,
             isolation_level="READ COMMITTED",
-            **unlogged_rows(),
+            **unlogged_rows(_NOTICES),
             enable_from_linting=False,
             connect_args={
                 "connect_timeout": max(2, round(settings.connect_timeout)),
@@ -284,9 +290,6 @@ class PostgreSQL(Dialect):
             transaction.close()
             raise
         return transaction
-
-    def pause(self, *, holds_changed: bool) -> None:
-        """Nothing: who waits for the lock exclusively is before later batches in its queue."""
 
     def fence(self, engine: sa.Engine, timeout: float) -> None:
         """Take the gate's lock exclusively, and give it back."""
@@ -723,13 +726,27 @@ class PostgreSQL(Dialect):
             case ClockKind.TEXT:
                 return _of_iso(column, sa.Date(), lambda text: text.local_day(local, on_wall))
             case ClockKind.YEAR:
-                return year_end(_number(column, kind))
+                return _year_end(_number(column, kind))
             case _:
-                return local(moment_of(_number(column, kind), kind))
+                return local(_moment_of(_number(column, kind), kind))
 
-    def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
-        """The local day."""
-        return local_day(value, kind, zones)
+    def checked_day(self, clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
+        """By the server's own time zones."""
+        moment = clock
+        match kind:
+            case ClockKind.YEAR:
+                return _year_end(clock)
+            case ClockKind.DATE | ClockKind.TEXT:
+                return sa.cast(clock, sa.Date())
+            case ClockKind.NAIVE if zones.clock.key == zones.policy.key:
+                return sa.cast(clock, sa.Date())
+            case ClockKind.NAIVE:
+                moment = sa.func.timezone(zones.clock.key, clock)
+            case ClockKind.AWARE:
+                pass
+            case _:
+                moment = _moment_of(clock, kind)
+        return sa.cast(sa.func.timezone(zones.policy.key, moment), sa.Date())
 
     # --- identifiers ---
 
@@ -935,18 +952,6 @@ class PostgreSQL(Dialect):
         locked = rows.with_for_update(of=table).subquery()
         connection.execute(sa.select(sa.func.count()).select_from(locked))
 
-    def delete(
-        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
-    ) -> sa.Delete:
-        """DELETE … USING."""
-        return sa.delete(table).where(*(mine == theirs for mine, theirs in on), chosen)
-
-    def update(
-        self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
-    ) -> sa.Update:
-        """UPDATE … FROM."""
-        return sa.update(table).where(*(mine == theirs for mine, theirs in on), chosen)
-
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """SET CONSTRAINTS, which SQLAlchemy has no words for."""
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
@@ -1146,14 +1151,14 @@ def _bound_number(number: AnyColumn, kind: ClockKind, instant: datetime) -> AnyC
     return _typed(float(exact), sa.Double()) if isinstance(number.type, sa.Float) else _typed(exact, sa.Numeric())
 
 
-def moment_of(number: AnyColumn, kind: ClockKind) -> AnyColumn:
+def _moment_of(number: AnyColumn, kind: ClockKind) -> AnyColumn:
     """The moment of a number since 1970; of one that is not readable, another moment."""
     first, end = (_typed(float(bound), sa.Double()) for bound in epochs(kind))
     within = _within(sa.cast(number, sa.Double()), first, end - 1.0)
     return sa.func.to_timestamp(within / _typed(float(kind.per_second), sa.Double()))
 
 
-def year_end(year: AnyColumn) -> AnyColumn:
+def _year_end(year: AnyColumn) -> AnyColumn:
     """The last day of a year; of one that is not readable, of another."""
     first, last = (_typed(day.year, sa.Integer()) for day in (date.min, date.max))
     return sa.func.make_date(sa.cast(_within(year, first, last), sa.Integer()), 12, 31)

@@ -29,6 +29,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
+from lethe.connections import Connection, file_url
 from lethe.judging.dates import PER_SECOND, Moment, TimestampFormat, Walls, day_of, epoch_number, from_epoch, read
 from lethe.judging.identifiers import IdentifierType, as_text, exact, whole_names
 from lethe.stores.base import Remainder
@@ -63,6 +64,10 @@ class SQLite(Dialect):
     restricts_each_row = True
 
     # --- connections and transactions ---
+
+    def url(self, connection: Connection) -> sa.URL:
+        """The file."""
+        return file_url(connection)
 
     def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
         """An engine without a pool, for a file that must be there."""
@@ -314,6 +319,10 @@ class SQLite(Dialect):
         """The local day."""
         return date.fromisoformat(str(value))
 
+    def checked_day(self, clock: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
+        """Days are staged as ISO 8601 text already."""
+        return sa.type_coerce(clock, sa.Text())
+
     # --- identifiers ---
 
     def carries(self, kind: sa.types.TypeEngine[Any]) -> bool:
@@ -356,10 +365,6 @@ class SQLite(Dialect):
         """Where it is not there."""
         connection.execute(CreateTable(table, if_not_exists=True))
 
-    def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
-        """None: every row is judged again."""
-        return ()
-
     def mark_columns(self) -> Sequence[sa.Column[Any]]:
         """The staging table's own row number, counted from 1 in the order of staging."""
         return (sa.Column("rowid", sa.Integer(), system=True),)
@@ -367,10 +372,6 @@ class SQLite(Dialect):
     def position_type(self) -> sa.types.TypeEngine[Any]:
         """A row number."""
         return sa.Integer()
-
-    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
-        """The order in which SQLite finds them: of the table, or of the clock's index."""
-        return ()
 
     def slices(
         self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
@@ -396,10 +397,6 @@ class SQLite(Dialect):
         return staged.c.rowid.between(int(part.first), int(part.last))
 
     # --- statements ---
-
-    def address(self, table: sa.FromClause, key: Sequence[AnyColumn]) -> Sequence[AnyColumn]:
-        """The key."""
-        return key
 
     def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Nothing: the transaction has the write lock."""
