@@ -516,7 +516,7 @@ def _by_a_person(approval: Mapping[str, Any] | None) -> bool:
 
 
 def _erased(tally: Mapping[str, Any] | None) -> bool:
-    return tally is not None and bool(tally["erased"] or tally["anonymised"])
+    return tally is not None and Became.model_validate(tally).disposed > 0
 
 
 def _software(policy: Policy) -> str:
