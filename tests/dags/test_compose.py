@@ -52,10 +52,7 @@ importlib.import_module("lethe.airflow")
 _START = """
 import json, os, runpy, sys, tempfile
 from importlib.metadata import entry_points
-import airflow.__main__
-from airflow.cli.cli_parser import get_parser
-
-get_parser()
+import airflow.__main__, airflow.cli.cli_parser
 
 def start(command):
     if command[:2] == ["python", "-m"]:

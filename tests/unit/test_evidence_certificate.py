@@ -30,7 +30,7 @@ from lethe.evidence.signed import Signature, public_pem
 from lethe.governance import Governance, open_governance, schema
 from lethe.holds.registry import HoldRegistry, HoldRequest
 from lethe.judging.identifiers import IdentifierType
-from lethe.judging.keys import record_key
+from lethe.judging.keys import readings, readings_before, record_key
 from lethe.keys import Keys
 from lethe.periods import Period
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
@@ -297,6 +297,29 @@ def test_every_record_can_be_proven_and_every_other_disproven(
             assert not proofs.find(governance, KEYS, "webinars.registrations", absent).sightings
             proof = proofs.prove(governance, KEYS, "webinars.registrations", absent, "webinars-1").text().encode()
             assert proofs.verify(proof, absent, PUBLIC).outcomes == ()
+
+
+def test_what_a_run_erased_that_recorded_no_types_of_keys_is_still_proven(governance: Governance) -> None:
+    """Versions before wrote a key without the letters of its types; what they erased was not known after an upgrade."""
+    became = {b"7": Outcome.ERASED, b"b\x1f2": Outcome.ERASED}
+    ended_run(governance, "webinars-1", became)
+    row = schema.run_dataset.c
+    with governance.write() as connection:
+        candidates = connection.scalar(sa.select(row.candidates))
+        assert candidates is not None
+        old = {name: value for name, value in candidates.items() if name != "key"}
+        connection.execute(sa.update(schema.run_dataset).values(candidates=old))
+    certificate.issue(governance, KEYS, "webinars-1", [])
+    ended_run(governance, "webinars-2", {b"n8": Outcome.ERASED})
+    certificate.issue(governance, KEYS, "webinars-2", [])
+    dataset = "webinars.registrations"
+    for texts, runs in ((["07"], ["webinars-1"]), (["b", "2"], ["webinars-1"]), (["8"], ["webinars-2"]), (["n8"], [])):
+        named, before = readings(texts), readings_before(texts)
+        history = proofs.find(governance, KEYS, dataset, named, PUBLIC, before)
+        assert [seen.run for seen in history.sightings] == runs, texts
+        for run in runs:
+            proof = proofs.prove(governance, KEYS, dataset, named, run, PUBLIC, before)
+            assert proofs.verify(proof.text().encode(), [*named, *before], PUBLIC).outcomes == (Outcome.ERASED,)
 
 
 def test_a_proof_for_one_outcome_proves_no_other(tmp_path: Path) -> None:

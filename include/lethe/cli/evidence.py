@@ -218,19 +218,21 @@ def prove(
     Ends with 3 where no run that is on record has had it among its candidates.
     """
     from lethe.evidence import proofs
+    from lethe.judging.keys import readings_before
 
     texts = _texts(key)
     with environment() as env:
         trusted = _trusted(env, public_key)
         named = proofs.meant(env.governance, dataset, texts)
-        history = proofs.find(env.governance, env.keys, dataset, named, trusted)
+        before = readings_before(texts)
+        history = proofs.find(env.governance, env.keys, dataset, named, trusted, before)
         _say_history(dataset, history)
         seen = history.erased_by or (history.sightings[-1] if history.sightings else None)
         about = run or (seen.run if seen else None)
         if out is not None and about is None:
             raise typer.BadParameter("no run had the record; name the run to prove that of", param_hint="--run")
         if out is not None and about is not None:
-            _write(out, proofs.prove(env.governance, env.keys, dataset, named, about, trusted).text())
+            _write(out, proofs.prove(env.governance, env.keys, dataset, named, about, trusted, before).text())
     if seen is None:
         raise typer.Exit(NOT_KNOWN)
 
@@ -268,9 +270,10 @@ def verify_proof(
     """Check a proof with nothing but the public key and the record's key. Ends with 1 if it does not hold."""
     from lethe.evidence import proofs
     from lethe.evidence.signed import read_file
-    from lethe.judging.keys import readings
+    from lethe.judging.keys import readings, readings_before
 
-    named = readings(_texts(key)) if key else None
+    texts = _texts(key) if key else None
+    named = [*readings(texts), *readings_before(texts)] if texts else None
     content, keys = read_file(file), _public_keys(public_key)
     with _from_elsewhere():
         proven = proofs.verify(content, named, keys, what=str(file))

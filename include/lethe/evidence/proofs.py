@@ -12,7 +12,7 @@ outsider has to believe that it is the one that the company's secret gives; an a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -123,6 +123,11 @@ def _keys_of(named: Named) -> Sequence[bytes]:
     return [named] if isinstance(named, bytes) else named
 
 
+def _types_recorded(candidates: Mapping[str, Any] | None) -> bool:
+    """Whether a run says of what types the columns of a key are; earlier versions wrote keys without types."""
+    return candidates is not None and "key" in candidates
+
+
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +163,12 @@ def meant(governance: Governance, dataset: str, texts: Sequence[str]) -> list[by
 
 
 def find(
-    governance: Governance, keys: Keys, dataset: str, named: Named, trusted: Sequence[Ed25519PublicKey] = ()
+    governance: Governance,
+    keys: Keys,
+    dataset: str,
+    named: Named,
+    trusted: Sequence[Ed25519PublicKey] = (),
+    before: Named | None = None,
 ) -> History:
     """Search all runs of a dataset (``category.dataset``) for a record, and check each answer against its certificate.
 
@@ -168,14 +178,16 @@ def find(
         dataset: written ``category.dataset``.
         named: the record.
         trusted: the public keys that certificates may be signed by.
+        before: the record, as runs named it that recorded no types of keys (`readings_before`).
 
     Raises:
         EvidenceError: if no run had such a dataset, or the stored outcomes are not those of the certificates.
     """
     category, _, name = dataset.partition(".")
     run, tree = schema.run.c, schema.proof_tree.c
+    has_tree, candidates = tree.run_id.is_not(None).label("has_tree"), schema.run_dataset.c.candidates
     of_dataset = (
-        sa.select(run.id, run.as_of, run.finished_at, tree.run_id.is_not(None).label("has_tree"))
+        sa.select(run.id, run.as_of, run.finished_at, has_tree, candidates)
         .join(schema.run_dataset, schema.run_dataset.c.run_id == run.id)
         .outerjoin(schema.proof_tree, sa.and_(tree.run_id == run.id, tree.dataset == schema.run_dataset.c.dataset))
         .where(run.category == category, schema.run_dataset.c.dataset == name, run.dry_run.is_(False))
@@ -189,7 +201,8 @@ def find(
     for row in runs:
         if row.has_tree:
             commit = committing(keys, row.id, dataset)
-            places = [_place(governance, row.id, name, commit(key), trusted) for key in _keys_of(named)]
+            by = named if before is None or _types_recorded(row.candidates) else before
+            places = [_place(governance, row.id, name, commit(key), trusted) for key in _keys_of(by)]
             outcomes = sorted({outcome for place in places for outcome in place.outcomes})
             if outcomes:
                 certified = places[0].certificate is not None
@@ -205,13 +218,16 @@ def prove(
     named: Named,
     run_id: str,
     trusted: Sequence[Ed25519PublicKey] = (),
+    before: Named | None = None,
 ) -> Proof:
-    """What an outsider needs to check what a run did with a record, or that it did nothing with it.
+    """What an outsider needs to check what a run did with a record, or that it did nothing with it. See `find`.
 
     Raises:
         EvidenceError: if the run has no certificate or no outcomes of the dataset, or they were changed.
     """
     commit = committing(keys, run_id, dataset)
+    if before is not None and not _types_recorded(_candidates(governance, run_id, dataset.partition(".")[2])):
+        named = before
     records = [commit(key) for key in _keys_of(named)]
     places = [_place(governance, run_id, dataset.partition(".")[2], record, trusted) for record in records]
     record, place = next(
@@ -229,6 +245,15 @@ def prove(
         leaves=tuple(place.leaves),
         certificate=place.certificate,
     )
+
+
+def _candidates(governance: Governance, run_id: str, name: str) -> Mapping[str, Any] | None:
+    found = schema.run_dataset.c
+    with governance.read() as connection:
+        said: Mapping[str, Any] | None = connection.scalar(
+            sa.select(found.candidates).where(found.run_id == run_id, found.dataset == name)
+        )
+    return said
 
 
 @dataclass(frozen=True, slots=True)

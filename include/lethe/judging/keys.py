@@ -266,6 +266,20 @@ def readings(texts: Sequence[str], columns: Sequence[KeyColumn] = ()) -> list[by
         if not found:
             name = columns[number].name if columns else str(number + 1)
             raise ValueError(f"what is named for {name} can be no value of it")
+    return _joined(forms)
+
+
+def readings_before(texts: Sequence[str]) -> list[bytes]:
+    """The keys that a person may mean, as runs wrote them that recorded no types of key columns: without their letters.
+
+    Raises:
+        ValueError: if they may mean too many keys.
+    """
+    forms = [list(dict.fromkeys([text, *(one[1:] for one in _readings_of(text, None))])) for text in texts]
+    return _joined(forms)
+
+
+def _joined(forms: Sequence[Sequence[str]]) -> list[bytes]:
     every = product(*forms)
     some = (one for _, one in zip(range(MOST_READINGS), every, strict=False))
     keys = [SEPARATOR.join(one).encode("utf-8", "surrogatepass") for one in some]
