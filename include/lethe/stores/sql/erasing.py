@@ -220,7 +220,7 @@ class Eraser:
             if self.dialect.fault(error) is not Fault.REFERRED:
                 raise
             count, rows_with = -1, 0
-        if count != part.unheld:
+        if count != part.unheld or (self._may_undo and self._left_in(part)):
             self._undo(savepoint)
             return None
         savepoint.commit()
@@ -285,8 +285,9 @@ class Eraser:
                     raise
                 self._mark_kept(verdict, kept)
                 continue
-            kept = [] if erased == self._outcomes(verdict).get(GO, 0) else self._still_there(verdict)
-            if not kept and erased == self._outcomes(verdict).get(GO, 0):
+            whole = erased == self._outcomes(verdict).get(GO, 0)
+            kept = [] if whole and not self._may_undo else self._still_there(verdict)
+            if not kept and whole:
                 self._look_at_constraints()
                 savepoint.commit()
                 return erased, rows_with
@@ -296,13 +297,30 @@ class Eraser:
             self._mark_kept(verdict, kept)
         raise Moved
 
+    @property
+    def _may_undo(self) -> bool:
+        """Whether a row that counts as changed may be as it was: a trigger can write back what was masked."""
+        return self.work.disposition is not Disposition.ERASE and bool(self.blockers.triggers)
+
+    @property
+    def _undone(self) -> list[Predicate]:
+        """What is true of a row that is there, by its key, after it should have gone, or have been masked."""
+        return [] if self.work.disposition is Disposition.ERASE else [self._judgement.candidate]
+
+    def _left_in(self, part: Slice) -> bool:
+        """Whether any record of a batch is still there that was to go; a trigger may have changed it meanwhile."""
+        staged, table = self.staging.keys.alias("staged"), self.target.table
+        joined = staged.join(table, self.staging.same_key(table, staged))
+        found = sa.select(sa.literal(1)).select_from(joined).where(self.dialect.in_slice(staged, part), *self._undone)
+        return self.connection.execute(found.where(sa.not_(staged.c.held)).limit(1)).first() is not None
+
     def _still_there(self, verdict: sa.Table) -> Sequence[Any]:
-        """The positions of noted rows that were to go and that the database has kept."""
-        address = self.dialect.address(self.target.table, self._judgement.key)
-        same = [column == verdict.c[f"at_{number}"] for number, column in enumerate(address)]
-        joined = verdict.join(self.target.table, sa.and_(*same))
-        rows = sa.select(verdict.c.position).select_from(joined).where(verdict.c.outcome == GO)
-        return self.connection.scalars(rows.where(self._judgement.candidate)).all()
+        """The positions of noted rows that were to go and that the database has kept, if changed by a trigger."""
+        staged, table = self.staging.keys.alias("staged"), self.target.table
+        noted = verdict.join(staged, self.dialect.position(staged) == verdict.c.position)
+        joined = noted.join(table, self.staging.same_key(table, staged))
+        rows = sa.select(verdict.c.position).select_from(joined)
+        return self.connection.scalars(rows.where(verdict.c.outcome == GO, *self._undone)).all()
 
     def _with_kept_children(self, verdict: sa.Table) -> Sequence[Any]:
         """The positions of noted rows of which a trigger keeps rows of child tables, found by trying."""

@@ -180,7 +180,6 @@ def _check_identifiers(
 
 
 def _check_masks(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
-    uniques = dialect.unique_keys(connection, found.relation) if dataset.masks else []
     for mask in dataset.masks:
         column = found.columns[mask.column]
         where = f"column {mask.column} of {dataset.table}"
@@ -188,10 +187,10 @@ def _check_masks(connection: sa.Connection, found: Found, dataset: TableDataset,
             yield Problem(field="masks", message=f"{where} cannot be NULL: mask it with a constant")
         if mask.column in dataset.key:
             yield Problem(field="masks", message=f"column {mask.column} is part of the key, which must stay")
-        elif mask.value is not None and any(mask.column in unique for unique in uniques):
-            yield Problem(
-                field="masks", message=f"{where} is unique: no two rows can have one constant; mask with null"
-            )
+        elif dialect.distinguished(connection, found.relation, mask.column, by_null=mask.value is None):
+            advice = "mask with null" if mask.value is not None else "let the index take NULLS DISTINCT"
+            what = "one constant" if mask.value is not None else "NULL"
+            yield Problem(field="masks", message=f"{where} is unique: no two rows can have {what}; {advice}")
         if column.get("computed") or (column.get("identity") or {}).get("always"):
             yield Problem(field="masks", message=f"{where} is filled by the database itself and cannot be masked")
     if dataset.masks and dataset.children:

@@ -244,6 +244,17 @@ class Dialect(ABC):
                 keys.append(columns)
         return [tuple(key) for key in keys if key]
 
+    def distinguished(self, connection: sa.Connection, relation: Relation, column: str, *, by_null: bool) -> bool:
+        """Whether no two rows may have one constant (or NULL) in a column, be it for some rows or in a form of it."""
+        if by_null:
+            return False
+        inspector = sa.inspect(connection)
+        constraints = inspector.get_unique_constraints(relation.name, relation.schema)
+        indexes = inspector.get_indexes(relation.name, relation.schema)
+        return any(column in constraint["column_names"] for constraint in constraints) or any(
+            index["unique"] and column in index["column_names"] for index in indexes
+        )
+
     def not_replicated(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> str | None:
         """The publication for which the database refuses to delete (or update) rows of a table, if there is one."""
         return None

@@ -158,7 +158,7 @@ _INDEX = _catalogue(
     "pg_index",
     *(_oid("indexrelid"), _oid("indrelid"), "indkey", sa.column("indnkeyatts", sa.SmallInteger())),
     *(_flag(name) for name in ("indisunique", "indisprimary", "indisvalid", "indimmediate")),
-    *("indpred", "indexprs"),
+    *("indpred", "indexprs", _flag("indisexclusion"), _flag("indnullsnotdistinct")),
 )
 _TRIGGER = _catalogue(
     "pg_trigger",
@@ -370,8 +370,8 @@ class PostgreSQL(Dialect):
             named = _relations().where(_NAMESPACE.c.nspname == schema, _CLASS.c.relname == table)
             row = connection.execute(named.where(_CLASS.c.relkind.in_(_RELATIONS))).one_or_none()
             return None if row is None else _relation(row)
-        quoted = connection.dialect.identifier_preparer.quote_identifier
-        oid = sa.cast(sa.func.to_regclass(sa.cast(sa.literal(quoted(table)), sa.Text())), pg.OID())
+        quoted = '"{}"'.format(table.replace('"', '""'))
+        oid = sa.cast(sa.func.to_regclass(sa.cast(sa.literal(quoted), sa.Text())), pg.OID())
         row = connection.execute(_relations().where(_CLASS.c.oid == oid)).one_or_none()
         return None if row is None else _relation(row)
 
@@ -438,6 +438,27 @@ class PostgreSQL(Dialect):
         for row in rows:
             keys.setdefault(row.indexrelid, []).append(row.attname)
         return [tuple(key) for key in keys.values()]
+
+    def distinguished(self, connection: sa.Connection, relation: Relation, column: str, *, by_null: bool) -> bool:
+        """By `pg_index`, whatever the index; of one of expressions by the columns that it depends upon."""
+        depend = _catalogue("pg_depend", _oid("objid"), _oid("refobjid"), "refobjsubid")
+        mine = _ATTRIBUTE.c.attrelid == _INDEX.c.indrelid, _ATTRIBUTE.c.attname == column
+        indexed = _ATTRIBUTE.c.attnum == sa.func.any(sa.cast(_INDEX.c.indkey, pg.ARRAY(sa.SmallInteger())))
+        within = sa.exists().where(
+            depend.c.objid == _INDEX.c.indexrelid,
+            depend.c.refobjid == _INDEX.c.indrelid,
+            depend.c.refobjsubid == _ATTRIBUTE.c.attnum,
+        )
+        whole = sa.or_(_INDEX.c.indisunique, _INDEX.c.indisexclusion)
+        if by_null:
+            whole = sa.and_(_INDEX.c.indisunique, _INDEX.c.indnullsnotdistinct, _INDEX.c.indpred.is_(None))
+        found = sa.select(sa.literal(1)).select_from(_INDEX.join(_ATTRIBUTE, sa.and_(*mine)))
+        found = found.where(
+            _INDEX.c.indrelid == _oid_of(relation),
+            whole,
+            sa.or_(indexed, sa.and_(_INDEX.c.indexprs.is_not(None), within)),
+        )
+        return connection.execute(found.limit(1)).first() is not None
 
     def not_replicated(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> str | None:
         """Publications of its changes, where the replica identity is nothing or a primary key that is not there."""
@@ -531,15 +552,13 @@ class PostgreSQL(Dialect):
         """By `has_…_privilege`, and `row_security_active`."""
         login = _login(connection)
         for need in needs:
-            table = connection.dialect.identifier_preparer.format_table(
-                sa.table(need.relation.name, schema=need.relation.schema)
-            )
+            table = _qualified(connection, sa.table(need.relation.name, schema=need.relation.schema))
             absent = self._absent(connection, need)
             if absent:
                 rights = ", ".join(absent)
                 yield f"{login} may not {rights} table {need.relation}", f"GRANT {rights} ON {table} TO {login}"
             if need.relation.schema and not _may(connection, "schema", need.relation.schema, "USAGE"):
-                schema = connection.dialect.identifier_preparer.quote_schema(need.relation.schema)
+                schema = _quoted(connection, need.relation.schema)
                 yield f"{login} may not use schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {login}"
             if connection.scalar(sa.select(sa.func.row_security_active(_oid_of(need.relation)))):
                 yield (
@@ -550,7 +569,6 @@ class PostgreSQL(Dialect):
     def _absent(self, connection: sa.Connection, need: Need) -> list[str]:
         """The rights that are missing, as GRANT writes them."""
         table = _oid_of(need.relation)
-        quoted = connection.dialect.identifier_preparer.quote
 
         def may(right: str, columns: Sequence[str] = ()) -> bool:
             asked = [sa.func.has_column_privilege(table, column, right) for column in columns]
@@ -564,25 +582,45 @@ class PostgreSQL(Dialect):
         locks = need.lock and not need.update
         if locks and not connection.scalar(sa.select(sa.func.has_any_column_privilege(table, "UPDATE"))):
             changed = [str(need.lock)]
-        return absent + ([f"UPDATE ({', '.join(quoted(column) for column in changed)})"] if changed else [])
+        return absent + (
+            [f"UPDATE ({', '.join(_quoted(connection, column) for column in changed)})"] if changed else []
+        )
 
     def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
         """A schema to make tables in, temporary tables, and a server that takes changes."""
         login, schema = _login(connection), settings.scratch_schema
         database = str(connection.scalar(sa.select(sa.func.current_database())))
-        quoted = connection.dialect.identifier_preparer.quote(database)
         if connection.scalar(sa.select(sa.func.current_setting("transaction_read_only"))) == "on":
             yield "the server or the database takes no changes (it is read-only)", "connect to the primary"
         if sa.inspect(connection).has_schema(schema):
             if not (_may(connection, "schema", schema, "USAGE") and _may(connection, "schema", schema, "CREATE")):
                 grant = f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {login}"
                 yield f"{login} may not make tables in schema {schema}, where candidates are staged", grant
+            yield from self._missing_on_staged(connection, settings)
         elif not _may(connection, "database", database, "CREATE"):
             grant = f"CREATE SCHEMA {schema} AUTHORIZATION {login}"
             yield f"there is no schema {schema} to stage candidates in, and {login} may not make it", grant
         if not _may(connection, "database", database, "TEMPORARY"):
-            grant = f"GRANT TEMPORARY ON DATABASE {quoted} TO {login}"
+            grant = f"GRANT TEMPORARY ON DATABASE {_quoted(connection, database)} TO {login}"
             yield f"{login} may not make temporary tables, in which held identifiers are compared", grant
+
+    def _missing_on_staged(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+        """What another login has made, and keeps the list of what is staged in."""
+        schema, name = self.scratch_name(settings, "staged")
+        staged = self.relation(connection, [name, str(schema)])
+        if staged is None:
+            return
+        rights = ("SELECT", "INSERT", "UPDATE", "DELETE")
+        asked = [
+            right
+            for right in rights
+            if not connection.scalar(sa.select(sa.func.has_table_privilege(_oid_of(staged), right)))
+        ]
+        if asked:
+            login, table = _login(connection), _qualified(connection, sa.table(name, schema=schema))
+            lacking = ", ".join(asked)
+            grant = f"GRANT {lacking} ON {table} TO {login}, or give the connection a `lethe_scratch_schema` of its own"
+            yield f"{login} may not {lacking} table {table}, which another login has made", grant
 
     # --- tables ---
 
@@ -601,7 +639,7 @@ class PostgreSQL(Dialect):
             *(sa.column(name) for name in ("attrelid", "attname", "attnum", "atttypid")),
             schema="pg_catalog",
         )
-        name = connection.dialect.identifier_preparer.format_table(table)
+        name = _qualified(connection, table)
         relation = sa.cast(sa.cast(sa.literal(name), sa.Text()), pg.REGCLASS())
         rows = connection.execute(
             sa.select(
@@ -1186,7 +1224,12 @@ def _oid_of(relation: Relation) -> AnyColumn:
 
 def _login(connection: sa.Connection) -> str:
     login = str(connection.scalar(sa.select(sa.func.current_user())))
-    return connection.dialect.identifier_preparer.quote(login)
+    return _quoted(connection, login)
+
+
+def _quoted(connection: sa.Connection, name: str) -> str:
+    """A name as it is written in a statement; the preparer writes it as a parameterised one has it, `%` twice."""
+    return connection.dialect.identifier_preparer.quote(name).replace("%%", "%")
 
 
 def _may(connection: sa.Connection, kind: str, name: str, right: str) -> bool:
@@ -1255,8 +1298,9 @@ def _host(address: AnyColumn) -> AnyColumn:
     return _c(sa.func.regexp_replace(sa.func.host(address), _MAPPED, r"\1"))
 
 
-def _qualified(connection: sa.Connection, table: sa.Table) -> str:
-    return connection.dialect.identifier_preparer.format_table(table)
+def _qualified(connection: sa.Connection, table: sa.TableClause) -> str:
+    """The same for a table, with its schema."""
+    return connection.dialect.identifier_preparer.format_table(table).replace("%%", "%")
 
 
 def _pages(connection: sa.Connection, table: sa.Table) -> int:

@@ -30,6 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from lethe.connections import Connection, file_url
+from lethe.errors import StoreError
 from lethe.judging.dates import PER_SECOND, Moment, TimestampFormat, Walls, day_of, epoch_number, from_epoch, read
 from lethe.judging.identifiers import IdentifierType, as_text, exact, whole_names
 from lethe.stores.base import Remainder
@@ -49,6 +50,9 @@ from lethe.stores.sql.dialects.base import (
 )
 from lethe.stores.sql.settings import Settings
 
+_QUOTED = re.compile(r"""--[^\n]*|/\*.*?\*/|"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^]]*\]""", re.DOTALL)
+"""What in a statement may have any word in it: comments, and what is in quotes."""
+_EVENT = re.compile(r"\b(?:DELETE|INSERT|UPDATE)\b", re.IGNORECASE)
 _MASTER = sa.table("sqlite_master", *(sa.column(name) for name in ("type", "name", "tbl_name", "sql")))
 
 _BEGIN = "lethe_begin"
@@ -171,7 +175,7 @@ class SQLite(Dialect):
                 sa.func.lower(_MASTER.c.name) == sa.func.lower(table), _MASTER.c.type.in_(["table", "view"])
             )
         ).one_or_none()
-        return None if row is None else Relation(row.name.lower(), None, row.name, Kind(row.type))
+        return None if row is None else Relation(_id(row.name), None, row.name, Kind(row.type))
 
     def parts(self, connection: sa.Connection, relation: Relation) -> tuple[str, ...]:
         """The table alone."""
@@ -190,14 +194,28 @@ class SQLite(Dialect):
         found: dict[tuple[str, int], list[sa.Row[Any]]] = {}
         for row in rows:
             found.setdefault((row.child, row.id), []).append(row)
-        primary = sa.inspect(connection).get_pk_constraint(relation.name)["constrained_columns"] if found else []
+        if not found:
+            return []
+        primary = sa.inspect(connection).get_pk_constraint(relation.name)["constrained_columns"]
+        written = {_id(column["name"]): column["name"] for column in sa.inspect(connection).get_columns(relation.name)}
+
+        def referred(row: sa.Row[Any]) -> str:
+            name = row.to or (primary[row.seq] if row.seq < len(primary) else "")
+            if _id(name) not in written:
+                raise StoreError(
+                    f"table {row.child} refers to {relation.name} by a foreign key for which that has no columns (a "
+                    "primary key that it does not have, or a column that is gone), so that SQLite refuses to erase "
+                    f"its rows: correct the foreign key of {row.child}"
+                )
+            return written[_id(name)]
+
         return [
             ForeignKey(
                 name=f"foreign key of {child} ({', '.join(row._mapping['from'] for row in columns)})",
-                child=Relation(child.lower(), None, child),
+                child=Relation(_id(child), None, child),
                 columns=tuple(row._mapping["from"] for row in columns),
                 parent=relation,
-                referred=tuple(row.to or primary[number] for number, row in enumerate(columns)),
+                referred=tuple(referred(row) for row in columns),
                 on_delete=Action(columns[0].on_delete),
                 on_update=Action(columns[0].on_update),
             )
@@ -206,14 +224,14 @@ class SQLite(Dialect):
 
     def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
         """By the statements that made them."""
-        event = re.compile(rf"\b{'DELETE' if deleting else 'UPDATE'}\b.*?\bON\b", re.IGNORECASE | re.DOTALL)
+        event = "DELETE" if deleting else "UPDATE"
         rows = connection.execute(
             sa.select(_MASTER.c.name, _MASTER.c.sql)
             .where(_MASTER.c.type == "trigger", sa.func.lower(_MASTER.c.tbl_name) == relation.id)
             .order_by(_MASTER.c.name)
         )
-        heads = ((row.name, re.split(r"\bBEGIN\b", row.sql, maxsplit=1, flags=re.IGNORECASE)[0]) for row in rows)
-        return [Trigger(name, relation.name) for name, head in heads if event.search(head)]
+        found = ((row.name, _EVENT.search(_QUOTED.sub("x", row.sql))) for row in rows)
+        return [Trigger(name, relation.name) for name, first in found if first and first[0].upper() == event]
 
     def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
         """The file, and its folder, where SQLite keeps its journal."""
@@ -455,6 +473,11 @@ def _key_value(kind: sa.types.TypeEngine[Any], value: object) -> object:
             with suppress(ValueError):
                 return made(value)
     return value
+
+
+def _id(name: str) -> str:
+    """A name as SQLite compares it: it knows capitals of ASCII alone."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def _is_number(value: str | int | bool) -> bool:
