@@ -192,6 +192,14 @@ def test_periods_by_value() -> None:
     assert going(judged(numbers, expiry=Expiry(PRAGUE, None, "plan", {"1": CUTOFF}))) == [0]
 
 
+@pytest.mark.parametrize("kept", ["1", "1.0"])
+def test_of_several_spellings_of_a_value_the_longest_period_counts(kept: str) -> None:
+    early = Cutoff(date(2020, 1, 1), start_of_day(date(2020, 1, 1), PRAGUE))
+    by_value = {text: early if text == kept else CUTOFF for text in ("1", "1.0")}
+    table = pa.table({"at": pa.array([date(2021, 1, 1)]), "plan": pa.array([1.0])})
+    assert going(judged(table, expiry=Expiry(PRAGUE, None, "plan", by_value))) == []
+
+
 @pytest.mark.parametrize(
     ("condition", "rows"),
     [({"in": ["a"]}, [0]), ({"not_in": ["a"]}, [1, 2]), ({"is_null": True}, [2]), ({"is_null": False}, [0, 1])],

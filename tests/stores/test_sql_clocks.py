@@ -193,6 +193,20 @@ def test_periods_by_value_and_none_for_the_others(database: Database) -> None:
     assert database.ids(table) == [1]
 
 
+@pytest.mark.parametrize("kept", ["1", "1.0", "1.00"])
+@pytest.mark.parametrize("kind", [sa.Numeric(6, 2), sa.Double()])
+def test_of_several_spellings_of_a_value_the_longest_period_counts(
+    database: Database, kind: sa.types.TypeEngine[Any], kept: str
+) -> None:
+    table = database.leads(plan=kind)
+    database.insert(table, [{"id": 1, "email": "a", "last_contact": MIDNIGHT - timedelta(days=1), "plan": 1}])
+    short, long = (cutoff_for(AS_OF, PRAGUE, Period.parse(text)) for text in ("P1Y", "P10Y"))
+    by_value = {text: long if text == kept else short for text in ("1", "1.0", "1.00")}
+    job = work(expiry=Expiry(zone=PRAGUE, default=short, column="plan", by_value=by_value))
+    candidates = database.store.discover(job, NO_HOLDS)
+    assert (candidates.expired, candidates.unjudgeable) == (0, {})
+
+
 def test_where_and_keep_while(database: Database) -> None:
     table = database.leads(state=sa.Text(), bill=sa.Integer(), paid=sa.Boolean())
     clock = MIDNIGHT - timedelta(days=1)

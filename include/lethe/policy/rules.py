@@ -254,6 +254,16 @@ class Expiry:
     by_value: Mapping[str, Cutoff] = field(default_factory=dict)
 
     @property
+    def longest_first(self) -> list[tuple[Cutoff, tuple[str, ...]]]:
+        """The cutoffs by value, with the values that each is of, the longest period first.
+
+        To a store two texts may be one value (1 and 1.0 of a number, a UUID in capitals): what is kept for the longer
+        period must not go after the shorter.
+        """
+        cutoffs = sorted(set(self.by_value.values()), key=lambda cutoff: cutoff.instant)
+        return [(one, tuple(text for text, other in self.by_value.items() if other == one)) for one in cutoffs]
+
+    @property
     def label(self) -> str:
         """The cutoff days in words, for people and for evidence."""
         parts = [f"{value}: {cutoff.day.isoformat()}" for value, cutoff in sorted(self.by_value.items())]

@@ -162,12 +162,15 @@ class Judgement:
         if self.expiry.column is None:
             return self._before_cutoff(self.expiry.default)
         column = self.table.c[self.expiry.column]
-        named = [
-            sa.and_(column.is_not(None), column == self.dialect.literal(column, text), self._before_cutoff(cutoff))
-            for text, cutoff in self.expiry.by_value.items()
-        ]
-        others = sa.and_(self._unnamed, self._before_cutoff(self.expiry.default))
-        return sa.or_(*named, others)
+        named: list[Predicate] = []
+        kept_longer: list[Predicate] = []
+        for cutoff, texts in self.expiry.longest_first:
+            mine = [column == self.dialect.literal(column, text) for text in texts]
+            others = [sa.not_(sa.or_(*kept_longer))] if kept_longer else []
+            named.append(sa.and_(column.is_not(None), sa.or_(*mine), *others, self._before_cutoff(cutoff)))
+            kept_longer += mine
+        unnamed = sa.and_(self._unnamed, self._before_cutoff(self.expiry.default))
+        return sa.or_(*named, unnamed)
 
     @property
     def _unnamed(self) -> Predicate:

@@ -60,7 +60,7 @@ def _cutoff(judgement: Judgement) -> AnyColumn:
         return day(expiry.default)
     column = judgement.table.c[expiry.column]
     literal = judgement.dialect.literal
-    named = [(column == literal(column, text), day(cutoff)) for text, cutoff in sorted(expiry.by_value.items())]
+    named = [(column == literal(column, text), day(cutoff)) for cutoff, texts in expiry.longest_first for text in texts]
     return sa.case(*named, else_=day(expiry.default))
 
 

@@ -383,10 +383,11 @@ class FileJudge:
         expiry = self.judge.expiry
         rest = judged
         if expiry.column is not None:
-            for value, cutoff in expiry.by_value.items():
-                chosen = judged & self.among(expiry.column, data, len(scope), value)
-                expired |= chosen & self._before(values, cutoff)
-                rest = rest & ~chosen
+            for cutoff, texts in expiry.longest_first:
+                for value in texts:
+                    chosen = rest & self.among(expiry.column, data, len(scope), value)
+                    expired |= chosen & self._before(values, cutoff)
+                    rest = rest & ~chosen
         if expiry.default is not None:
             expired |= rest & self._before(values, expiry.default)
         else:

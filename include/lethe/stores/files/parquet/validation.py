@@ -109,10 +109,11 @@ class _Clocks:
         column, rest = self._expiry.column, np.ones(len(days), dtype=np.bool_)
         if column is not None:
             data = {column: flat(batch.column(column))}
-            for value, cutoff in self._expiry.by_value.items():
-                chosen = bound.among(column, data, batch.num_rows, value)[rows] & rest
-                rest &= ~chosen
-                yield from ((day, cutoff.day, count) for day, count in _counted(days[chosen]))
+            for cutoff, texts in self._expiry.longest_first:
+                for value in texts:
+                    chosen = bound.among(column, data, batch.num_rows, value)[rows] & rest
+                    rest &= ~chosen
+                    yield from ((day, cutoff.day, count) for day, count in _counted(days[chosen]))
         default = self._expiry.default.day if self._expiry.default else None
         yield from ((day, default, count) for day, count in _counted(days[rest]))
 
