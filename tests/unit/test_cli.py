@@ -659,3 +659,10 @@ def test_a_record_is_proven_by_any_spelling_of_its_key_and_what_is_not_known_has
     assert "the key of webinars.registrations is (id): give a value for each, in that order" in text
     assert "the number of those given is 2" in text
     assert TOKEN not in text
+
+
+def test_a_key_of_many_columns_that_may_mean_too_much_is_refused_in_words(lethe: Command) -> None:
+    proof = lethe.folder / "proof.json"
+    proof.write_text("{}")
+    text = lethe("proof", "verify", str(proof), *["1.0"] * 12, exit_code=2)
+    assert "too many keys" in " ".join(text.replace("│", " ").split())

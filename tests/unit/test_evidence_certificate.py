@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -314,12 +315,12 @@ def test_what_a_run_erased_that_recorded_no_types_of_keys_is_still_proven(govern
     certificate.issue(governance, KEYS, "webinars-2", [])
     dataset = "webinars.registrations"
     for texts, runs in ((["07"], ["webinars-1"]), (["b", "2"], ["webinars-1"]), (["8"], ["webinars-2"]), (["n8"], [])):
-        named, before = readings(texts), readings_before(texts)
+        named, before = readings(texts), partial(readings_before, texts)
         history = proofs.find(governance, KEYS, dataset, named, PUBLIC, before)
         assert [seen.run for seen in history.sightings] == runs, texts
         for run in runs:
             proof = proofs.prove(governance, KEYS, dataset, named, run, PUBLIC, before)
-            assert proofs.verify(proof.text().encode(), [*named, *before], PUBLIC).outcomes == (Outcome.ERASED,)
+            assert proofs.verify(proof.text().encode(), [*named, *before()], PUBLIC).outcomes == (Outcome.ERASED,)
 
 
 def test_a_proof_for_one_outcome_proves_no_other(tmp_path: Path) -> None:

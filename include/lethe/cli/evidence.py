@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -224,7 +225,7 @@ def prove(
     with environment() as env:
         trusted = _trusted(env, public_key)
         named = proofs.meant(env.governance, dataset, texts)
-        before = readings_before(texts)
+        before = partial(readings_before, texts)
         history = proofs.find(env.governance, env.keys, dataset, named, trusted, before)
         _say_history(dataset, history)
         seen = history.erased_by or (history.sightings[-1] if history.sightings else None)
@@ -273,7 +274,10 @@ def verify_proof(
     from lethe.judging.keys import readings, readings_before
 
     texts = _texts(key) if key else None
-    named = [*readings(texts), *readings_before(texts)] if texts else None
+    try:
+        named = [*readings(texts), *readings_before(texts)] if texts else None
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; write each value as for `lethe prove`", param_hint="KEY") from None
     content, keys = read_file(file), _public_keys(public_key)
     with _from_elsewhere():
         proven = proofs.verify(content, named, keys, what=str(file))

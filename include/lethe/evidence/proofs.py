@@ -12,7 +12,7 @@ outsider has to believe that it is the one that the company's secret gives; an a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -123,6 +123,13 @@ def _keys_of(named: Named) -> Sequence[bytes]:
     return [named] if isinstance(named, bytes) else named
 
 
+def _named_before(dataset: str, before: Callable[[], Named]) -> Named:
+    try:
+        return before()
+    except ValueError as error:
+        raise EvidenceError(f"a record of {dataset}, in runs that recorded no types of keys: {error}") from None
+
+
 def _types_recorded(candidates: Mapping[str, Any] | None) -> bool:
     """Whether a run says of what types the columns of a key are; earlier versions wrote keys without types."""
     return candidates is not None and "key" in candidates
@@ -168,7 +175,7 @@ def find(
     dataset: str,
     named: Named,
     trusted: Sequence[Ed25519PublicKey] = (),
-    before: Named | None = None,
+    before: Callable[[], Named] | None = None,
 ) -> History:
     """Search all runs of a dataset (``category.dataset``) for a record, and check each answer against its certificate.
 
@@ -178,7 +185,7 @@ def find(
         dataset: written ``category.dataset``.
         named: the record.
         trusted: the public keys that certificates may be signed by.
-        before: the record, as runs named it that recorded no types of keys (`readings_before`).
+        before: gives the record as runs named it that recorded no types of keys (`readings_before`).
 
     Raises:
         EvidenceError: if no run had such a dataset, or the stored outcomes are not those of the certificates.
@@ -201,7 +208,7 @@ def find(
     for row in runs:
         if row.has_tree:
             commit = committing(keys, row.id, dataset)
-            by = named if before is None or _types_recorded(row.candidates) else before
+            by = named if before is None or _types_recorded(row.candidates) else _named_before(dataset, before)
             places = [_place(governance, row.id, name, commit(key), trusted) for key in _keys_of(by)]
             outcomes = sorted({outcome for place in places for outcome in place.outcomes})
             if outcomes:
@@ -218,7 +225,7 @@ def prove(
     named: Named,
     run_id: str,
     trusted: Sequence[Ed25519PublicKey] = (),
-    before: Named | None = None,
+    before: Callable[[], Named] | None = None,
 ) -> Proof:
     """What an outsider needs to check what a run did with a record, or that it did nothing with it. See `find`.
 
@@ -227,7 +234,7 @@ def prove(
     """
     commit = committing(keys, run_id, dataset)
     if before is not None and not _types_recorded(_candidates(governance, run_id, dataset.partition(".")[2])):
-        named = before
+        named = _named_before(dataset, before)
     records = [commit(key) for key in _keys_of(named)]
     places = [_place(governance, run_id, dataset.partition(".")[2], record, trusted) for record in records]
     record, place = next(
