@@ -39,7 +39,7 @@ demo: $(STAMP) ## Run the demo company in Airflow until Ctrl-C; ONCE=1 ends by i
 
 .PHONY: test
 test: $(STAMP) ## Run all tests; ARGS="..." goes to pytest
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --max-worker-restart 0 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --max-worker-restart 0 $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## Lint, formatting, types, layers

@@ -12,6 +12,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
@@ -36,6 +38,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give it back."""
     os.close(config.stash[_OUTPUT])
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Hands out tests one by one, but those of a file in `e2e/` together: each such file starts a demo of its own once.
+
+    The marks by which pytest-xdist 3.8 groups tests have no effect under pytest 9.2 (it writes `Item._nodeid`, which
+    nothing reads any more), and each process had a demo.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith("tests/e2e/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Take ours."""
+    return Scheduling(config, log)
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa: ANN401 - pytest-timeout's

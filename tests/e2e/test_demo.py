@@ -18,7 +18,7 @@ import pytest
 
 from lethe_demo.servers import Watchdog
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCALE = "0.05"
 _WAIT_SECONDS = 800

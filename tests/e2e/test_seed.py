@@ -38,7 +38,6 @@ def connections(postgres: EmbeddedPostgres, s3: EmbeddedS3) -> Iterator[dict[str
         client.delete_bucket(Bucket=bucket)
 
 
-@pytest.mark.xdist_group("buckets")
 def test_a_second_time_it_does_nothing_and_says_so(connections: dict[str, Connection]) -> None:
     first = seed(connections.__getitem__, AS_OF, SCALE)
     lines: list[str] = []
@@ -49,7 +48,6 @@ def test_a_second_time_it_does_nothing_and_says_so(connections: dict[str, Connec
     assert lines == ["The company is there already, as of 2026-03-29 01:30 UTC."]
 
 
-@pytest.mark.xdist_group("buckets")
 def test_what_broke_off_is_seeded_again_from_the_start(connections: dict[str, Connection]) -> None:
     seed(connections.__getitem__, AS_OF, SCALE)
     with database(connections[OPERATIONS_ID]) as operations:
@@ -63,7 +61,6 @@ def test_what_broke_off_is_seeded_again_from_the_start(connections: dict[str, Co
     assert oracle.counts("webinars.registrations")[Fate.ERASED] > 0
 
 
-@pytest.mark.xdist_group("buckets")
 def test_tables_that_no_seeding_made_are_left_alone(
     connections: dict[str, Connection], postgres: EmbeddedPostgres
 ) -> None:
@@ -77,7 +74,6 @@ def test_tables_that_no_seeding_made_are_left_alone(
         assert crm.execute("SELECT precious FROM sales.real").fetchall() == [(1,)]
 
 
-@pytest.mark.xdist_group("buckets")
 def test_buckets_that_no_seeding_filled_are_left_alone(connections: dict[str, Connection]) -> None:
     client = bucket_client(connections[LAKE_ID])
     client.create_bucket(Bucket=LAKE)
