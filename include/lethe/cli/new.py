@@ -184,4 +184,4 @@ def _require_sound(env: Environment, policy: Policy) -> None:
         if one.remark:
             say(f"Remark: {one.field}: {one.message}")
     if problems := [f"{one.field}: {one.message}" for one in found if not one.remark]:
-        raise PolicyError(f"{policy.category}: nothing was written, because {'; '.join(problems)}")
+        raise PolicyError(f"{policy.category}: {'; '.join(problems)}. Nothing was written: name another table")

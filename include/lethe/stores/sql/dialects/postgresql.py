@@ -305,6 +305,8 @@ class PostgreSQL(Dialect):
             broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
             if isinstance(error, sa.exc.DataError):
                 return Fault.UNHOLDABLE
+            if "No space left on device" in str(error.orig):  # a session needs a little room to begin with
+                return Fault.FULL
             return Fault.UNAVAILABLE if broken or error.connection_invalidated else Fault.OTHER
         return _FAULTS.get(state) or _FAULTS_BY_CLASS.get(state[:2], Fault.OTHER)
 
