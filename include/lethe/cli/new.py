@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lethe.cli.policies import check_dataset
 from lethe.cli.runs import run
 from lethe.cli.shell import environment, say
 from lethe.errors import ParameterError, PolicyError
@@ -179,9 +180,9 @@ def _write(env: Environment, content: Mapping[str, Any], files: tuple[Path, Path
 
 
 def _require_sound(env: Environment, policy: Policy) -> None:
-    found = [one for dataset in policy.datasets for one in env.store(dataset).check(dataset)]
-    for one in found:
-        if one.remark:
-            say(f"Remark: {one.field}: {one.message}")
-    if problems := [f"{one.field}: {one.message}" for one in found if not one.remark]:
-        raise PolicyError(f"{policy.category}: {'; '.join(problems)}. Nothing was written: name another table")
+    (dataset,) = policy.datasets
+    problems, remarks = check_dataset(env, policy, dataset)
+    for remark in remarks:
+        say(f"Remark: {remark}")
+    if problems:
+        raise PolicyError(f"{'; '.join(problems)}. Nothing was written: name another table")

@@ -39,7 +39,7 @@ def check(
         for policy in chosen:
             problems += suites.problems(env.settings, policy)
             for dataset in policy.datasets:
-                found, told = ([], []) if files_only else _check(env, policy, dataset)
+                found, told = ([], []) if files_only else check_dataset(env, policy, dataset)
                 problems += found
                 remarks += told
                 verdict = "[red]no" if found else "not tried" if files_only else "[green]yes"
@@ -77,8 +77,8 @@ def _read(folder: Path) -> tuple[dict[str, Policy], list[str]]:
     return policies, problems + list(overlaps(policies.values()))
 
 
-def _check(env: Environment, policy: Policy, dataset: Dataset) -> tuple[list[str], list[str]]:
-    """(Problems, remarks)."""
+def check_dataset(env: Environment, policy: Policy, dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Whether a dataset is what its policy says: (problems, remarks), each with the field that it is about."""
     place = f"{policy.category}.yaml datasets.{dataset.name}"
     try:
         found = env.store(dataset).check(dataset, policy.retention.by_value)

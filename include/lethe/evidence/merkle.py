@@ -17,17 +17,14 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 """The root of the tree without leaves."""
 
 
-_sha256 = hashlib.sha256
-
-
 def leaf_hash(content: bytes) -> bytes:
     """The hash of a leaf."""
-    return _sha256(b"\x00" + content).digest()
+    return hashlib.sha256(b"\x00" + content).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of a node over two subtrees."""
-    return _sha256(b"\x01" + left + right).digest()
+    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
@@ -40,8 +37,7 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     level = list(hashes)
     # Pairing neighbours level by level, an odd one out going up as it is, gives the tree of the definition.
     while len(level) > 1:
-        neighbours = zip(level[::2], level[1::2], strict=False)
-        paired = [_sha256(b"\x01" + left + right).digest() for left, right in neighbours]
+        paired = [node_hash(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
         level = paired if len(level) % 2 == 0 else [*paired, level[-1]]
     return level[0]
 
