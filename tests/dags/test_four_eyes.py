@@ -196,11 +196,14 @@ def _lost(run_id: str) -> bool:
 
 @pytest.fixture
 def office(server: FastAPI, world: World) -> Iterator[Office]:
+    from airflow.models.backfill import Backfill, BackfillDagRun
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
 
-    with create_session() as session:  # runs of other tests have the same dates
+    with create_session() as session:  # runs of other tests have the same dates, and no scheduler ends their backfills
+        session.execute(sa.delete(BackfillDagRun))
         session.execute(sa.delete(DagRun).where(DagRun.dag_id == "webinars"))
+        session.execute(sa.delete(Backfill))
     with TestClient(server):
         yield Office(server, world)
 
