@@ -119,10 +119,10 @@ class Bench:
         """The least seconds of something."""
         return min(self.seconds[what])
 
-    def one_delete(self) -> None:
+    def one_delete(self, cutoff: datetime = CUTOFF) -> None:
         """One statement, one transaction."""
         self.fresh("by_hand", self.rows)
-        statement = _DELETE.format(name="by_hand", cutoff=CUTOFF.isoformat())
+        statement = _DELETE.format(name="by_hand", cutoff=cutoff.isoformat())
         self.time("one DELETE", lambda: self.counts.add(self.do(statement)))
         self.do("DROP TABLE by_hand")
 
