@@ -79,7 +79,7 @@ class Eraser:
         self._new = HeldTables(self.dialect, "new")
         self._all = HeldTables(self.dialect, "all")
         self._below = HeldTables(self.dialect, "below", indexed=True)
-        self._notes = Notes()
+        self._notes = Notes(self.dialect)
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
@@ -148,11 +148,9 @@ class Eraser:
     def _claim(self, number: int) -> sa.Row[Any]:
         """The batch's row, locked, if the staging still is what the digest stands for."""
         batches, staged = self.staging.batches, self.staging.scratch.staged
+        candidates = sa.select(staged.c.candidates).where(staged.c.token == self.staging.token).scalar_subquery()
         row = self.connection.execute(
-            sa.select(batches, staged.c.candidates)
-            .join(staged, staged.c.token == self.staging.token)
-            .where(batches.c.batch == number)
-            .with_for_update(of=batches)
+            sa.select(batches, candidates.label("candidates")).where(batches.c.batch == number).with_for_update()
         ).one_or_none()
         if row is None or row.candidates is None or Candidates.model_validate_json(row.candidates) != self.candidates:
             raise DatasetChanged(

@@ -153,13 +153,17 @@ class HeldTables:
     def _drop(self, connection: sa.Connection) -> None:
         for made in self._made.values():
             for table in made:
-                table.drop(connection, checkfirst=True)
+                self._dialect.drop_temporary(connection, table)
         self._made.clear()
 
     def _make(self, connection: sa.Connection, kind: IdentifierType) -> _Tables:
-        made = _Tables(self._table(f"{kind}", indexed=self._indexed), self._table(f"{kind}_spelt", indexed=False))
+        hashes = self._dialect.joins_by_hash
+        made = _Tables(
+            self._table(f"{kind}", indexed=self._indexed or not hashes),
+            self._table(f"{kind}_spelt", indexed=not hashes),
+        )
         for table in made:
-            table.create(connection, checkfirst=False)
+            self._dialect.make_temporary(connection, table)
         return made
 
     def _table(self, name: str, *, indexed: bool) -> sa.Table:
@@ -187,11 +191,10 @@ class HeldTables:
             values = sa.select(self._dialect.spelt(column)).select_from(source).where(odd).distinct()
             values = values if where is None else values.where(where)
             found = connection.execute(values.execution_options(yield_per=_AT_A_TIME)).scalars()
-            for texts in found.partitions():
-                rows = [row for text in texts for row in self._in(kind, text, carrier.phone_region)]
+            rows = [row for text in found for row in self._in(kind, text, carrier.phone_region)]
+            if rows:  # now that all are read: not every driver does anything else meanwhile
                 self._dialect.load(connection, made.spelt, rows)
-                if rows:
-                    self._spelt.setdefault(kind, set()).update(number for _, number in rows)
+                self._spelt.setdefault(kind, set()).update(number for _, number in rows)
 
     def _odd(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> Predicate | None:
         """A held number that cannot be read exactly is looked for in all values."""

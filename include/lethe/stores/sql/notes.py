@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lethe.stores.sql.dialects.base import Dialect
+
 _WORN = 100_000
 """Rows after which a table is made anew: those that were deleted from it still take place."""
 
@@ -20,7 +22,8 @@ _COUNTED = {"preserve_rowcount": True}
 class Notes:
     """The temporary tables of one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._tables: dict[str, sa.CreateTableAs] = {}
         self._rows: dict[str, int] = {}
 
@@ -51,12 +54,10 @@ class Notes:
     def _emptied(self, connection: sa.Connection, name: str) -> sa.Table:
         made = self._tables[name]
         if self._rows.get(name, 0) > _WORN:
-            made.table.drop(connection, checkfirst=False)
+            self._dialect.drop_temporary(connection, made.table)
             del self._rows[name]
         if name not in self._rows:
-            connection.execute(made)
-            for index in made.table.indexes:
-                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+            self._dialect.make_temporary(connection, made)
             self._rows[name] = 0
         connection.execute(sa.delete(made.table))
         return made.table

@@ -195,7 +195,7 @@ class SqlStore:
         tables.load(connection, holds)
         tables.search(connection, Carrier.of(judgement), judgement.table, judgement.candidate)
         self._dialect.prepare_staging(connection, tables.count)
-        kin = HeldKin(self._dialect, Notes(), "found", target.children)
+        kin = HeldKin(self._dialect, Notes(self._dialect), "found", target.children)
         kin.look(connection, tables)
         source, held = tables.join(judgement, judgement.table)
         return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
@@ -215,6 +215,8 @@ class SqlStore:
             family.require_judged()
             judgement, target = self._judge(connection, work, family)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
+            if not self._dialect.claim_staging(connection, staging.token):
+                raise _InTheWay
             begun = self._begun(connection, work, staging)
             if begun is not None:
                 return begun
@@ -304,7 +306,7 @@ class SqlStore:
         connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
         staging.batches.create(connection)
         staging.exceptions.create(connection)
-        order = self._dialect.storage_order(judgement.table, compared if line is None else sys.maxsize)
+        order = self._dialect.storage_order(judgement.table, judgement.key, compared if line is None else sys.maxsize)
         if line is not None:
             pairs = enumerate(judgement.key)
             source = source.outerjoin(line, sa.and_(*(column == line.c[f"key_{n}"] for n, column in pairs)))

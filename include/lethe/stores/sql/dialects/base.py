@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lethe.connections import Connection
 from lethe.judging.dates import (
@@ -147,12 +148,14 @@ class Dialect(ABC):
 
     `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
     discovered, so that erasing need not judge each of them again. `restricts_each_row` says whether a foreign key with
-    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last.
+    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last. `joins_by_hash` says
+    whether tables are joined fast without an index.
     """
 
     name: str
     optimistic: bool = False
     restricts_each_row: bool = False
+    joins_by_hash: bool = True
     abilities: Abilities = Abilities(binding=Binding.FENCED)
 
     # --- connections and transactions ---
@@ -366,49 +369,78 @@ class Dialect(ABC):
     def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
         """Fill a table of held identifiers (text, number), fast."""
 
+    # --- temporary tables ---
+
+    def make_temporary(self, connection: sa.Connection, made: sa.Table | sa.CreateTableAs) -> None:
+        """Create a temporary table with its indexes, without ending the transaction."""
+        table = made.table if isinstance(made, sa.CreateTableAs) else made
+        connection.execute(made if isinstance(made, sa.CreateTableAs) else CreateTable(table))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index, if_not_exists=True))
+
+    def drop_temporary(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Drop it where it is there, without ending the transaction."""
+        table.drop(connection, checkfirst=True)
+
     # --- staging ---
 
-    @abstractmethod
     def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
-        """Schema and name of a scratch table."""
+        """Schema and name of a scratch table: beside the data, where it is not in a schema of its own."""
+        return None, f"{settings.scratch_schema}_{name}"
 
-    @abstractmethod
     def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
         """Create a scratch table, and its schema, where they are not there; safe against others doing so."""
+        connection.execute(CreateTable(table, if_not_exists=True))
+
+    def claim_staging(self, connection: sa.Connection, token: str) -> bool:
+        """Whether nobody else discovers under a token until the connection ends.
+
+        Not asked where making tables is part of a transaction: there the token's row is claimed by being inserted.
+        """
+        return True
 
     def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
         """Further columns to stage with a candidate: what tells whether it is changed, and where it lies."""
         return ()
 
-    @abstractmethod
     def mark_columns(self) -> Sequence[sa.Column[Any]]:
-        """The columns of `marks` in the staging table."""
+        """The columns of `marks` in the staging table; and its own row number, counted in the order of staging."""
+        return (sa.Column("rowid", sa.Integer(), system=True),)
 
-    @abstractmethod
     def position_type(self) -> sa.types.TypeEngine[Any]:
         """The type of `position`."""
+        return sa.Integer()
 
     def prepare_staging(self, connection: sa.Connection, held: int) -> None:
         """Settings for staging in storage order while `held` identifiers are compared."""
         return
 
-    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
+    def storage_order(self, table: sa.FromClause, key: Sequence[AnyColumn], held: int) -> Sequence[AnyColumn]:
         """What to order by for the order of storage; nothing where rows come in it by themselves."""
         return ()
 
-    @abstractmethod
     def slices(
         self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
     ) -> Iterator[tuple[Slice, object]]:
         """Cut the `count` staged rows into ranges of at most `batch_size`; with the earliest clock of the unheld."""
+        for first in range(1, count + 1, batch_size):
+            part = Slice(str(first), str(first + batch_size - 1), None, None, 0, 0)
+            size, unheld, oldest = connection.execute(
+                sa.select(
+                    sa.func.count(),
+                    sa.func.count().filter(sa.not_(staged.c.held)),
+                    sa.func.min(staged.c.clock).filter(sa.not_(staged.c.held)),
+                ).where(self.in_slice(staged, part))
+            ).one()
+            yield Slice(part.first, part.last, None, None, size, unheld), oldest
 
-    @abstractmethod
     def position(self, staged: sa.FromClause) -> AnyColumn:
         """The position of a staged row, as text or a number that sorts in no particular way."""
+        return staged.c.rowid
 
-    @abstractmethod
     def in_slice(self, staged: sa.FromClause, part: Slice) -> Predicate:
         """Whether a staged row is in a batch."""
+        return staged.c.rowid.between(int(part.first), int(part.last))
 
     def in_range(self, table: sa.FromClause, part: Slice) -> Predicate:
         """Whether a row lies where a batch's records do."""
@@ -445,6 +477,10 @@ class Dialect(ABC):
         return
 
     # --- keys and their digest ---
+
+    def same_key(self, column: AnyColumn, staged: AnyColumn) -> Predicate:
+        """Whether a key column has the very value that was staged, and not only one that counts as equal."""
+        return column == staged
 
     def key_kind(self, kind: sa.types.TypeEngine[Any]) -> KeyKind | None:
         """The type of a key column's values; None where they may be of several."""

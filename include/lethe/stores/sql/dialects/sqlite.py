@@ -27,7 +27,6 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable
 
 from lethe.connections import Connection, file_url
 from lethe.errors import StoreError
@@ -44,7 +43,6 @@ from lethe.stores.sql.dialects.base import (
     Dialect,
     Fault,
     Predicate,
-    Slice,
     Zones,
     epochs,
 )
@@ -372,47 +370,6 @@ class SQLite(Dialect):
         iterator = iter(rows)
         while block := list(islice(iterator, 20_000)):
             connection.execute(sa.insert(table), [{"value": value, "number": number} for value, number in block])
-
-    # --- staging ---
-
-    def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
-        """With a prefix: SQLite has no schemas, and another file would not commit together with this one."""
-        return None, f"{settings.scratch_schema}_{name}"
-
-    def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
-        """Where it is not there."""
-        connection.execute(CreateTable(table, if_not_exists=True))
-
-    def mark_columns(self) -> Sequence[sa.Column[Any]]:
-        """The staging table's own row number, counted from 1 in the order of staging."""
-        return (sa.Column("rowid", sa.Integer(), system=True),)
-
-    def position_type(self) -> sa.types.TypeEngine[Any]:
-        """A row number."""
-        return sa.Integer()
-
-    def slices(
-        self, connection: sa.Connection, staged: sa.Table, count: int, batch_size: int
-    ) -> Iterator[tuple[Slice, object]]:
-        """Ranges of row numbers."""
-        for first in range(1, count + 1, batch_size):
-            part = Slice(str(first), str(first + batch_size - 1), None, None, 0, 0)
-            size, unheld, oldest = connection.execute(
-                sa.select(
-                    sa.func.count(),
-                    sa.func.count().filter(sa.not_(staged.c.held)),
-                    sa.func.min(staged.c.clock).filter(sa.not_(staged.c.held)),
-                ).where(self.in_slice(staged, part))
-            ).one()
-            yield Slice(part.first, part.last, None, None, size, unheld), oldest
-
-    def position(self, staged: sa.FromClause) -> AnyColumn:
-        """The row number."""
-        return staged.c.rowid
-
-    def in_slice(self, staged: sa.FromClause, part: Slice) -> Predicate:
-        """By row number."""
-        return staged.c.rowid.between(int(part.first), int(part.last))
 
     # --- statements ---
 
