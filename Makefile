@@ -38,7 +38,7 @@ demo: $(STAMP) ## Run the demo company in Airflow until Ctrl-C; ONCE=1 ends by i
 	@$(BIN)/python -m lethe_demo $(if $(ONCE),--once)
 
 .PHONY: test
-test: $(STAMP) ## Run all tests; ARGS="..." goes to pytest
+test: $(STAMP) ## Run all tests, kills and races at a tenth of their number; ARGS="..." goes to pytest
 	$(BIN)/python -m pytest --numprocesses 2 --max-worker-restart 0 $(ARGS)
 
 .PHONY: check
@@ -53,8 +53,8 @@ bench: $(STAMP) ## Measure erasing against the fastest that can be written by ha
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: faults
-faults: $(STAMP) ## Kill, cut and corrupt while erasing; LONG=1 for the longer mode
-	LONG=$(LONG) $(BIN)/python -m pytest tests/faults --capture=no $(ARGS)
+faults: $(STAMP) ## Kill, race and corrupt in full number, and say what was tried; LONG=1 for hours of it
+	FULL=1 LONG=$(LONG) $(BIN)/python -m pytest tests/faults -m repeated --numprocesses 2 --max-worker-restart 0 -rP $(ARGS)
 
 .PHONY: schema
 schema: $(STAMP) ## Write the JSON Schema of policies, for editors

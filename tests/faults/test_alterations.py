@@ -1,12 +1,11 @@
 """Random alterations of the ledger, of certificates, of stored outcomes and of proofs: all are found.
 
-Prints what it tried. `LONG=1` (`make faults`) tries ten times as many.
+Prints what it tried; ten times as much with `LONG=1`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ import pytest
 import rfc8785
 import sqlalchemy as sa
 from tests.evidence_kit import KEYS, PUBLIC, ended_run
+from tests.faults.conftest import LONG
 
 from lethe.counts import Outcome
 from lethe.errors import EvidenceError
@@ -28,7 +28,9 @@ from lethe.evidence import certificate, proofs
 from lethe.evidence.ledger import GENESIS, Head, Ledger, entry_hash
 from lethe.governance import Governance, schema
 
-TIMES = 10 if os.environ.get("LONG") else 1
+pytestmark = pytest.mark.repeated
+
+TIMES = 10 if LONG else 1
 LEDGER, DOCUMENTS, STORED, PROOFS = 600 * TIMES, 400 * TIMES, 200 * TIMES, 200 * TIMES
 SEED = 1182_71
 COLUMNS = ("seq", "at", "kind", "subject", "body", "previous", "hash")
@@ -201,9 +203,7 @@ ALTERATIONS: tuple[Callable[[random.Random, Rows], Rows], ...] = (
 )
 
 
-def test_every_alteration_of_the_ledger_is_found_and_placed(
-    evidence: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_alteration_of_the_ledger_is_found_and_placed(evidence: Evidence, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     tried: Counter[str] = Counter()
     database = tmp_path / "governance.db"
@@ -225,7 +225,7 @@ def test_every_alteration_of_the_ledger_is_found_and_placed(
             near = {seq + step for seq in touched for step in (-1, 0, 1)}
             assert found & near, f"{alter.__name__} {number} is said to be at {findings}"
             tried[alter.__name__.replace("_", " ")] += 1
-    _report(capsys, "alterations of the ledger", tried)
+    _report("alterations of the ledger", tried)
 
 
 def _touched(before: Rows, after: Rows) -> set[int]:
@@ -332,12 +332,12 @@ def _try_documents(document: str, check: Callable[[bytes], object], tries: int) 
     return tried, harmless
 
 
-def test_every_alteration_of_a_certificate_is_found(evidence: Evidence, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_alteration_of_a_certificate_is_found(evidence: Evidence) -> None:
     tried, harmless = _try_documents(evidence.document, lambda data: certificate.verify(data, PUBLIC), DOCUMENTS)
-    _report(capsys, "alterations of a certificate", tried, f"{harmless} of white space and spelling are none")
+    _report("alterations of a certificate", tried, f"{harmless} of white space and spelling are none")
 
 
-def test_no_alteration_of_a_proof_proves_anything_else(evidence: Evidence, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_alteration_of_a_proof_proves_anything_else(evidence: Evidence) -> None:
     truth = proofs.verify(evidence.proof.encode(), KEY, PUBLIC).outcomes
 
     def check(data: bytes) -> None:
@@ -345,7 +345,7 @@ def test_no_alteration_of_a_proof_proves_anything_else(evidence: Evidence, capsy
         assert (proven.outcomes, proven.proof.run) == (truth, "webinars-1")
 
     tried, harmless = _try_documents(evidence.proof, check, PROOFS)
-    _report(capsys, "alterations of a proof", tried, f"{harmless} of white space and spelling are none")
+    _report("alterations of a proof", tried, f"{harmless} of white space and spelling are none")
 
 
 # --- what the database keeps of certificates and outcomes -------------------------------------------------------------
@@ -391,9 +391,7 @@ def _change(rng: random.Random, value: object) -> object:
     return rng.choice([value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :], value[:at], value + b"e", "text"])
 
 
-def test_every_alteration_of_stored_certificates_and_outcomes_is_found(
-    evidence: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_alteration_of_stored_certificates_and_outcomes_is_found(evidence: Evidence, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     tried: Counter[str] = Counter()
     database = tmp_path / "governance.db"
@@ -423,10 +421,9 @@ def test_every_alteration_of_stored_certificates_and_outcomes_is_found(
                 writer.execute(f"DELETE FROM {name}")
                 writer.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
             writer.commit()
-    _report(capsys, "alterations of stored certificates and outcomes", tried)
+    _report("alterations of stored certificates and outcomes", tried)
 
 
-def _report(capsys: pytest.CaptureFixture[str], what: str, tried: Counter[str], more: str = "") -> None:
+def _report(what: str, tried: Counter[str], more: str = "") -> None:
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(tried.items()))
-    with capsys.disabled():
-        print(f"\n{tried.total()} {what}, all found ({kinds}{'; ' + more if more else ''})")
+    print(f"{tried.total()} {what}, all found ({kinds}{'; ' + more if more else ''})")

@@ -1,6 +1,6 @@
 """Random policies, parameters and hold files: each is accepted, or refused with a message; never a traceback.
 
-Prints what it tried. `LONG=1` (`make faults`) tries five times as many.
+Prints what it tried.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from lethe.errors import HoldError, LetheError, PolicyError
 from lethe.holds.registry import HoldRequest, coverage, normalised, read_identifiers
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Policy, load_all, parse
+
+pytestmark = pytest.mark.repeated
 
 TRIES = tries("TRIES", 2_000, 50_000)
 AS_OF = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -84,9 +86,7 @@ def damage(text: str, chance: random.Random) -> str:
     return "".join(characters)
 
 
-def test_random_policies_are_accepted_or_refused(
-    documents: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_random_policies_are_accepted_or_refused(documents: list[dict[str, Any]]) -> None:
     chance, accepted = random.Random(1182), 0
     for attempt in range(TRIES):
         text = yaml.safe_dump(change(chance.choice(documents), chance), allow_unicode=True)
@@ -102,12 +102,11 @@ def test_random_policies_are_accepted_or_refused(
             assert isinstance(policy, Policy)
             assert policy.expiry(AS_OF).label or policy.retention.by_value
             assert len(policy.digest) == 64
-    with capsys.disabled():
-        print(f"\n{TRIES} random policies: {accepted} accepted, {TRIES - accepted} refused with a message")
+    print(f"{TRIES} random policies: {accepted} accepted, {TRIES - accepted} refused with a message")
     assert 0 < accepted < TRIES
 
 
-def test_random_hold_files_are_accepted_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_hold_files_are_accepted_or_refused(tmp_path: Path) -> None:
     chance, accepted = random.Random(679), 0
     file = tmp_path / "hold.csv"
     for _ in range(TRIES):
@@ -127,12 +126,11 @@ def test_random_hold_files_are_accepted_or_refused(tmp_path: Path, capsys: pytes
         else:
             accepted += 1
             assert all(identifiers.values())
-    with capsys.disabled():
-        print(f"\n{TRIES} random hold files: {accepted} accepted, {TRIES - accepted} refused with a message")
+    print(f"{TRIES} random hold files: {accepted} accepted, {TRIES - accepted} refused with a message")
     assert 0 < accepted < TRIES
 
 
-def test_random_hold_requests_are_accepted_or_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_hold_requests_are_accepted_or_refused(root: Path) -> None:
     policies = load_all(root / "include" / "policies")
     chance, accepted = random.Random(2016), 0
     words = [
@@ -165,8 +163,7 @@ def test_random_hold_requests_are_accepted_or_refused(root: Path, capsys: pytest
             assert str(error)
         else:
             accepted += 1
-    with capsys.disabled():
-        print(f"\n{TRIES} random hold requests: {accepted} accepted, {TRIES - accepted} refused with a message")
+    print(f"{TRIES} random hold requests: {accepted} accepted, {TRIES - accepted} refused with a message")
     assert 0 < accepted < TRIES
 
 
