@@ -157,11 +157,7 @@ class HeldTables:
         self._made.clear()
 
     def _make(self, connection: sa.Connection, kind: IdentifierType) -> _Tables:
-        hashes = self._dialect.joins_by_hash
-        made = _Tables(
-            self._table(f"{kind}", indexed=self._indexed or not hashes),
-            self._table(f"{kind}_spelt", indexed=not hashes),
-        )
+        made = _Tables(self._table(f"{kind}", indexed=self._indexed), self._table(f"{kind}_spelt", indexed=False))
         for table in made:
             self._dialect.make_temporary(connection, table)
         return made

@@ -133,7 +133,7 @@ class Staging:
     def same_key(self, table: sa.FromClause, staged: sa.FromClause) -> sa.ColumnElement[bool]:
         """Whether a row of the dataset's table has the key of a staged one."""
         pairs = zip(self.key, self.key_columns(staged), strict=True)
-        return sa.and_(*(self.scratch.dialect.same_key(table.c[column.name], key) for column, key in pairs))
+        return sa.and_(*(table.c[column.name] == key for column, key in pairs))
 
     def drop(self, connection: sa.Connection) -> None:
         """Drop the three tables where they are there."""

@@ -215,8 +215,6 @@ class SqlStore:
             family.require_judged()
             judgement, target = self._judge(connection, work, family)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
-            if not self._dialect.claim_staging(connection, staging.token):
-                raise _InTheWay
             begun = self._begun(connection, work, staging)
             if begun is not None:
                 return begun
@@ -306,7 +304,7 @@ class SqlStore:
         connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
         staging.batches.create(connection)
         staging.exceptions.create(connection)
-        order = self._dialect.storage_order(judgement.table, judgement.key, compared if line is None else sys.maxsize)
+        order = self._dialect.storage_order(judgement.table, compared if line is None else sys.maxsize)
         if line is not None:
             pairs = enumerate(judgement.key)
             source = source.outerjoin(line, sa.and_(*(column == line.c[f"key_{n}"] for n, column in pairs)))

@@ -148,14 +148,12 @@ class Dialect(ABC):
 
     `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
     discovered, so that erasing need not judge each of them again. `restricts_each_row` says whether a foreign key with
-    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last. `joins_by_hash` says
-    whether tables are joined fast without an index.
+    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last.
     """
 
     name: str
     optimistic: bool = False
     restricts_each_row: bool = False
-    joins_by_hash: bool = True
     abilities: Abilities = Abilities(binding=Binding.FENCED)
 
     # --- connections and transactions ---
@@ -392,13 +390,6 @@ class Dialect(ABC):
         """Create a scratch table, and its schema, where they are not there; safe against others doing so."""
         connection.execute(CreateTable(table, if_not_exists=True))
 
-    def claim_staging(self, connection: sa.Connection, token: str) -> bool:
-        """Whether nobody else discovers under a token until the connection ends.
-
-        Not asked where making tables is part of a transaction: there the token's row is claimed by being inserted.
-        """
-        return True
-
     def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
         """Further columns to stage with a candidate: what tells whether it is changed, and where it lies."""
         return ()
@@ -415,7 +406,7 @@ class Dialect(ABC):
         """Settings for staging in storage order while `held` identifiers are compared."""
         return
 
-    def storage_order(self, table: sa.FromClause, key: Sequence[AnyColumn], held: int) -> Sequence[AnyColumn]:
+    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
         """What to order by for the order of storage; nothing where rows come in it by themselves."""
         return ()
 
@@ -477,10 +468,6 @@ class Dialect(ABC):
         return
 
     # --- keys and their digest ---
-
-    def same_key(self, column: AnyColumn, staged: AnyColumn) -> Predicate:
-        """Whether a key column has the very value that was staged, and not only one that counts as equal."""
-        return column == staged
 
     def key_kind(self, kind: sa.types.TypeEngine[Any]) -> KeyKind | None:
         """The type of a key column's values; None where they may be of several."""

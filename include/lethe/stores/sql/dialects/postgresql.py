@@ -916,7 +916,7 @@ class PostgreSQL(Dialect):
         names = ("enable_mergejoin", "enable_indexscan", "enable_indexonlyscan", "synchronize_seqscans")
         _configure(connection, {**dict.fromkeys(names, "off"), "work_mem": f"{megabytes}MB"})
 
-    def storage_order(self, table: sa.FromClause, key: Sequence[AnyColumn], held: int) -> Sequence[AnyColumn]:
+    def storage_order(self, table: sa.FromClause, held: int) -> Sequence[AnyColumn]:
         """By address where a join with many held identifiers may put rows out of order."""
         return [table.c.tableoid, table.c.ctid] if held > 100_000 else []
 
