@@ -38,6 +38,7 @@ def test_two_types_of_connections_to_one_kind_of_database_are_alike() -> None:
     assert kinds["postgres"] == kinds["postgresql"] != kinds["sqlite"]
 
 
-def test_an_unknown_type_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(ConnectionMissing, match=r"type 'oracle'; a SQL store needs one of .*postgres.*sqlite"):
-        dialect_of(Connection("crm", "oracle"))
+@pytest.mark.parametrize("kind", ["oracle", "mysql", "mariadb"])
+def test_an_unknown_type_is_refused_with_those_that_are_known(kind: str) -> None:
+    with pytest.raises(ConnectionMissing, match=rf"type '{kind}'; a SQL store needs one of .*postgres.*sqlite"):
+        dialect_of(Connection("crm", kind))
