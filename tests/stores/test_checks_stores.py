@@ -97,6 +97,16 @@ def test_candidates_that_have_not_expired_are_found_by_their_own_days(
     assert checked(settings, database.store, replace(job, expiry=STRICTER), found) == {"clock-before-cutoff": 1}
 
 
+def test_records_with_a_constant_in_place_of_a_value_are_known_again(
+    settings: Settings, database: sql_kit.Database
+) -> None:
+    expired = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    database.leads([{"id": n, "email": f"{CANARY}-{n}@example.org", "last_contact": expired} for n in range(20)])
+    job = sql_kit.anonymise(sql_kit.dataset(masks=[{"column": "email", "with": "constant", "value": "gone"}]))
+    assert sql_kit.run_through(database, job).anonymised == 20
+    assert red(settings, suites.check_left(settings, database.store, job, database.store.survey(job, NO_HOLDS))) == {}
+
+
 @pytest.mark.parametrize(
     ("broken", "expected"),
     [

@@ -98,10 +98,14 @@ class Judgement:
         return sa.and_(*(self._masked(mask) for mask in self.dataset.masks))
 
     def _masked(self, mask: Mask) -> Predicate:
+        """True or false, never unknown.
+
+        Not `IS NOT DISTINCT FROM`, in which SQLAlchemy leaves parameters for SQLite where it is to write them out.
+        """
         column = self.table.c[mask.column]
         if mask.with_ is MaskKind.NULL:
             return column.is_(None)
-        return column.is_not_distinct_from(self.masked_value(mask))
+        return sa.and_(column.is_not(None), column == self.masked_value(mask))
 
     def masked_value(self, mask: Mask) -> AnyColumn:
         """What a column is given in place of what it has."""
