@@ -12,9 +12,8 @@ import tempfile
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-from bench.sql import AS_OF, DATASET, REPETITIONS, ROWS, Bench, command
+from bench.sql import AS_OF, POLICY, REPETITIONS, ROWS, Bench, command
 from lethe.connections import sqlalchemy_url
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import Runs
@@ -31,19 +30,6 @@ from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedPostgres
 
 TARGET = 0.05
-
-_POLICY: dict[str, Any] = {
-    "category": "leads",
-    "title": "Leads",
-    "owner": "bench",
-    "legal_basis": "none",
-    "source": "none",
-    "retention": {"keep_for": "P1Y"},
-    "time_zone": "Europe/Prague",
-    "schedule": None,
-    "limits": {"records": 10_000_000, "share": 1.0},
-    "datasets": [DATASET],
-}
 
 
 class _Timed:
@@ -85,7 +71,7 @@ def run(rows: int = ROWS, repetitions: int = REPETITIONS) -> bool:
 
 
 def _measure(bench: Bench, governance: Governance, number: int) -> float:
-    policy = Policy.model_validate(_POLICY)
+    policy = Policy.model_validate(POLICY)
     ledger = Ledger(governance)
     registry = HoldRegistry(governance, Keys(b"bench" * 7), ledger.append)
     runs = Runs(governance, ledger)

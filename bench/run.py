@@ -26,7 +26,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bench.sql import DATASET, REPETITIONS, ROWS, Bench, command
+from bench.sql import POLICY, REPETITIONS, ROWS, Bench, command
 from lethe.checks import generate
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.evidence.ledger import Ledger
@@ -39,18 +39,7 @@ from lethe_demo.servers import EmbeddedPostgres
 
 RUN_TARGET, EMPTY_TARGET = 3.5, 1.5
 AS_OF = datetime(2026, 3, 24, 12, tzinfo=UTC)
-POLICY: dict[str, Any] = {
-    "category": "leads",
-    "title": "Leads",
-    "owner": "bench",
-    "legal_basis": "none",
-    "source": "none",
-    "retention": {"keep_for": "P1Y"},
-    "time_zone": "UTC",
-    "schedule": None,
-    "limits": {"records": 10_000_000, "share": 1.0},
-    "datasets": [DATASET],
-}
+IN_UTC: dict[str, Any] = {**POLICY, "time_zone": "UTC"}
 IMPORTS = "import great_expectations, sqlalchemy"
 STAGES = {
     "run.planned": "start, plan",
@@ -76,10 +65,10 @@ class Command:
     keys: str = field(default_factory=new_connection)
 
     def __post_init__(self) -> None:
-        self.policy = Policy.model_validate(POLICY)
+        self.policy = Policy.model_validate(IN_UTC)
         policies = self.folder / "policies"
         policies.mkdir()
-        (policies / "leads.yaml").write_text(json.dumps(POLICY))  # YAML has JSON in it
+        (policies / "leads.yaml").write_text(json.dumps(IN_UTC))  # YAML has JSON in it
         generate.write(self.policy, self.folder / "expectations")
         self._environment = os.environ | {
             "LETHE_POLICIES": str(policies),

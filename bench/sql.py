@@ -55,6 +55,18 @@ DATASET: dict[str, Any] = {
     "clock": {"column": "last_contact"},
     "identifiers": {"email": ["email"]},
 }
+POLICY: dict[str, Any] = {
+    "category": "leads",
+    "title": "Leads",
+    "owner": "bench",
+    "legal_basis": "none",
+    "source": "none",
+    "retention": {"keep_for": "P1Y"},
+    "time_zone": "Europe/Prague",
+    "schedule": None,
+    "limits": {"records": 10_000_000, "share": 1.0},
+    "datasets": [DATASET],
+}
 
 _COPY = """
 CREATE TABLE {name} AS SELECT * FROM source WHERE id <= {rows};

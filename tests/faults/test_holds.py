@@ -113,7 +113,7 @@ def test_acknowledged_holds_bind(
     world = make_world(kind, size=size, **extra)
     seconds: list[float] = []
     chance, spared, erased, number = random.Random(7), 0, 0, 0
-    while len(seconds) < wanted or not (spared and erased):  # until it shows something
+    while len(seconds) < wanted or (number < 5 and not (spared and erased)):  # few holds may all come late
         if number:
             world.fill()
         placing = _place_while_erasing(world, number, chance, pause)
@@ -127,6 +127,8 @@ def test_acknowledged_holds_bind(
         f"{kind}: {len(seconds)} holds during {number} runs, {erased} records erased, {spared} kept by them; "
         f"placing took {statistics.median(seconds):.3f} s (median), {slow:.3f} s (99th percentile)"
     )
+    assert spared, "no hold came in time to keep anything: the test shows nothing"
+    assert erased, "nothing was erased: the test shows nothing"
 
 
 def _erase_and_stop(world: World, plan: Plan, batches: range, number: int) -> None:
