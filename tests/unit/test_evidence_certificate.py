@@ -391,7 +391,7 @@ def test_a_record_is_followed_through_all_runs(governance: Governance) -> None:
 
 def test_digests_of_a_record_differ_from_run_to_run_and_say_nothing_without_the_secret() -> None:
     digests = {
-        outcomes.committing(keys, run, dataset)(b"key").digest
+        outcomes.Committing(keys, run, dataset)(b"key").digest
         for keys in (KEYS, OTHERS)
         for run in ("a", "b")
         for dataset in ("x.y", "x.z")

@@ -30,13 +30,13 @@ from lethe.evidence.outcomes import (
     DIGEST_BYTES,
     LEAF_BYTES,
     OUTCOMES,
+    Committing,
     OutcomeDigest,
     RecordDigest,
     chunk_of,
     chunk_roots,
     chunks,
     commitment,
-    committing,
     leaf_hashes,
     recorded_outcomes,
 )
@@ -207,7 +207,7 @@ def find(
     sightings = []
     for row in runs:
         if row.has_tree:
-            commit = committing(keys, row.id, dataset)
+            commit = Committing(keys, row.id, dataset)
             by = named if before is None or _types_recorded(row.candidates) else _named_before(dataset, before)
             places = [_place(governance, row.id, name, commit(key), trusted) for key in _keys_of(by)]
             outcomes = sorted({outcome for place in places for outcome in place.outcomes})
@@ -232,7 +232,7 @@ def prove(
     Raises:
         EvidenceError: if the run has no certificate or no outcomes of the dataset, or they were changed.
     """
-    commit = committing(keys, run_id, dataset)
+    commit = Committing(keys, run_id, dataset)
     if before is not None and not _types_recorded(_candidates(governance, run_id, dataset.partition(".")[2])):
         named = _named_before(dataset, before)
     records = [commit(key) for key in _keys_of(named)]
