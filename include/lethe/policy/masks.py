@@ -14,7 +14,7 @@ from lethe.policy.fields import Column, Model, WholeNumber
 
 
 class MaskKind(StrEnum):
-    """How a column is anonymised."""
+    """How a column is anonymised: each is a module of `lethe.stores.sql.masks`, of the same name."""
 
     NULL = "null"
     CONSTANT = "constant"

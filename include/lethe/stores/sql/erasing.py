@@ -477,8 +477,7 @@ class Eraser:
         table = self.target.table
         if self.work.disposition is Disposition.ERASE:
             return self.dialect.delete(table, other, on, chosen).where(*where)
-        masks = {mask.column: self._judgement.masked_value(mask) for mask in self._judgement.dataset.masks}
-        return self.dialect.update(table, other, on, chosen).where(*where).values(masks)
+        return self.dialect.update(table, other, on, chosen).where(*where).values(self._judgement.masked)
 
     def _execute(self, statement: sa.Delete | sa.Update) -> int:
         return self.connection.execute(statement).rowcount

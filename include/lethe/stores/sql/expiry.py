@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from lethe.holds.rules import ClockRange
 from lethe.judging.dates import FIRST_WALL, latest_wall, walls_before
 from lethe.periods import Cutoff, start_of_day
-from lethe.policy import Condition, Disposition, Expiry, Mask, MaskKind, MissingClock, TableDataset
+from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableDataset
 from lethe.stores.base import Work
 from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate, Zones
+from lethe.stores.sql.masks import strategy_of
 
 
 def bound_of(cutoff: Cutoff, zones: Zones) -> Bound:
@@ -95,21 +96,20 @@ class Judgement:
         """Whether a row is anonymised already: it holds every mask's value."""
         if self.disposition is not Disposition.ANONYMISE:
             return sa.false()
-        return sa.and_(*(self._masked(mask) for mask in self.dataset.masks))
+        return sa.and_(
+            *(
+                strategy_of(mask.with_).done(self.table.c[mask.column], mask.value, self.dialect)
+                for mask in self.dataset.masks
+            )
+        )
 
-    def _masked(self, mask: Mask) -> Predicate:
-        """True or false, never unknown.
-
-        Not `IS NOT DISTINCT FROM`, in which SQLAlchemy leaves parameters for SQLite where it is to write them out.
-        """
-        column = self.table.c[mask.column]
-        if mask.with_ is MaskKind.NULL:
-            return column.is_(None)
-        return sa.and_(column.is_not(None), column == self.masked_value(mask))
-
-    def masked_value(self, mask: Mask) -> AnyColumn:
-        """What a column is given in place of what it has."""
-        return sa.null() if mask.value is None else self.dialect.literal(self.table.c[mask.column], mask.value)
+    @property
+    def masked(self) -> Mapping[str, AnyColumn]:
+        """What each masked column is given in place of what it has."""
+        return {
+            mask.column: strategy_of(mask.with_).put(self.table.c[mask.column], mask.value, self.dialect)
+            for mask in self.dataset.masks
+        }
 
     def meets(self, condition: Condition) -> Predicate:
         """Whether a row meets a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`."""

@@ -16,6 +16,7 @@ from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Kind, Relation
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
+from lethe.stores.sql.masks import strategy_of
 
 Columns = Mapping[str, Mapping[str, Any]]
 
@@ -183,16 +184,18 @@ def _check_masks(connection: sa.Connection, found: Found, dataset: TableDataset,
     for mask in dataset.masks:
         column = found.columns[mask.column]
         where = f"column {mask.column} of {dataset.table}"
-        if mask.value is None and not column["nullable"]:
+        strategy = strategy_of(mask.with_)
+        if strategy.puts_null and not column["nullable"]:
             yield Problem(field="masks", message=f"{where} cannot be NULL: mask it with a constant")
         if mask.column in dataset.key:
             yield Problem(field="masks", message=f"column {mask.column} is part of the key, which must stay")
-        elif dialect.distinguished(connection, found.relation, mask.column, by_null=mask.value is None):
-            advice = "mask with null" if mask.value is not None else "let the index take NULLS DISTINCT"
-            what = "one constant" if mask.value is not None else "NULL"
-            yield Problem(field="masks", message=f"{where} is unique: no two rows can have {what}; {advice}")
+        elif dialect.distinguished(connection, found.relation, mask.column, by_null=strategy.puts_null):
+            advice = "let the index take NULLS DISTINCT" if strategy.puts_null else "mask with null"
+            yield Problem(field="masks", message=f"{where} is unique: no two rows can have {strategy.leaves}; {advice}")
         if column.get("computed") or (column.get("identity") or {}).get("always"):
             yield Problem(field="masks", message=f"{where} is filled by the database itself and cannot be masked")
+        if reason := strategy.unfit(column["type"]):
+            yield Problem(field="masks", message=f"{where} {reason}")
     if dataset.masks and dataset.children:
         yield Problem(
             field="children",

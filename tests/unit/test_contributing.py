@@ -1,0 +1,188 @@
+"""The recipes of CONTRIBUTING.md are carried out, step by step, on a copy of the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lethe.keys import new_connection
+
+_STEP = re.compile(r"^ *```(sh|python|diff)\n(.*?)\n *```$", re.MULTILINE | re.DOTALL)
+_QUICK = ("-n0", "-q", "-p", "no:cacheprovider")
+_POLICY = """
+category: people
+title: People
+owner: office
+legal_basis: Consent
+source: "§ 1"
+retention: {{keep_for: P18M}}
+time_zone: Europe/Prague
+disposition: {disposition}
+schedule: null
+limits: {{records: 100, share: 1}}
+datasets:
+  - name: people
+    kind: table
+    store: crm
+    table: people
+    key: [id]
+    clock: {{column: seen}}
+    identifiers: {{email: [email]}}
+    masks: {masks}
+"""
+
+
+def recipe(root: Path, title: str) -> str:
+    """The text of one recipe."""
+    parts = re.split(r"^## (.*)\n", (root / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]
+
+
+def carry_out(text: str, checkout: Path) -> list[list[str]]:
+    """Do what a recipe says: write its modules, change its lines, copy its twins. Gives the other commands."""
+    left = []
+    for kind, block in _STEP.findall(text):
+        lines = [line.removeprefix("   ") for line in block.splitlines()]
+        if kind == "python":
+            file = checkout / lines[0].removeprefix("# ")
+            assert not file.exists(), f"{file} is there already"
+            file.write_text("\n".join(lines[1:]) + "\n")
+        elif kind == "diff":
+            _change(checkout / lines[0].removeprefix("--- "), lines[1:])
+        else:
+            for line in lines:
+                words = shlex.split(line)
+                if words[0] == "cp":
+                    shutil.copy(checkout / words[1], checkout / words[2])
+                else:
+                    left.append(words)
+    return left
+
+
+def _change(file: Path, lines: list[str]) -> None:
+    before = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+    after = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+    text = file.read_text()
+    assert text.count(before) == 1, f"{file.name} has not just once: {before}"
+    file.write_text(text.replace(before, after))
+
+
+@pytest.fixture
+def checkout(root: Path, tmp_path: Path) -> Path:
+    """A copy of what the recipes change; the rest is that of this checkout."""
+    copy = tmp_path / "checkout"
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for folder in ("include/lethe", "include/lethe_demo", "tests/stores"):
+        shutil.copytree(root / folder, copy / folder, ignore=skip)
+    for file in ("pyproject.toml", "tests/conftest.py", "tests/dates_kit.py", "tests/identifiers_kit.py"):
+        shutil.copy(root / file, copy / file)
+    return copy
+
+
+def run(checkout: Path, *arguments: str, **environment: str) -> str:
+    """Run Python on the copy."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "LETHE_"))}
+    path = os.pathsep.join([str(checkout / "include"), str(checkout)])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**own, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+class Office:
+    """One table of people in a file: Ann has expired, Bob has not."""
+
+    def __init__(self, checkout: Path, *, conn_type: str = "sqlite", disposition: str = "erase", masks: str) -> None:
+        self.checkout = checkout
+        folder = checkout.parent
+        self.file = folder / "crm.db"
+        with closing(sqlite3.connect(self.file)) as connection:
+            connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT, seen DATE)")
+            connection.execute("CREATE INDEX seen ON people (seen)")
+            rows = [(1, "ann@example.com", "2020-01-15"), (2, "bob@example.com", "2026-10-01")]
+            connection.executemany("INSERT INTO people VALUES (?, ?, ?)", rows)
+            connection.commit()
+        (folder / "policies").mkdir()
+        (folder / "policies" / "people.yaml").write_text(_POLICY.format(disposition=disposition, masks=masks))
+        self.environment = {
+            "LETHE_POLICIES": str(folder / "policies"),
+            "LETHE_EXPECTATIONS": str(folder / "expectations"),
+            "LETHE_HOME": str(folder / "home"),
+            "LETHE_ASK_UNSEEN": "no",
+            "AIRFLOW_HOME": str(folder / "no-airflow"),
+            "AIRFLOW_CONN_CRM": f'{{"conn_type": "{conn_type}", "host": "{self.file}"}}',
+            "AIRFLOW_CONN_LETHE_GOVERNANCE": f'{{"conn_type": "sqlite", "host": "{folder / "governance.db"}"}}',
+            "AIRFLOW_CONN_LETHE_KEYS": new_connection(),
+        }
+
+    def lethe(self, *arguments: str) -> str:
+        """Run the command, of the copy."""
+        start = "import sys, lethe, lethe.cli; assert lethe.__file__.startswith(sys.argv.pop(1)); lethe.cli.main()"
+        return run(self.checkout, "-c", start, str(self.checkout), *arguments, **self.environment)
+
+    def make_suites(self) -> None:
+        """Write the suites of its policy."""
+        run(self.checkout, "-m", "lethe.checks.generate", "people", **self.environment)
+
+    def emails(self) -> list[str]:
+        """What the table has."""
+        with closing(sqlite3.connect(self.file)) as connection:
+            return [email for (email,) in connection.execute("SELECT email FROM people ORDER BY id")]
+
+
+def test_the_recipe_of_a_mask(root: Path, checkout: Path) -> None:
+    assert carry_out(recipe(root, "A mask"), checkout) == []
+    masks = "[{column: email, with: initial}]"
+    office = Office(checkout, disposition="anonymise", masks=masks)
+    office.make_suites()
+    office.lethe("run", "people", "--as-of", "2026-11-20T12:00:00+01:00")
+    assert office.emails() == ["a", "bob@example.com"]
+    tried = run(checkout, "-m", "pytest", "tests/stores/test_masks.py", "-k", "initial and sqlite", *_QUICK)
+    assert "1 passed" in tried
+    assert "initial" in run(checkout, "-m", "lethe.policy")
+
+
+def test_the_recipe_of_a_database(root: Path, checkout: Path) -> None:
+    (suite,) = carry_out(recipe(root, "A database"), checkout)
+    assert suite[:3] == [".venv/bin/python", "-m", "pytest"]
+    office = Office(checkout, conn_type="twin", masks="[]")
+    office.make_suites()
+    office.lethe("run", "people", "--as-of", "2026-11-20T12:00:00+01:00")
+    assert office.emails() == ["bob@example.com"]
+    tried = run(checkout, *suite[1:-1], "twin and local_day", *_QUICK)
+    assert "1 passed" in tried, "the contract suite is run on it"
+
+
+def test_what_the_recipes_name_is_there(root: Path) -> None:
+    text = (root / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:include|tests|docs|bench)/[\w./-]+|[\w-]+\.(?:toml|md))`", text))
+    assert {"include/lethe/stores/sql/masks/constant.py", "tests/stores/contract/worlds.py"} <= named
+    for path in named:
+        assert (root / path).exists(), f"CONTRIBUTING.md names {path}"
+    targets = re.findall(r"^\.PHONY: (\w+)", (root / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`make (\w+)`", text)) <= set(targets)
+
+
+def test_before_a_commit_runs_what_make_check_runs(root: Path) -> None:
+    hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    before = {hook["entry"].removeprefix(".venv/bin/").replace(" --force-exclude", "") for hook in hooks}
+    lines = re.search(r"^check:.*\n((?:\t.*\n)+)", (root / "Makefile").read_text(), re.MULTILINE)
+    assert lines is not None
+    checked = {line.strip().removeprefix("$(BIN)/").removesuffix(" .") for line in lines[1].splitlines()}
+    assert before == checked
