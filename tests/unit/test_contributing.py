@@ -25,20 +25,20 @@ title: People
 owner: office
 legal_basis: Consent
 source: "§ 1"
-retention: {{keep_for: P18M}}
+retention: {keep_for: P18M}
 time_zone: Europe/Prague
-disposition: {disposition}
+disposition: anonymise
 schedule: null
-limits: {{records: 100, share: 1}}
+limits: {records: 100, share: 1}
 datasets:
   - name: people
     kind: table
     store: crm
     table: people
     key: [id]
-    clock: {{column: seen}}
-    identifiers: {{email: [email]}}
-    masks: {masks}
+    clock: {column: seen}
+    identifiers: {email: [email]}
+    masks: [{column: email, with: initial}]
 """
 
 
@@ -77,16 +77,16 @@ def _change(file: Path, lines: list[str]) -> None:
     file.write_text(text.replace(before, after))
 
 
-@pytest.fixture
-def checkout(root: Path, tmp_path: Path) -> Path:
-    """A copy of what the recipes change; the rest is that of this checkout."""
-    copy = tmp_path / "checkout"
+@pytest.fixture(scope="module")
+def carried_out(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
+    """A copy of what the recipes change, after the recipes, and the commands in them that remain to be run."""
+    copy = tmp_path_factory.mktemp("recipes") / "checkout"
     skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for folder in ("include/lethe", "include/lethe_demo", "tests/stores"):
         shutil.copytree(root / folder, copy / folder, ignore=skip)
     for file in ("pyproject.toml", "tests/conftest.py", "tests/dates_kit.py", "tests/identifiers_kit.py"):
         shutil.copy(root / file, copy / file)
-    return copy
+    return copy, carry_out(recipe(root, "A mask"), copy) + carry_out(recipe(root, "A database"), copy)
 
 
 def run(checkout: Path, *arguments: str, **environment: str) -> str:
@@ -95,7 +95,7 @@ def run(checkout: Path, *arguments: str, **environment: str) -> str:
     path = os.pathsep.join([str(checkout / "include"), str(checkout)])
     done = subprocess.run(
         [sys.executable, *arguments],
-        env={**own, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={**own, "PYTHONPATH": path, **environment},
         cwd=checkout,
         capture_output=True,
         text=True,
@@ -105,68 +105,56 @@ def run(checkout: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-class Office:
+_WHOLE_RUN = """
+import sys, lethe.checks.generate, lethe.cli, lethe.policy
+assert lethe.__file__.startswith(sys.argv[1])
+assert "initial" in str(lethe.policy.json_schema())
+assert lethe.checks.generate.main(["people"]) == 0
+sys.argv = ["lethe", "run", "people", "--as-of", "2026-11-20T12:00:00+01:00"]
+lethe.cli.main()
+"""
+
+
+def test_a_mask_and_a_database_of_the_recipes_do_a_whole_run(
+    carried_out: tuple[Path, list[list[str]]], tmp_path: Path
+) -> None:
     """One table of people in a file: Ann has expired, Bob has not."""
-
-    def __init__(self, checkout: Path, *, conn_type: str = "sqlite", disposition: str = "erase", masks: str) -> None:
-        self.checkout = checkout
-        folder = checkout.parent
-        self.file = folder / "crm.db"
-        with closing(sqlite3.connect(self.file)) as connection:
-            connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT, seen DATE)")
-            connection.execute("CREATE INDEX seen ON people (seen)")
-            rows = [(1, "ann@example.com", "2020-01-15"), (2, "bob@example.com", "2026-10-01")]
-            connection.executemany("INSERT INTO people VALUES (?, ?, ?)", rows)
-            connection.commit()
-        (folder / "policies").mkdir()
-        (folder / "policies" / "people.yaml").write_text(_POLICY.format(disposition=disposition, masks=masks))
-        self.environment = {
-            "LETHE_POLICIES": str(folder / "policies"),
-            "LETHE_EXPECTATIONS": str(folder / "expectations"),
-            "LETHE_HOME": str(folder / "home"),
-            "LETHE_ASK_UNSEEN": "no",
-            "AIRFLOW_HOME": str(folder / "no-airflow"),
-            "AIRFLOW_CONN_CRM": f'{{"conn_type": "{conn_type}", "host": "{self.file}"}}',
-            "AIRFLOW_CONN_LETHE_GOVERNANCE": f'{{"conn_type": "sqlite", "host": "{folder / "governance.db"}"}}',
-            "AIRFLOW_CONN_LETHE_KEYS": new_connection(),
-        }
-
-    def lethe(self, *arguments: str) -> str:
-        """Run the command, of the copy."""
-        start = "import sys, lethe, lethe.cli; assert lethe.__file__.startswith(sys.argv.pop(1)); lethe.cli.main()"
-        return run(self.checkout, "-c", start, str(self.checkout), *arguments, **self.environment)
-
-    def make_suites(self) -> None:
-        """Write the suites of its policy."""
-        run(self.checkout, "-m", "lethe.checks.generate", "people", **self.environment)
-
-    def emails(self) -> list[str]:
-        """What the table has."""
-        with closing(sqlite3.connect(self.file)) as connection:
-            return [email for (email,) in connection.execute("SELECT email FROM people ORDER BY id")]
+    file = tmp_path / "crm.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT, seen DATE)")
+        connection.execute("CREATE INDEX seen ON people (seen)")
+        rows = [(1, "ann@example.com", "2020-01-15"), (2, "bob@example.com", "2026-10-01")]
+        connection.executemany("INSERT INTO people VALUES (?, ?, ?)", rows)
+        connection.commit()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "people.yaml").write_text(_POLICY)
+    run(
+        carried_out[0],
+        "-c",
+        _WHOLE_RUN,
+        str(carried_out[0]),
+        LETHE_POLICIES=str(tmp_path / "policies"),
+        LETHE_EXPECTATIONS=str(tmp_path / "expectations"),
+        LETHE_HOME=str(tmp_path / "home"),
+        LETHE_ASK_UNSEEN="no",
+        AIRFLOW_HOME=str(tmp_path / "no-airflow"),
+        AIRFLOW_CONN_CRM=f'{{"conn_type": "twin", "host": "{file}"}}',
+        AIRFLOW_CONN_LETHE_GOVERNANCE=f'{{"conn_type": "sqlite", "host": "{tmp_path / "governance.db"}"}}',
+        AIRFLOW_CONN_LETHE_KEYS=new_connection(),
+    )
+    with closing(sqlite3.connect(file)) as connection:
+        emails = [email for (email,) in connection.execute("SELECT email FROM people ORDER BY id")]
+    assert emails == ["a", "bob@example.com"]
 
 
-def test_the_recipe_of_a_mask(root: Path, checkout: Path) -> None:
-    assert carry_out(recipe(root, "A mask"), checkout) == []
-    masks = "[{column: email, with: initial}]"
-    office = Office(checkout, disposition="anonymise", masks=masks)
-    office.make_suites()
-    office.lethe("run", "people", "--as-of", "2026-11-20T12:00:00+01:00")
-    assert office.emails() == ["a", "bob@example.com"]
-    tried = run(checkout, "-m", "pytest", "tests/stores/test_masks.py", "-k", "initial and sqlite", *_QUICK)
-    assert "1 passed" in tried
-    assert "initial" in run(checkout, "-m", "lethe.policy")
-
-
-def test_the_recipe_of_a_database(root: Path, checkout: Path) -> None:
-    (suite,) = carry_out(recipe(root, "A database"), checkout)
+def test_the_tests_of_all_masks_and_databases_try_those_of_the_recipes(
+    carried_out: tuple[Path, list[list[str]]],
+) -> None:
+    checkout, (suite,) = carried_out
     assert suite[:3] == [".venv/bin/python", "-m", "pytest"]
-    office = Office(checkout, conn_type="twin", masks="[]")
-    office.make_suites()
-    office.lethe("run", "people", "--as-of", "2026-11-20T12:00:00+01:00")
-    assert office.emails() == ["bob@example.com"]
-    tried = run(checkout, *suite[1:-1], "twin and local_day", *_QUICK)
-    assert "1 passed" in tried, "the contract suite is run on it"
+    chosen = "initial and sqlite or twin and local_day"
+    tried = run(checkout, *suite[1:4], "tests/stores/test_masks.py", "-k", chosen, *_QUICK)
+    assert "2 passed" in tried
 
 
 def test_what_the_recipes_name_is_there(root: Path) -> None:
