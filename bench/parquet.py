@@ -42,10 +42,10 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Work
-from lethe.stores.files.parquet import ParquetStore
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.rewrite import Rewriter
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.rewrite import Rewriter
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.store import ParquetStore
 from lethe_demo.servers import EmbeddedS3
 
 TARGET = 1.3

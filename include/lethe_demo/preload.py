@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import lethe.airflow.builder
 import lethe.airflow.operators
-import lethe.stores.files.parquet
+import lethe.stores.files.store
 import lethe.stores.objects
 import lethe.stores.sql
 from lethe.checks import gx, lazy, suites

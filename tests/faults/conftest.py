@@ -32,7 +32,7 @@ processes = multiprocessing.get_context("forkserver")
 """Where processes that are killed are forked from, with all that they import: a second each otherwise."""
 processes.set_forkserver_preload(
     [
-        *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.objects", "lethe.stores.files.parquet"),
+        *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.objects", "lethe.stores.files.store"),
         *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "psycopg"),
         *("pytest", "tests.faults.worlds", "tests.faults.test_kills", "tests.faults.test_holds"),
     ]

@@ -30,7 +30,7 @@ from lethe import stages
 from lethe.counts import Became
 from lethe.holding import place_hold
 from lethe.stages import Plan
-from lethe.stores.files.parquet import erase as erasing
+from lethe.stores.files import erase as erasing
 
 Behind = Callable[..., "tuple[World, S3Proxy]"]
 

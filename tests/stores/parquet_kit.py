@@ -20,7 +20,7 @@ from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Candidates, Work
-from lethe.stores.files.parquet import ParquetStore
+from lethe.stores.files.store import ParquetStore
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:

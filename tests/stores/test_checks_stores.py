@@ -24,7 +24,7 @@ from lethe.periods import Period, cutoff_for
 from lethe.policy import Expiry, Limits, ObjectDataset, ParquetDataset
 from lethe.settings import Settings
 from lethe.stores.base import Candidates, Store, Work
-from lethe.stores.files.parquet.store import ParquetStore
+from lethe.stores.files.store import ParquetStore
 from lethe.stores.objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
 

@@ -26,9 +26,9 @@ from lethe.holds.rules import NO_HOLDS
 from lethe.judging.dates import TimestampFormat
 from lethe.periods import Cutoff
 from lethe.policy import Expiry, ParquetDataset
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.holds import Loaded, Matcher
-from lethe.stores.files.parquet.judge import Judge
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.holds import Loaded, Matcher
+from lethe.stores.files.judge import Judge
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.schema import Target
 

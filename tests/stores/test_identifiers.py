@@ -25,9 +25,9 @@ from tests.stores.sql_kit import Database, dataset, hold, holding, work
 
 from lethe.holds.rules import ClockRange, HoldRules
 from lethe.judging.identifiers import IdentifierType, exact, matches, normalise, whole_names
-from lethe.stores.files.parquet.clocks import flat
-from lethe.stores.files.parquet.holds import Loaded
-from lethe.stores.files.parquet.holds import Matcher as ParquetMatcher
+from lethe.stores.files.clocks import flat
+from lethe.stores.files.holds import Loaded
+from lethe.stores.files.holds import Matcher as ParquetMatcher
 from lethe.stores.objects.matching import Matcher as ObjectMatcher
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables

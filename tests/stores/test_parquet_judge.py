@@ -23,11 +23,11 @@ from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
 from lethe.judging.identifiers import IdentifierType, exact, normalise
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import WrongSchema
-from lethe.stores.files.parquet.holds import Identifiers, Loaded, Matcher, values_of
-from lethe.stores.files.parquet.judge import Judge, Judgement
-from lethe.stores.files.parquet.thrift import Reader as ThriftReader
+from lethe.stores.files.clocks import WrongSchema
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.thrift import Reader as ThriftReader
+from lethe.stores.files.holds import Identifiers, Loaded, Matcher, values_of
+from lethe.stores.files.judge import Judge, Judgement
 
 PRAGUE = ZoneInfo("Europe/Prague")
 NEW_YORK = ZoneInfo("America/New_York")

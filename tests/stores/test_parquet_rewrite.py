@@ -18,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet import rewrite as module
-from lethe.stores.files.parquet.footer import Chunk, ChunkMeta, FileMetaData, RowGroup
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.rewrite import NotRewritable, Rewriter, check_rewritable
-from lethe.stores.files.parquet.thrift import I32, Field, Reader, Struct, dumps
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet import rewrite as module
+from lethe.stores.files.formats.parquet.footer import Chunk, ChunkMeta, FileMetaData, RowGroup
+from lethe.stores.files.formats.parquet.rewrite import NotRewritable, Rewriter, check_rewritable
+from lethe.stores.files.formats.parquet.thrift import I32, Field, Reader, Struct, dumps
+from lethe.stores.files.marks import Marks
 
 # --- helpers -------------------------------------------------------------------------------------------------------
 

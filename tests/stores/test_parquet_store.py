@@ -29,10 +29,11 @@ from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
 from lethe.stores.buckets import uploads
-from lethe.stores.files.parquet import ParquetStore, attempts, copies, files
-from lethe.stores.files.parquet import erase as erasing
-from lethe.stores.files.parquet.examine import name_digest
-from lethe.stores.files.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.files import attempts, copies, files
+from lethe.stores.files import erase as erasing
+from lethe.stores.files.examine import name_digest
+from lethe.stores.files.formats.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.files.store import ParquetStore
 from lethe_demo.servers import EmbeddedS3
 
 
@@ -351,7 +352,7 @@ def test_a_file_that_turns_out_not_to_be_rewritable_blocks_its_rows_and_no_other
 def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake: Lake) -> None:
     lake.put("data/granted.parquet", people(range(4), range(4, 9)))
     lake.put("data/fine.parquet", people(range(10, 14), range(14, 19)))
-    from lethe.stores.files.parquet import examine
+    from lethe.stores.files import examine
 
     refused: list[Any] = []
 
@@ -373,8 +374,8 @@ def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake
 
 def test_an_lzo_file_is_not_rewritten_but_goes_as_a_whole(lake: Lake) -> None:
     """Where nothing stays there is nothing to rewrite."""
-    import lethe.stores.files.parquet.footer as ft
-    from lethe.stores.files.parquet.thrift import I32, Field
+    import lethe.stores.files.formats.parquet.footer as ft
+    from lethe.stores.files.formats.parquet.thrift import I32, Field
 
     def lzo(body: bytes) -> bytes:
         footer = ft.read(body, len(body))
@@ -716,8 +717,9 @@ from lethe_demo.servers import EmbeddedS3
 from lethe.connections import Connection
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Candidates, Work
-from lethe.stores.files.parquet import ParquetStore
-from lethe.stores.files.parquet import erase as erasing
+from lethe.stores.files.store import ParquetStore
+from lethe.stores.files import erase as erasing
+from lethe.stores.files import attempts, copies, files
 from tests.stores.parquet_kit import AS_OF, Gate, expiry
 import json
 
@@ -1141,7 +1143,7 @@ from pathlib import Path
 from lethe.connections import Connection
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Work
-from lethe.stores.files.parquet import ParquetStore
+from lethe.stores.files.store import ParquetStore
 from lethe.holds.rules import NO_HOLDS
 from tests.stores.parquet_kit import AS_OF, Gate, expiry
 

@@ -584,7 +584,7 @@ def test_conditions_that_exclude_each_other_share_no_value(
 def test_files_mean_the_same_by_a_condition(condition: dict[str, Any], column: list[str | None]) -> None:
     import pyarrow as pa
 
-    from lethe.stores.files.parquet.judge import meets as met_in_a_file
+    from lethe.stores.files.judge import meets as met_in_a_file
 
     said = Condition.model_validate(condition)
     found = met_in_a_file(said, pa.array(column, pa.string()))

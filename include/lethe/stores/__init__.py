@@ -13,7 +13,7 @@ from lethe.stores.base import Store
 REGISTRY: dict[str, str] = {
     "table": "lethe.stores.sql:SqlStore",
     "objects": "lethe.stores.objects:S3ObjectStore",
-    "parquet": "lethe.stores.files.parquet:ParquetStore",
+    "parquet": "lethe.stores.files.store:ParquetStore",
 }
 """Kind of dataset → ``module:class``. Modules are imported when first needed, so that DAG files parse fast."""
 

@@ -26,7 +26,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         *("pytest", "psycopg", "pyarrow.parquet", "boto3", "tests.stores.contract.worlds"),
-        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "lethe.stores.files.parquet"),
+        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "lethe.stores.files.store"),
     ]
 )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
-    from lethe.stores.files.parquet import ParquetStore
+    from lethe.stores.files.store import ParquetStore
 
 
 def shaped(clock: datetime | str | None, form: ClockForm) -> Any:
@@ -405,12 +405,12 @@ class Lake(Bucket):
 
     @property
     def abilities(self) -> Abilities:
-        from lethe.stores.files.parquet import ParquetStore
+        from lethe.stores.files.store import ParquetStore
 
         return ParquetStore.abilities
 
     def store(self) -> ParquetStore:
-        from lethe.stores.files.parquet import ParquetStore
+        from lethe.stores.files.store import ParquetStore
 
         return ParquetStore(self.connection)
 

@@ -1,1 +1,1 @@
-"""Rows in files in buckets, a folder a format."""
+"""Rows in files in buckets: what any format shares; `formats` has a folder or module a format."""

@@ -21,8 +21,8 @@ import pyarrow as pa
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.spans import Span, span_of
 from lethe.policy import Condition, ParquetDataset
-from lethe.stores.files.parquet.clocks import Bits, ClockValues, WrongSchema, constant
-from lethe.stores.files.parquet.literals import Literal
+from lethe.stores.files.clocks import Bits, ClockValues, WrongSchema, constant
+from lethe.stores.files.literals import Literal
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """How Hive writes NULL in a path (hive.exec.default.partition.name)."""

@@ -27,10 +27,10 @@ from lethe.errors import DatasetChanged
 from lethe.judging.keys import Single, to_the_nanosecond
 from lethe.stores.base import Candidates
 from lethe.stores.buckets.staging import Staging, pack, unpack
-from lethe.stores.files.parquet.clocks import UNIT_NS, flat, is_text, read_rows
-from lethe.stores.files.parquet.examine import Found, name_digest
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.partition import Path
+from lethe.stores.files.clocks import UNIT_NS, flat, is_text, read_rows
+from lethe.stores.files.examine import Found, name_digest
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.partition import Path
 
 BATCH_ROWS = 1_000_000
 """Rows after which a batch ends. A file is never split, so a batch has more where a file has."""

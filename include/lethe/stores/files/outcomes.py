@@ -12,8 +12,8 @@ from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_key
 from lethe.stores.base import Candidates, Progress
 from lethe.stores.buckets.staging import Staging, unpack
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.plan import Batch, Plan, Planned, Unit, staged_keys
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.plan import Batch, Plan, Planned, Unit, staged_keys
 
 MOST_KEEPERS = 20
 """Files that are named as what keeps rows; all are counted."""

@@ -28,8 +28,7 @@ import pyarrow.parquet as pq
 from lethe.counts import Unjudgeable
 from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import (
+from lethe.stores.files.clocks import (
     Bits,
     ClockValues,
     Numbers,
@@ -40,12 +39,13 @@ from lethe.stores.files.parquet.clocks import (
     read_rows,
     reader,
 )
-from lethe.stores.files.parquet.footer import ChunkMeta, FileMetaData, RowGroup
-from lethe.stores.files.parquet.holds import Matcher
-from lethe.stores.files.parquet.literals import Literal, Unfit, among, fitting
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.partition import TEXT, Path
-from lethe.stores.files.parquet.thrift import Field, Struct
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.footer import ChunkMeta, FileMetaData, RowGroup
+from lethe.stores.files.formats.parquet.thrift import Field, Struct
+from lethe.stores.files.holds import Matcher
+from lethe.stores.files.literals import Literal, Unfit, among, fitting
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.partition import TEXT, Path
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of the needed columns that are decoded at a time."""

@@ -45,16 +45,16 @@ from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import code_of, named, status_of
 from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.table_formats import ADVICE, mark_in_file
-from lethe.stores.files.parquet import copies
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import WrongSchema, read_rows
-from lethe.stores.files.parquet.copies import Comparison, Told
-from lethe.stores.files.parquet.files import Changed, Pin, S3File, has_int96, open_parquet, read_footer
-from lethe.stores.files.parquet.holds import Matcher
-from lethe.stores.files.parquet.judge import Judge, Judgement
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.partition import Path, first_day_in_key
-from lethe.stores.files.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.files import copies
+from lethe.stores.files.clocks import WrongSchema, read_rows
+from lethe.stores.files.copies import Comparison, Told
+from lethe.stores.files.files import Changed, Pin, S3File, has_int96, open_parquet, read_footer
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.files.holds import Matcher
+from lethe.stores.files.judge import Judge, Judgement
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.partition import Path, first_day_in_key
 
 MOST_COMPARED = 200_000
 """Held rows of a superseded version that are looked for in the current one; with more it stays."""

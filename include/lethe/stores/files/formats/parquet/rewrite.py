@@ -30,10 +30,20 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.footer import Chunk, ChunkMeta, Element, FileMetaData, RowGroup
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.thrift import I32, LIST, STRUCT, Field, Items, Reader, Struct, ThriftError, dumps
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.footer import Chunk, ChunkMeta, Element, FileMetaData, RowGroup
+from lethe.stores.files.formats.parquet.thrift import (
+    I32,
+    LIST,
+    STRUCT,
+    Field,
+    Items,
+    Reader,
+    Struct,
+    ThriftError,
+    dumps,
+)
+from lethe.stores.files.marks import Marks
 
 GROUP_BYTES = 64 << 20
 """Values in memory before a row group is written; beyond it a group becomes several."""

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lethe.stores.files.parquet.clocks import Bits, is_text, plain, text_of
+from lethe.stores.files.clocks import Bits, is_text, plain, text_of
 
 Literal = str | int | bool
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}

@@ -17,9 +17,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lethe.stores.files.parquet.clocks import Bits, flat, read_rows, text_of
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.partition import Path
+from lethe.stores.files.clocks import Bits, flat, read_rows, text_of
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.partition import Path
 
 AT_ONCE = 2_000_000
 """Rows of a superseded version that are compared at a time: 16 bytes each, and as much again for sorting them."""

@@ -59,17 +59,17 @@ from lethe.stores.buckets.leases import take
 from lethe.stores.buckets.listing import UNVERSIONED, Listing, Version
 from lethe.stores.buckets.staging import Staging, pack
 from lethe.stores.buckets.uploads import Upload
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.attempts import Attempt, Content, Look, Prepared, State
-from lethe.stores.files.parquet.clocks import WrongSchema
-from lethe.stores.files.parquet.examine import contained, name_digest
-from lethe.stores.files.parquet.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
-from lethe.stores.files.parquet.holds import Loaded, Matcher
-from lethe.stores.files.parquet.judge import Judge
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.outcomes import tally_of, tally_of_unit
-from lethe.stores.files.parquet.plan import Batch, Plan, Planned, Unit
-from lethe.stores.files.parquet.rewrite import NotRewritable, Rewriter
+from lethe.stores.files.attempts import Attempt, Content, Look, Prepared, State
+from lethe.stores.files.clocks import WrongSchema
+from lethe.stores.files.examine import contained, name_digest
+from lethe.stores.files.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.rewrite import NotRewritable, Rewriter
+from lethe.stores.files.holds import Loaded, Matcher
+from lethe.stores.files.judge import Judge
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.outcomes import tally_of, tally_of_unit
+from lethe.stores.files.plan import Batch, Plan, Planned, Unit
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

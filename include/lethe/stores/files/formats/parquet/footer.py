@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lethe.stores.files.parquet.thrift import BINARY, I64, LIST, Field, Reader, Struct, ThriftError, dumps
+from lethe.stores.files.formats.parquet.thrift import BINARY, I64, LIST, Field, Reader, Struct, ThriftError, dumps
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"

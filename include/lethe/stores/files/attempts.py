@@ -1,4 +1,4 @@
-"""What erasing finds of a file, announces and prepares for it; see `lethe.stores.files.parquet.erase`."""
+"""What erasing finds of a file, announces and prepares for it; see `lethe.stores.files.erase`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lethe.counts import Outcome
 from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.staging import Stored
 from lethe.stores.buckets.uploads import Upload
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.plan import Planned
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.plan import Planned
 
 SPOOL_BYTES = 32 << 20
 """New content beyond this size is kept on disk until it is uploaded."""

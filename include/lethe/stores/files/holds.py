@@ -29,7 +29,7 @@ from lethe.judging.identifiers import (
     keys,
     names,
 )
-from lethe.stores.files.parquet.clocks import Bits, Numbers, is_text, text_of
+from lethe.stores.files.clocks import Bits, Numbers, is_text, text_of
 
 Hashes = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]

@@ -22,9 +22,9 @@ from botocore.exceptions import ClientError
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, PRECONDITION, code_of, named
 from lethe.stores.buckets.listing import UNVERSIONED
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.judge import READ_AHEAD
-from lethe.stores.files.parquet.thrift import Struct
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.thrift import Struct
+from lethe.stores.files.judge import READ_AHEAD
 
 TAIL_BYTES = 64 << 10
 """What is read of a file first: its end. The whole, if it is not longer than `SMALL_BYTES`."""

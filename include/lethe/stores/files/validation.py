@@ -19,12 +19,12 @@ from lethe.judging.keys import record_key
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Candidates, Work
 from lethe.stores.buckets.client import S3Access
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import Bits, Numbers, WrongSchema, flat
-from lethe.stores.files.parquet.files import Changed, Pin, S3File, open_parquet
-from lethe.stores.files.parquet.judge import FileJudge, Judge
-from lethe.stores.files.parquet.marks import Marks
-from lethe.stores.files.parquet.plan import Plan
+from lethe.stores.files.clocks import Bits, Numbers, WrongSchema, flat
+from lethe.stores.files.files import Changed, Pin, S3File, open_parquet
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.judge import FileJudge, Judge
+from lethe.stores.files.marks import Marks
+from lethe.stores.files.plan import Plan
 from lethe.stores.sources import Staged
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()

@@ -48,18 +48,18 @@ from lethe.stores.buckets.listing import Listing, Record, read_fast
 from lethe.stores.buckets.remainders import remainders
 from lethe.stores.buckets.staging import Staging
 from lethe.stores.buckets.table_formats import refusing_tables
-from lethe.stores.files.parquet import footer as ft
-from lethe.stores.files.parquet.clocks import WrongSchema, is_text, plain, reader
-from lethe.stores.files.parquet.erase import Eraser
-from lethe.stores.files.parquet.examine import Examiner, Totals, Verdict, is_mark
-from lethe.stores.files.parquet.files import Changed, Pin, S3File, open_parquet
-from lethe.stores.files.parquet.holds import Loaded, Matcher
-from lethe.stores.files.parquet.judge import Judge
-from lethe.stores.files.parquet.literals import Unfit, fitting
-from lethe.stores.files.parquet.outcomes import keepers, record_outcomes, sum_of_outcomes
-from lethe.stores.files.parquet.partition import Path
-from lethe.stores.files.parquet.plan import BATCH_ROWS, Plan, Planner, stage_keys
-from lethe.stores.files.parquet.validation import staged_rows
+from lethe.stores.files.clocks import WrongSchema, is_text, plain, reader
+from lethe.stores.files.erase import Eraser
+from lethe.stores.files.examine import Examiner, Totals, Verdict, is_mark
+from lethe.stores.files.files import Changed, Pin, S3File, open_parquet
+from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.holds import Loaded, Matcher
+from lethe.stores.files.judge import Judge
+from lethe.stores.files.literals import Unfit, fitting
+from lethe.stores.files.outcomes import keepers, record_outcomes, sum_of_outcomes
+from lethe.stores.files.partition import Path
+from lethe.stores.files.plan import BATCH_ROWS, Plan, Planner, stage_keys
+from lethe.stores.files.validation import staged_rows
 from lethe.stores.sources import RowSource
 
 THREADS = 4
