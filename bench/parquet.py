@@ -45,7 +45,7 @@ from lethe.stores.base import Work
 from lethe.stores.files.formats.parquet import footer as ft
 from lethe.stores.files.formats.parquet.rewrite import Rewriter
 from lethe.stores.files.marks import Marks
-from lethe.stores.files.store import ParquetStore
+from lethe.stores.files.store import FileStore
 from lethe_demo.servers import EmbeddedS3
 
 TARGET = 1.3
@@ -146,7 +146,7 @@ def work(run: str, *, key: bool) -> Work:
 
 def lethe(connection: Connection, *, key: bool, rules: HoldRules = NO_HOLDS) -> tuple[float, float, int]:
     """Seconds of discovering and of erasing, and the rows erased."""
-    store = ParquetStore(connection)
+    store = FileStore(connection)
     job = work(f"bench-{time.monotonic_ns()}", key=key)
     started = time.perf_counter()
     found = store.discover(job, rules)

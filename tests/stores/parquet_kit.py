@@ -20,7 +20,7 @@ from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.base import Candidates, Work
-from lethe.stores.files.store import ParquetStore
+from lethe.stores.files.store import FileStore
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:
@@ -61,12 +61,33 @@ def encoded(table: pa.Table, **options: Any) -> bytes:
 
 
 @dataclass
+class Body:
+    """A file in memory, as formats read one."""
+
+    body: bytes
+    remote: bool = False
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.body)
+
+    def read_at(self, length: int, offset: int) -> bytes:
+        """Bytes from `offset` on."""
+        return self.body[offset : offset + length]
+
+    def arrow(self) -> pa.NativeFile:
+        """The same for Arrow."""
+        return pa.BufferReader(self.body)
+
+
+@dataclass
 class Lake:
     """A bucket of its own on the server, with a store for it."""
 
     server: EmbeddedS3
     bucket: str
-    store: ParquetStore
+    store: FileStore
     fields: dict[str, Any] = field(default_factory=dict)
     run: str = "run-1"
     client: S3Client = field(init=False)
@@ -86,9 +107,9 @@ class Lake:
         return cls(server, bucket, cls.open(server, bucket, **extra))
 
     @staticmethod
-    def open(server: EmbeddedS3, bucket: str, **extra: Any) -> ParquetStore:
+    def open(server: EmbeddedS3, bucket: str, **extra: Any) -> FileStore:
         """A store whose staging is in the bucket."""
-        return ParquetStore(server.connection("lake", lethe_scratch_bucket=bucket, **extra))
+        return FileStore(server.connection("lake", lethe_scratch_bucket=bucket, **extra))
 
     def put(self, key: str, content: pa.Table | bytes, **options: Any) -> str:
         """Write a file; its version id."""

@@ -24,7 +24,7 @@ from lethe.periods import Period, cutoff_for
 from lethe.policy import Expiry, Limits, ObjectDataset, ParquetDataset
 from lethe.settings import Settings
 from lethe.stores.base import Candidates, Store, Work
-from lethe.stores.files.store import ParquetStore
+from lethe.stores.files.store import FileStore
 from lethe.stores.objects import S3ObjectStore
 from lethe_demo.servers import EmbeddedS3
 
@@ -358,7 +358,7 @@ def test_rows_of_parquet_files_are_checked_by_their_clocks_read_anew(settings: S
     bucket.put("views/1.parquet", views(old, old, LAST, following, None, old))
     bucket.put("views/2.parquet", views(*[old] * 7))
     bucket.put("views/3.parquet", views(following))
-    store, job = ParquetStore(bucket.server.connection("lake")), parquet_work(bucket)
+    store, job = FileStore(bucket.server.connection("lake")), parquet_work(bucket)
     found = store.discover(job, NO_HOLDS)
     assert found.due == 11
     assert checked(settings, store, job, found) == {}
@@ -389,7 +389,7 @@ def test_datasets_are_named_as_openlineage_names_them(database: sql_kit.Database
     assert [field.name for field in table.fields] == ["id", "email", "last_contact"]
     assert CANARY not in table.model_dump_json()
     bucket.put("views/1.parquet", views(LAST))
-    for store, job in ((S3ObjectStore, object_work(bucket)), (ParquetStore, parquet_work(bucket))):
+    for store, job in ((S3ObjectStore, object_work(bucket)), (FileStore, parquet_work(bucket))):
         opened: Store = store(bucket.server.connection("lake"))
         described = opened.describe(job.dataset)
         wanted_object = naming.S3(bucket.name, f"{job.dataset.name}/")

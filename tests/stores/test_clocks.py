@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql as pg
 from tests.dates_kit import NEAR, PRAGUE, Clock, cutoffs, read_clocks, vectors
-from tests.stores.parquet_kit import encoded
+from tests.stores.parquet_kit import Body, encoded
 from tests.stores.sql_kit import Database, dataset, work
 
 from lethe.counts import Unjudgeable
@@ -26,7 +26,7 @@ from lethe.holds.rules import NO_HOLDS
 from lethe.judging.dates import TimestampFormat
 from lethe.periods import Cutoff
 from lethe.policy import Expiry, ParquetDataset
-from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.reading import ParquetRows
 from lethe.stores.files.holds import Loaded, Matcher
 from lethe.stores.files.judge import Judge
 from lethe.stores.sql.expiry import Judgement
@@ -79,11 +79,11 @@ def in_parquet(values: Sequence[Any], kind: pa.DataType, form: TimestampFormat |
     fields = {"kind": "parquet", "name": "views", "store": "lake", "bucket": "lake", "clock": clock}
     of = ParquetDataset.model_validate(fields)
     body = encoded(pa.table({"at": pa.array(values, kind)}), row_group_size=50)
-    file, footer = pq.ParquetFile(io.BytesIO(body)), ft.read(body, len(body))
+    file = pq.ParquetFile(io.BytesIO(body))
 
     def judged(cutoff: Cutoff) -> tuple[set[int], set[int]]:
         judge = Judge(of, Expiry(zone=PRAGUE, default=cutoff)).bind(file.schema_arrow, "data/a.parquet")
-        result = judge.judge_file(file, Matcher(NO_HOLDS, of.identifiers, Loaded()), footer)
+        result = judge.judge_file(ParquetRows(Body(body)), Matcher(NO_HOLDS, of.identifiers, Loaded()))
         going = {int(row) for rows in result.going.positions() for row in rows}
         values = judge.readers["at"](file.read().column("at").combine_chunks())
         unparsable = {int(row) for row in values.unparsable.nonzero()[0]}

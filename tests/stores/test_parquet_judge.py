@@ -7,7 +7,7 @@ import io
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.stores.parquet_kit import encoded, hold, rules
+from tests.stores.parquet_kit import Body, encoded, hold, rules
 
 from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
@@ -25,7 +25,9 @@ from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.files.clocks import WrongSchema
 from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.formats.parquet.reading import ParquetRows
 from lethe.stores.files.formats.parquet.thrift import Reader as ThriftReader
+from lethe.stores.files.formats.parquet.thrift import Struct
 from lethe.stores.files.holds import Identifiers, Loaded, Matcher, values_of
 from lethe.stores.files.judge import Judge, Judgement
 
@@ -33,6 +35,13 @@ PRAGUE = ZoneInfo("Europe/Prague")
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = date(2025, 1, 1)
 CUTOFF = Cutoff(DAY, start_of_day(DAY, PRAGUE))
+
+
+def with_footer(body: bytes, footer: Struct) -> ParquetRows:
+    """A file whose statistics are those of another footer."""
+    rows = ParquetRows(Body(body))
+    rows.footer = footer
+    return rows
 
 
 def judged(
@@ -57,7 +66,7 @@ def judged(
     file = pq.ParquetFile(io.BytesIO(body))
     judge = Judge(dataset, expiry or Expiry(zone=PRAGUE, default=CUTOFF))
     matcher = Matcher(held, dataset.identifiers, Loaded())
-    return judge.bind(file.schema_arrow, key).judge_file(file, matcher, ft.read(body, len(body)))
+    return judge.bind(file.schema_arrow, key).judge_file(ParquetRows(Body(body)), matcher)
 
 
 def going(result: Judgement) -> list[int]:
@@ -290,8 +299,8 @@ def test_statistics_decide_nothing_that_rows_would_not(kind: pa.DataType, statis
     )
     bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)), "data/a.parquet")
     matcher = Matcher(NO_HOLDS, {}, Loaded())
-    with_them = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), matcher, ft.read(body, len(body)))
-    without = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), matcher)
+    with_them = bound.judge_file(ParquetRows(Body(body)), matcher)
+    without = bound.judge_file(with_footer(body, {}), matcher)
     assert going(with_them) == going(without)
     assert with_them.unjudgeable == without.unjudgeable
     assert with_them.oldest == without.oldest
@@ -310,7 +319,7 @@ def test_statistics_that_exclude_nothing_are_not_trusted_to_erase() -> None:
         {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
     )
     bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)), "data/a.parquet")
-    result = bound.judge_file(pq.ParquetFile(io.BytesIO(body)), Matcher(NO_HOLDS, {}, Loaded()), footer)
+    result = bound.judge_file(with_footer(body, footer), Matcher(NO_HOLDS, {}, Loaded()))
     assert not going(result)
 
 
@@ -402,7 +411,9 @@ def test_identifiers_are_read_only_where_rows_have_expired() -> None:
     )  # fmt: skip
     matcher = Matcher(rules(hold(1, email=["a@x.y"])), dataset.identifiers, Loaded())
     bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(file.schema_arrow, "data/a.parquet")
-    result = bound.judge_file(Watched(), matcher)
+    rows = ParquetRows(Body(body))
+    rows.parquet = cast("pq.ParquetFile", Watched())
+    result = bound.judge_file(rows, matcher)
     assert result.held.count == 3
     assert [groups for groups, columns in read if "who" in columns] == [[2]]
 

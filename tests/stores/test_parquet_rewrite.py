@@ -18,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lethe.stores.files.formats.base import NotRewritable, Unreadable
 from lethe.stores.files.formats.parquet import footer as ft
 from lethe.stores.files.formats.parquet import rewrite as module
 from lethe.stores.files.formats.parquet.footer import Chunk, ChunkMeta, FileMetaData, RowGroup
-from lethe.stores.files.formats.parquet.rewrite import NotRewritable, Rewriter, check_rewritable
+from lethe.stores.files.formats.parquet.rewrite import Rewriter, check_rewritable
 from lethe.stores.files.formats.parquet.thrift import I32, Field, Reader, Struct, dumps
 from lethe.stores.files.marks import Marks
 
@@ -440,7 +441,7 @@ def test_damaged_files_are_refused_with_one_kind_of_error() -> None:
         try:
             footer = ft.read(cut, len(cut))
             Rewriter(pa.BufferReader(cut), footer, len(cut)).write(marks_of(file, going), io.BytesIO())
-        except (ft.Unreadable, NotRewritable):
+        except (Unreadable, NotRewritable):
             continue
 
 

@@ -32,8 +32,10 @@ from lethe.stores.buckets import uploads
 from lethe.stores.files import attempts, copies, files
 from lethe.stores.files import erase as erasing
 from lethe.stores.files.examine import name_digest
-from lethe.stores.files.formats.parquet.rewrite import NotRewritable, check_rewritable
-from lethe.stores.files.store import ParquetStore
+from lethe.stores.files.formats.base import NotRewritable
+from lethe.stores.files.formats.parquet import reading
+from lethe.stores.files.formats.parquet.rewrite import check_rewritable
+from lethe.stores.files.store import FileStore
 from lethe_demo.servers import EmbeddedS3
 
 
@@ -352,8 +354,6 @@ def test_a_file_that_turns_out_not_to_be_rewritable_blocks_its_rows_and_no_other
 def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake: Lake) -> None:
     lake.put("data/granted.parquet", people(range(4), range(4, 9)))
     lake.put("data/fine.parquet", people(range(10, 14), range(14, 19)))
-    from lethe.stores.files import examine
-
     refused: list[Any] = []
 
     def refuse(footer: Any) -> None:
@@ -364,7 +364,7 @@ def test_a_file_that_cannot_be_rewritten_faithfully_is_refused_and_reported(lake
             raise NotRewritable("for the test")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examine, "check_rewritable", refuse)
+        patch.setattr(reading, "check_rewritable", refuse)
         found = lake.discover()
     assert found.unjudgeable == {Unjudgeable.NOT_REWRITABLE: 4}
     assert len(found.unreadable) == 1
@@ -717,15 +717,14 @@ from lethe_demo.servers import EmbeddedS3
 from lethe.connections import Connection
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Candidates, Work
-from lethe.stores.files.store import ParquetStore
+from lethe.stores.files.store import FileStore
 from lethe.stores.files import erase as erasing
-from lethe.stores.files import attempts, copies, files
 from tests.stores.parquet_kit import AS_OF, Gate, expiry
 import json
 
 given = json.loads(sys.argv[1])
 erasing.PUT_BYTES = given["put_bytes"]
-store = ParquetStore(Connection(**given["connection"]))
+store = FileStore(Connection(**given["connection"]))
 work = Work(given["run"], "analytics", ParquetDataset.model_validate(given["dataset"]), expiry(), AS_OF)
 candidates = Candidates.model_validate(given["candidates"])
 left = [given["after"]]
@@ -1065,7 +1064,7 @@ def test_a_bucket_that_keeps_what_is_staged_or_that_no_machine_deletes_from_is_r
     lake = Lake.make(s3, lock=True)
     retention: Any = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
     lake.client.put_object_lock_configuration(Bucket=lake.bucket, ObjectLockConfiguration=retention)
-    store = ParquetStore(s3.connection("lake"))
+    store = FileStore(s3.connection("lake"))
     (problem,) = store.check(lake.dataset)
     assert "default retention" in problem.message
     assert "lethe_scratch_bucket" in problem.message
@@ -1143,12 +1142,12 @@ from pathlib import Path
 from lethe.connections import Connection
 from lethe.policy import ParquetDataset
 from lethe.stores.base import Work
-from lethe.stores.files.store import ParquetStore
+from lethe.stores.files.store import FileStore
 from lethe.holds.rules import NO_HOLDS
 from tests.stores.parquet_kit import AS_OF, Gate, expiry
 
 given = json.loads(sys.argv[1])
-store = ParquetStore(Connection(**given["connection"]))
+store = FileStore(Connection(**given["connection"]))
 work = Work("run-1", "analytics", ParquetDataset.model_validate(given["dataset"]), expiry(), AS_OF)
 found = store.discover(work, NO_HOLDS)
 tally = store.erase(work, found, range(found.batches), Gate())

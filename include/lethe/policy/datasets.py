@@ -166,10 +166,10 @@ class ObjectDataset(BucketDataset):
         return frozenset(self.identifiers)
 
 
-class ParquetDataset(BucketDataset, RowDataset):
-    """Rows inside Parquet files under a prefix."""
+class FilesDataset(BucketDataset, RowDataset):
+    """Rows inside files under a prefix, whatever their format, which is the kind of dataset."""
 
-    kind: Literal["parquet"]
+    kind: str
     key: tuple[Column, ...] = Field(
         default=(), description="Columns that name a row, for proofs; the file and row number where left out."
     )
@@ -200,6 +200,12 @@ class ParquetDataset(BucketDataset, RowDataset):
                     "a column to path_columns whose pattern has a group named value"
                 )
         return self
+
+
+class ParquetDataset(FilesDataset):
+    """Rows inside Parquet files under a prefix."""
+
+    kind: Literal["parquet"]
 
 
 Dataset = Annotated[TableDataset | ObjectDataset | ParquetDataset, Field(discriminator="kind")]

@@ -9,13 +9,15 @@ from typing import cast
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
 from lethe.stores.base import Store
+from lethe.stores.files import formats
 
 REGISTRY: dict[str, str] = {
     "table": "lethe.stores.sql:SqlStore",
     "objects": "lethe.stores.objects:S3ObjectStore",
-    "parquet": "lethe.stores.files.store:ParquetStore",
+    **dict.fromkeys(formats.REGISTRY, "lethe.stores.files.store:FileStore"),
 }
-"""Kind of dataset → ``module:class``. Modules are imported when first needed, so that DAG files parse fast."""
+"""Kind of dataset → ``module:class``; rows in files of a format are of a kind named for it.
+Modules are imported when first needed, so that DAG files parse fast."""
 
 
 def open_store(kind: str, connection: Connection) -> Store:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
-    from lethe.stores.files.store import ParquetStore
+    from lethe.stores.files.store import FileStore
 
 
 def shaped(clock: datetime | str | None, form: ClockForm) -> Any:
@@ -405,14 +405,14 @@ class Lake(Bucket):
 
     @property
     def abilities(self) -> Abilities:
-        from lethe.stores.files.store import ParquetStore
+        from lethe.stores.files.store import FileStore
 
-        return ParquetStore.abilities
+        return FileStore.abilities
 
-    def store(self) -> ParquetStore:
-        from lethe.stores.files.store import ParquetStore
+    def store(self) -> FileStore:
+        from lethe.stores.files.store import FileStore
 
-        return ParquetStore(self.connection)
+        return FileStore(self.connection)
 
     def write(self, records: Iterable[Record], form: ClockForm) -> None:
         self.written = form

@@ -7,7 +7,7 @@ one that a change of clocks skipped is taken for the moment after it: no record 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +18,6 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lethe.judging.dates import (
     BLANKS,
@@ -233,20 +232,10 @@ def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return array
 
 
-def read_rows(
-    file: pq.ParquetFile, index: int, at_once: int, columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Rows of a row group, some at a time, in types that Arrow can choose rows of: not views of text or bytes."""
-    for batch in file.iter_batches(at_once, row_groups=[index], columns=columns, use_threads=False):
-        kinds = [_INSTEAD.get(kind, kind) for kind in batch.schema.types]
-        yield (
-            batch
-            if kinds == batch.schema.types
-            else batch.cast(pa.schema([field.with_type(kind) for field, kind in zip(batch.schema, kinds, strict=True)]))
-        )
-
-
-_INSTEAD = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+def is_temporal(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds days or times with a day."""
+    kind = plain(kind)
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:

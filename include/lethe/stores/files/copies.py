@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lethe.stores.files.clocks import Bits, flat, read_rows, text_of
+from lethe.stores.files.clocks import Bits, flat, text_of
+from lethe.stores.files.formats.base import As, RowFile
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.partition import Path
 
@@ -36,11 +36,11 @@ class Version:
     """A version that was judged.
 
     Attributes:
-        parquet: opened.
+        file: opened.
         expired: rows that count as expired records, or would if no newer version had them.
     """
 
-    parquet: pq.ParquetFile
+    file: RowFile
     expired: Marks
 
 
@@ -64,7 +64,7 @@ class Comparison:
     path: Path
     key: tuple[str, ...]
 
-    def tell(self, rows: Marks, old: pq.ParquetFile, current: Version | None, between: Sequence[Version]) -> Told:
+    def tell(self, rows: Marks, old: RowFile, current: Version | None, between: Sequence[Version]) -> Told:
         """What some rows of a superseded version are, given the current one and those between both."""
         states = [np.full(size, _OWN, dtype=np.uint8) for size in rows.sizes]
         places: list[tuple[int, npt.NDArray[np.int64]]] = []
@@ -97,7 +97,7 @@ class Comparison:
         if current is not None:
             newer.append((current, Marks.all(current.expired.sizes)))
         for version, rows in newer:
-            for index, start, chosen, found in self._digests(version.parquet, rows):
+            for index, start, chosen, found in self._digests(version.file, rows):
                 expired = version.expired.rows(index, start, start + len(chosen))[chosen]
                 at = np.minimum(np.searchsorted(unique[:, 0], found[:, 0]), len(unique) - 1)
                 same = (unique[at] == found).all(axis=1)
@@ -105,14 +105,14 @@ class Comparison:
                 states[at[same & expired]] = _COPY
         return states[inverse.reshape(-1)]
 
-    def _digests(self, file: pq.ParquetFile, rows: Marks) -> Iterator[tuple[int, int, Bits, Digests]]:
-        """Of some rows: row group, number of a part's first row, which of the part, and their digests."""
-        wanted = self.path.physical(self.key) if self.key else None
-        for index, count in enumerate(rows.counts):
+    def _digests(self, file: RowFile, rows: Marks) -> Iterator[tuple[int, int, Bits, Digests]]:
+        """Of some rows: chunk, number of a part's first row, which of the part, and their digests."""
+        wanted = dict.fromkeys(self.path.physical(self.key), As.KEY) if self.key else None
+        for index, chunk in enumerate(file.chunks()):
             start = 0
-            if not count:
+            if not rows.counts[index]:
                 continue
-            for batch in read_rows(file, index, _ROWS, wanted):
+            for batch in chunk.read(wanted, _ROWS):
                 chosen = rows.rows(index, start, start + batch.num_rows)
                 if chosen.any():
                     some = batch.filter(pa.array(chosen))

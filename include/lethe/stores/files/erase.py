@@ -44,13 +44,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from lethe.counts import Became, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.policy import ParquetDataset
+from lethe.policy import FilesDataset
 from lethe.stores.base import Gate, Progress, Work
 from lethe.stores.buckets import uploads
 from lethe.stores.buckets.client import S3Access
@@ -62,9 +61,8 @@ from lethe.stores.buckets.uploads import Upload
 from lethe.stores.files.attempts import Attempt, Content, Look, Prepared, State
 from lethe.stores.files.clocks import WrongSchema
 from lethe.stores.files.examine import contained, name_digest
-from lethe.stores.files.files import Changed, Head, LocalFile, Pin, S3File, open_parquet
-from lethe.stores.files.formats.parquet import footer as ft
-from lethe.stores.files.formats.parquet.rewrite import NotRewritable, Rewriter
+from lethe.stores.files.files import Changed, Head, LocalFile, Pin, S3File
+from lethe.stores.files.formats.base import NotRewritable, RowFile, Unreadable
 from lethe.stores.files.holds import Loaded, Matcher
 from lethe.stores.files.judge import Judge
 from lethe.stores.files.marks import Marks
@@ -77,7 +75,7 @@ if TYPE_CHECKING:
 THREADS = 4
 """Keys that are worked on at a time."""
 ENCODERS = max(2, os.cpu_count() or 1)
-"""Row groups that are encoded at a time."""
+"""Chunks that are encoded at a time."""
 REWRITERS = 2
 """Files that are fetched and rewritten at a time; what bounds memory."""
 PUT_BYTES = 256 << 10
@@ -110,7 +108,7 @@ class Eraser:
         listing: Listing,
         staging: Staging,
         work: Work,
-        dataset: ParquetDataset,
+        dataset: FilesDataset,
         holds_version: int,
         gate: Gate,
         loaded: Loaded,
@@ -224,7 +222,7 @@ class Eraser:
                     raise
                 time.sleep(0.1 * 2**faults)
                 attempts = self._attempts(batch.number, index).get(index, [])
-            except (ft.Unreadable, NotRewritable, WrongSchema) as error:
+            except (Unreadable, NotRewritable, WrongSchema) as error:
                 return self._blocked(batch, unit, look, f"it cannot be rewritten: {error}")
             finally:
                 if prepared is not None:
@@ -385,7 +383,8 @@ class Eraser:
                 if file.head.locked:
                     prepared.stays[version.id] = Outcome.HELD
                     return
-                held = self._covered_in(unit.key, file.open(), going, newer)
+                opened = self._judge.format.open(file, self._dataset)
+                held = self._covered_in(unit.key, opened, going, newer)
                 going = going.without(held)
                 if not going.count:
                     prepared.stays[version.id] = Outcome.HELD
@@ -397,17 +396,17 @@ class Eraser:
                     self._remove_or_keep(unit, version, look, prepared, going, keep=False)
                     return
                 prepared.going.append((version, going))
-                self._rewrite(file, going, prepared)
+                self._rewrite(file, opened, going, prepared)
                 if version.id != UNVERSIONED or self._is_versioned:
                     prepared.removes.append(look.present[version.id])
                 prepared.request = self._attributes(unit.key, version, file.answer)
             finally:
                 file.close()
 
-    def _rewrite(self, file: LocalFile, going: Marks, prepared: Prepared) -> None:
+    def _rewrite(self, file: LocalFile, opened: RowFile, going: Marks, prepared: Prepared) -> None:
         opaque = str(file.answer.get("ServerSideEncryption") or "").startswith("aws:kms")
         prepared.content = Content(digest=opaque)
-        Rewriter(file.source, file.footer(), file.size).write(going, prepared.content, self._encoders)
+        opened.write(going, prepared.content, self._encoders)
 
     @cached_property
     def _is_versioned(self) -> bool:
@@ -448,18 +447,19 @@ class Eraser:
             return rows.without(rows)
         return self._covered_in(key, self._open(key, version.id, version.size), rows, rules)
 
-    def _open(self, key: str, version: str, size: int, *, exact: bool = False) -> pq.ParquetFile:
+    def _open(self, key: str, version: str, size: int) -> RowFile:
         file = S3File(self._access, Pin(self._dataset.bucket, key, version, None), size)
-        return open_parquet(file, exact=exact)
+        return self._judge.format.open(file, self._dataset)
 
-    def _covered_in(self, key: str, file: pq.ParquetFile, rows: Marks, rules: HoldRules) -> Marks:
+    def _covered_in(self, key: str, file: RowFile, rows: Marks, rules: HoldRules) -> Marks:
         if not rules or not rows.count:
             return rows.without(rows)
-        matcher = Matcher(rules, self._dataset.identifiers, self._loaded, self._dataset.phone_region)
+        region, read = self._dataset.phone_region, self._judge.format.identifiers
+        matcher = Matcher(rules, self._dataset.identifiers, self._loaded, region, read)
         try:
-            return self._judge.bind(file.schema_arrow, key).held_rows(file, rows, matcher)
+            return self._judge.bind(file.schema(self._judge.columns.named), key).held_rows(file, rows, matcher)
         except (pa.ArrowException, OSError) as error:
-            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})") from None
+            raise Unreadable(f"a page cannot be read ({type(error).__name__})") from None
 
     def _held_elsewhere(self, batch: Batch, unit: Unit, version: Planned, look: Look, rules: HoldRules) -> bool:
         """Whether every row of a superseded version that is held now is in the current version too."""
@@ -475,12 +475,10 @@ class Eraser:
             return False
         try:
             current = self._open(unit.key, newest.id, newest.size)
-            rows = Marks.all(current.metadata.row_group(i).num_rows for i in range(current.num_row_groups))
+            rows = Marks.all(chunk.rows for chunk in current.chunks())
             among = self._covered_in(unit.key, current, rows, rules)
-            places = ((version.id, version.size), (newest.id, newest.size))
-            one, other = (self._open(unit.key, *place, exact=True) for place in places)
-            return contained(one, held, other, among)
-        except (ft.Unreadable, WrongSchema):
+            return contained(old.exact(), held, current.exact(), among)
+        except (Unreadable, WrongSchema):
             return False
 
     # --- sending -------------------------------------------------------------------------------------------------

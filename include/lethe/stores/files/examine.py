@@ -17,8 +17,8 @@ version and removing the old one left behind, whichever run finds it.)
 
 **A file that the store itself keeps** (Object Lock, an S3 legal hold) stays, and its expired rows are reported as held.
 
-**What cannot be read** (no Parquet, damaged, encrypted, archived, another schema) is counted by the rows of its footer,
-else as one record, and named by the digest of its key. So is what cannot be rewritten faithfully; see `rewrite`. Empty
+**What cannot be read** (another format, damaged, encrypted, archived, another schema) is counted by the rows that it
+says it has, else as one record, and named by the digest of its key. So is what cannot be rewritten faithfully. Empty
 objects whose name begins with ``_`` or ``.`` or ends with a slash are marks that Spark, Hadoop and consoles leave, and
 no records.
 """
@@ -33,24 +33,22 @@ from datetime import date, timedelta
 from functools import cached_property
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 from polars.exceptions import PanicException
 
 from lethe.counts import Unjudgeable
 from lethe.errors import StoreError
 from lethe.periods import Cutoff, start_of_day
-from lethe.policy import ParquetDataset
+from lethe.policy import FilesDataset
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import code_of, named, status_of
 from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.table_formats import ADVICE, mark_in_file
 from lethe.stores.files import copies
-from lethe.stores.files.clocks import WrongSchema, read_rows
+from lethe.stores.files.clocks import WrongSchema
 from lethe.stores.files.copies import Comparison, Told
-from lethe.stores.files.files import Changed, Pin, S3File, has_int96, open_parquet, read_footer
-from lethe.stores.files.formats.parquet import footer as ft
-from lethe.stores.files.formats.parquet.rewrite import NotRewritable, check_rewritable
+from lethe.stores.files.files import Changed, Pin, S3File
+from lethe.stores.files.formats.base import NotRewritable, RowFile, Unreadable
 from lethe.stores.files.holds import Matcher
 from lethe.stores.files.judge import Judge, Judgement
 from lethe.stores.files.marks import Marks
@@ -115,7 +113,7 @@ class Found:
         records: those of the rows that go that are due, each of another record; the others are copies of them.
         renewed: those of them whose record stays, in the current version.
         file: for reading more of it.
-        parquet: the same, opened for comparing values.
+        rows: the same, opened for comparing values.
     """
 
     id: str
@@ -127,7 +125,7 @@ class Found:
     records: Marks
     renewed: Marks | None
     file: S3File = field(repr=False)
-    parquet: pq.ParquetFile = field(repr=False)
+    rows: RowFile = field(repr=False)
 
     @property
     def whole(self) -> bool:
@@ -149,7 +147,7 @@ class Examiner:
     """Examines the keys of one dataset. Safe to use from several threads."""
 
     access: S3Access
-    dataset: ParquetDataset
+    dataset: FilesDataset
     judge: Judge
     matcher: Matcher
 
@@ -169,20 +167,20 @@ class Examiner:
         if not record.readable and record.content:
             self._unreadable(totals, record.key, 1)
             return Verdict(record.key, totals, ())
-        current: tuple[Judgement, pq.ParquetFile] | None = None
+        current: tuple[Judgement, RowFile] | None = None
         for version in record.content:
             if is_mark(version):
                 continue
             is_current = version is record.versions[0]
             try:
                 file, opened, judged = self._judged(version)
-            except ft.Unreadable as error:
+            except Unreadable as error:
                 self._unreadable(totals, record.key, error.rows)
                 continue
             if is_current:
                 current = judged, opened
                 self._count(totals, judged)
-                if judged.going.count and self._goes(totals, file, judged):
+                if judged.going.count and self._goes(totals, file, opened, judged):
                     found.append(self._found(version, file, opened, judged, judged.going, None))
             elif judged.going.count or judged.held.count:
                 told = self._told(record.key, judged, opened, current, found)
@@ -195,20 +193,19 @@ class Examiner:
                     totals.add(Totals(total=told.own.count, expired=told.own.count, held=told.own.count))
         return Verdict(record.key, totals, tuple(found))
 
-    def _judged(self, version: Version) -> tuple[S3File, pq.ParquetFile, Judgement]:
+    def _judged(self, version: Version) -> tuple[S3File, RowFile, Judgement]:
         file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None), version.size)
-        opened = open_parquet(file)
-        table = mark_in_file(ft.key_value_names(read_footer(file)))
+        opened = self.judge.format.open(file, self.dataset)
+        table = mark_in_file(opened.owners)
         if table is not None:
             raise self._refused(version, f"belongs to {table}; {ADVICE}")
-        rows = opened.metadata.num_rows
+        rows = opened.rows
         try:
-            bound = self.judge.bind(opened.schema_arrow, version.key) if rows else None
+            bound = self.judge.bind(opened.schema(self.judge.columns.named), version.key) if rows else None
             judged = (
                 bound.judge_file(
                     opened,
                     self.matcher,
-                    read_footer(file),
                     unexpired=self._shown_unexpired(version.key),
                     not_before=self._not_before(version.key),
                 )
@@ -216,16 +213,16 @@ class Examiner:
                 else Judgement(rows=0)
             )
         except WrongSchema as error:
-            raise ft.Unreadable(str(error), rows) from None
+            raise Unreadable(str(error), rows) from None
         except (pa.ArrowException, OSError, UnicodeDecodeError, PanicException) as error:
-            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
+            raise Unreadable(f"a page cannot be read ({type(error).__name__})", rows) from None
         if judged.contradicts:
             raise self._refused(
                 version,
                 "has a clock before the date in its key, so that partition_clock would leave out files with expired "
                 "rows: correct partition_clock in the policy, or leave it out",
             )
-        return file, open_parquet(file, exact=True) if has_int96(read_footer(file)) else opened, judged
+        return file, opened.exact(), judged
 
     def _refused(self, version: Version, why: str) -> StoreError:
         name = name_digest(version.key)
@@ -261,14 +258,14 @@ class Examiner:
         self,
         key: str,
         judged: Judgement,
-        opened: pq.ParquetFile,
-        current: tuple[Judgement, pq.ParquetFile] | None,
+        opened: RowFile,
+        current: tuple[Judgement, RowFile] | None,
         found: Sequence[Found],
     ) -> Told:
         """What the expired rows of a superseded version are: records of their own, or copies."""
         compared = Comparison(Path.of(self.dataset, key), self.dataset.key)
         newest = copies.Version(current[1], current[0].going.either(current[0].held)) if current else None
-        between = [copies.Version(one.parquet, one.records) for one in found if not one.current]
+        between = [copies.Version(one.rows, one.records) for one in found if not one.current]
         try:
             return compared.tell(judged.going.either(judged.held), opened, newest, between)
         except (pa.ArrowException, OSError, ValueError, OverflowError, PanicException):
@@ -277,14 +274,14 @@ class Examiner:
 
     @staticmethod
     def _found(
-        version: Version, file: S3File, opened: pq.ParquetFile, judged: Judgement, records: Marks, renewed: Marks | None
+        version: Version, file: S3File, opened: RowFile, judged: Judgement, records: Marks, renewed: Marks | None
     ) -> Found:
         is_current = renewed is None
         return Found(
             version.id, file.head.etag, file.size, is_current, judged.going, judged.held, records, renewed, file, opened
         )
 
-    def _goes(self, totals: Totals, file: S3File, judged: Judgement) -> bool:
+    def _goes(self, totals: Totals, file: S3File, opened: RowFile, judged: Judgement) -> bool:
         """Whether the rows of the current version that should go can; counts them."""
         going = judged.going.count
         if file.head.locked:
@@ -292,11 +289,11 @@ class Examiner:
             return False
         if going < judged.rows:
             try:
-                check_rewritable(read_footer(file))
+                opened.check_rewritable()
                 check_attributes(file)
                 if self._has_grants:
                     check_grants(self.access, file.pin)
-            except (NotRewritable, ft.Unreadable):
+            except (NotRewritable, Unreadable):
                 totals.expired -= going
                 totals.unjudgeable[Unjudgeable.NOT_REWRITABLE] += going
                 totals.unreadable.append(name_digest(file.pin.key))
@@ -306,9 +303,7 @@ class Examiner:
         return True
 
     @staticmethod
-    def _held_elsewhere(
-        judged: Judgement, opened: pq.ParquetFile, current: tuple[Judgement, pq.ParquetFile] | None
-    ) -> bool:
+    def _held_elsewhere(judged: Judgement, opened: RowFile, current: tuple[Judgement, RowFile] | None) -> bool:
         """Whether every held row of a superseded version is in the current one too."""
         if not judged.held.count:
             return True
@@ -320,9 +315,9 @@ class Examiner:
         totals.unreadable.append(name_digest(key))
 
 
-def contained(one: pq.ParquetFile, rows: Marks, other: pq.ParquetFile, among: Marks) -> bool:
+def contained(one: RowFile, rows: Marks, other: RowFile, among: Marks) -> bool:
     """Whether each of some rows of one file is, value for value and as often, among some rows of another."""
-    if rows.count > MOST_COMPARED or not one.schema_arrow.equals(other.schema_arrow):
+    if rows.count > MOST_COMPARED or not one.schema(()).equals(other.schema(())):
         return False
     try:
         wanted = Counter(_row_digests(one, rows))
@@ -336,10 +331,10 @@ def contained(one: pq.ParquetFile, rows: Marks, other: pq.ParquetFile, among: Ma
     return not wanted
 
 
-def _row_digests(file: pq.ParquetFile, rows: Marks) -> Iterator[bytes]:
-    for index, count in enumerate(rows.counts):
+def _row_digests(file: RowFile, rows: Marks) -> Iterator[bytes]:
+    for index, chunk in enumerate(file.chunks()):
         start = 0
-        for batch in read_rows(file, index, 8192) if count else ():
+        for batch in chunk.read(None, 8192) if rows.counts[index] else ():
             yield from copies.row_digests(batch.filter(pa.array(rows.rows(index, start, start + batch.num_rows))))
             start += batch.num_rows
 

@@ -1,4 +1,4 @@
-"""Parquet files on S3: one version of an object, of which only what is needed is read.
+"""Files on S3: one version of an object, of which only what is needed is read.
 
 What is read is pinned: by version id, and, for objects without one, by the ETag of the first answer (the ETag that a
 listing gives is not always that of the object). An object that changes meanwhile ends in `Changed`.
@@ -16,15 +16,11 @@ from datetime import UTC, datetime
 from typing import IO, Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, PRECONDITION, code_of, named
 from lethe.stores.buckets.listing import UNVERSIONED
-from lethe.stores.files.formats.parquet import footer as ft
-from lethe.stores.files.formats.parquet.thrift import Struct
-from lethe.stores.files.judge import READ_AHEAD
 
 TAIL_BYTES = 64 << 10
 """What is read of a file first: its end. The whole, if it is not longer than `SMALL_BYTES`."""
@@ -84,6 +80,8 @@ class Head:
 class S3File(io.RawIOBase):
     """A pinned version as a file that is read by ranges, a few blocks of which are kept."""
 
+    remote = True
+
     def __init__(self, access: S3Access, pin: Pin, size: int) -> None:
         """Read its end, or all of it where it is small; `size` is what the listing said.
 
@@ -94,7 +92,6 @@ class S3File(io.RawIOBase):
         self._access = access
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
-        self.footer: Struct | None = None
         self.pin = pin
         answer, body = self._get(f"bytes=-{size if 0 < size <= SMALL_BYTES else TAIL_BYTES}")
         self.answer = answer
@@ -124,11 +121,6 @@ class S3File(io.RawIOBase):
             raise Changed
         return answer
 
-    def tail(self, length: int) -> bytes:
-        """The last bytes, at most `length`."""
-        length = min(length, self.size)
-        return bytes(self.read_at(length, self.size - length))
-
     def read_at(self, length: int, offset: int) -> bytes:
         """Bytes from `offset` on."""
         end = min(offset + length, self.size)
@@ -151,6 +143,10 @@ class S3File(io.RawIOBase):
         while len(self._blocks) > max(CACHE_BYTES // BLOCK, 1):
             self._blocks.popitem(last=False)
         return joined[offset - first * BLOCK : end - first * BLOCK]
+
+    def arrow(self) -> pa.NativeFile:
+        """The same for Arrow."""
+        return pa.PythonFile(self, mode="r")
 
     # What Python's and Arrow's files have.
 
@@ -180,48 +176,10 @@ class S3File(io.RawIOBase):
         return found
 
 
-JUDGED_INT96 = "us"
-"""The unit that INT96 is judged in: nanoseconds wrap around outside of the years 1678 to 2261; 9999 becomes 1816."""
-
-
-def has_int96(footer: Struct) -> bool:
-    """Whether a file has a column of the type INT96."""
-    return any(leaf.type == ft.INT96 for leaf in ft.leaves(ft.structs(footer, ft.FileMetaData.SCHEMA)))
-
-
-def open_parquet(file: S3File, *, exact: bool = False) -> pq.ParquetFile:
-    """Open a file: nothing is read ahead.
-
-    Args:
-        file: the file.
-        exact: for comparing values, not for judging them: no two of INT96 become one, but they wrap around.
-
-    Raises:
-        Unreadable: if it is no Parquet file, or is damaged, encrypted, or a summary of other files.
-    """
-    # First, because Arrow ends the process when it is asked about a column that is encrypted.
-    read_footer(file)
-    try:
-        return pq.ParquetFile(
-            pa.PythonFile(file, mode="r"),
-            pre_buffer=False,
-            buffer_size=READ_AHEAD,
-            page_checksum_verification=True,
-            coerce_int96_timestamp_unit=None if exact else JUDGED_INT96,
-        )
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
-
-
-def read_footer(file: S3File) -> Struct:
-    """The footer as it is on disk, read once. Raises `Unreadable`."""
-    if file.footer is None:
-        file.footer = ft.read(file.tail(ft.length(file.tail(ft.TAIL), file.size) + ft.TAIL), file.size)
-    return file.footer
-
-
 class LocalFile:
     """A copy of a pinned version, in memory or on disk."""
+
+    remote = False
 
     def __init__(self, access: S3Access, pin: Pin, size: int) -> None:
         """Fetch it.
@@ -255,26 +213,13 @@ class LocalFile:
         if self.source.size() != size:
             raise Changed
 
-    def footer(self) -> Struct:
-        """The footer as it is on disk. Raises `Unreadable`."""
-        length = ft.length(self._end(ft.TAIL), self.size)
-        return ft.read(self._end(length + ft.TAIL), self.size)
+    def read_at(self, length: int, offset: int) -> pa.Buffer:
+        """Bytes from `offset` on."""
+        return self.source.read_at(length, offset)
 
-    def _end(self, length: int) -> bytes:
-        length = min(length, self.size)
-        return bytes(memoryview(self.source.read_at(length, self.size - length)))
-
-    def open(self) -> pq.ParquetFile:
-        """The file with its columns' meaning, for judging it."""
-        try:
-            return pq.ParquetFile(
-                self.source,
-                pre_buffer=False,
-                page_checksum_verification=True,
-                coerce_int96_timestamp_unit=JUDGED_INT96,
-            )
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ft.Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
+    def arrow(self) -> pa.NativeFile:
+        """The same for Arrow."""
+        return self.source
 
     def close(self) -> None:
         """Remove the copy."""

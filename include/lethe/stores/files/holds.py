@@ -8,7 +8,7 @@ not be: errors are towards holding. Telephone numbers are compared by their last
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
@@ -235,8 +235,24 @@ def _of_names(kind: IdentifierType, values: Sequence[str]) -> Hashes:
 class Matcher:
     """Finds the rows that rules hold."""
 
-    def __init__(self, rules: HoldRules, carried: Carried, loaded: Loaded, region: str | None = None) -> None:
-        """Prepare for `rules`; `carried` are the dataset's identifier columns, `region` that of telephone numbers."""
+    def __init__(
+        self,
+        rules: HoldRules,
+        carried: Carried,
+        loaded: Loaded,
+        region: str | None = None,
+        read: Callable[[pa.Array, IdentifierType], Values] = values_of,
+    ) -> None:
+        """Prepare for `rules`.
+
+        Args:
+            rules: what is held.
+            carried: the dataset's identifier columns.
+            loaded: rules that were read before.
+            region: of telephone numbers.
+            read: how a column says identifiers; see `formats.base.Format`.
+        """
+        self._read = read
         self._region = region
         self.version = rules.version
         ranges: dict[ClockRange, list[HoldRule]] = {}
@@ -286,7 +302,7 @@ class Matcher:
         for kind, identifiers in cover.identifiers.items():
             for name in self._carried.get(kind, ()):
                 if (name, kind) not in hashed:
-                    hashed[name, kind] = _Hashed.of(values_of(columns[name], kind), kind, self._region)
+                    hashed[name, kind] = _Hashed.of(self._read(columns[name], kind), kind, self._region)
                 found |= hashed[name, kind].held(identifiers)
         return found
 

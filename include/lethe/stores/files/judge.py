@@ -1,8 +1,8 @@
-"""Which rows of a Parquet file have expired, are kept on, are held, or cannot be judged.
+"""Which rows of a file have expired, are kept on, are held, or cannot be judged.
 
 Only the columns that this needs are read: the clock, and where they are used the columns of `where`, `keep_while` and
-`by_value`; identifiers only for row groups with expired rows, and only where a hold names some. A row group is not
-read at all where its statistics show that no clock in it has expired. Statistics decide that way only: a row never goes
+`by_value`; identifiers only for chunks with expired rows, and only where a hold names some. A chunk is not read at
+all where its bounds show that no clock in it has expired. Bounds decide that way only: a row never goes
 on their word.
 
 - Rows outside of `where` are no records. NULL is none of any values: it meets `not_in`, and does not meet `in`.
@@ -23,11 +23,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lethe.counts import Unjudgeable
 from lethe.periods import Cutoff
-from lethe.policy import Condition, Expiry, MissingClock, ParquetDataset
+from lethe.policy import Condition, Expiry, FilesDataset, MissingClock
 from lethe.stores.files.clocks import (
     Bits,
     ClockValues,
@@ -35,13 +34,12 @@ from lethe.stores.files.clocks import (
     Reader,
     WrongSchema,
     flat,
+    is_temporal,
     plain,
-    read_rows,
     reader,
 )
-from lethe.stores.files.formats.parquet import footer as ft
-from lethe.stores.files.formats.parquet.footer import ChunkMeta, FileMetaData, RowGroup
-from lethe.stores.files.formats.parquet.thrift import Field, Struct
+from lethe.stores.files.formats import format_of
+from lethe.stores.files.formats.base import As, Chunk, Format, RowFile
 from lethe.stores.files.holds import Matcher
 from lethe.stores.files.literals import Literal, Unfit, among, fitting
 from lethe.stores.files.marks import Marks
@@ -49,11 +47,6 @@ from lethe.stores.files.partition import TEXT, Path
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of the needed columns that are decoded at a time."""
-READ_AHEAD = 4 << 20
-"""Bytes of a column that are read at a time."""
-
-_GREATEST_OLD, _LEAST_OLD, _NULLS, _GREATEST, _LEAST = 1, 2, 3, 5, 6
-"""Field ids of statistics."""
 
 
 @dataclass
@@ -100,7 +93,7 @@ class Columns:
     key: tuple[str, ...]
 
     @classmethod
-    def of(cls, dataset: ParquetDataset, expiry: Expiry) -> Columns:
+    def of(cls, dataset: FilesDataset, expiry: Expiry) -> Columns:
         """The columns that a dataset's declaration names."""
         others = [condition.column for condition in dataset.keep_while]
         if expiry.column is not None:
@@ -128,8 +121,13 @@ class Columns:
 class Judge:
     """Judges the files of one dataset at one as-of moment."""
 
-    dataset: ParquetDataset
+    dataset: FilesDataset
     expiry: Expiry
+
+    @property
+    def format(self) -> Format:
+        """That of the files."""
+        return format_of(self.dataset.kind)
 
     @property
     def columns(self) -> Columns:
@@ -202,9 +200,8 @@ class FileJudge:
 
     def judge_file(
         self,
-        file: pq.ParquetFile,
+        file: RowFile,
         matcher: Matcher,
-        footer: Struct | None = None,
         *,
         unexpired: bool = False,
         not_before: Cutoff | None = None,
@@ -212,33 +209,30 @@ class FileJudge:
         """Judge all rows of a file.
 
         Args:
-            file: opened without reading ahead.
+            file: opened.
             matcher: the holds.
-            footer: its footer, for statistics. (Arrow ends the process when it is asked for damaged ones.)
             unexpired: the file's key already shows that none of its clocks has expired.
             not_before: what the key says that none of its clocks is before.
         """
-        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
-        result = Judgement(rows=sum(group.num_rows for group in groups))
+        result = Judgement(rows=0)
         going: list[Bits] = []
         held: list[Bits] = []
-        described = ft.structs(footer, FileMetaData.ROW_GROUPS) if footer else []
-        for index, group in enumerate(groups):
-            nothing = np.zeros(group.num_rows, dtype=np.bool_)
-            spared = bool(described) and self._unexpired(described[index])
-            skip = not self.judge.columns.scope if unexpired else spared
-            if described and not_before is not None and self._shown_before(described[index], not_before):
+        for chunk in file.chunks():
+            result.rows += chunk.rows
+            nothing = np.zeros(chunk.rows, dtype=np.bool_)
+            skip = not self.judge.columns.scope if unexpired else self._unexpired(chunk)
+            if not_before is not None and self._shown_before(chunk, not_before):
                 result.contradicts = True
-            if skip or not group.num_rows:
-                result.total += group.num_rows
+            if skip or not chunk.rows:
+                result.total += chunk.rows
                 going.append(nothing)
                 held.append(nothing)
                 continue
-            expired, kept_on, oldest = self._expired(file, index, result, unexpired=unexpired, not_before=not_before)
+            expired, kept_on, oldest = self._expired(chunk, result, unexpired=unexpired, not_before=not_before)
             candidates = expired & ~kept_on
             covered = nothing
             if matcher and candidates.any():
-                covered, oldest = self._held(file, index, candidates, matcher)
+                covered, oldest = self._held(chunk, candidates, matcher)
             result.expired += int(np.count_nonzero(expired))
             result.kept_on += int(np.count_nonzero(kept_on))
             going.append(candidates & ~covered)
@@ -248,107 +242,89 @@ class FileJudge:
         result.going, result.held = Marks.of(going), Marks.of(held)
         return result
 
-    def held_rows(self, file: pq.ParquetFile, candidates: Marks, matcher: Matcher) -> Marks:
-        """Which of the candidates holds cover. Nothing is read of row groups without candidates."""
+    def held_rows(self, file: RowFile, candidates: Marks, matcher: Matcher) -> Marks:
+        """Which of the candidates holds cover. Nothing is read of chunks without candidates."""
         found = []
-        for index in range(file.num_row_groups):
+        for index, chunk in enumerate(file.chunks()):
             marks = candidates.rows(index)
             if matcher and candidates.counts[index]:
-                marks, _ = self._held(file, index, marks, matcher)
+                marks, _ = self._held(chunk, marks, matcher)
             else:
                 marks = np.zeros(len(marks), dtype=np.bool_)
             found.append(marks)
         return Marks.of(found)
 
-    # --- what statistics tell ----------------------------------------------------------------------------------
+    # --- what bounds tell ----------------------------------------------------------------------------------
 
-    def _unexpired(self, group: Struct) -> bool:
-        """Whether statistics show that all rows of a group are in scope, judgeable and unexpired."""
+    def _unexpired(self, chunk: Chunk) -> bool:
+        """Whether bounds show that all rows of a chunk are in scope, judgeable and unexpired."""
         judge = self.judge
         if judge.columns.scope or judge.expiry.default is None:
             return False
         clock = judge.dataset.clock
-        shown = [self._column_unexpired(group, name) for name in judge.columns.clocks]
+        shown = [self._column_unexpired(chunk, name) for name in judge.columns.clocks]
         complete = clock.when_missing is MissingClock.RUNNING or any(nulls == 0 for _, nulls in shown)
         enough = all if clock.earliest_of else any
         if clock.latest_of:
             # A column that cannot be parsed would make the row unjudgeable; only text can be that.
-            texts = [name for name in judge.columns.clocks if not _is_temporal(self.schema.field(name).type)]
+            texts = [name for name in judge.columns.clocks if not is_temporal(self.schema.field(name).type)]
             if texts:
                 return False
             return any(unexpired and nulls == 0 for unexpired, nulls in shown)
         return complete and enough(unexpired for unexpired, _ in shown)
 
-    def _shown_before(self, group: Struct, cutoff: Cutoff) -> bool:
-        """Whether statistics show a row before a cutoff: where there is one clock, and every row is a record."""
+    def _shown_before(self, chunk: Chunk, cutoff: Cutoff) -> bool:
+        """Whether bounds show a row before a cutoff: where there is one clock, and every row is a record."""
         if len(self.judge.columns.clocks) > 1 or self.judge.columns.scope:
             return False
-        least, _ = self._least(group, self.judge.columns.clocks[0])
+        least, _ = self._least(chunk, self.judge.columns.clocks[0])
         return least is not None and bool(least.before(cutoff).any())
 
-    def _column_unexpired(self, group: Struct, name: str) -> tuple[bool, int]:
+    def _column_unexpired(self, chunk: Chunk, name: str) -> tuple[bool, int]:
         """Whether no value of a clock column is before any cutoff, and how many are NULL (-1: not known)."""
-        least, nulls = self._least(group, name)
+        least, nulls = self._least(chunk, name)
         if least is None:
-            return nulls == ft.number(group, RowGroup.ROWS), nulls
+            return nulls == chunk.rows, nulls
         return not any(least.before(cutoff).any() for cutoff in self.judge.cutoffs), nulls
 
-    def _least(self, group: Struct, name: str) -> tuple[ClockValues | None, int]:
+    def _least(self, chunk: Chunk, name: str) -> tuple[ClockValues | None, int]:
         """The least value of a clock column, and how many are NULL; None and -1 where that is not known."""
-        kind = plain(self.schema.field(name).type)
-        meta = ft.column_meta(group, name)
-        statistics = ft.substruct(meta, ChunkMeta.STATISTICS) if meta else None
-        if not _is_temporal(kind) or meta is None or statistics is None or _NULLS not in statistics:
+        bounds = chunk.bounds(name) if is_temporal(self.schema.field(name).type) else None
+        if bounds is None:
             return None, -1
-        nulls = ft.number(statistics, _NULLS)
-        if nulls == ft.number(group, RowGroup.ROWS):
-            return None, nulls
-        least = self._extreme(name, statistics.get(_LEAST, statistics.get(_LEAST_OLD)), meta)
-        greatest = self._extreme(name, statistics.get(_GREATEST, statistics.get(_GREATEST_OLD)), meta)
-        if least is None or greatest is None or greatest.unparsable.any():
+        if bounds.nulls == chunk.rows:
+            return None, bounds.nulls
+        if bounds.least is None or bounds.greatest is None or self.readers[name](bounds.greatest).unparsable.any():
             return None, -1
-        return least, nulls
-
-    def _extreme(self, name: str, bound: Field | None, meta: Struct) -> ClockValues | None:
-        """The least or greatest clock of a column's statistics."""
-        width = {ft.INT32: 4, ft.INT64: 8}.get(ft.number(meta, ChunkMeta.TYPE))
-        if bound is None or width is None or not isinstance(bound.value, bytes) or len(bound.value) != width:
-            return None
-        kind = plain(self.schema.field(name).type)
-        number = pa.array([int.from_bytes(bound.value, "little", signed=True)], pa.int64())
-        stored = pa.date32() if pa.types.is_date(kind) else kind
-        try:
-            return self.readers[name](number.cast(pa.int32()).cast(stored) if width == 4 else number.cast(stored))
-        except pa.ArrowInvalid:
-            return None
+        return self.readers[name](bounds.least), bounds.nulls
 
     # --- what the rows tell ------------------------------------------------------------------------------------
 
-    def batches(self, file: pq.ParquetFile, index: int, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Rows of a row group with the number of the first of them, some at a time.
+    def batches(self, chunk: Chunk, columns: Mapping[str, As]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Rows of a chunk with the number of the first of them, some at a time.
 
         Raises:
             OSError: if it has another number of rows than it says.
         """
-        start, rows = 0, file.metadata.row_group(index).num_rows
-        wanted = self.path.physical(columns)
-        for batch in read_rows(file, index, ROWS_AT_ONCE, wanted):
+        start, rows = 0, chunk.rows
+        wanted = {name: columns[name] for name in self.path.physical(columns)}
+        for batch in chunk.read(wanted, ROWS_AT_ONCE):
             if start + batch.num_rows > rows:
                 break
-            yield start, self.path.completed(batch, columns)
+            yield start, self.path.completed(batch, list(columns))
             start += batch.num_rows
         if start != rows:
-            raise OSError("a row group has another number of rows than it says")
+            raise OSError("a chunk has another number of rows than it says")
 
     def _expired(
-        self, file: pq.ParquetFile, index: int, result: Judgement, *, unexpired: bool, not_before: Cutoff | None
+        self, chunk: Chunk, result: Judgement, *, unexpired: bool, not_before: Cutoff | None
     ) -> tuple[Bits, Bits, date | None]:
-        """Rows of a group that have expired, and those of them that are kept on; counts the others."""
-        rows = file.metadata.row_group(index).num_rows
+        """Rows of a chunk that have expired, and those of them that are kept on; counts the others."""
+        rows = chunk.rows
         expired, kept_on = np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
         oldest: date | None = None
         columns = list(self.judge.columns.scope) if unexpired else self.judge.columns.judged
-        for start, batch in self.batches(file, index, columns):
+        for start, batch in self.batches(chunk, dict.fromkeys(columns, As.VALUE)):
             stop = start + batch.num_rows
             data = {name: flat(batch.column(name)) for name in columns}
             scope = self._all(self.judge.dataset.where, data, batch.num_rows)
@@ -422,12 +398,12 @@ class FileJudge:
             last = pick(last, np.where(missing, neutral, high[rows]))
         return first, last
 
-    def _held(self, file: pq.ParquetFile, index: int, candidates: Bits, matcher: Matcher) -> tuple[Bits, date | None]:
-        """Which candidates of a row group are held, and the earliest day of those that are not."""
+    def _held(self, chunk: Chunk, candidates: Bits, matcher: Matcher) -> tuple[Bits, date | None]:
+        """Which candidates of a chunk are held, and the earliest day of those that are not."""
         held = np.zeros(len(candidates), dtype=np.bool_)
         oldest: date | None = None
-        columns = list(dict.fromkeys((*matcher.columns, *self.judge.columns.clocks)))
-        for start, batch in self.batches(file, index, columns):
+        columns = dict.fromkeys(matcher.columns, As.IDENTIFIERS) | dict.fromkeys(self.judge.columns.clocks, As.VALUE)
+        for start, batch in self.batches(chunk, columns):
             stop = start + batch.num_rows
             chosen = candidates[start:stop]
             if not chosen.any():
@@ -464,11 +440,6 @@ class FileJudge:
     def among(self, name: str, data: Mapping[str, pa.Array], rows: int, value: Literal) -> Bits:
         """Which rows have a value of a policy in a column; `data` are the columns that were read."""
         return self.path.among(name, rows, [value]) if name in self.path.values else among(data[name], [value])
-
-
-def _is_temporal(kind: pa.DataType) -> bool:
-    kind = plain(kind)
-    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
 
 
 def meets(condition: Condition, array: pa.Array) -> Bits:

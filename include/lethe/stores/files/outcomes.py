@@ -10,8 +10,10 @@ from typing import Any
 from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_key
+from lethe.policy import FilesDataset
 from lethe.stores.base import Candidates, Progress
 from lethe.stores.buckets.staging import Staging, unpack
+from lethe.stores.files.formats import format_of
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.plan import Batch, Plan, Planned, Unit, staged_keys
 
@@ -73,7 +75,7 @@ def keepers(staging: Staging, candidates: Candidates) -> tuple[str, ...]:
 
 
 def record_outcomes(
-    staging: Staging, plan: Plan, candidates: Candidates, key_columns: tuple[str, ...]
+    staging: Staging, plan: Plan, candidates: Candidates, dataset: FilesDataset
 ) -> Iterator[tuple[bytes, Outcome]]:
     """The outcome of every candidate of the batches that have one."""
     for number in range(candidates.batches):
@@ -83,7 +85,7 @@ def record_outcomes(
         batch = plan.batch(number)
         for unit, outcome in zip(batch.units, unpack(body)[1:], strict=True):
             for version, became in zip(unit.versions, outcome["versions"], strict=True):
-                keys = _keys(staging, batch, unit, version, key_columns)
+                keys = _keys(staging, batch, unit, version, dataset)
                 records, what = batch.records(version), Outcome(became["outcome"])
                 held = _among(records, held_marks(version, became))
                 stays = _among(records, batch.renewed(version) if what is Outcome.ERASED else None)
@@ -92,10 +94,10 @@ def record_outcomes(
 
 
 def _keys(
-    staging: Staging, batch: Batch, unit: Unit, version: Planned, columns: tuple[str, ...]
+    staging: Staging, batch: Batch, unit: Unit, version: Planned, dataset: FilesDataset
 ) -> Iterator[tuple[object, ...]]:
-    if columns:
-        yield from staged_keys(staging, columns, version.keys)
+    if dataset.key:
+        yield from staged_keys(staging, format_of(dataset.kind), dataset.key, version.keys)
         return
     for positions in batch.records(version).positions():
         for position in positions.tolist():

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.spans import Span, span_of
-from lethe.policy import Condition, ParquetDataset
+from lethe.policy import Condition, FilesDataset
 from lethe.stores.files.clocks import Bits, ClockValues, WrongSchema, constant
 from lethe.stores.files.literals import Literal
 
@@ -59,7 +59,7 @@ class Path:
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: ParquetDataset, key: str) -> Path:
+    def of(cls, dataset: FilesDataset, key: str) -> Path:
         """Read it.
 
         Raises:

@@ -17,18 +17,16 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lethe.errors import DatasetChanged
-from lethe.judging.keys import Single, to_the_nanosecond
 from lethe.stores.base import Candidates
 from lethe.stores.buckets.staging import Staging, pack, unpack
-from lethe.stores.files.clocks import UNIT_NS, flat, is_text, read_rows
 from lethe.stores.files.examine import Found, name_digest
+from lethe.stores.files.formats.base import As, Format
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.partition import Path
 
@@ -51,7 +49,7 @@ class Planned:
         etag: with quotes.
         size: bytes.
         current: whether it was the current version.
-        groups: rows of each row group.
+        groups: rows of each chunk.
         going: rows that go.
         marks: where they are in the batch's marks: offset, length.
         digest: SHA-256 of them.
@@ -226,12 +224,12 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str,
         staging.put(f"{prefix}{part:08d}", out.getvalue())
         part, rows, batches = part + 1, 0, []
 
-    for index, count in enumerate(found.records.counts):
+    wanted = dict.fromkeys(path.physical(columns), As.KEY)
+    for index, chunk in enumerate(found.rows.chunks()):
         start = 0
-        if not count:
+        if not found.records.counts[index]:
             continue
-        wanted = path.physical(columns)
-        for read in read_rows(found.parquet, index, 1 << 17, wanted):
+        for read in chunk.read(wanted, 1 << 17):
             batch = path.completed(read, columns)
             chosen = batch.filter(pa.array(found.records.rows(index, start, start + batch.num_rows)))
             start += batch.num_rows
@@ -244,63 +242,14 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str,
         write()
 
 
-def staged_keys(staging: Staging, columns: tuple[str, ...], name: str) -> Iterator[tuple[object, ...]]:
+def staged_keys(staging: Staging, form: Format, columns: tuple[str, ...], name: str) -> Iterator[tuple[object, ...]]:
     """The staged keys of a version's rows, in order."""
     for part in sorted(staging.names(f"keys/{name}/")):
         body = staging.get(part)
         if body is None:
             raise DatasetChanged(f"{staging.dataset}: staged keys are gone; discover again")
         for batch in pq.ParquetFile(pa.BufferReader(body)).iter_batches(1 << 14, columns=list(columns)):
-            yield from zip(*(_values(batch.column(column)) for column in columns), strict=True)
-
-
-def _values(column: pa.Array) -> list[object]:
-    """The values of a key column, so that no two of them become one."""
-    array = flat(column)
-    kind = array.type
-    if is_text(kind):
-        return [None if value is None else _text(value) for value in array.cast(pa.large_binary()).to_pylist()]
-    if pa.types.is_timestamp(kind):
-        numbers = array.cast(pa.int64()).to_pylist()
-        unit, zone = UNIT_NS[kind.unit], UTC if kind.tz else None
-        return [None if number is None else _moment(number * unit, zone) for number in numbers]
-    if pa.types.is_time(kind):
-        stored = array.view(pa.int32() if pa.types.is_time32(kind) else pa.int64())
-        return [None if number is None else _time(number * UNIT_NS[kind.unit]) for number in stored.to_pylist()]
-    if pa.types.is_date32(kind):
-        return [None if number is None else _day(number) for number in array.view(pa.int32()).to_pylist()]
-    if pa.types.is_float32(kind):
-        return [None if value is None else Single(value) for value in array.to_pylist()]
-    found: list[object] = array.to_pylist()
-    return found
-
-
-def _text(value: bytes) -> str | bytes:
-    """Text, which some writers do not call so; bytes that are none stay bytes."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def _moment(nanoseconds: int, zone: tzinfo | None) -> object:
-    micro, finer = divmod(nanoseconds, 1000)
-    try:
-        return to_the_nanosecond(datetime(1970, 1, 1, tzinfo=zone) + timedelta(microseconds=micro), finer)
-    except OverflowError:
-        return nanoseconds
-
-
-def _time(nanoseconds: int) -> object:
-    since, finer = divmod(nanoseconds, 1000)
-    moment = datetime.min + timedelta(microseconds=since)  # noqa: DTZ901 - a time of day
-    return to_the_nanosecond(moment.time(), finer) if moment.date() == date.min else nanoseconds
-
-
-def _day(number: int) -> object:
-    """A day; those outside of the calendar by their number."""
-    ordinal = number + date(1970, 1, 1).toordinal()
-    return date.fromordinal(ordinal) if 1 <= ordinal <= date.max.toordinal() else number
+            yield from zip(*(form.key_values(batch.column(column)) for column in columns), strict=True)
 
 
 class Plan:

@@ -1,7 +1,7 @@
-"""Rows inside Parquet files on S3: what `stores.base.Store` asks for.
+"""Rows inside files on S3, whatever their format: what `stores.base.Store` asks for.
 
-What counts, and what becomes of old versions, is said in `examine`; which rows stay in `judge`; how files are rewritten
-in `rewrite`; how erasing stays exact and under holds in `erase`. A batch is a group of files: it ends after about
+What counts, and what becomes of old versions, is said in `examine`; which rows stay in `judge`; what a format says in
+`formats`; how erasing stays exact and under holds in `erase`. A batch is a group of files: it ends after about
 `plan.BATCH_ROWS` rows, but a file is never split, so that `Candidates.batch_size` is that of the largest batch.
 """
 
@@ -25,7 +25,7 @@ from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import Dataset, ParquetDataset, PeriodsByValue
+from lethe.policy import Dataset, FilesDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, Lack, When
 from lethe.stores.base import (
     Candidates,
@@ -51,8 +51,9 @@ from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.files.clocks import WrongSchema, is_text, plain, reader
 from lethe.stores.files.erase import Eraser
 from lethe.stores.files.examine import Examiner, Totals, Verdict, is_mark
-from lethe.stores.files.files import Changed, Pin, S3File, open_parquet
-from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.files import Changed, Pin, S3File
+from lethe.stores.files.formats import format_of
+from lethe.stores.files.formats.base import RowFile, Unreadable
 from lethe.stores.files.holds import Loaded, Matcher
 from lethe.stores.files.judge import Judge
 from lethe.stores.files.literals import Unfit, fitting
@@ -70,8 +71,8 @@ SAMPLE = 3
 """Files whose schema is looked at to check a dataset."""
 
 
-class ParquetStore:
-    """Datasets of rows in Parquet files behind one connection of type ``aws``."""
+class FileStore:
+    """Datasets of rows in files behind one connection of type ``aws``."""
 
     abilities: ClassVar[Abilities] = Abilities(
         binding=Binding.LEASED,
@@ -103,11 +104,11 @@ class ParquetStore:
         read_fast(self._lister.client)
         return self._lister.client
 
-    def _listing(self, dataset: ParquetDataset) -> Listing:
+    def _listing(self, dataset: FilesDataset) -> Listing:
         place = self._access.place(dataset.bucket, "list versions")
         return Listing(self._listing_client, dataset.bucket, place)
 
-    def _records(self, dataset: ParquetDataset, pool: Executor) -> Iterator[Record]:
+    def _records(self, dataset: FilesDataset, pool: Executor) -> Iterator[Record]:
         walk = self._listing(dataset).walk(dataset.prefix, pool, without=self._access.scratch_prefix)
         return refusing_tables(walk, dataset)
 
@@ -118,34 +119,40 @@ class ParquetStore:
 
         A prefix without files is no problem: everything under it may have been erased.
         """
-        dataset = _parquet(dataset)
-        problems = bucket_checks.problems(self._access, self._listing(dataset), dataset)
+        files = _files(dataset)
+        problems = bucket_checks.problems(self._access, self._listing(files), files)
         if problems:
             return problems
         readable = unreadable = 0
-        for name, kind in ((f"identifiers.{k}", k) for k in dataset.identifiers):
-            if not dataset.identifiers[kind]:
+        for name, kind in ((f"identifiers.{k}", k) for k in files.identifiers):
+            if not files.identifiers[kind]:
                 problems.append(Problem(field=name, message="names no column"))
         try:
-            sample = self._sample(dataset)
+            sample = self._sample(files)
         except StoreUnavailable:
             raise
         except StoreError as error:
             return [Problem(field="prefix", message=str(error))]
         for record in sample:
             try:
-                schema = self._schema(dataset, record)
-            except (ft.Unreadable, Changed):
+                schema = self._open(files, record).seen([name for _, name in _named_columns(files)])
+            except (Unreadable, Changed):
                 unreadable += 1
                 continue
             readable += 1
-            found = (*_problems(dataset, schema, record.key), *_path_problems(dataset, schema, record.key))
+            found = (*_problems(files, schema, record.key), *_path_problems(files, schema, record.key))
             problems.extend(problem for problem in found if problem not in problems)
         if unreadable and not readable:
-            problems.append(Problem(field="prefix", message=f"no file under {dataset.location} can be read as Parquet"))
+            title = format_of(files.kind).title
+            problems.append(
+                Problem(
+                    field="prefix",
+                    message=f"no file under {files.location} can be read as {title}",
+                )
+            )
         return problems
 
-    def _sample(self, dataset: ParquetDataset) -> list[Record]:
+    def _sample(self, dataset: FilesDataset) -> list[Record]:
         with ThreadPoolExecutor(1, thread_name_prefix="lethe-list") as pool:
             files = (
                 record
@@ -154,15 +161,14 @@ class ParquetStore:
             )
             return list(islice(files, SAMPLE))
 
-    def _schema(self, dataset: ParquetDataset, record: Record) -> pa.Schema:
+    def _open(self, dataset: FilesDataset, record: Record) -> RowFile:
         version = record.versions[0]
-        return open_parquet(
-            S3File(self._access, Pin(dataset.bucket, record.key, version.id, None), version.size)
-        ).schema_arrow
+        file = S3File(self._access, Pin(dataset.bucket, record.key, version.id, None), version.size)
+        return format_of(dataset.kind).open(file, dataset)
 
     def place(self, dataset: Dataset) -> Place:
         """The bucket at its endpoint, and the prefix in it."""
-        bucket = _parquet(dataset)
+        bucket = _files(dataset)
         return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
 
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
@@ -171,20 +177,20 @@ class ParquetStore:
 
     def clock(self, dataset: Dataset) -> datetime:
         """The time by the clock of the S3 server."""
-        return self._access.now(_parquet(dataset).bucket)
+        return self._access.now(_files(dataset).bucket)
 
     def describe(self, dataset: Dataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""
-        dataset = _parquet(dataset)
+        files = _files(dataset)
         fields: tuple[FieldSchema, ...] = ()
-        for record in self._sample(dataset):
+        for record in self._sample(files):
             try:
-                schema = self._schema(dataset, record)
-            except (ft.Unreadable, Changed):
+                schema = self._open(files, record).seen([name for _, name in _named_columns(files)])
+            except (Unreadable, Changed):
                 continue
             fields = tuple(FieldSchema(name=field.name, type=str(field.type)) for field in schema)
             break
-        return Description(namespace=f"s3://{dataset.bucket}", name=dataset.prefix or "/", fields=fields)
+        return Description(namespace=f"s3://{files.bucket}", name=files.prefix or "/", fields=fields)
 
     # --- what it holds -------------------------------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class ParquetStore:
 
     def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
         """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         if staging.get("begun") is not None:
             begun = Plan.candidates(staging)
@@ -215,9 +221,10 @@ class ParquetStore:
     def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""
         require_able(work, self.abilities)
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         judge = Judge(dataset, work.expiry)
-        matcher = Matcher(holds, dataset.identifiers, self._loaded, dataset.phone_region)
+        region, read = dataset.phone_region, judge.format.identifiers
+        matcher = Matcher(holds, dataset.identifiers, self._loaded, region, read)
         examiner = Examiner(self._access, dataset, judge, matcher)
         listing = self._listing(dataset)
 
@@ -252,7 +259,7 @@ class ParquetStore:
     ) -> Became:
         """Erase batches; see `erase`."""
         require_able(work, self.abilities)
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         plan = Plan(staging, candidates)
         # A body of its own: with the same one, `create` would take another process's object for its own.
@@ -264,9 +271,9 @@ class ParquetStore:
 
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
-        return record_outcomes(staging, Plan(staging, candidates), candidates, dataset.key)
+        return record_outcomes(staging, Plan(staging, candidates), candidates, dataset)
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the outcomes of all batches that have one.
@@ -274,26 +281,26 @@ class ParquetStore:
         Raises:
             DatasetChanged: if what was staged is not there any more, so that nothing can be told.
         """
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
         Plan(staging, candidates)
         return sum_of_outcomes(staging, candidates)
 
     def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
         """Which files could not be rewritten, and why."""
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         return keepers(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
 
     def remainders(self, work: Work) -> tuple[Remainder, ...]:
         """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         return remainders(self._access, dataset.bucket, dataset.prefix, work.expiry)
 
     # --- checking ------------------------------------------------------------------------------------------------
 
     def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
         """The rows that are to go, counted by their days; see `validation`."""
-        dataset = _parquet(work.dataset)
+        dataset = _files(work.dataset)
         plan = Plan(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
         return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
 
@@ -301,15 +308,15 @@ class ParquetStore:
 
     def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
         """What is staged where the dataset's runs stage."""
-        return staged.staged_runs(self._access, _parquet(dataset).bucket)
+        return staged.staged_runs(self._access, _files(dataset).bucket)
 
     def clean(self, run: str, dataset: Dataset) -> None:
         """Remove what was staged, after ending the uploads that its notes name."""
-        uploads.clean(Staging.of(self._access, _parquet(dataset).bucket, run, dataset.name))
+        uploads.clean(Staging.of(self._access, _files(dataset).bucket, run, dataset.name))
 
     def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
         """End the uploads that may be completed still: all else is sent under leases, and carried out at once."""
-        buckets = {Staging.of(self._access, _parquet(one).bucket, "", one.name).bucket for one in datasets}
+        buckets = {Staging.of(self._access, _files(one).bucket, "", one.name).bucket for one in datasets}
         uploads.settle_all(self._access, buckets, timeout)
 
     def close(self) -> None:
@@ -318,9 +325,9 @@ class ParquetStore:
         self._lister.close()
 
 
-def _parquet(dataset: Dataset) -> ParquetDataset:
-    if not isinstance(dataset, ParquetDataset):
-        raise StoreError(f"dataset {dataset.name}: of kind {dataset.kind}, not parquet")
+def _files(dataset: Dataset) -> FilesDataset:
+    if not isinstance(dataset, FilesDataset):
+        raise StoreError(f"dataset {dataset.name}: of kind {dataset.kind}, which is no format of files")
     return dataset
 
 
@@ -355,7 +362,7 @@ def _in_order(pool: ThreadPoolExecutor, work: Any, items: Iterable[Any]) -> Iter
             future.cancel()
 
 
-def _path_problems(dataset: ParquetDataset, schema: pa.Schema, key: str) -> Iterator[Problem]:
+def _path_problems(dataset: FilesDataset, schema: pa.Schema, key: str) -> Iterator[Problem]:
     """What is wrong with the columns that keys say."""
     for name in sorted(dataset.path_columns):
         if name in schema.names:
@@ -379,7 +386,7 @@ def _path_problems(dataset: ParquetDataset, schema: pa.Schema, key: str) -> Iter
             )
 
 
-def _problems(dataset: ParquetDataset, schema: pa.Schema, key: str) -> Iterator[Problem]:
+def _problems(dataset: FilesDataset, schema: pa.Schema, key: str) -> Iterator[Problem]:
     """What a file's schema lacks."""
     for field, column in _named_columns(dataset):
         if column in dataset.path_columns:
@@ -402,7 +409,7 @@ def _problems(dataset: ParquetDataset, schema: pa.Schema, key: str) -> Iterator[
     yield from _value_problems(dataset, schema)
 
 
-def _value_problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Problem]:
+def _value_problems(dataset: FilesDataset, schema: pa.Schema) -> Iterator[Problem]:
     """Values of conditions that no row can ever have."""
     for field in ("where", "keep_while"):
         for condition in getattr(dataset, field):
@@ -416,7 +423,7 @@ def _value_problems(dataset: ParquetDataset, schema: pa.Schema) -> Iterator[Prob
                     yield Problem(field=field, message=f"column {condition.column!r}: {error}; write one that it can")
 
 
-def _clock_problems(dataset: ParquetDataset, field: str, column: pa.Field) -> Iterator[Problem]:
+def _clock_problems(dataset: FilesDataset, field: str, column: pa.Field) -> Iterator[Problem]:
     from zoneinfo import ZoneInfo
 
     try:
@@ -429,7 +436,7 @@ def _clock_problems(dataset: ParquetDataset, field: str, column: pa.Field) -> It
         yield Problem(field=field, message=message)
 
 
-def _named_columns(dataset: ParquetDataset) -> Iterator[tuple[str, str]]:
+def _named_columns(dataset: FilesDataset) -> Iterator[tuple[str, str]]:
     """Fields of the dataset with the columns that they name."""
     clock = "column" if dataset.clock.column else "latest_of" if dataset.clock.latest_of else "earliest_of"
     for column in dataset.clock.columns:

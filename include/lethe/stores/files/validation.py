@@ -12,16 +12,15 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_key
-from lethe.policy import Expiry, ParquetDataset
+from lethe.policy import Expiry, FilesDataset
 from lethe.stores.base import Candidates, Work
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.files.clocks import Bits, Numbers, WrongSchema, flat
-from lethe.stores.files.files import Changed, Pin, S3File, open_parquet
-from lethe.stores.files.formats.parquet import footer as ft
+from lethe.stores.files.files import Changed, Pin, S3File
+from lethe.stores.files.formats.base import As, Chunk, Unreadable
 from lethe.stores.files.judge import FileJudge, Judge
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.plan import Plan
@@ -34,7 +33,7 @@ Days = Counter[tuple[date | None, date | None]]
 
 
 def staged_rows(
-    access: S3Access, work: Work, dataset: ParquetDataset, plan: Plan, candidates: Candidates
+    access: S3Access, work: Work, dataset: FilesDataset, plan: Plan, candidates: Candidates
 ) -> Iterator[Staged]:
     """The records that are to go, those of one file, day and cutoff together; of several copies of one, one.
 
@@ -52,7 +51,7 @@ def staged_rows(
                 pin = Pin(dataset.bucket, unit.key, version.id, version.etag)
                 try:
                     days = _Clocks(dataset, work.expiry).count(access, pin, version.size, batch.records(version))
-                except (Changed, ft.Unreadable, WrongSchema, pa.ArrowException, OSError) as error:
+                except (Changed, Unreadable, WrongSchema, pa.ArrowException, OSError) as error:
                     raise DatasetChanged(
                         f"{access.place(dataset.bucket, '')}: a file of dataset {dataset.name} is not what it was when "
                         f"run {work.run} discovered its rows ({type(error).__name__}); discover again"
@@ -65,26 +64,26 @@ def staged_rows(
 class _Clocks:
     """Reads the clocks of marked rows."""
 
-    def __init__(self, dataset: ParquetDataset, expiry: Expiry) -> None:
+    def __init__(self, dataset: FilesDataset, expiry: Expiry) -> None:
         self._dataset = dataset
         self._expiry = expiry
         self._judge = Judge(dataset, expiry)
-        self._columns = list(dict.fromkeys([*dataset.clock.columns, *([expiry.column] if expiry.column else [])]))
+        self._columns = dict.fromkeys([*dataset.clock.columns, *([expiry.column] if expiry.column else [])], As.VALUE)
 
     def count(self, access: S3Access, pin: Pin, size: int, going: Marks) -> Days:
         """How many of the marked rows of a version, of so many bytes, have which day."""
         with S3File(access, pin, size) as file:
-            parquet = open_parquet(file)
-            bound = self._judge.bind(parquet.schema_arrow, pin.key)
+            opened = self._judge.format.open(file, self._dataset)
+            bound = self._judge.bind(opened.schema(self._judge.columns.named), pin.key)
             days: Days = Counter()
-            for index, marked in enumerate(going.counts):
-                if marked:
-                    days.update(self._row_group(parquet, index, going, bound))
+            for index, chunk in enumerate(opened.chunks()):
+                if going.counts[index]:
+                    days.update(self._chunk(chunk, index, going, bound))
             return days
 
-    def _row_group(self, parquet: pq.ParquetFile, index: int, going: Marks, bound: FileJudge) -> Days:
+    def _chunk(self, chunk: Chunk, index: int, going: Marks, bound: FileJudge) -> Days:
         found: Days = Counter()
-        for start, batch in bound.batches(parquet, index, self._columns):
+        for start, batch in bound.batches(chunk, self._columns):
             rows = going.rows(index, start, start + batch.num_rows)
             if rows.any():
                 days = self._days(batch, bound)[rows]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lethe.stores.files.formats.base import Unreadable
 from lethe.stores.files.formats.parquet.thrift import BINARY, I64, LIST, Field, Reader, Struct, ThriftError, dumps
 
 MAGIC = b"PAR1"
@@ -20,15 +21,6 @@ TAIL = 8
 
 INT32, INT64, INT96, BYTE_ARRAY, FIXED = 1, 2, 3, 6, 7
 """Physical types that are treated apart."""
-
-
-class Unreadable(ValueError):
-    """The bytes are no Parquet file that can be read: cut off, damaged or encrypted."""
-
-    def __init__(self, why: str, rows: int = 1) -> None:
-        """Say why, and how many rows the file has as far as its footer tells."""
-        super().__init__(why)
-        self.rows = max(1, rows)
 
 
 class FileMetaData:

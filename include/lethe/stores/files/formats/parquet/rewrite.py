@@ -25,11 +25,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from math import log
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lethe.stores.files.formats.base import NotRewritable, Sink, Unreadable
 from lethe.stores.files.formats.parquet import footer as ft
 from lethe.stores.files.formats.parquet.footer import Chunk, ChunkMeta, Element, FileMetaData, RowGroup
 from lethe.stores.files.formats.parquet.thrift import (
@@ -72,18 +73,6 @@ _CONVERTED_DECIMAL, _CONVERTED_INTERVAL = 5, 21
 _CONVERTED_UNSIGNED = (11, 12, 13, 14)
 _LOGICAL_MAP, _LOGICAL_LIST, _LOGICAL_DECIMAL, _LOGICAL_INTEGER, _LOGICAL_FLOAT16 = 2, 3, 5, 10, 15
 _LOGICAL_GEOMETRY, _LOGICAL_GEOGRAPHY = 17, 18
-
-
-class NotRewritable(ValueError):
-    """The file is readable, but rows cannot be taken out of it without changing what stays."""
-
-
-class Sink(Protocol):
-    """Where the new file goes, from its first byte to its last."""
-
-    def write(self, data: Any, /) -> Any:  # noqa: ANN401 - anything with the buffer protocol
-        """Append bytes."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -204,7 +193,7 @@ def _stripped_chunk(chunk: Struct) -> Struct:
 def _meta(chunk: Struct) -> Struct:
     meta = ft.substruct(chunk, Chunk.META)
     if meta is None:
-        raise ft.Unreadable("a column has no metadata")
+        raise Unreadable("a column has no metadata")
     return meta
 
 
@@ -252,7 +241,7 @@ def _page(source: ft.Source, offset: int, size: int) -> Page:
         except ThriftError:
             continue
     else:
-        raise ft.Unreadable("a page has no readable header")
+        raise Unreadable("a page has no readable header")
     dictionary = ft.substruct(header, 7) or {}
     return Page(ft.number(header, 1), ft.number(header, 2), ft.number(dictionary, 1), 4 in header)
 
@@ -293,7 +282,7 @@ class Rewriter:
         try:
             return self._write(going, _Output(sink), executor)
         except (pa.ArrowException, OSError, SystemError, ThriftError) as error:
-            raise ft.Unreadable(f"a page cannot be read ({type(error).__name__})") from None
+            raise Unreadable(f"a page cannot be read ({type(error).__name__})") from None
 
     def _write(self, going: Marks, out: _Output, executor: Executor | None) -> int:
         out.write(ft.MAGIC)
