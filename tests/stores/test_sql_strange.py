@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from tests.stores.sql_kit import Database, Gate, anonymise, dataset, hold, refused, remarks, run_through, work
+from tests.stores.sql_kit import Database, Gate, anonymise, dataset, hold, holding, refused, remarks, run_through, work
 
+from lethe.counts import Unjudgeable
 from lethe.errors import StoreError
 from lethe.holds.rules import NO_HOLDS
 from lethe.stores.sql import SqlStore
@@ -57,6 +58,29 @@ def test_a_foreign_key_to_no_key_is_refused_in_words(file: Database) -> None:
     )
     with pytest.raises(StoreError, match="correct the foreign key of orders"):
         file.store.check(dataset())
+
+
+def test_text_that_is_no_unicode_is_searched_for_holds_and_is_no_clock(file: Database) -> None:
+    """SQLite keeps any bytes as text: what an old program wrote in Windows-1252 is among what UTF-8 is beside it."""
+    table = leads(file)
+    file.run_text(
+        "UPDATE leads SET email = CAST(x'4A6F73E9' || CAST(' <2@x.org>' AS BLOB) AS TEXT) WHERE id = 2",
+        "UPDATE leads SET last_contact = CAST(x'E9' || CAST('2024' AS BLOB) AS TEXT) WHERE id = 3",
+    )
+    rules = holding(hold(email="2@x.org"))
+    found = file.store.survey(work(), rules)
+    assert (found.expired, found.held, found.unjudgeable) == (13, 1, {Unjudgeable.UNPARSABLE_CLOCK: 1})
+    assert run_through(file, work(), rules).erased == 12
+    assert file.ids(table) == [2, 3]
+
+
+def test_a_key_that_is_no_unicode_is_refused_in_words(file: Database) -> None:
+    file.run_text(
+        "CREATE TABLE leads (id TEXT PRIMARY KEY, email TEXT, last_contact TIMESTAMP)",
+        "INSERT INTO leads VALUES (CAST(x'E9' AS TEXT), '1@x.org', '2024-03-01')",
+    )
+    with pytest.raises(StoreError, match=r"cannot be read here, .* or text that is no Unicode"):
+        file.store.discover(work(), NO_HOLDS)
 
 
 @pytest.mark.parametrize("name", ['"begin keep"', "[update]", "keep /* UPDATE or INSERT */", "keep -- INSERT\n"])

@@ -613,7 +613,8 @@ class SqlStore:
                 Fault.NOT_REPLICATED: f"{where}: the database refused ({code}){of}: a publication replicates such "
                 "changes and the table has no replica identity; give it a primary key, or one by ALTER TABLE",
                 Fault.UNHOLDABLE: f"{where}: a key or a clock has a value that cannot be read here, such as a day "
-                "before the year 1, after 9999 or infinity; correct it, or leave such rows out by `where`",
+                "before the year 1, after 9999 or infinity, or text that is no Unicode; correct it, or leave such rows "
+                "out by `where`",
                 Fault.RAISED: f"{where}: a trigger or a function of the database raised an error ({code}){of}: "
                 "it keeps the whole batch; `lethe policy check` names the triggers",
                 Fault.VANISHED: f"{where}: a table or a column is not there any more; discover again",

@@ -53,6 +53,10 @@ _QUOTED = re.compile(r"""--[^\n]*|/\*.*?\*/|"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^
 _EVENT = re.compile(r"\b(?:DELETE|INSERT|UPDATE)\b", re.IGNORECASE)
 _MASTER = sa.table("sqlite_master", *(sa.column(name) for name in ("type", "name", "tbl_name", "sql")))
 
+_LETTER = sa.cast(sa.literal_column("'a'"), sa.LargeBinary())
+_ENCODINGS = {"a".encode(encoding): encoding for encoding in ("utf-8", "utf-16-le", "utf-16-be")}
+"""What a file's text is encoded in, by a letter of it."""
+
 _BEGIN = "lethe_begin"
 _POLL_SECONDS = 0.002
 _PAUSE_SECONDS = 0.01
@@ -126,8 +130,8 @@ class SQLite(Dialect):
     def fault(self, error: sa.exc.DBAPIError) -> Fault:
         """By result code (https://www.sqlite.org/rescode.html)."""
         code = getattr(error.orig, "sqlite_errorcode", None)
-        if code is None:
-            return Fault.OTHER
+        if code is None:  # sqlite3 itself raised it
+            return Fault.UNHOLDABLE if str(error.orig).startswith("Could not decode") else Fault.OTHER
         if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             return Fault.REFERRED
         if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
@@ -302,7 +306,7 @@ class SQLite(Dialect):
         """By parsing; numbers must be numbers, which a column's type does not guarantee in SQLite."""
         raw = sa.type_coerce(column, sa.types.NullType())
         if kind is ClockKind.TEXT or isinstance(column.type, sa.String):
-            return sa.func.lethe_readable(raw, kind.value, type_=sa.Boolean()) == sa.true()
+            return sa.func.lethe_readable(*_as_stored(column), kind.value, type_=sa.Boolean()) == sa.true()
         if kind is ClockKind.YEAR:
             return sa.and_(
                 sa.func.typeof(raw) == "integer", raw >= sa.literal(date.min.year), raw <= sa.literal(date.max.year)
@@ -317,7 +321,7 @@ class SQLite(Dialect):
         if kind is ClockKind.TEXT or isinstance(column.type, sa.String):
             walls = ";".join(f"{start.isoformat()}/{end.isoformat()}" for start, end in bound.walls)
             ends = (bound.day.isoformat(), bound.instant.isoformat(), walls)
-            return sa.func.lethe_before(raw, kind.value, *ends, type_=sa.Boolean()) == sa.true()
+            return sa.func.lethe_before(*_as_stored(column), kind.value, *ends, type_=sa.Boolean()) == sa.true()
         if kind is ClockKind.YEAR:
             return raw < sa.literal(bound.day.year)
         exact = epoch_number(bound.instant, kind.per_second)
@@ -327,8 +331,8 @@ class SQLite(Dialect):
         self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
     ) -> tuple[AnyColumn, ClockKind]:
         """The local day, as ISO 8601 text."""
-        pairs = [part for column, kind in clocks for part in (sa.type_coerce(column, sa.types.NullType()), kind.value)]
-        day = sa.func.lethe_day(zones.policy.key, zones.clock.key, int(latest), *pairs, type_=sa.Text())
+        parts = [part for column, kind in clocks for part in (*_as_stored(column), kind.value)]
+        day = sa.func.lethe_day(zones.policy.key, zones.clock.key, int(latest), *parts, type_=sa.Text())
         return day, ClockKind.DATE
 
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
@@ -351,7 +355,7 @@ class SQLite(Dialect):
 
     def identifier(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> AnyColumn:
         """As `lethe.judging.identifiers.exact` has it."""
-        return sa.func.lethe_identifier(kind.value, sa.type_coerce(column, sa.types.NullType()), region)
+        return sa.func.lethe_identifier(*_as_stored(column), kind.value, region)
 
     def held_keys(self, kind: IdentifierType, normalised: Iterable[str]) -> Iterable[str]:
         """The keys of values that are exactly one of the identifiers."""
@@ -363,7 +367,7 @@ class SQLite(Dialect):
 
     def spelt(self, column: AnyColumn) -> AnyColumn:
         """Numbers and bytes as text; SQLite's columns have values of any type."""
-        return sa.func.lethe_spelt(sa.type_coerce(column, sa.types.NullType()))
+        return sa.func.lethe_spelt(*_as_stored(column))
 
     def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
         """Inserted in one transaction."""
@@ -461,14 +465,33 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
     driver.execute("PRAGMA secure_delete = ON")
     driver.execute("PRAGMA temp_store = MEMORY")
     functions: dict[str, tuple[int, Callable[..., str | int | None]]] = {
-        "readable": (2, _readable),
-        "before": (5, _before),
+        "readable": (3, _readable),
+        "before": (6, _before),
         "day": (-1, _day),
-        "identifier": (3, _identifier),
-        "spelt": (1, _spelt),
+        "identifier": (4, _identifier),
+        "spelt": (2, _spelt),
     }
     for name, (arguments, function) in functions.items():
         driver.create_function(f"lethe_{name}", arguments, function, deterministic=True)
+
+
+def _as_stored(column: AnyColumn) -> tuple[AnyColumn, AnyColumn]:
+    """A value for a function, and of text how it is encoded: text that is no Unicode can be handed over as bytes alone.
+
+    SQLite keeps any bytes as text, and never looks whether they are.
+    """
+    raw = sa.type_coerce(column, sa.types.NullType())
+    is_text = sa.func.typeof(raw) == sa.literal_column("'text'")
+    return sa.case((is_text, sa.cast(raw, sa.LargeBinary())), else_=raw), sa.case((is_text, _LETTER))
+
+
+def _stored(value: object, letter: object) -> object:
+    """What was handed over by `_as_stored`. Text that is no Unicode is bytes, in which a hold may find something."""
+    if not isinstance(value, bytes) or not isinstance(letter, bytes):
+        return value
+    with suppress(UnicodeDecodeError):
+        return value.decode(_ENCODINGS[letter])
+    return value
 
 
 @lru_cache(maxsize=10_000)
@@ -488,14 +511,14 @@ def _read(value: object, kind: str) -> Moment | None:
     return None
 
 
-def _readable(value: object, kind: str) -> int | None:
-    return None if value is None else int(_read(value, kind) is not None)
+def _readable(value: object, letter: object, kind: str) -> int | None:
+    return None if value is None else int(_read(_stored(value, letter), kind) is not None)
 
 
-def _before(value: object, kind: str, day: str, instant: str, walls: str) -> int | None:
+def _before(value: object, letter: object, kind: str, day: str, instant: str, walls: str) -> int | None:
     if value is None:
         return None
-    moment = _read(value, kind)
+    moment = _read(_stored(value, letter), kind)
     if moment is None:
         return 0
     if not isinstance(moment, datetime):
@@ -523,14 +546,15 @@ def _zones(policy: str, clock: str) -> Zones:
 
 def _day(policy: str, clock: str, latest: int, *clocks: object) -> str | None:
     zones = _zones(policy, clock)
-    moments = [_read(value, str(kind)) for value, kind in zip(clocks[::2], clocks[1::2], strict=True)]
+    each = zip(clocks[::3], clocks[1::3], clocks[2::3], strict=True)
+    moments = [_read(_stored(value, letter), str(kind)) for value, letter, kind in each]
     known = [day_of(moment, zones.policy, zones.clock).isoformat() for moment in moments if moment is not None]
     return (max if latest else min)(known) if known else None
 
 
-def _identifier(kind: str, value: object, region: str | None) -> str | None:
-    return exact(IdentifierType(kind), value, region)
+def _identifier(value: object, letter: object, kind: str, region: str | None) -> str | None:
+    return exact(IdentifierType(kind), _stored(value, letter), region)
 
 
-def _spelt(value: object) -> str | None:
-    return None if value is None else as_text(value)
+def _spelt(value: object, letter: object) -> str | None:
+    return None if value is None else as_text(_stored(value, letter))
