@@ -353,6 +353,21 @@ REFUSED: list[tuple[str, object, str]] = [
         "datasets.scans.clock: give exactly one of key, tag, metadata and last_modified",
     ),
     (
+        "format of a last modification",
+        changed(datasets=[{**OBJECTS, "clock": {"last_modified": True, "format": "epoch_seconds"}}]),
+        "datasets.scans.clock: last_modified is a moment in UTC, to which format would say nothing: leave it out",
+    ),
+    (
+        "zone of a last modification",
+        changed(datasets=[{**OBJECTS, "clock": {"last_modified": True, "time_zone": "Europe/Prague"}}]),
+        "datasets.scans.clock: last_modified is a moment in UTC, to which time_zone would say nothing: leave it out",
+    ),
+    (
+        "format of parts of a date",
+        changed(datasets=[{**OBJECTS, "clock": {"key": "(?P<year>[0-9]{4})/", "format": "year"}}]),
+        "datasets.scans.clock: the key has the parts of a date, to which format would say nothing: leave it out",
+    ),
+    (
         "identifier type",
         table(identifiers={"passport": ["passport_no"]}),
         "datasets.registrations.identifiers.passport: 'passport' is not known: write 'email', 'phone'",

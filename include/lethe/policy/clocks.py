@@ -120,4 +120,10 @@ class ObjectClock(Model):
     def _one_of(self) -> Self:
         if sum(v is not None for v in (self.key, self.tag, self.metadata, self.last_modified)) != 1:
             raise ValueError("give exactly one of key, tag, metadata and last_modified")
+        if self.last_modified and self.time_zone is not None:
+            raise ValueError("last_modified is a moment in UTC, to which time_zone would say nothing: leave it out")
+        in_parts = self.key is not None and "value" not in groups_of(self.key)
+        if (self.last_modified or in_parts) and self.format is not TimestampFormat.ISO_8601:
+            what = "the key has the parts of a date" if in_parts else "last_modified is a moment in UTC"
+            raise ValueError(f"{what}, to which format would say nothing: leave it out")
         return self
