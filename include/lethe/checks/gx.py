@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
 
 _COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
+_POOLED_BY_GX = frozenset({"sqlite", "mssql"})
+"""Databases for which Great Expectations sets this pool itself (1.24, `_dialect_requires_persisted_connection`)."""
 _ROWS = "lethe_rows"
 """The temporary table. Nobody else sees it."""
 
@@ -164,8 +166,7 @@ def _datasource(lent: _Lent) -> Iterator[Any]:
             progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
         ),
     )
-    # It makes two engines, and sets this pool for SQLite itself.
-    pool = {} if lent.backend == "sqlite" else {"poolclass": sa.StaticPool}
+    pool = {} if lent.backend in _POOLED_BY_GX else {"poolclass": sa.StaticPool}  # it makes two engines
     datasource = context.data_sources.add_sql(
         "store", connection_string=lent.url, kwargs={"creator": lent.open, **unlogged_rows(), **pool}
     )

@@ -66,8 +66,7 @@ def undeclared(
         field = f"children.{child.table}"
         found = Found.look(connection, child.table, dialect)
         if found is not None and (child.identifiers or "identifiers" not in child.model_fields_set):
-            declared = [name for names in child.identifiers.values() for name in names]
-            for kind, columns in alike(found, [*child.foreign_key, *declared], dialect).items():
+            for kind, columns in alike(found, [*child.foreign_key, *_declared(child)], dialect).items():
                 yield field, Lookalike(child.table, kind, columns)
         yield from ((f"{field}.{below}", one) for below, one in undeclared(connection, child.children, dialect))
 
@@ -75,10 +74,13 @@ def undeclared(
 def overlooked(connection: sa.Connection, table: TableDataset, dialect: Dialect) -> Iterator[Lookalike]:
     """The columns of the records' own table that look like identifiers, and that it does not declare."""
     found = Found.look(connection, table.table, dialect)
-    declared = [name for names in table.identifiers.values() for name in names]
     if found is not None:
-        for kind, columns in alike(found, [*table.key, *declared], dialect).items():
+        for kind, columns in alike(found, [*table.key, *_declared(table)], dialect).items():
             yield Lookalike(table.table, kind, columns)
+
+
+def _declared(table: TableDataset | ChildTable) -> Iterator[str]:
+    return (name for names in table.identifiers.values() for name in names)
 
 
 def alike(found: Found, key: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
