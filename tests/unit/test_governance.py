@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +17,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from lethe.connections import Connection, sqlalchemy_url
-from lethe.errors import StoreError
+from lethe.errors import StoreError, StoreUnavailable
 from lethe.evidence.ledger import Ledger
 from lethe.governance import Governance, schema
 from lethe.governance.migrating import scripts, upgrade
+from lethe_demo.servers import EmbeddedPostgres
 
 OLD = Path(__file__).parent / "governance_0"
 
@@ -102,3 +109,114 @@ def test_appends_at_once_succeed_whatever_isolation_is_the_default(office_connec
         thread.join()
     assert faults == []
     governance.close()
+
+
+# --- what is not left to the server's defaults ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    """A connection to an empty database on a server."""
+    name = f"governance_{secrets.token_hex(4)}"
+    postgres.create_database(name)
+    yield postgres.connection("lethe_governance", name)
+    postgres.drop_database(name)
+
+
+def opened(connection: Connection, **extra: str) -> closing[Governance]:
+    governance = Governance(sqlalchemy_url(replace(connection, extra={**connection.extra, **extra})))
+    governance.create_schema()
+    return closing(governance)
+
+
+def setting(connection: sa.Connection, name: str) -> object:
+    return connection.scalar(sa.select(sa.func.current_setting(name)))
+
+
+def test_a_server_that_accepts_and_never_answers_is_given_up() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        there = Connection("lethe_governance", "postgres", host="127.0.0.1", port=port, extra={"connect_timeout": 2})
+        with pytest.raises(StoreUnavailable, match="lethe_governance: the governance database does not answer"):
+            Governance(sqlalchemy_url(there)).create_schema()
+
+
+def look_at_runs(governance: Governance) -> None:
+    with governance.write() as connection:
+        connection.execute(sa.select(schema.run.c.id))
+
+
+def lock_runs(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("LOCK TABLE lethe_run IN ACCESS EXCLUSIVE MODE")
+
+
+def test_a_statement_that_waits_for_a_lock_is_given_up_and_the_next_one_runs(server: Connection) -> None:
+    with opened(server) as other, opened(server, options="-c statement_timeout=300ms") as governance:
+        with other.write() as holder:
+            lock_runs(holder)
+            with pytest.raises(StoreUnavailable, match=r"does not answer as it should \(QueryCanceled\)"):
+                look_at_runs(governance)
+        look_at_runs(governance)
+
+
+def test_who_stops_in_a_transaction_loses_it_and_keeps_nobody_waiting(server: Connection) -> None:
+    with opened(server, options="-c idle_in_transaction_session_timeout=200ms") as stopped, opened(server) as other:
+
+        def stop() -> None:
+            with stopped.write() as connection:
+                lock_runs(connection)
+                look_at_runs(other)  # waits until the server has ended the other transaction
+                connection.execute(sa.select(schema.run.c.id))
+
+        with pytest.raises(StoreUnavailable, match="stood still in a transaction"):
+            stop()
+
+
+@pytest.mark.parametrize("extra", [{}, {"options": "-c application_name=ours"}])
+def test_limits_and_isolation_are_set_whatever_the_defaults_are(
+    postgres: EmbeddedPostgres, server: Connection, extra: dict[str, str]
+) -> None:
+    with opened(server) as governance, governance.write() as connection:
+        for default in (
+            "default_transaction_isolation = 'serializable'", "statement_timeout = 0", "synchronous_commit = off",
+            "idle_in_transaction_session_timeout = 0", "DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kathmandu'",
+            "IntervalStyle = 'iso_8601'", "bytea_output = 'escape'",
+        ):  # fmt: skip
+            connection.exec_driver_sql(f"ALTER DATABASE {server.schema} SET {default}")
+    with opened(server, **extra) as governance:
+        for access in (governance.write, governance.read):
+            with access() as connection:
+                assert setting(connection, "transaction_isolation") == "read committed"
+                assert setting(connection, "statement_timeout") == "5min"
+                assert setting(connection, "idle_in_transaction_session_timeout") == "5min"
+                assert setting(connection, "synchronous_commit") == "on"
+                driver = connection.connection.driver_connection
+                assert driver.info.get_parameters()["connect_timeout"] == "10"  # type: ignore[union-attr]
+                assert abs(governance.now(connection) - datetime.now(UTC)).days == 0
+        moment = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+        with governance.write() as connection:
+            connection.execute(sa.insert(schema.lease).values(id="1", run_id="r", expires_at=moment))
+        with governance.read() as connection:
+            assert connection.scalar(sa.select(schema.lease.c.expires_at)) == moment
+
+
+def test_each_reading_sees_what_others_have_committed_since(server: Connection) -> None:
+    with opened(server) as governance, governance.write() as first:
+        query = sa.select(sa.func.count()).select_from(schema.lease)
+        assert first.scalar(query) == 0
+        with governance.write() as second:
+            second.execute(sa.insert(schema.lease).values(id="1", run_id="r", expires_at=datetime.now(UTC)))
+        assert first.scalar(query) == 1
+
+
+def test_a_database_that_must_not_be_written_to_is_said_to_be_none(server: Connection) -> None:
+    with opened(server) as governance, governance.write() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {server.schema} SET default_transaction_read_only = on")
+    with (
+        opened(server) as governance,
+        pytest.raises(StoreError, match=r"read-only.*the primary"),
+        governance.write() as connection,
+    ):
+        connection.execute(sa.update(schema.registry_state).values(version=9))

@@ -115,6 +115,17 @@ class Governance:
                 f"({type(error.orig).__name__}); see whether it is up, and try again"
             ) from None
         except sa.exc.DatabaseError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            if state == "25P03":
+                raise StoreUnavailable(
+                    f"connection {CONNECTION_ID}: this process stood still in a transaction for so long that the "
+                    "governance database has ended it; try again"
+                ) from None
+            if state == "25006":
+                raise StoreError(
+                    f"connection {CONNECTION_ID}: the governance database is read-only, as a standby is: give the "
+                    "connection the primary"
+                ) from None
             if type(error) is not sa.exc.DatabaseError:
                 raise
             raise StoreError(
@@ -184,9 +195,18 @@ _SERVER_OPTIONS = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "tcp_user_timeout": 60_000,
-    "options": "-c statement_timeout=300s -c idle_in_transaction_session_timeout=300s",
 }
-"""A server that does not answer, and a process that was stopped in a transaction, end in minutes."""
+"""A server that does not answer ends in minutes. A connection's own options take these ones' place."""
+_SESSION = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "statement_timeout=300s",
+        "idle_in_transaction_session_timeout=300s",
+        r"default_transaction_isolation=read\ committed",  # of single statements: they see what was committed before
+        "DateStyle=ISO",  # the only one that psycopg reads
+    )
+)
+"""So does a statement that waits, and a process that was stopped in a transaction."""
 
 
 def _server_engine(url: sa.URL) -> sa.Engine:
@@ -197,7 +217,10 @@ def _server_engine(url: sa.URL) -> sa.Engine:
         pool_pre_ping=True,
         hide_parameters=True,
         isolation_level="READ COMMITTED",  # whatever the database's default: appends wait for each other
-        connect_args={name: value for name, value in _SERVER_OPTIONS.items() if name not in url.query},
+        connect_args={
+            **{name: value for name, value in _SERVER_OPTIONS.items() if name not in url.query},
+            "options": f"{_SESSION} {url.query.get('options', '')}".strip(),  # of two, the later one counts
+        },
     )
     commit_durably(engine)
     return engine
