@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lethe.environment import Environment
-from lethe.evidence.runs import RunRecord
+from lethe.evidence.records import RunRecord
 from lethe.holding import place_hold
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType

@@ -20,8 +20,8 @@ from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import Patience
 from lethe.airflow.operators import EraseOperator
 from lethe.counts import Became
-from lethe.evidence.events import Decision
-from lethe.evidence.runs import DatasetRecord, IsRunning, RunBusy
+from lethe.evidence.records import DatasetRecord, Decision
+from lethe.evidence.runs import IsRunning, RunBusy
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, CANARY, World, metadata_text, states

@@ -61,15 +61,14 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         record = env.runs.start(
             policy, AS_OF, datasets=["registrations"], dry_run=False, expected_digest=None, trigger=TRIGGER
         )
-        for event in (
-            Discovered(found),
-            Validated("before", VALIDATION, {}, None),
-            Verified(left, ()),
-            Settled(Became(erased=1220)),
-        ):
-            env.runs.record(record.id, "registrations", event)
+        name, since = "registrations", env.runs.dataset(record.id, "registrations")
+        since = env.runs.record(record.id, name, Discovered(found, since))
+        since = env.runs.record(record.id, name, Validated("before", VALIDATION, None, since))
+        env.runs.record(record.id, name, Verified(left, (), since))
         env.runs.close(record.id)
-        env.runs.finish(record.id, env.runs.claim_settling(record.id) or "", "succeeded", {})
+        claim = env.runs.claim_settling(record.id) or ""
+        env.runs.complete(record.id, name, Settled(Became(erased=1220)), claim=claim)
+        env.runs.finish(record.id, claim, "succeeded", {})
         certificate.issue(env.governance, env.keys, record.id, env.registry.holds())
     return record.id
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from lethe.airflow.connections import open_environment
 from lethe.connections import Connection
-from lethe.evidence.runs import DatasetRecord, RunRecord
+from lethe.evidence.records import DatasetRecord, RunRecord
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection

@@ -15,7 +15,8 @@ from tests.unit.conftest import Office, policy
 from lethe.counts import Became
 from lethe.errors import RunError
 from lethe.evidence.events import Erased, Failed, Settled
-from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, Limits, RunBusy, RunClosed, RunRecord
+from lethe.evidence.records import RunRecord
+from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, Limits, RunBusy, RunClosed
 from lethe.governance import schema
 
 DEAD_AFTER, CLAIM_FOR = Limits().dead_after, Limits().claim_for
@@ -230,9 +231,11 @@ def test_a_person_can_take_over_at_once(office: Office) -> None:
 
 def test_what_a_dataset_came_to_is_recorded_with_the_ledger(office: Office) -> None:
     run = start(office)
-    office.runs.record(run.id, "attendance", Settled(Became(erased=3)))
-    office.runs.record(run.id, "attendance", Failed("p"))
-    record = office.runs.dataset(run.id, "attendance")
+    office.runs.close(run.id)
+    claim = office.runs.claim_settling(run.id) or ""
+    office.runs.complete(run.id, "attendance", Settled(Became(erased=3)), claim=claim)
+    record = office.runs.complete(run.id, "attendance", Failed("p"), claim=claim)
+    assert record == office.runs.dataset(run.id, "attendance")
     assert (record.problem, record.tally, record.candidates) == ("p", Became(erased=3), None)
     assert office.runs.dataset(run.id, "registrations").problem is None
     assert kinds(office)[-1] == "dataset.failed"

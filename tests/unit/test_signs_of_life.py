@@ -23,7 +23,8 @@ from lethe.counts import Outcome
 from lethe.errors import LetheError, StoreUnavailable
 from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.outcomes import OutcomeDigest, record_outcomes
-from lethe.evidence.runs import OPEN, SUPERSEDED, Limits, RecordBusy, RunBusy, RunClosed, RunRecord, Runs
+from lethe.evidence.records import RunRecord
+from lethe.evidence.runs import OPEN, SUPERSEDED, Limits, RecordBusy, RunBusy, RunClosed, Runs
 from lethe.governance import schema
 
 WEBINARS = policy("webinars", {"name": "registrations"})

@@ -22,8 +22,7 @@ from lethe.airflow.operators import Json, note_nowhere
 from lethe.airflow.told import Told
 from lethe.environment import Environment
 from lethe.errors import RunError
-from lethe.evidence.events import Decision
-from lethe.evidence.runs import RunRecord
+from lethe.evidence.records import Decision, RunRecord
 from lethe.lineage import Stage
 from lethe.people import UNNAMED, may_answer
 from lethe.policy import Policy

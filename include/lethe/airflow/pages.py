@@ -14,7 +14,7 @@ from lethe.checks import pages as data_docs_pages
 from lethe.counts import Became, Outcome
 from lethe.environment import Environment
 from lethe.errors import RunError
-from lethe.evidence.runs import RunRecord
+from lethe.evidence.records import RunRecord
 from lethe.governance import schema
 from lethe.policy import Policy
 from lethe.stages import DatasetReport, Report

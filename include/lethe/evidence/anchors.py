@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Literal, Self, TypedDict
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -129,13 +129,18 @@ def _access(bucket: Bucket, connect: Connect, conn_id: str | None) -> S3Access:
     return S3Access.open(connect(conn_id))
 
 
+class _Lock(TypedDict, total=False):
+    ObjectLockMode: Literal["COMPLIANCE"]
+    ObjectLockRetainUntilDate: datetime
+
+
 def _put(access: S3Access, bucket: Bucket, anchor: Anchor, locked_until: datetime | None) -> str:
     from botocore.exceptions import ClientError
 
     from lethe.stores.buckets.errors import PRECONDITION, code_of, named
 
     key = f"{bucket.prefix}lethe-anchor-{anchor.seq:012d}-{anchor.hash[:16]}.json"
-    lock: dict[str, Any] = {}
+    lock: _Lock = {}
     if locked_until is not None:
         lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": locked_until}
     with named(access.place(bucket.name, "keep an anchor")):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -24,10 +24,9 @@ from lethe.checks.results import Validation
 from lethe.counts import FOUND_HEADINGS, Became, Found, Outcomes
 from lethe.errors import EvidenceError
 from lethe.evidence import merkle
-from lethe.evidence.events import WHEN, When
 from lethe.evidence.ledger import Head, Ledger
 from lethe.evidence.outcomes import OutcomeDigest, chunk_roots, chunks, leaf_hashes, recorded_outcomes
-from lethe.evidence.runs import DatasetRecord, dataset_record
+from lethe.evidence.records import WHEN, DatasetRecord, When
 from lethe.evidence.signed import Document, Grown, Signature, canonical, read_document, read_json
 from lethe.governance import Governance, schema
 from lethe.holds.registry import Hold
@@ -295,9 +294,9 @@ def _certificate(
         )
     policy = Policy.model_validate(run.policy)
     table = schema.run_dataset
-    rows = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.dataset))
+    rows = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.dataset)).mappings()
     recorded = recorded_outcomes(connection, run_id)
-    datasets = tuple(_dataset(policy, dataset_record(row), recorded.get(row.dataset)) for row in rows)
+    datasets = tuple(_dataset(policy, DatasetRecord.of(row), recorded.get(row["dataset"])) for row in rows)
     return Certificate(
         format="lethe-certificate/1",
         run=run_id,
@@ -449,10 +448,11 @@ def verify(data: bytes, trusted: Sequence[Ed25519PublicKey] = (), *, what: str =
     return verify_content(read_json(data, what=what), trusted, what=what)
 
 
-def verify_content(content: Mapping[str, Any], trusted: Sequence[Ed25519PublicKey], *, what: str) -> Verified:
+def verify_content(content: object, trusted: Sequence[Ed25519PublicKey], *, what: str) -> Verified:
     """`verify`, for a document that was read already."""
     document = read_document(SignedCertificate, content, what=what)
-    return Verified(document, document.signature.require(content["certificate"], trusted, what=what))
+    signed = document.certificate.model_dump(mode="json")  # what was read, or it would not have been
+    return Verified(document, document.signature.require(signed, trusted, what=what))
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,7 +503,7 @@ def audit(governance: Governance, trusted: Sequence[Ed25519PublicKey] = (), *, l
 
 
 def _audited(
-    connection: sa.Connection, run_id: str, trusted: Sequence[Ed25519PublicKey], entry: Mapping[str, Any] | None
+    connection: sa.Connection, run_id: str, trusted: Sequence[Ed25519PublicKey], entry: Mapping[str, object] | None
 ) -> Certificate:
     """A stored certificate that holds, is of its run, and is the one that the ledger knows."""
     what = f"the certificate of run {run_id}"
@@ -520,7 +520,7 @@ def _audited(
     return certificate
 
 
-def _issued(connection: sa.Connection) -> dict[str, Mapping[str, Any]]:
+def _issued(connection: sa.Connection) -> dict[str, Mapping[str, object]]:
     """The ledger's entries of certificates, by run."""
     table = schema.ledger.c
     query = sa.select(table.subject, table.body).where(table.kind == ISSUED).order_by(table.seq)
@@ -533,7 +533,7 @@ def _expired_before(connection: sa.Connection) -> datetime | None:
     return max((_moment(_body(body).get("before")) for body in connection.scalars(query)), default=None)
 
 
-def _body(text: object) -> Mapping[str, Any]:
+def _body(text: object) -> Mapping[str, object]:
     """The body of an entry, or nothing where it was changed beyond recognition (which the chain shows)."""
     try:
         content = json.loads(str(text))

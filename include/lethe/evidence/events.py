@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import ClassVar, Literal, Protocol
-
-from pydantic import Field
+from typing import ClassVar, Protocol, TypedDict
 
 from lethe.checks.results import Validation
 from lethe.counts import Became, Found
-from lethe.stores.base import Candidates, Remainder, Value
+from lethe.evidence.records import DatasetRecord, Decision, When
+from lethe.stores.base import Candidates, Remainder
 
 Json = object
 """A value that passes through JSON unchanged."""
 
-When = Literal["before", "after"]
-"""Of erasing."""
-WHEN: tuple[When, ...] = ("before", "after")
 
+class Columns(TypedDict, total=False):
+    """What the record of a dataset gets: columns of `lethe_run_dataset`."""
 
-class Decision(Value):
-    """Whether candidates may be erased, bound to the very set, policy and cutoff that it was made for."""
-
-    approved: bool
-    by: str = Field(description="A person, or 'limits' where the candidates are within them.")
-    reasons: tuple[str, ...] = Field(default=(), description="The limits that were passed.")
-    digest: str = Field(description="`run_digest` of what was decided on.")
-    at: datetime
+    candidates: Mapping[str, Json]
+    validation: Mapping[str, Json]
+    approval: Mapping[str, Json]
+    tally: Mapping[str, Json]
+    left: Mapping[str, Json]
+    remainders: Sequence[Json]
+    problem: str | None
 
 
 class DatasetEvent(Protocol):
@@ -39,12 +35,16 @@ class DatasetEvent(Protocol):
         """The ledger's name for it."""
 
     @property
+    def since(self) -> DatasetRecord | None:
+        """The record that it was worked out from, which still has to be the one; None: it holds beside any."""
+
+    @property
     def entry(self) -> Mapping[str, Json]:
         """What the ledger says of it."""
 
     @property
-    def columns(self) -> Mapping[str, Json]:
-        """What the record of the dataset gets of it: columns of `lethe_run_dataset`."""
+    def columns(self) -> Columns:
+        """What the record of the dataset gets of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Discovered:
 
     kind: ClassVar[str] = "dataset.discovered"
     candidates: Candidates
+    since: DatasetRecord
 
     @property
     def entry(self) -> Mapping[str, Json]:
@@ -61,20 +62,20 @@ class Discovered:
         return {**found.counted, "digest": found.digest, "holds_version": found.holds_version}
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """The candidates."""
         return {"candidates": self.candidates.model_dump(mode="json"), "problem": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """Great Expectations checked the dataset. `recorded` is what it said before, in this run."""
+    """Great Expectations checked the dataset."""
 
     kind: ClassVar[str] = "dataset.validated"
     when: When
     validation: Validation
-    recorded: Mapping[When, Validation]
     problem: str | None
+    since: DatasetRecord
 
     @property
     def entry(self) -> Mapping[str, Json]:
@@ -83,9 +84,9 @@ class Validated:
         return {"suite": said.suite, "when": self.when, "success": said.success, "failed": said.failed}
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """All that was said in this run."""
-        said = {**self.recorded, self.when: self.validation}
+        said = {**self.since.validation, self.when: self.validation}
         return {
             "validation": {when: each.model_dump(mode="json") for when, each in said.items()},
             "problem": self.problem,
@@ -98,6 +99,7 @@ class Decided:
 
     kind: ClassVar[str] = "dataset.decided"
     decision: Decision
+    since: DatasetRecord
 
     @property
     def entry(self) -> Mapping[str, Json]:
@@ -105,7 +107,7 @@ class Decided:
         return self.decision.model_dump(mode="json", exclude={"at"})
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """The decision."""
         return {"approval": self.decision.model_dump(mode="json")}
 
@@ -115,6 +117,7 @@ class Erased:
     """A task has dealt with a range of batches. What the run did is `Settled` at its end, as the store says."""
 
     kind: ClassVar[str] = "dataset.erased"
+    since: ClassVar[None] = None
     batches: range
     became: Became
 
@@ -124,7 +127,7 @@ class Erased:
         return {"batches": [self.batches.start, self.batches.stop], **self.became.model_dump(mode="json")}
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """Nothing."""
         return {}
 
@@ -136,6 +139,7 @@ class Verified:
     kind: ClassVar[str] = "dataset.verified"
     left: Found
     remainders: Sequence[Remainder]
+    since: DatasetRecord
 
     @property
     def entry(self) -> Mapping[str, Json]:
@@ -143,7 +147,7 @@ class Verified:
         return self.left.counted
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """What is left, and what is not yet physically gone."""
         return {
             "left": self.left.model_dump(mode="json"),
@@ -156,6 +160,7 @@ class Settled:
     """What became of the candidates, as the store says when the run is closed."""
 
     kind: ClassVar[str] = "dataset.settled"
+    since: ClassVar[None] = None
     became: Became
 
     @property
@@ -164,7 +169,7 @@ class Settled:
         return self.became.model_dump(mode="json")
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """The sums."""
         return {"tally": self.became.model_dump(mode="json")}
 
@@ -174,6 +179,7 @@ class Failed:
     """Something is missing or wrong, in one message."""
 
     kind: ClassVar[str] = "dataset.failed"
+    since: ClassVar[None] = None
     problem: str
 
     @property
@@ -182,6 +188,12 @@ class Failed:
         return {"problem": self.problem}
 
     @property
-    def columns(self) -> Mapping[str, Json]:
+    def columns(self) -> Columns:
         """The message."""
         return {"problem": self.problem}
+
+
+StageEvent = Discovered | Validated | Decided | Erased | Verified | Failed
+"""What the stages of an open run record."""
+ClosingEvent = Settled | Failed
+"""What whoever completes the record of a closed run records."""

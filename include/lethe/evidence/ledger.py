@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 import rfc8785
 import sqlalchemy as sa
@@ -75,7 +75,7 @@ class Anchor(Document):
         """What it vouches for."""
         return Head(seq=self.seq, hash=self.hash)
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, object]:
         """What is signed: all but the signature."""
         return self.model_dump(mode="json", exclude={"signature"})
 
@@ -86,7 +86,7 @@ class Anchor(Document):
 
 def entry_hash(seq: int, at: str, kind: str, subject: str, body: str, previous: str) -> str:
     """SHA-256, in hexadecimal, of an entry's canonical JSON."""
-    content: dict[str, Any] = {
+    content: dict[str, str | int] = {
         "seq": seq,
         "at": at,
         "kind": kind,
@@ -142,7 +142,7 @@ class Ledger:
         except ValueError:
             raise EvidenceError(f"the ledger's entry {entry.seq} was changed; look at `lethe ledger verify`") from None
 
-    def append(self, connection: sa.Connection, kind: str, subject: str, body: Mapping[str, Any]) -> str:
+    def append(self, connection: sa.Connection, kind: str, subject: str, body: Mapping[str, object]) -> str:
         """Append an entry in the given transaction, so that it is there exactly if what it tells is; give its hash.
 
         The chain is locked until that transaction ends: append last, and commit soon.
@@ -151,7 +151,7 @@ class Ledger:
         head = self.head(connection)
         seq = head.seq + 1
         at = self._governance.now(connection).astimezone(UTC).isoformat(timespec="microseconds")
-        text = rfc8785.dumps(dict(body)).decode()
+        text = canonical(dict(body)).decode()
         digest = entry_hash(seq, at, kind, subject, text, head.hash)
         connection.execute(
             sa.insert(schema.ledger).values(

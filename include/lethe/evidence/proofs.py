@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -130,7 +130,7 @@ def _named_before(dataset: str, before: Callable[[], Named]) -> Named:
         raise EvidenceError(f"a record of {dataset}, in runs that recorded no types of keys: {error}") from None
 
 
-def _types_recorded(candidates: Mapping[str, Any] | None) -> bool:
+def _types_recorded(candidates: Mapping[str, object] | None) -> bool:
     """Whether a run says of what types the columns of a key are; earlier versions wrote keys without types."""
     return candidates is not None and "key" in candidates
 
@@ -254,10 +254,10 @@ def prove(
     )
 
 
-def _candidates(governance: Governance, run_id: str, name: str) -> Mapping[str, Any] | None:
+def _candidates(governance: Governance, run_id: str, name: str) -> Mapping[str, object] | None:
     found = schema.run_dataset.c
     with governance.read() as connection:
-        said: Mapping[str, Any] | None = connection.scalar(
+        said: Mapping[str, object] | None = connection.scalar(
             sa.select(found.candidates).where(found.run_id == run_id, found.dataset == name)
         )
     return said
@@ -412,7 +412,7 @@ def verify(
     Raises:
         EvidenceError: if it is not a proof, is about another record, or does not hold.
     """
-    content: dict[str, Any] = read_json(data, what=what)
+    content = read_json(data, what=what)
     proof = read_document(Proof, content, what=what)
     verified: Verified = certificates.verify_content(content["certificate"], trusted, what=f"{what}, certificate")
     certificate = verified.certificate

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 
 from lethe import __version__, working_days
-from lethe.checks.results import Validation
-from lethe.counts import Became, Found
 from lethe.errors import RunError
-from lethe.evidence.events import DatasetEvent, Decision, When
+from lethe.evidence.events import ClosingEvent, DatasetEvent, StageEvent
 from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.ledger import Ledger
+from lethe.evidence.records import DatasetRecord, RunRecord
 from lethe.governance import Governance, schema
 from lethe.policy import Policy
 from lethe.settings import CLAIM_SECONDS, DEAD_AFTER_SECONDS
-from lethe.stores.base import Candidates, Remainder
 
 ALIVE_WITHIN = timedelta(days=1)
 """A run that is not over and has done nothing for so long has no batch under way any more."""
@@ -33,9 +29,9 @@ SEEN_WITHIN = timedelta(days=31)
 """How much earlier the moment of a dry run may be than that of the run whose policy it has shown."""
 
 OPEN, CLOSING, SUPERSEDED, DRY = "open", "closing", "superseded", "dry"
-
-BY_LIMITS = "limits"
-"""Who decided where no person had to."""
+_OVER = (CLOSING, SUPERSEDED)
+"""States in which the record of a run is completed."""
+_IS_OPEN = schema.run.c.state == OPEN
 
 
 class RunBusy(RunError):
@@ -50,6 +46,12 @@ class RecordBusy(RunBusy):
 
 class RunClosed(RunError):
     """A run takes no more records: it is closed, superseded, or another process completes it."""
+
+
+class RecordChanged(RunError):
+    """Another process has recorded something of the dataset since this one has read its record. That stands."""
+
+    transient = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,56 +73,6 @@ IsRunning = Callable[[str], bool | None]
 
 def not_known(_trigger: str) -> None:
     """Nobody can be asked whether a run is still being worked on."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run as the governance database knows it."""
-
-    id: str
-    category: str
-    as_of: datetime
-    policy_digest: str
-    written_policy: Mapping[str, object] = field(repr=False)
-    cutoff: str
-    state: str
-    dry_run: bool
-    expected_digest: str | None
-    trigger: str
-    requested_by: str | None
-    started_at: datetime
-    active_at: datetime
-    waiting_until: datetime | None
-    finished_at: datetime | None
-    settling_until: datetime | None
-    settling_by: str | None
-    superseded_by: str | None
-    software: str
-    clocks: Mapping[str, int] | None = None
-
-    @property
-    def policy(self) -> Policy:
-        """The policy as it was."""
-        return Policy.model_validate(self.written_policy)
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRecord:
-    """What a run recorded of one dataset; None, or nothing, where it did not get so far."""
-
-    dataset: str
-    candidates: Candidates | None = None
-    validation: Mapping[When, Validation] = field(default_factory=dict)
-    approval: Decision | None = None
-    tally: Became | None = None
-    left: Found | None = None
-    remainders: tuple[Remainder, ...] = ()
-    problem: str | None = None
-
-    @property
-    def before(self) -> Validation | None:
-        """What was said before erasing."""
-        return self.validation.get("before")
 
 
 class Runs:
@@ -162,9 +114,7 @@ class Runs:
             if connection.dialect.name == "postgresql":  # one start at a time; on SQLite there is one writer anyway
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x4C455254)))
             now = self._governance.now(connection)
-            open_run = connection.execute(
-                sa.select(schema.run).where(table.category == policy.category, table.state == OPEN)
-            ).one_or_none()
+            open_run = _run(connection, sa.select(schema.run).where(table.category == policy.category, _IS_OPEN))
             if open_run is not None:
                 same = open_run.trigger == trigger
                 asked = (as_of, policy.digest, dry_run, expected_digest, requested_by)
@@ -174,12 +124,12 @@ class Runs:
                 )  # fmt: skip
                 if same and asked == was_asked and set(datasets) == self._dataset_names(connection, open_run.id):
                     self._touch(connection, open_run.id)
-                    return _run(open_run)
+                    return open_run
                 if not (same or take_over or open_run.dry_run):
                     self._require_dead(open_run, running.get(open_run.id), now)
             run_id = f"{policy.category.replace('_', '-')}-{as_of:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}".lower()
             if open_run is not None:
-                over = sa.update(schema.run).where(table.id == open_run.id, table.state == OPEN)
+                over = sa.update(schema.run).where(table.id == open_run.id, _IS_OPEN)
                 if connection.execute(over.values(state=SUPERSEDED, superseded_by=run_id)).rowcount:
                     self._ledger.append(connection, "run.superseded", open_run.id, {"by": run_id})
             values = {
@@ -219,12 +169,12 @@ class Runs:
     def _ask_of_open_run(self, category: str, is_running: IsRunning) -> dict[str, bool | None]:
         """What `is_running` says of the open run, if there is one; asked outside of the transaction."""
         table = schema.run.c
-        query = sa.select(table.id, table.trigger).where(table.category == category, table.state == OPEN)
+        query = sa.select(table.id, table.trigger).where(table.category == category, _IS_OPEN)
         with self._governance.read() as connection:
             found = connection.execute(query).all()
         return {run.id: is_running(run.trigger) for run in found}
 
-    def _require_dead(self, run: sa.Row[Any], running: bool | None, now: datetime) -> None:
+    def _require_dead(self, run: RunRecord, running: bool | None, now: datetime) -> None:
         """Refuse to supersede a run that lives, as far as anybody knows.
 
         Raises:
@@ -255,23 +205,41 @@ class Runs:
             body = {"from": before, "to": policy.digest, "source": policy.source, "rule": policy.rule}
             self._ledger.append(connection, "policy.changed", policy.category, body)
 
-    def record(self, run_id: str, dataset: str, event: DatasetEvent, *, claim: str | None = None) -> None:
-        """Record an event of a dataset, in its record and in the ledger.
+    def record(self, run_id: str, dataset: str, event: StageEvent) -> DatasetRecord:
+        """Record what a stage has done with a dataset of an open run, and give what is recorded of the dataset then.
 
         Raises:
-            RunClosed: if the run is not open or, with a claim, that claim is no longer the one in force.
+            RunClosed: if the run is not open.
+            RecordChanged: if another process has recorded something that the event does not know of.
+            RunError: if the run does not have the dataset.
         """
-        row, table = schema.run_dataset.c, schema.run.c
-        open_or_mine = table.state == OPEN if claim is None else _claimed(claim)
+        return self._write(run_id, dataset, event, _IS_OPEN)
+
+    def complete(self, run_id: str, dataset: str, event: ClosingEvent, *, claim: str) -> DatasetRecord:
+        """Record what completes the record of a closed run, by a claim to do so.
+
+        Raises:
+            RunClosed: if the claim is no longer the one in force.
+            RunError: if the run does not have the dataset.
+        """
+        return self._write(run_id, dataset, event, _claimed(claim))
+
+    def _write(self, run_id: str, dataset: str, event: DatasetEvent, allowed: sa.ColumnElement[bool]) -> DatasetRecord:
+        row = schema.run_dataset.c
+        mine = (row.run_id == run_id, row.dataset == dataset)
         with self._governance.write() as connection:
             now = self._governance.now(connection)
-            alive = sa.update(schema.run).where(table.id == run_id, open_or_mine)
-            seen = alive.values(active_at=now, waiting_until=None)
-            _require(connection.execute(seen), run_id)
+            alive = sa.update(schema.run).where(schema.run.c.id == run_id, allowed)  # others wait for it from here on
+            _require(connection.execute(alive.values(active_at=now, waiting_until=None)).rowcount, run_id)
+            recorded = _dataset(connection, run_id, dataset)
+            if event.since is not None and event.since != recorded:
+                raise RecordChanged(
+                    f"run {run_id}: another process has recorded something of {dataset} meanwhile, and that stands"
+                )
             if event.columns:
-                mine = (row.run_id == run_id, row.dataset == dataset)
                 connection.execute(sa.update(schema.run_dataset).where(*mine).values(**event.columns))
             self._ledger.append(connection, event.kind, run_id, {"dataset": dataset, **event.entry})
+            return _dataset(connection, run_id, dataset)
 
     def touch(self, run_id: str) -> None:
         """Note that an open run is alive.
@@ -284,8 +252,8 @@ class Runs:
 
     def _touch(self, connection: sa.Connection, run_id: str, **values: datetime) -> None:
         table, now = schema.run.c, self._governance.now(connection)
-        alive = sa.update(schema.run).where(table.id == run_id, table.state == OPEN)
-        _require(connection.execute(alive.values(active_at=now, **values)), run_id)
+        alive = sa.update(schema.run).where(table.id == run_id, _IS_OPEN)
+        _require(connection.execute(alive.values(active_at=now, **values)).rowcount, run_id)
 
     def working(self, run_id: str) -> Heartbeat:
         """A context in which an open run gives signs of life: whatever works on it, or waits at a prompt, works in it.
@@ -314,9 +282,7 @@ class Runs:
         """Close an open run: from now on the gate refuses its batches. Harmless if it is closed already."""
         table = schema.run.c
         with self._governance.write() as connection:
-            connection.execute(
-                sa.update(schema.run).where(table.id == run_id, table.state == OPEN).values(state=CLOSING)
-            )
+            connection.execute(sa.update(schema.run).where(table.id == run_id, _IS_OPEN).values(state=CLOSING))
 
     def claim_settling(self, run_id: str) -> str | None:
         """The claim by which this process may now complete the record of a closed run; None where that has been done.
@@ -325,6 +291,7 @@ class Runs:
 
         Raises:
             RecordBusy: if another process is at it.
+            RunError: if the run is open: `close` it first.
         """
         table = schema.run.c
         with self._governance.write() as connection:
@@ -333,13 +300,17 @@ class Runs:
             free = sa.or_(table.settling_until.is_(None), table.settling_until < now)
             claimed = connection.execute(
                 sa.update(schema.run)
-                .where(table.id == run_id, table.finished_at.is_(None), free)
+                .where(table.id == run_id, table.state.in_(_OVER), table.finished_at.is_(None), free)
                 .values(settling_until=now + self._limits.claim_for, settling_by=claim)
             )
             if claimed.rowcount:
                 return claim
-            finished = connection.scalar(sa.select(table.finished_at).where(table.id == run_id))
-        if finished is None:
+            run = _run(connection, sa.select(schema.run).where(table.id == run_id))
+        if run is None:
+            raise _unknown(run_id)
+        if run.state == OPEN:
+            raise RunError(f"run {run_id} is open: its record can be completed when it is closed")
+        if run.finished_at is None:
             raise RecordBusy(f"the record of run {run_id} is being completed by another process; try again")
         return None
 
@@ -369,9 +340,9 @@ class Runs:
         with self._governance.write() as connection:
             until = self._governance.now(connection) + self._limits.claim_for
             query = sa.update(schema.run).where(schema.run.c.id == run_id, _claimed(claim))
-            _require(connection.execute(query.values(settling_until=until)), run_id)
+            _require(connection.execute(query.values(settling_until=until)).rowcount, run_id)
 
-    def finish(self, run_id: str, claim: str, state: str, body: Mapping[str, Any]) -> None:
+    def finish(self, run_id: str, claim: str, state: str, body: Mapping[str, object]) -> None:
         """Note that the record of a closed run is complete. A superseded run keeps that state.
 
         Raises:
@@ -383,17 +354,17 @@ class Runs:
             now = self._governance.now(connection)
             query = sa.update(schema.run).where(table.id == run_id, _claimed(claim))
             done = query.values(state=final, finished_at=now, active_at=now, settling_until=None, settling_by=None)
-            _require(connection.execute(done), run_id)
+            _require(connection.execute(done).rowcount, run_id)
             self._ledger.append(connection, "run.finished", run_id, {"state": state, **body})
 
     def unsettled(self, category: str) -> list[RunRecord]:
         """Runs of a category that are over but whose record is not complete: superseded, or died while closing."""
         table = schema.run.c
         query = sa.select(schema.run).where(
-            table.category == category, table.state.in_([SUPERSEDED, CLOSING]), table.finished_at.is_(None)
+            table.category == category, table.state.in_(_OVER), table.finished_at.is_(None)
         )
         with self._governance.read() as connection:
-            return [_run(row) for row in connection.execute(query.order_by(table.started_at))]
+            return _runs(connection, query.order_by(table.started_at))
 
     def policies_under_way(self) -> list[Policy]:
         """The policies, as they were, of all runs that may have a batch under way: their files may say else by now."""
@@ -410,10 +381,10 @@ class Runs:
             RunError: if there is none of that id.
         """
         with self._governance.read() as connection:
-            row = connection.execute(sa.select(schema.run).where(schema.run.c.id == run_id)).one_or_none()
-        if row is None:
-            raise RunError(f"there is no run {run_id}; `lethe report` lists the latest")
-        return _run(row)
+            run = _run(connection, sa.select(schema.run).where(schema.run.c.id == run_id))
+        if run is None:
+            raise _unknown(run_id)
+        return run
 
     def is_over(self, run_id: str) -> bool:
         """Whether the record of a run is complete, so that nothing staged for it is needed any more.
@@ -434,15 +405,14 @@ class Runs:
             same = sa.and_(table.started_at == before.started_at, table.id < before.id)
             query = query.where(sa.or_(table.started_at < before.started_at, same))
         with self._governance.read() as connection:
-            return [_run(row) for row in connection.execute(query)]
+            return _runs(connection, query)
 
     def triggered_by(self, trigger: str) -> RunRecord | None:
         """The latest run that a trigger has started, if it has started any."""
         table = schema.run.c
         query = sa.select(schema.run).where(table.trigger == trigger).order_by(table.started_at.desc()).limit(1)
         with self._governance.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _run(row)
+            return _run(connection, query)
 
     def seen(self, category: str, policy_digest: str, as_of: datetime) -> set[str]:
         """The datasets of which somebody has seen what just this policy erases.
@@ -452,25 +422,25 @@ class Runs:
         """
         run, row = schema.run.c, schema.run_dataset.c
         query = (
-            sa.select(row.dataset, run.state, run.as_of, row.approval, row.tally)
+            sa.select(row.dataset, row.approval, row.tally, run.state, run.as_of)
             .join(schema.run, run.id == row.run_id)
             .where(run.category == category, run.policy_digest == policy_digest)
         )
         with self._governance.read() as connection:
-            found = connection.execute(query).all()
+            found = connection.execute(query).mappings().all()
         recent = as_of - SEEN_WITHIN
         return {
-            each.dataset
-            for each in found
-            if (each.as_of >= recent and (each.state == DRY or _by_a_person(each.approval))) or _erased(each.tally)
+            record.dataset
+            for row, record in ((row, DatasetRecord.of(row)) for row in found)
+            if (row["as_of"] >= recent and (row["state"] == DRY or _approved(record))) or _erased(record)
         }
 
     def datasets(self, run_id: str) -> list[DatasetRecord]:
         """What the run recorded, by dataset."""
         table = schema.run_dataset
-        query = sa.select(*(c for c in table.c if c.name != "run_id")).where(table.c.run_id == run_id)
+        query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.dataset)
         with self._governance.read() as connection:
-            return [dataset_record(row) for row in connection.execute(query.order_by(table.c.dataset))]
+            return [DatasetRecord.of(row) for row in connection.execute(query).mappings()]
 
     def dataset(self, run_id: str, dataset: str) -> DatasetRecord:
         """What the run recorded of one dataset.
@@ -478,10 +448,8 @@ class Runs:
         Raises:
             RunError: if the run does not have it.
         """
-        for record in self.datasets(run_id):
-            if record.dataset == dataset:
-                return record
-        raise RunError(f"run {run_id} has no dataset {dataset}")
+        with self._governance.read() as connection:
+            return _dataset(connection, run_id, dataset)
 
 
 def require_claim(connection: sa.Connection, run_id: str, claim: str) -> None:
@@ -499,8 +467,8 @@ def _claimed(claim: str) -> sa.ColumnElement[bool]:
     return sa.and_(schema.run.c.settling_by == claim, schema.run.c.finished_at.is_(None))
 
 
-def _require(updated: sa.CursorResult[Any], run_id: str) -> None:
-    if not updated.rowcount:
+def _require(updated: int, run_id: str) -> None:
+    if not updated:
         raise _closed(run_id)
 
 
@@ -511,12 +479,16 @@ def _closed(run_id: str) -> RunClosed:
     )
 
 
-def _by_a_person(approval: Mapping[str, Any] | None) -> bool:
-    return approval is not None and bool(approval["approved"]) and approval["by"] != BY_LIMITS
+def _unknown(run_id: str) -> RunError:
+    return RunError(f"there is no run {run_id}; `lethe report` lists the latest")
 
 
-def _erased(tally: Mapping[str, Any] | None) -> bool:
-    return tally is not None and Became.model_validate(tally).disposed > 0
+def _approved(record: DatasetRecord) -> bool:
+    return record.approval is not None and record.approval.approved_by_a_person
+
+
+def _erased(record: DatasetRecord) -> bool:
+    return record.tally is not None and record.tally.disposed > 0
 
 
 def _software(policy: Policy) -> str:
@@ -524,23 +496,18 @@ def _software(policy: Policy) -> str:
     return ", ".join([f"lethe {__version__}", *([working_days.source()] if policy.extends else [])])
 
 
-def _run(row: sa.Row[Any]) -> RunRecord:
-    fields = dict(row._mapping)
-    return RunRecord(written_policy=fields.pop("policy"), **fields)
+def _runs(connection: sa.Connection, query: sa.Select[*tuple[object, ...]]) -> list[RunRecord]:
+    return [RunRecord.of(row) for row in connection.execute(query).mappings()]
 
 
-_READERS: Mapping[str, Callable[[object], Any]] = {
-    "candidates": Candidates.model_validate,
-    "validation": TypeAdapter(dict[When, Validation]).validate_python,
-    "approval": Decision.model_validate,
-    "tally": Became.model_validate,
-    "left": Found.model_validate,
-    "remainders": TypeAdapter(tuple[Remainder, ...]).validate_python,
-}
-"""How the columns of a dataset's record are read."""
+def _run(connection: sa.Connection, query: sa.Select[*tuple[object, ...]]) -> RunRecord | None:
+    return next(iter(_runs(connection, query)), None)
 
 
-def dataset_record(row: sa.Row[Any]) -> DatasetRecord:
-    """What a row of `lethe_run_dataset` says."""
-    read = {name: reader(row._mapping[name]) for name, reader in _READERS.items() if row._mapping[name]}
-    return DatasetRecord(dataset=row.dataset, problem=row.problem, **read)
+def _dataset(connection: sa.Connection, run_id: str, dataset: str) -> DatasetRecord:
+    table = schema.run_dataset
+    query = sa.select(table).where(table.c.run_id == run_id, table.c.dataset == dataset)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise RunError(f"run {run_id} has no dataset {dataset}")
+    return DatasetRecord.of(row)

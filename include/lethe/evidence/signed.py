@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
@@ -38,7 +38,7 @@ class Grown(Document):
     """A part of a document that has got fields since documents were first written: one without them stays as it is."""
 
     @model_serializer(mode="wrap")
-    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
 
 
@@ -104,7 +104,7 @@ def canonical(content: object) -> bytes:
         raise EvidenceError("not JSON that can be signed: a number out of range, or text that is not Unicode") from None
 
 
-def read_json(data: bytes, *, what: str) -> dict[str, Any]:
+def read_json(data: bytes, *, what: str) -> dict[str, object]:
     """Read a JSON object strictly: UTF-8, no field twice, no NaN, nothing after its end.
 
     Raises:
@@ -123,7 +123,7 @@ def read_json(data: bytes, *, what: str) -> dict[str, Any]:
     return content
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise EvidenceError("a field is there twice")

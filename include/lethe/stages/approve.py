@@ -15,15 +15,11 @@ from lethe.errors import (
 )
 from lethe.evidence.events import (
     Decided,
-    Decision,
 )
-from lethe.evidence.runs import (
-    BY_LIMITS,
-    RunRecord,
-)
+from lethe.evidence.records import BY_LIMITS, Decision, RunRecord
 from lethe.people import is_a_name, same_person
 from lethe.policy import Policy
-from lethe.stages.base import Plan, discovered, failures, unchanged_policy
+from lethe.stages.base import Plan, failures, found_in, unchanged_policy
 from lethe.stores.base import Candidates
 
 
@@ -79,7 +75,8 @@ def decide(
     """
     unchanged_policy(env, plan)
     record = env.runs.get(plan.run)
-    candidates = discovered(env, plan)
+    records = env.runs.datasets(plan.run)
+    candidates = found_in(records)
     digest = run_digest(plan, candidates)
     reasons = reasons_to_ask(env, plan, candidates)
     if record.expected_digest is not None and record.expected_digest != digest:
@@ -108,8 +105,9 @@ def decide(
         digest=digest,
         at=datetime.now(UTC),
     )
-    for dataset in candidates:
-        env.runs.record(plan.run, dataset, Decided(decision))
+    for each in records:
+        if each.dataset in candidates:
+            env.runs.record(plan.run, each.dataset, Decided(decision, each))
     if not decision.approved:
         raise RunError(
             f"{plan.category}: {decision.by} did not approve; nothing is erased: ask them why, then start a new run"

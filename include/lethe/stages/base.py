@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -18,7 +18,9 @@ from lethe.errors import (
 from lethe.evidence.events import (
     Failed,
 )
+from lethe.evidence.records import DatasetRecord
 from lethe.evidence.runs import (
+    RecordChanged,
     RunClosed,
 )
 from lethe.policy import Dataset, Policy
@@ -117,7 +119,11 @@ def unchanged_policy(env: Environment, plan: Plan) -> Policy:
 
 def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
     """What is, or was, to be decided on: the candidates of every dataset that passed its validation."""
-    records = env.runs.datasets(plan.run)
+    return found_in(env.runs.datasets(plan.run))
+
+
+def found_in(records: Sequence[DatasetRecord]) -> dict[str, Candidates]:
+    """`discovered`, from what a run has recorded of its datasets."""
     decided = [record for record in records if record.approval is not None]
     return {
         record.dataset: record.candidates
@@ -148,5 +154,7 @@ class noting:  # noqa: N801 - used like a function
 
 def note_failure(env: Environment, plan: Plan, dataset: str, error: LetheError) -> None:
     """Record that a stage of a dataset failed, in the words of its error."""
+    if isinstance(error, RecordChanged):
+        return  # what another process recorded stands
     with contextlib.suppress(RunClosed):  # whoever closed the run says so; the caller has the error itself
         env.runs.record(plan.run, dataset, Failed(str(error)))

@@ -20,12 +20,11 @@ from lethe.evidence.events import (
     Settled,
 )
 from lethe.evidence.outcomes import record_outcomes
+from lethe.evidence.records import DatasetRecord, RunRecord
 from lethe.evidence.runs import (
     DRY,
-    DatasetRecord,
     RecordBusy,
     RunClosed,
-    RunRecord,
 )
 from lethe.holds.gate import wait_for_leases
 from lethe.policy import Dataset, Policy
@@ -144,7 +143,7 @@ def _settle_dataset(env: Environment, record: RunRecord, job: Work, dataset: Dat
                     raise
                 missing = f"what became of its candidates cannot be told, now or later: {error}"
     if missing and not dataset.problem:
-        env.runs.record(record.id, job.dataset.name, Failed(missing), claim=claim)
+        env.runs.complete(record.id, job.dataset.name, Failed(missing), claim=claim)
 
 
 def _count_outcomes(
@@ -155,7 +154,7 @@ def _count_outcomes(
     tally = store.tally(job, candidates)
     outcomes = store.outcomes(job, candidates)
     records = record_outcomes(env.governance, env.keys, record.id, job.dataset.name, outcomes, claim=claim)
-    env.runs.record(record.id, job.dataset.name, Settled(tally), claim=claim)
+    env.runs.complete(record.id, job.dataset.name, Settled(tally), claim=claim)
     if tally.total < candidates.due and approved:
         return f"{candidates.due - tally.total:,} candidates have no outcome"
     return certificate.disagreement(tally, records) or blocked_problem(store, job, candidates)

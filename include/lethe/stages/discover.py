@@ -21,12 +21,13 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
     job = planned_work(env, plan, dataset)
     watcher.stage("discover", dataset, None)
     with env.runs.working(plan.run):
+        since = env.runs.dataset(plan.run, dataset)
         if dataset in plan.unchecked:
             _check_late(env, plan, job.dataset)
         timekeeping.require_come(env, job.dataset, plan.as_of)
         rules = env.registry.rules(plan.category, job.dataset)
         candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
-    env.runs.record(plan.run, dataset, Discovered(candidates))
+    env.runs.record(plan.run, dataset, Discovered(candidates, since))
     return candidates
 
 

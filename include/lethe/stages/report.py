@@ -7,12 +7,7 @@ from datetime import datetime
 from lethe.checks.results import Validation
 from lethe.counts import Became, Found
 from lethe.environment import Environment
-from lethe.evidence.events import (
-    WHEN,
-)
-from lethe.evidence.runs import (
-    DatasetRecord,
-)
+from lethe.evidence.records import WHEN, DatasetRecord
 from lethe.stages.approve import run_digest
 from lethe.stages.base import Plan, discovered
 from lethe.stores.base import Candidates, Value

@@ -9,8 +9,8 @@ from lethe.errors import (
 )
 from lethe.evidence.events import (
     Validated,
-    When,
 )
+from lethe.evidence.records import DatasetRecord, When
 from lethe.stages.base import Plan, Unwatched, Watcher, planned_work
 from lethe.stores.base import Candidates
 
@@ -38,25 +38,30 @@ def validate(
     limits = env.policy(plan.category).limits
     with env.runs.working(plan.run):
         validation = suites.check_candidates(env.settings, env.store(job.dataset), job, candidates, limits)
-    record_validation(env, plan, dataset, validation, "before")
+    record_validation(env, plan, record, validation, "before")
     return validation
 
 
 def record_validation(
-    env: Environment, plan: Plan, dataset: str, validation: Validation, when: When, *, because: str | None = None
+    env: Environment,
+    plan: Plan,
+    since: DatasetRecord,
+    validation: Validation,
+    when: When,
+    *,
+    because: str | None = None,
 ) -> None:
-    """Note what the checks found before or after erasing.
+    """Note what the checks found before or after erasing, `since` being the record of the dataset before.
 
     Raises:
         ValidationFailed: if they failed, with what keeps records where that is known.
     """
-    recorded = env.runs.dataset(plan.run, dataset).validation
     failed = validation.failed
     problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failed}" if failed else None
     problem = "; ".join(reason for reason in (because, problem) if reason) or None
-    env.runs.record(plan.run, dataset, Validated(when, validation, recorded, problem))
+    env.runs.record(plan.run, since.dataset, Validated(when, validation, problem, since))
     if problem:
         raise ValidationFailed(
-            f"{plan.category}.{dataset}: {problem}. See its page in Data Docs, mend the data or the policy, "
+            f"{plan.category}.{since.dataset}: {problem}. See its page in Data Docs, mend the data or the policy, "
             "and run again"
         )

@@ -24,12 +24,13 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
     job = planned_work(env, plan, dataset)
     store = env.store(job.dataset)
     with env.runs.working(plan.run):
+        since = env.runs.dataset(plan.run, dataset)
         left = store.survey(job, env.registry.rules(plan.category, job.dataset))
-        env.runs.record(plan.run, dataset, Verified(left, store.remainders(job)))
+        since = env.runs.record(plan.run, dataset, Verified(left, store.remainders(job), since))
         validation = suites.check_left(env.settings, store, job, left)
         candidates = discovered(env, plan).get(dataset)
     blocked = blocked_problem(store, job, candidates) if candidates else None
-    record_validation(env, plan, dataset, validation, "after", because=blocked)
+    record_validation(env, plan, since, validation, "after", because=blocked)
     return left
 
 
