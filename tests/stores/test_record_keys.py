@@ -21,7 +21,7 @@ from tests.stores.sql_kit import Database, Gate, dataset, run_through, sqlite, w
 
 from lethe.counts import Outcome, Unjudgeable
 from lethe.holds.rules import NO_HOLDS
-from lethe.judging.keys import readings
+from lethe.judging.keys import readings, record_key
 from lethe_demo.servers import EmbeddedS3
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -141,6 +141,35 @@ def test_a_record_is_found_by_any_spelling_of_its_key(database: Database, kind: 
     for spelling in spellings:
         for part in ("1", "01"):
             assert len(set(readings([spelling, part], columns)) & set(keys)) == 1, (spelling, part)
+
+
+NASTY = ["", "a\\", "a\\-b", "a\x1fb", "a\nb", "\N{PILE OF POO}", "\N{LATIN SMALL LETTER E WITH ACUTE}", "'", " a "]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (sa.BigInteger(), [0, -1, 7, 2**63 - 1, -(2**63)]),
+        (sa.SmallInteger(), [0, -1, 7]),
+        (sa.Uuid(), [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)]),
+        (sa.Text(), NASTY),
+        (sa.String(20, collation="C"), NASTY),
+    ],
+    ids=repr,
+)
+def test_keys_that_the_database_writes_are_those_that_python_writes(
+    warehouse: Database, kind: sa.types.TypeEngine[Any], values: list[Any]
+) -> None:
+    table = warehouse.create(
+        "leads",
+        sa.Column("id", kind, primary_key=True),
+        sa.Column("part", sa.Text(), primary_key=True),
+        sa.Column("last_contact", warehouse.moment),
+    )
+    rows = [(value, part) for value in values for part in NASTY]
+    warehouse.insert(table, [{"id": value, "part": part, "last_contact": OLD} for value, part in rows])
+    keys, _ = erased(warehouse, ["id", "part"])
+    assert sorted(keys) == sorted(map(record_key, rows))
 
 
 ARROW: dict[str, tuple[pa.Array, list[str]]] = {

@@ -481,6 +481,12 @@ class Dialect(ABC):
         """What makes of a value that was read of a key column one that `judging.keys.form` takes; None: it is one."""
         return None
 
+    def written_keys(
+        self, connection: sa.Connection, rows: sa.Select[Any], key: Sequence[AnyColumn]
+    ) -> list[bytes] | None:
+        """The canonical keys (`judging.keys`) of rows, in any order, where the database can write them; else None."""
+        return None
+
     def key_text(self, column: AnyColumn) -> AnyColumn | None:
         """A key column as text that tells all of its values apart; None where only Python can."""
         return None

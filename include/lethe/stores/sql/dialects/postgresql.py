@@ -50,7 +50,7 @@ from lethe.judging.identifiers import (
     tails,
     whole_names,
 )
-from lethe.judging.keys import Address, Json, Padded, Single
+from lethe.judging.keys import SEPARATOR, Address, Json, Padded, Single
 from lethe.judging.keys import Kind as KeyKind
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
@@ -1022,6 +1022,31 @@ class PostgreSQL(Dialect):
             KeyKind.ADDRESS: Address,
         }
         return marks.get(self.key_kind(kind))
+
+    def written_keys(
+        self, connection: sa.Connection, rows: sa.Select[Any], key: Sequence[AnyColumn]
+    ) -> list[bytes] | None:
+        """Whole numbers, text and UUIDs; between keys a zero byte, which no text can have."""
+        forms = [self._written(column) for column in key]
+        written = [form for form in forms if form is not None]
+        if len(written) < len(forms):
+            return None
+        whole = written[0]
+        for form in written[1:]:
+            whole = whole.concat(sa.literal(SEPARATOR)).concat(form)
+        encoded = sa.func.convert_to(whole, sa.literal("UTF8"))
+        packed = connection.scalar(rows.with_only_columns(sa.func.string_agg(encoded, sa.literal(b"\0"))))
+        return [] if packed is None else bytes(packed).split(b"\0")
+
+    def _written(self, column: AnyColumn) -> AnyColumn | None:
+        """The canonical form of a key column; None where only Python can write it."""
+        kind = self.key_kind(column.type)
+        if self.key_text(column) is None or kind is None:
+            return None
+        text = _raw_text(column)
+        if kind is KeyKind.TEXT:
+            text = sa.func.replace(sa.func.replace(text, "\\", "\\\\"), SEPARATOR, "\\-")
+        return sa.literal(kind.value, sa.Text()).concat(text)
 
     def key_text(self, column: AnyColumn) -> AnyColumn | None:
         """Whole numbers, text and UUIDs are written as Python writes them."""
