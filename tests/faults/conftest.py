@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.faults.worlds import World
+from tests.stores import leased_postgresql
 
 from lethe.connections import Connection
 from lethe.keys import new_connection
@@ -35,6 +37,7 @@ processes.set_forkserver_preload(
         *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.objects", "lethe.stores.files.store"),
         *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "psycopg"),
         *("pytest", "tests.faults.worlds", "tests.faults.test_kills", "tests.faults.test_holds"),
+        "tests.stores.leased_postgresql",
     ]
 )
 
@@ -58,15 +61,14 @@ def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> It
             store = Connection("world", "sqlite", host=str(tmp_path / "world.db"))
         elif kind == "table":
             store = database("world")
+        elif kind == "leased":
+            store = replace(database("world"), conn_type=leased_postgresql.NAME)
         else:
             store = s3.connection("world")
             client = s3.client()
             client.create_bucket(Bucket=bucket)
             client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        store = Connection(
-            "world", store.conn_type, store.host, store.port, store.schema, store.login, store.password,
-            {**store.extra, **extra},
-        )  # fmt: skip
+        store = replace(store, extra={**store.extra, **extra})
         governance = (
             database("governance")
             if registry == "postgresql"
@@ -77,7 +79,7 @@ def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> It
             "lethe_governance": governance,
             "lethe_keys": Connection.parse("lethe_keys", new_connection()),
         }
-        world = World("table" if kind == "sqlite" else kind, connections, tmp_path, size, bucket)
+        world = World("table" if kind in ("sqlite", "leased") else kind, connections, tmp_path, size, bucket)
         world.write_policy()
         world.write_expectations()
         world.fill()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import sqlalchemy as sa
 from tests.faults.conftest import LONG, MakeWorld, processes, tries
 from tests.faults.worlds import DATASET, PEOPLE, World
 
@@ -98,6 +99,7 @@ def _place_while_erasing(world: World, number: int, chance: random.Random, pause
     ("kind", "size", "extra", "pause", "wanted"),
     [
         ("table", 10_000, {"lethe_batch_size": 50}, 0.05, tries("HOLDS", 40, 2000)),
+        ("leased", 4_000, {"lethe_batch_size": 50}, 0.01, tries("HOLDS", 40, 2000)),
         ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 40, 2000)),
         ("parquet", 6_000, {}, 0.02, tries("HOLDS", 40, 2000)),
     ],
@@ -135,10 +137,18 @@ def _erase_and_stop(world: World, plan: Plan, batches: range, number: int) -> No
     """Erase, and stop this process the moment before it sends the `number`-th request that changes records."""
     leased, requests = S3Access.leased, count(1)
 
+    def count_down() -> None:
+        if next(requests) == number:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def stop_sql(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "DELETE FROM" in statement and '"records"' in statement:
+            count_down()
+
     def stop(request: object, **_: object) -> None:
         url = str(getattr(request, "url", ""))
-        if ("/data/" in url or "delete=" in url) and next(requests) == number:
-            os.kill(os.getpid(), signal.SIGSTOP)
+        if "/data/" in url or "delete=" in url:
+            count_down()
 
     def stopping(self: S3Access, lease_seconds: float) -> S3Client:
         client = leased(self, lease_seconds)
@@ -146,17 +156,18 @@ def _erase_and_stop(world: World, plan: Plan, batches: range, number: int) -> No
         return client
 
     S3Access.leased = stopping  # type: ignore[method-assign]
+    sa.event.listen(sa.Engine, "before_cursor_execute", stop_sql)
     with world.environment() as env:
         stages.erase(env, plan, DATASET, batches)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [1, 4])
-@pytest.mark.parametrize(("kind", "size"), [("objects", 1_500), ("parquet", 3_000)])
+@pytest.mark.parametrize(("kind", "size"), [("leased", 1_500), ("objects", 1_500), ("parquet", 3_000)])
 def test_holds_bind_a_process_that_is_stopped_right_before_it_sends(
     kind: str, size: int, number: int, make_world: MakeWorld
 ) -> None:
-    """Its lease runs out, the holds are acknowledged, it goes on and sends: S3 refuses the request."""
+    """Its lease runs out, the holds are acknowledged, it goes on and sends: the server refuses the request."""
     world = make_world(kind, size=size, lethe_batch_size=100)
     with world.environment() as env:
         plan = world.prepare(env, trigger="run")

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from tests.stores.sql_kit import plain_engine
 
 from lethe import stages
 from lethe.checks import generate
-from lethe.connections import Connection, sqlalchemy_url
+from lethe.connections import Connection
 from lethe.environment import Environment
 from lethe.errors import ConnectionMissing
 from lethe.holds.registry import HoldRequest
@@ -173,7 +174,7 @@ class World:
 
     def engine(self) -> sa.Engine:
         """An engine of the world's database."""
-        return sa.create_engine(sqlalchemy_url(self.connections["world"]), poolclass=sa.NullPool)
+        return plain_engine(self.connections["world"])
 
     def _fill_table(self) -> None:
         metadata = sa.MetaData()

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from tests.stores import leased_postgresql
 
 from lethe.connections import Connection
 from lethe.counts import Became, Outcome
@@ -180,9 +181,20 @@ KINDS = {
 """By name of the dialect. Tests of all databases, and the contract, are run on each."""
 
 
+def _on_leased_postgresql(folder: Path, server: EmbeddedPostgres) -> Connection:
+    return replace(_on_postgresql(folder, server), conn_type=leased_postgresql.NAME)
+
+
+ALL_KINDS = {
+    **KINDS,
+    leased_postgresql.NAME: Kind(_on_leased_postgresql, _off_postgresql, "postgres"),
+}
+"""With what is no database of its own. The contract is run on each."""
+
+
 def kind_of(connection: Connection) -> Kind:
     """The kind of database that a connection leads to."""
-    return KINDS[dialect_of(connection).name]
+    return ALL_KINDS[dialect_of(connection).name]
 
 
 def plain_engine(connection: Connection) -> sa.Engine:
@@ -193,11 +205,11 @@ def plain_engine(connection: Connection) -> sa.Engine:
 @contextmanager
 def database(kind: str, folder: Path, *server: Any, **extra: Any) -> Iterator[Database]:  # noqa: ANN401
     """An empty database of a kind, in a folder and of a server."""
-    connection = KINDS[kind].make(folder, *server)
+    connection = ALL_KINDS[kind].make(folder, *server)
     try:
         yield from _database(replace(connection, extra=extra))
     finally:
-        KINDS[kind].drop(connection, *server)
+        ALL_KINDS[kind].drop(connection, *server)
 
 
 def sqlite(folder: Path, **extra: Any) -> AbstractContextManager[Database]:  # noqa: ANN401

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from tests.stores.sql_kit import KINDS
+from tests.stores.sql_kit import ALL_KINDS
 
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
@@ -30,7 +30,7 @@ def test_nothing_else_of_stores_names_a_database(root: Path) -> None:
 
 
 def test_every_database_is_tried_on_a_real_server() -> None:
-    assert {dialect_of(Connection("c", kind)).name for kind in REGISTRY} == set(KINDS)
+    assert {dialect_of(Connection("c", kind)).name for kind in REGISTRY} == set(ALL_KINDS)
 
 
 def test_two_types_of_connections_to_one_kind_of_database_are_alike() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import pytest
@@ -399,4 +399,184 @@ def test_no_record_goes_after_the_acknowledgement_where_a_batch_is_a_transaction
 )
 def test_each_part_of_the_protocol_with_a_lock_is_needed(spoiled: Fenced) -> None:
     _, way = search(Fencing(), fencing(spoiled), lambda now: now.late)
+    assert way, "the search finds nothing wrong without it"
+
+
+# --- requests of a database without locks -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Requested:
+    """The protocol where one request erases and commits, and what is assumed of the database; all can be spoiled.
+
+    There are two defences against what is late, the deadline and the attempt; the search shows that either would do.
+
+    Attributes:
+        deadline: the database refuses what is carried out after the middle of the lease.
+        late: ticks that its clock has leaped back by meanwhile.
+        commits: ticks that committing takes at most; None: as long as it pleases.
+        attempts: placing takes attempts back, and the database refuses what has lost its own.
+        conflicts: of two requests that change a batch's row one waits for the other.
+        noted_first: the attempt is noted before the registry is read.
+        lease_first: the lease is asked for before the registry is read.
+        keeps_unanswered: the lease is kept to its end where an answer did not come.
+        commits_first: placing commits the hold before it looks at anything.
+        waits: placing waits for leases.
+    """
+
+    deadline: bool = True
+    late: int = 1
+    commits: int | None = 1
+    attempts: bool = True
+    conflicts: bool = True
+    noted_first: bool = True
+    lease_first: bool = True
+    keeps_unanswered: bool = True
+    commits_first: bool = True
+    waits: bool = True
+
+
+class Requesting(NamedTuple):
+    """Everything.
+
+    Attributes:
+        at: what the process did last.
+        age: ticks since it asked for its lease, `LEASE` at most.
+        lease: ticks that the registry's row has left; None: there is no row.
+        read_before: what it read of the registry before it had noted its attempt, or had the lease.
+        noted: whether its attempt stands.
+        sent: whether the request may still arrive.
+        running: ticks that the database has left to commit it; None: it is not at it; -1: as long as it pleases.
+        placing: what placing did last.
+        committed: whether the hold is in the registry.
+        looked_for: whether placing has to wait for the lease.
+        gone: whether the record is.
+        late: whether it went after the acknowledgement.
+    """
+
+    at: str = "idle"
+    age: int = LEASE
+    lease: int | None = None
+    read_before: bool = False
+    noted: bool = False
+    sent: bool = False
+    running: int | None = None
+    placing: str = "begins"
+    committed: bool = False
+    looked_for: bool = False
+    gone: bool = False
+    late: bool = False
+
+
+def requesting(protocol: Requested) -> Callable[[Requesting], Iterator[tuple[str, Requesting]]]:
+    """What can happen next."""
+
+    def steps(now: Requesting) -> Iterator[tuple[str, Requesting]]:
+        yield from _requests(protocol, now)
+        yield from _answers(protocol, now)
+        yield from _places_over_requests(protocol, now)
+        if now.running != 0:
+            running = now.running - 1 if now.running is not None and now.running > 0 else now.running
+            lease = None if now.lease is None else max(0, now.lease - 1)
+            yield "time passes", now._replace(age=min(LEASE, now.age + 1), lease=lease, running=running)
+
+    return steps
+
+
+def _requests(protocol: Requested, now: Requesting) -> Iterator[tuple[str, Requesting]]:
+    """What the process does; between any two steps it may be stopped for as long as it takes."""
+    at = now.at
+    if at not in ("idle", "dead", "over"):
+        yield "it is killed", now._replace(at="dead")
+    if at == "idle":
+        noted = now._replace(noted=True) if protocol.noted_first else now
+        yield "it notes its attempt", noted._replace(at="noted", read_before=now.committed)
+    elif at == "noted":
+        yield "it asks for a lease", now._replace(at="asks", age=0)
+    elif at == "asks":
+        yield "it has a lease", now._replace(at="leased", lease=LEASE)
+    elif at == "leased":
+        held = now.committed if protocol.lease_first else now.read_before
+        yield "it reads the registry", now._replace(at="gives back" if held else "may erase")
+    elif at == "may erase":
+        noted = now if protocol.noted_first else now._replace(noted=True)
+        yield "it sends", noted._replace(at="sent", sent=True)
+    elif at == "sent":
+        if not now.sent and now.running is None:
+            yield "it is answered", now._replace(at="gives back")
+        yield "it waits no longer", now._replace(at="unanswered" if protocol.keeps_unanswered else "gives back")
+    if at == "gives back" or (at == "unanswered" and now.age >= LEASE):
+        yield "it gives its lease back", now._replace(at="over", lease=None)
+
+
+def _answers(protocol: Requested, now: Requesting) -> Iterator[tuple[str, Requesting]]:
+    """What the database does with the request."""
+    if now.sent:
+        in_time = now.age < HALF + protocol.late or not protocol.deadline
+        if in_time and (now.noted or not protocol.attempts):
+            takes = -1 if protocol.commits is None else protocol.commits
+            yield "it is carried out", now._replace(sent=False, running=takes)
+        else:
+            yield "it is refused", now._replace(sent=False)
+    if now.running is not None:
+        late = now.late or now.placing == "acknowledged"
+        yield "it is committed", now._replace(running=None, gone=True, late=late)
+
+
+def _places_over_requests(protocol: Requested, now: Requesting) -> Iterator[tuple[str, Requesting]]:
+    """What placing the hold does."""
+    at = now.placing
+    if at == "begins" and protocol.commits_first:
+        yield "the hold is committed", now._replace(placing="committed", committed=True)
+    elif at in ("begins", "committed"):
+        yield "placing looks for leases", now._replace(placing="waits", looked_for=now.lease is not None)
+    elif at == "waits" and (not now.lease or not now.looked_for or not protocol.waits):
+        yield "leases are over", now._replace(placing="settles")
+    elif at == "settles" and not (protocol.attempts and protocol.conflicts and now.running is not None):
+        taken = now._replace(noted=False) if protocol.attempts else now
+        yield "attempts are taken back", taken._replace(placing="settled")
+    elif at == "settled":
+        yield "the hold is acknowledged", now._replace(placing="acknowledged", committed=True)
+
+
+DEADLINE_ALONE = Requested(attempts=False)
+ATTEMPTS_ALONE = Requested(deadline=False, commits=None, waits=False, keeps_unanswered=False)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [Requested(), Requested(commits=None), DEADLINE_ALONE, ATTEMPTS_ALONE],
+    ids=["both", "slow commits", "deadline", "attempts"],
+)
+def test_no_record_goes_after_the_acknowledgement_where_a_request_erases_and_commits(protocol: Requested) -> None:
+    states, way = search(Requesting(), requesting(protocol), lambda now: now.late)
+    assert not way
+    ends = {(now.gone, now.at) for now in states if now.placing == "acknowledged"}
+    assert {(gone, at) for gone in (True, False) for at in ("dead", "over")} <= ends
+    assert any(now.sent and now.placing == "acknowledged" for now in states), "nothing comes late: no test"
+
+
+@pytest.mark.parametrize(
+    ("whole", "without"),
+    [
+        (Requested(), {"commits_first": False}),
+        (Requested(), {"lease_first": False, "noted_first": False}),
+        *[
+            (DEADLINE_ALONE, {name: value})
+            for name, value in {
+                "deadline": False, "late": 3, "commits": None, "lease_first": False, "keeps_unanswered": False,
+                "commits_first": False, "waits": False,
+            }.items()
+        ],
+        *[
+            (ATTEMPTS_ALONE, {name: value})
+            for name, value in {
+                "attempts": False, "conflicts": False, "noted_first": False, "commits_first": False,
+            }.items()
+        ],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_part_of_the_protocol_with_requests_is_needed(whole: Requested, without: dict[str, object]) -> None:
+    _, way = search(Requesting(), requesting(replace(whole, **without)), lambda now: now.late)  # type: ignore[arg-type]
     assert way, "the search finds nothing wrong without it"

@@ -28,7 +28,7 @@ from lethe.periods import Cutoff, Period, cutoff_for
 from lethe.policy import Dataset, Disposition, PeriodsByValue
 from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, no_progress
 
-_TABLES, _PLAIN = ["postgresql", "sqlite"], ["objects", "objects-by-key", "parquet"]
+_TABLES, _PLAIN = ["postgresql", "postgresql-leased", "sqlite"], ["objects", "objects-by-key", "parquet"]
 _VERSIONED = ["objects-versioned", "objects-versioned-by-key", "parquet-versioned"]
 
 NO_VERSIONS = {
@@ -36,11 +36,11 @@ NO_VERSIONS = {
     **dict.fromkeys(_PLAIN, "the bucket keeps no versions"),
 }
 NO_CHILDREN = dict.fromkeys([*_PLAIN, *_VERSIONED], "nothing goes along with a record")
-NO_ORPHANS = NO_CHILDREN | {"postgresql": "the foreign key forbids rows without their parent"}
+NO_ORPHANS = NO_CHILDREN | dict.fromkeys(_TABLES[:2], "the foreign key forbids rows without their parent")
 NO_MASKS = dict.fromkeys(NO_CHILDREN, "it cannot mask, and says so")
 NO_COLUMNS = {kind: "objects have no columns" for kind in NO_CHILDREN if kind.startswith("objects")}
 MASKS = dict.fromkeys(_TABLES, "it can mask")
-FENCED = dict.fromkeys(_TABLES, "it has a lock in place of a lease")
+FENCED = dict.fromkeys(["postgresql", "sqlite"], "it has a lock in place of a lease")
 
 
 # --- wrappers -----------------------------------------------------------------------------------------------------

@@ -564,7 +564,7 @@ class Lake(Bucket):
 @contextmanager
 def tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
     """A database of a kind, which goes with its server or its folder."""
-    connection = sql_kit.KINDS[kind].make(folder, *server)
+    connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
     yield Tables(kind, folder, connection=_sized(replace(connection, conn_id="world")))
 
 

@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
@@ -39,7 +39,7 @@ from botocore.awsrequest import (
 )
 
 from lethe.errors import StoreUnavailable
-from lethe.holds.rules import HoldRules
+from lethe.stores import leasing
 from lethe.stores.base import Gate
 from lethe.stores.buckets.errors import GATEWAY_GAVE_UP, Place, fate_unknown
 
@@ -90,29 +90,14 @@ def _told(http_response: Any) -> float | None:  # noqa: ANN401 - botocore's AWSR
 
 
 @dataclass
-class Lease:
-    """A lease of the hold gate with the holds it was given with, and a moment after which S3 refuses its requests.
+class Lease(leasing.Lease):
+    """A lease whose requests S3 refuses after its deadline.
 
     Attributes:
-        rules: the holds.
-        started: by `time.monotonic`, before it was asked for.
-        seconds: how long it lasts at most.
-        server_time: seconds since 1970 at `started` by the server's clock, or a little less.
         place: of the requests, for messages.
-        unanswered: whether a request may still be carried out.
     """
 
-    rules: HoldRules
-    started: float
-    seconds: float
-    server_time: float
     place: Place
-    unanswered: bool = field(default=False, init=False)
-
-    @property
-    def over(self) -> bool:
-        """Whether it is too late for another request: the second half has begun."""
-        return time.monotonic() >= self.started + self.seconds / 2
 
     @property
     def signed_at(self) -> str:
@@ -122,7 +107,7 @@ class Lease:
     @property
     def valid_seconds(self) -> int:
         """``X-Amz-Expires`` of its requests."""
-        return max(1, math.ceil(self.server_time + self.seconds / 2) - math.floor(self.server_time))
+        return max(1, math.ceil(self.deadline) - math.floor(self.server_time))
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -136,16 +121,6 @@ class Lease:
     def ended(self, server_time: float) -> bool:
         """Whether S3 refuses its requests when it is so late by the server's clock (seconds since 1970)."""
         return server_time >= math.floor(self.server_time) + self.valid_seconds
-
-    @property
-    def sent_by(self) -> float:
-        """When its requests have to be over, answered or not, by `time.monotonic`: a little before it runs out."""
-        return self.started + self.seconds * 15 / 16
-
-    def wait_for_unanswered(self) -> None:
-        """Where a request may still be carried out: wait until the lease has run out."""
-        if self.unanswered:
-            time.sleep(max(0.0, self.started + self.seconds - time.monotonic()))
 
 
 _LEASE: ContextVar[Lease] = ContextVar("lethe_lease")

@@ -11,7 +11,7 @@ statement is undone (a savepoint), and every candidate is judged by itself, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,32 @@ class Unchecked(Exception):
 
 class Moved(Exception):
     """Rows changed although they were locked, which is not possible unless something meddles: try again."""
+
+
+@dataclass(frozen=True)
+class Along:
+    """The rows of a child table that go with noted rows."""
+
+    child: Child
+    parents: sa.Table
+
+    @property
+    def chosen(self) -> Predicate:
+        """Whether a noted row goes."""
+        return self.parents.c.outcome == GO
+
+    def delete(self, dialect: Dialect) -> sa.Delete:
+        """Delete them."""
+        pairs = zip(self.child.foreign_key, self.child.references, strict=True)
+        on = [(self.child.table.c[mine], self.parents.c[reference(theirs)]) for mine, theirs in pairs]
+        return dialect.delete(self.child.table, self.parents, on, self.chosen)
+
+    def rows(self, what: AnyColumn) -> sa.Select[Any]:
+        """Something of them."""
+        above = (
+            sa.select(sa.literal(1)).select_from(self.parents).where(refers_to(self.child, self.parents), self.chosen)
+        )
+        return sa.select(what).select_from(self.child.table).where(sa.exists(above.correlate(self.child.table)))
 
 
 @dataclass
@@ -147,11 +173,16 @@ class Eraser:
 
     def _claim(self, number: int) -> sa.Row[Any]:
         """The batch's row, locked, if the staging still is what the digest stands for."""
+        locked = self._row(number).with_for_update()
+        return self._sound(self.connection.execute(locked).one_or_none())
+
+    def _row(self, number: int, *further: AnyColumn) -> sa.Select[Any]:
+        """A batch's row, with what its staging says of the candidates."""
         batches, staged = self.staging.batches, self.staging.scratch.staged
         candidates = sa.select(staged.c.candidates).where(staged.c.token == self.staging.token).scalar_subquery()
-        row = self.connection.execute(
-            sa.select(batches, candidates.label("candidates")).where(batches.c.batch == number).with_for_update()
-        ).one_or_none()
+        return sa.select(batches, candidates.label("candidates"), *further).where(batches.c.batch == number)
+
+    def _sound(self, row: sa.Row[Any] | None) -> sa.Row[Any]:
         if row is None or row.candidates is None or Candidates.model_validate_json(row.candidates) != self.candidates:
             raise DatasetChanged(
                 f"{self.work.dataset.name}: what is staged for run {self.work.run} is not what was approved; "
@@ -243,6 +274,15 @@ class Eraser:
 
     def _one_by_one(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
         """Judge every candidate of the batch as it is now, with its row locked, and erase those that may go."""
+        verdict = self._judge(part, rules, patient=patient)
+        erased, rows_with = self._erase_unblocked(verdict)
+        counts = self._outcomes(verdict)
+        counts.pop(GO, None)
+        self.connection.execute(self._excepting(verdict))
+        return self._tally(erased, rows_with, **counts)
+
+    def _judge(self, part: Slice, rules: HoldRules, *, patient: bool) -> sa.Table:
+        """Note of every candidate of the batch what is to become of it as it is now, with its row locked."""
         staged = self.staging.keys.alias("staged")
         table = self.target.table
         self._require_whole(staged, part)
@@ -259,15 +299,15 @@ class Eraser:
         if not self.dialect.optimistic or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
+        self._before_judging(joined, mine)
         tables.search(self.connection, self._carrier, joined, mine)
         kin = self._look_below_each(joined, mine)
         shape = [*self._shape(), self.dialect.position(staged).label("position"), _text("").label("reason")]
         verdict, _ = self._note("verdict_each", shape, self._verdicts(staged, mine, tables, kin))
-        erased, rows_with = self._erase_unblocked(verdict)
-        counts = self._outcomes(verdict)
-        counts.pop(GO, None)
-        self._except(verdict)
-        return self._tally(erased, rows_with, **counts)
+        return verdict
+
+    def _before_judging(self, joined: sa.FromClause, mine: Predicate) -> None:
+        """For who cannot lock: a batch's rows are about to be judged."""
 
     def _erase_unblocked(self, verdict: sa.Table) -> tuple[int, int]:
         """Erase what is to go but for what is blocked, which is marked: (rows, rows of children)."""
@@ -325,8 +365,8 @@ class Eraser:
         if not self.blockers.triggers:
             return []
         savepoint = self.connection.begin_nested()
-        for number, child in enumerate(self.target.children):
-            self._erase_children(verdict, child, f"children_{number}")
+        for along in self._along(verdict):
+            self._execute(along.delete(self.dialect))
         left = [
             sa.exists(sa.select(sa.literal(1)).where(refers_to(child, verdict)).correlate(verdict))
             for child in self.target.children
@@ -424,23 +464,17 @@ class Eraser:
         rows = self.connection.execute(sa.select(verdict.c.outcome, sa.func.count()).group_by(verdict.c.outcome)).all()
         return {str(outcome): int(count) for outcome, count in rows}
 
-    def _except(self, verdict: sa.FromClause) -> None:
+    def _excepting(self, verdict: sa.FromClause) -> sa.Insert:
         """Write down the candidates that are not erased, with the reason."""
-        self.connection.execute(
-            sa.insert(self.staging.exceptions).from_select(
-                ["position", "outcome", "reason"],
-                sa.select(verdict.c.position, verdict.c.outcome, verdict.c.reason).where(verdict.c.outcome != GO),
-            )
+        return sa.insert(self.staging.exceptions).from_select(
+            ["position", "outcome", "reason"],
+            sa.select(verdict.c.position, verdict.c.outcome, verdict.c.reason).where(verdict.c.outcome != GO),
         )
 
     def _erase(self, verdict: sa.Table) -> tuple[int, int]:
         """Erase the noted rows, children first: (rows, rows of children)."""
-        rows_with = sum(
-            self._erase_children(verdict, child, f"children_{number}")
-            for number, child in enumerate(self.target.children)
-        )
-        address = self.dialect.address(self.target.table, self._judgement.key)
-        on = [(column, verdict.c[f"at_{number}"]) for number, column in enumerate(address)]
+        rows_with = sum(self._execute(along.delete(self.dialect)) for along in self._along(verdict))
+        on = self._same_rows(verdict)
         chosen = verdict.c.outcome == GO
         if not self.blockers.row_by_row:
             return self._execute(self._statement(verdict, on, chosen, self._judgement.candidate)), rows_with
@@ -449,26 +483,28 @@ class Eraser:
         )
         return sum(iter(lambda: self._execute(outer), 0)), rows_with
 
-    def _erase_children(self, parents: sa.Table, child: Child, name: str) -> int:
-        table = child.table
-        on = [
-            (table.c[foreign], parents.c[reference(name)])
-            for foreign, name in zip(child.foreign_key, child.references, strict=True)
-        ]
-        chosen = parents.c.outcome == GO
-        below = 0
+    def _same_rows(self, verdict: sa.FromClause) -> list[tuple[AnyColumn, AnyColumn]]:
+        """What is equal of a noted row and its row in the table."""
+        address = self.dialect.address(self.target.table, self._judgement.key)
+        return [(column, verdict.c[f"at_{number}"]) for number, column in enumerate(address)]
+
+    def _along(self, verdict: sa.Table) -> Iterator[Along]:
+        """What goes with the noted rows, in the order in which it has to go; each is to go before the next is asked."""
+        for number, child in enumerate(self.target.children):
+            yield from self._along_child(verdict, child, f"children_{number}")
+
+    def _along_child(self, parents: sa.Table, child: Child, name: str) -> Iterator[Along]:
+        along = Along(child, parents)
         if child.children:
             names = sorted({name for grandchild in child.children for name in grandchild.references})
-            shape = [_as_outcome(GO), *(table.c[name].label(reference(name)) for name in names)]
-            joined = table.join(parents, sa.and_(*(mine == theirs for mine, theirs in on)))
-            rows = sa.select(*shape).select_from(joined).where(chosen)
-            self.dialect.lock_rows(self.connection, rows, table)
+            shape = [_as_outcome(GO), *(child.table.c[name].label(reference(name)) for name in names)]
+            joined = child.table.join(parents, refers_to(child, parents))
+            rows = sa.select(*shape).select_from(joined).where(along.chosen)
+            self.dialect.lock_rows(self.connection, rows, child.table)
             noted, _ = self._note(name, shape, rows)
-            below = sum(
-                self._erase_children(noted, grandchild, f"{name}_{number}")
-                for number, grandchild in enumerate(child.children)
-            )
-        return below + self._execute(self.dialect.delete(table, parents, on, chosen))
+            for number, grandchild in enumerate(child.children):
+                yield from self._along_child(noted, grandchild, f"{name}_{number}")
+        yield along
 
     def _statement(
         self, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate, *where: Predicate

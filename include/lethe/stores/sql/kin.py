@@ -40,14 +40,14 @@ class HeldKin:
 
         `parents` has the columns of the records' table that the child tables refer to, named as `reference` says.
         """
-        for number, path in enumerate(_carrying(self._children)):
+        for number, path in enumerate(carrying(self._children)):
             carrier = Carrier(path[-1].table, path[-1].identifiers, path[-1].phone_region)
             refers = [path[0].table.c[column].label(f"at_{n}") for n, column in enumerate(path[0].foreign_key)]
-            chain = _chain(path, parents)
-            held.search(connection, carrier, chain)
+            joined = chain(path, parents)
+            held.search(connection, carrier, joined)
             rows = [
                 sa.select(*refers, held_class.label("number")).select_from(source).where(where)
-                for source, where, held_class in held.matches(carrier, chain)
+                for source, where, held_class in held.matches(carrier, joined)
             ]
             if not rows:
                 continue
@@ -82,13 +82,13 @@ class HeldKin:
             self._lock(connection, below, source.join(below.table, _joins(child, below)))
 
 
-def _carrying(children: Sequence[Child], above: _Path = ()) -> Iterator[_Path]:
+def carrying(children: Sequence[Child], above: _Path = ()) -> Iterator[_Path]:
     """Every child table that carries identifiers, with the tables that lead to it."""
     for child in children:
         path = (*above, child)
         if child.identifiers:
             yield path
-        yield from _carrying(child.children, path)
+        yield from carrying(child.children, path)
 
 
 def rows_along(connection: sa.Connection, target: Target, source: sa.FromClause, due: Predicate) -> int:
@@ -105,8 +105,8 @@ def _rows_below(
     return rows + sum(_rows_below(connection, child.table, below, joined, due) for below in child.children)
 
 
-def _chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:
-    """The tables of a path, joined; with the parents, where given."""
+def chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:
+    """The tables of a path, joined; with the noted parents, where given."""
     source: sa.FromClause = path[0].table
     if parents is not None:
         source = parents.join(source, refers_to(path[0], parents))

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from lethe.counts import Became
 from lethe.policy import TableDataset
+from lethe.stores.abilities import Binding
 from lethe.stores.base import Work
 from lethe.stores.sql.dialects.base import Dialect, Slice
 from lethe.stores.sql.settings import Settings
@@ -53,6 +54,11 @@ class Scratch:
 
     dialect: Dialect
     settings: Settings
+
+    @property
+    def leased(self) -> bool:
+        """Whether batches are erased under leases (see `lethe.stores.sql.leased`)."""
+        return self.dialect.abilities.binding is Binding.LEASED
 
     @property
     def staged(self) -> sa.Table:
@@ -106,6 +112,7 @@ class Staging:
     def batches(self) -> sa.Table:
         """Where each batch begins and ends, and, once it is done, what became of it."""
         counts = [sa.Column(name, sa.BigInteger()) for name in Became.model_fields]
+        attempt = sa.Column("attempt", sa.Text(), comment="Which request may erase it.")
         return self._table(
             "b",
             sa.Column("batch", sa.Integer(), primary_key=True, autoincrement=False),
@@ -113,6 +120,7 @@ class Staging:
             sa.Column("size", sa.BigInteger(), nullable=False),
             sa.Column("unheld", sa.BigInteger(), nullable=False),
             sa.Column("done", sa.Boolean(), nullable=False),
+            *([attempt] if self.scratch.leased else []),
             *counts,
         )
 

@@ -45,6 +45,7 @@ from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin, rows_along
+from lethe.stores.sql.leased import LeasedEraser, revoke
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.ordering import levels
 from lethe.stores.sql.proposing import propose
@@ -423,7 +424,8 @@ class SqlStore:
                     f"{work.run} discovered its candidates; discover again"
                 )
             blockers = Blockers.of(connection, family, target, self._dialect)
-        return Eraser(
+        kind = LeasedEraser if self._scratch.leased else Eraser
+        return kind(
             dialect=self._dialect,
             settings=self._settings,
             connection=connection,
@@ -553,11 +555,15 @@ class SqlStore:
                 connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
 
     def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
-        """Wait until every batch transaction that is under way has ended."""
-        del datasets  # one lock for all of them
+        """Wait until every batch transaction that is under way has ended, or take back what was begun under leases."""
         try:
             with self._faults("fence"):
-                self._dialect.fence(self._engine, timeout)
+                if self._scratch.leased:
+                    names = {dataset.name for dataset in datasets}
+                    with self._engine.connect() as connection:
+                        revoke(connection, self._scratch, names, self._dialect, timeout)
+                else:
+                    self._dialect.fence(self._engine, timeout)
         except _InTheWay:
             raise StoreUnavailable(
                 f"connection {self._conn_id}: a batch that was under way did not end within {timeout:g} seconds"

@@ -174,20 +174,47 @@ class Dialect(ABC):
     def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> AbstractContextManager[sa.Connection]:
         """A transaction whose statements all see one state of the database, for discovering and surveying."""
 
-    @abstractmethod
+    # --- how holds bind what is under way: the methods of its binding ---
+
     def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
         """Begin a transaction that holds the gate lock shared and has time limits.
 
-        The lock is why `fence` can wait for batches; see docs/hold-gate.md.
+        The lock is why `fence` can wait for batches; see docs/hold-gate.md. Where the binding is a fence.
         """
+        raise NotImplementedError
 
     def pause(self, *, holds_changed: bool) -> None:
         """Between two batches, let somebody in who waits at the fence, where the database's locks are not fair."""
         return
 
-    @abstractmethod
     def fence(self, engine: sa.Engine, timeout: float) -> None:
-        """Wait until every transaction that `begin_batch` began has ended; time-outs are the driver's errors."""
+        """Wait until every transaction that `begin_batch` began has ended; time-outs are the driver's errors.
+
+        Where the binding is a fence.
+        """
+        raise NotImplementedError
+
+    def together(self, connection: sa.Connection, statements: Sequence[sa.Executable], seconds: float) -> None:
+        """Send statements as one request, which the server carries out and commits by itself: all of them, or none.
+
+        One after the other, each seeing what those before it did; the server gives up after `seconds`. No transaction
+        is under way on the connection. Two requests that change one row do not both succeed unseen: one waits for the
+        other and sees what it did, or fails with `Fault.AGAIN`. Where the binding is a lease.
+        """
+        raise NotImplementedError
+
+    def now(self) -> AnyColumn:
+        """The server's own clock, with a zone, read whenever this is evaluated: it goes on within a transaction.
+
+        Where the binding is a lease.
+        """
+        raise NotImplementedError
+
+    def demand(self, condition: Predicate) -> sa.Executable:
+        """A statement that fails with `Fault.AGAIN` where a condition is not true. Where the binding is a lease."""
+        raise NotImplementedError
+
+    # --- errors, and what the server says of itself ---
 
     @abstractmethod
     def fault(self, error: sa.exc.DBAPIError) -> Fault:
