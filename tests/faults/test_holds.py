@@ -163,7 +163,7 @@ def _erase_and_stop(world: World, plan: Plan, batches: range, number: int) -> No
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [1, 4])
-@pytest.mark.parametrize(("kind", "size"), [("leased", 1_500), ("objects", 1_500), ("parquet", 3_000)])
+@pytest.mark.parametrize(("kind", "size"), [("objects", 1_500), ("parquet", 3_000)])
 def test_holds_bind_a_process_that_is_stopped_right_before_it_sends(
     kind: str, size: int, number: int, make_world: MakeWorld
 ) -> None:

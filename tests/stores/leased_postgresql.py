@@ -53,9 +53,6 @@ class LeasedPostgreSQL(PostgreSQL):
             if not connection.invalidated:
                 connection.execution_options(isolation_level="READ COMMITTED")
 
-    def now(self) -> AnyColumn:
-        return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
-
     def demand(self, condition: Predicate) -> sa.Executable:
         return sa.select(sa.literal(1) / sa.case((condition, 1), else_=0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -178,6 +179,38 @@ def test_tables_with_triggers_are_refused(world: World) -> None:
             "CREATE TRIGGER t BEFORE DELETE ON people FOR EACH ROW EXECUTE FUNCTION f()",
         ):
             connection.execute(sa.text(text))
-    with pytest.raises(StoreError, match="trigger t of table"):
+    with closing(world.store()) as checking:
+        refused = [one.message for one in checking.check(world.dataset()) if not one.remark]
+        assert len(refused) == 1
+        assert "trigger t of people" in refused[0]
+        with pytest.raises(StoreError, match="trigger t of people"):
+            checking.discover(world.work(), world.registry.rules())
+    with pytest.raises(StoreError, match="trigger t of people"):
         _erase(world, candidates)
+    assert world.left() == world.everybody()
+
+
+@pytest.mark.parametrize(
+    ("clock", "says"),
+    [
+        (sa.func.no_clock(), "its clock cannot be read \\(42883\\)"),
+        (sa.func.localtimestamp(), "its clock cannot be read: it says no moment with a time zone"),
+        (sa.cast(sa.null(), sa.DateTime(timezone=True)), "its clock cannot be read: it says no moment with a time"),
+    ],
+    ids=["refused", "without a zone", "nothing"],
+)
+def test_a_store_whose_clock_cannot_be_read_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, clock: sa.ColumnElement[object], says: str
+) -> None:
+    """Deadlines are moments of that clock, so that there are none without it."""
+    candidates = _candidates(world)
+    monkeypatch.setattr(leased_postgresql.LeasedPostgreSQL, "now", lambda _: clock)
+    with closing(world.store()) as store:
+        refused = [one.message for one in store.check(world.dataset()) if not one.remark]
+        assert len(refused) == 1
+        assert re.search(f"connection world: {says}", refused[0])
+        with pytest.raises(StoreError, match=says):
+            store.clock(world.dataset())
+        with pytest.raises(StoreError, match=says):
+            _erase(world, candidates)
     assert world.left() == world.everybody()

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.policy import ChildTable, TableDataset, name_parts
+from lethe.stores.abilities import Binding
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import ForeignKey, Kind, Relation, Trigger
 from lethe.stores.sql.dialects.base import Dialect
@@ -55,6 +56,7 @@ class Family:
 
     dataset: TableDataset
     members: tuple[Member, ...]
+    binding: Binding
 
     @classmethod
     def of(cls, connection: sa.Connection, dataset: TableDataset, dialect: Dialect) -> Family:
@@ -91,7 +93,7 @@ class Family:
         look(dataset, (), None, frozenset())
         if not members:
             raise StoreError(f"{dataset.name}: there is no table {dataset.table}, or it cannot be seen")
-        return cls(dataset, tuple(members))
+        return cls(dataset, tuple(members), dialect.abilities.binding)
 
     def require_judged(self) -> None:
         """Refuse to erase what would have the database delete or change rows that nobody judges.
@@ -185,6 +187,13 @@ class Family:
                 field="table",
                 message=f"{what} {trigger.name} of {trigger.table} runs instead of the statement by which rows of "
                 f"{member.relation.name} are {verb}: they cannot be {verb} while it is there",
+            )
+        if self.binding is Binding.LEASED:
+            return Problem(
+                field="table",
+                message=f"{what} {trigger.name} of {trigger.table} runs when rows are {verb}: in a database without "
+                f"locks what it keeps or changes cannot be judged again; records of such tables are not {verb} while "
+                "it is there",
             )
         return Problem(
             field="table",

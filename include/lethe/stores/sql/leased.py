@@ -27,11 +27,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.counts import Became
-from lethe.errors import StoreError
 from lethe.policy import Disposition
 from lethe.stores.leasing import Lease
 from lethe.stores.sql.blocking import GO
-from lethe.stores.sql.dialects.base import Dialect, Fault, Predicate, Slice
+from lethe.stores.sql.dialects.base import Dialect, Fault, Predicate, Slice, moment
 from lethe.stores.sql.erasing import Along, Eraser, Moved
 from lethe.stores.sql.kin import carrying, chain
 from lethe.stores.sql.schema import Child
@@ -77,11 +76,6 @@ class LeasedEraser(Eraser):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._seen: list[tuple[Child | None, Predicate]] = []
-        if self.blockers.triggers:
-            raise StoreError(
-                f"{self.work.dataset.name}: {'; '.join(self.blockers.triggers)}: what it does cannot be undone and "
-                "judged again in a database without locks; records of such tables are not erased"
-            )
 
     def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
@@ -103,7 +97,7 @@ class LeasedEraser(Eraser):
         """The batch's row, and how many seconds the server's clock is ahead of `time.monotonic`, at least."""
         with self.connection.begin():
             row = self.connection.execute(self._row(number, self.dialect.now().label("server_now"))).one_or_none()
-        return self._sound(row), row.server_now.timestamp() - time.monotonic() if row else 0.0
+        return self._sound(row), moment(row.server_now).timestamp() - time.monotonic() if row else 0.0
 
     def _attempt(self, number: int, part: Slice, server_ahead: float, *, last: bool) -> None:
         """Try to erase it. Whether that succeeded is said by the batch's row alone."""

@@ -39,7 +39,7 @@ from lethe.stores.sources import SqlSource
 from lethe.stores.sql import lookalikes, rights, schema, validation
 from lethe.stores.sql.blocking import Blockers
 from lethe.stores.sql.dialects import dialect_of
-from lethe.stores.sql.dialects.base import Fault, Predicate
+from lethe.stores.sql.dialects.base import Fault, Predicate, UnreadableClock
 from lethe.stores.sql.erasing import Eraser, Moved
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
@@ -90,7 +90,7 @@ class SqlStore:
         """Whether the table is what its policy says."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            unfit = [Problem(field="store", message=text) for text in self._dialect.problems(connection)]
+            unfit = [Problem(field="store", message=text) for text in self._unfit(connection)]
             if unfit:
                 return unfit
             problems = list(schema.check(connection, table, by_value, self._dialect))
@@ -99,6 +99,17 @@ class SqlStore:
                 target = Target.find(connection, table, None, self._dialect)
                 problems += rights.missing(connection, table, family, target, self._dialect, self._settings)
             return [*problems, *lookalikes.remarks(connection, table.children, self._dialect)]
+
+    def _unfit(self, connection: sa.Connection) -> Iterator[str]:
+        """What keeps Lethe from working in this database at all."""
+        yield from self._dialect.problems(connection)
+        try:
+            self._clock(connection)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            connection.rollback()
+            yield str(error)
 
     def propose(self, table: str) -> TableProposal:
         """What a dataset of a table could say."""
@@ -116,7 +127,28 @@ class SqlStore:
     def clock(self, dataset: Dataset) -> datetime | None:
         """The time by the database's own clock."""
         with self._reading(dataset.name) as connection:
+            return self._clock(connection)
+
+    def _clock(self, connection: sa.Connection) -> datetime | None:
+        """The same.
+
+        Raises:
+            StoreError: if it cannot be read.
+        """
+        try:
             return self._dialect.clock(connection)
+        except UnreadableClock as error:
+            raise StoreError(self._without_clock(f": {error}")) from None
+        except sa.exc.DBAPIError as error:
+            if self._dialect.fault(error) in (Fault.UNAVAILABLE, Fault.AGAIN):
+                raise
+            raise StoreError(self._without_clock(f" ({self._dialect.code(error)})")) from None
+
+    def _without_clock(self, why: str) -> str:
+        return (
+            f"connection {self._conn_id}: its clock cannot be read{why}; what has expired, and until when something "
+            "may be erased, is judged by it: let the login ask the server for the time"
+        )
 
     def describe(self, dataset: Dataset) -> Description:
         """The table as OpenLineage names it."""
@@ -411,6 +443,8 @@ class SqlStore:
 
     def _eraser(self, connection: sa.Connection, work: Work, candidates: Candidates, gate: Gate) -> Eraser:
         with connection.begin():
+            if self._scratch.leased:
+                self._clock(connection)
             family = Family.of(connection, _table(work.dataset), self._dialect)
             family.require_judged()
             judgement, target = self._judge(connection, work, family)
@@ -604,6 +638,8 @@ class SqlStore:
         """Turn the driver's errors into ours, without the statement, its parameters and the server's details."""
         try:
             yield
+        except UnreadableClock as error:
+            raise StoreError(self._without_clock(f": {error}")) from None
         except sa.exc.DBAPIError as error:
             raise self._explained(error, what) from None
         except sa.exc.SQLAlchemyError as error:

@@ -143,6 +143,10 @@ class Slice:
     writer: str | None = None
 
 
+class UnreadableClock(Exception):
+    """The database's clock does not tell the time."""
+
+
 class Dialect(ABC):
     """One kind of database.
 
@@ -238,6 +242,8 @@ class Dialect(ABC):
 
     def clock(self, connection: sa.Connection) -> datetime | None:
         """The time by the database's own clock; None where that is this machine's."""
+        if self.abilities.binding is Binding.LEASED:
+            return moment(connection.scalar(sa.select(self.now())))
         return None
 
     # --- the catalogue ---
@@ -526,6 +532,17 @@ class Dialect(ABC):
         """The only column of the `count` rows of `lines` (already ordered) as bytes, each ended by a newline."""
         for part in connection.execute(lines, execution_options={"yield_per": 20_000}).partitions():
             yield "".join(f"{line}\n" for (line,) in part).encode()
+
+
+def moment(shown: object) -> datetime:
+    """What a database's clock shows.
+
+    Raises:
+        UnreadableClock: if it is no moment with a time zone.
+    """
+    if isinstance(shown, datetime) and shown.tzinfo is not None:
+        return shown
+    raise UnreadableClock("it says no moment with a time zone")
 
 
 def local_day(value: object, kind: ClockKind, zones: Zones) -> date:

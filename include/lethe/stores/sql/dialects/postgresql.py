@@ -66,6 +66,7 @@ from lethe.stores.sql.dialects.base import (
     Slice,
     Zones,
     epochs,
+    moment,
 )
 from lethe.stores.sql.settings import Settings
 
@@ -322,8 +323,11 @@ class PostgreSQL(Dialect):
 
     def clock(self, connection: sa.Connection) -> datetime | None:
         """When this statement runs, not when its transaction began."""
-        at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        return at
+        return moment(connection.scalar(sa.select(self.now())))
+
+    def now(self) -> AnyColumn:
+        """The same, in a statement."""
+        return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
 
     def unreachable(self, error: sa.exc.DBAPIError) -> str:
         """By the message: until a session is there, PostgreSQL's library hands on no other sign."""
