@@ -46,7 +46,7 @@ from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores import open_store
 from lethe.stores.base import Candidates, Work
 from lethe.stores.buckets.client import delete_body
-from lethe.stores.objects import S3ObjectStore, deleting, erasing, lane
+from lethe.stores.objects import S3ObjectStore, deleting, erasing, worker
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:
@@ -1017,7 +1017,7 @@ def test_a_server_that_does_not_answer_in_time_is_given_up_within_the_lease(plai
 def test_a_fault_that_does_not_pass_names_connection_and_bucket_and_the_next_try_finishes(
     plain: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "_PAUSE_SECONDS", 0.01)
     plain.put_all(*(f"p/{OLD}/secret-{n}" for n in range(6)))
     store, job = _proxied(plain, proxy, batch_size=2), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
@@ -1145,7 +1145,7 @@ def _refuses_conditions(proxy: Proxy, _bucket: Bucket, _monkeypatch: pytest.Monk
 
 
 def _listed_long_ago(_proxy: Proxy, _bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "LISTED_SECONDS", 0.5)
+    monkeypatch.setattr(worker, "LISTED_SECONDS", 0.5)
 
 
 def _has_versioning(_proxy: Proxy, bucket: Bucket, _monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1239,7 +1239,7 @@ def test_no_request_is_begun_that_would_make_a_lease_long(
 ) -> None:
     """Of two that take 1.5 s each the second waits for the next lease, though this one has lasted less than 2 s."""
     monkeypatch.setattr(erasing, "SENDERS", 1)
-    monkeypatch.setattr(lane, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(worker, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(deleting, "SLOW_SECONDS", 0.5)
     plain.put_all(*(f"p/{OLD}/{n:03}" for n in range(2 * deleting.FIRST)))
     store, job = _proxied(plain, proxy), work(plain.dataset())
@@ -1269,7 +1269,7 @@ def test_a_batch_that_a_lease_was_too_short_for_goes_on_in_the_next(
     plain.put_all(*(f"p/{OLD}/{n:02}" for n in range(40)))
     store, job = plain.store(), work(plain.dataset())
     candidates = store.discover(job, NO_HOLDS)
-    monkeypatch.setattr(lane, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "LEASE_SECONDS", 0.0)
     monkeypatch.setattr(deleting, "FIRST", 10)
     monkeypatch.setattr(deleting, "MOST", 10)
     gate = Gate()

@@ -18,8 +18,8 @@ from lethe import stages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
 from lethe.airflow.links import RecordLink
+from lethe.airflow.openlineage import Told
 from lethe.airflow.operators import Json, note_nowhere
-from lethe.airflow.told import Told
 from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.evidence.records import Decision, RunRecord

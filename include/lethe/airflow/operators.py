@@ -17,7 +17,7 @@ from lethe.airflow.as_of import as_of_moment
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
 from lethe.airflow.links import RecordLink
-from lethe.airflow.told import Told
+from lethe.airflow.openlineage import Told
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError
 from lethe.lineage import Stage

@@ -53,8 +53,8 @@ from lethe.stores.objects.batches import Batch, BatchStates
 from lethe.stores.objects.conditions import are_kept
 from lethe.stores.objects.deleting import Deleter
 from lethe.stores.objects.judging import Judge
-from lethe.stores.objects.lane import WIDTH, Erasure, Lane
 from lethe.stores.objects.manifest import Manifest
+from lethe.stores.objects.worker import WIDTH, Erasure, Lane
 
 LANES = 3
 """Leases beside each other: while one is given back and the next begins, the requests of the other go on."""
