@@ -18,7 +18,7 @@ from lethe import stages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
 from lethe.airflow.links import RecordLink
-from lethe.airflow.openlineage import Told
+from lethe.airflow.openlineage import OpenLineageMixin
 from lethe.airflow.operators import Json, note_nowhere
 from lethe.environment import Environment
 from lethe.errors import RunError
@@ -35,7 +35,7 @@ NOBODY = "nobody in time"
 """Who decided where no answer came."""
 
 
-class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
+class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
     """Decide whether what was discovered and validated may be erased: by itself within the limits, else by a person.
 
     Args:
@@ -138,7 +138,7 @@ class ApproveOperator(Told, HITLOperator):  # type: ignore[misc]
 
     def _candidates(self, env: Environment, planned: Plan) -> dict[str, Candidates]:
         candidates = stages.discovered(env, planned)
-        self.tell(env, planned.category, {name: {"candidates": found} for name, found in candidates.items()})
+        self.keep_lineage(env, planned.category, {name: {"candidates": found} for name, found in candidates.items()})
         return candidates
 
     def lineage_plan(self) -> Plan | None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lethe.stages import Plan
 
 
-class Told:
-    """The OpenLineage methods of an operator. `tell` keeps what a stage has seen until its event is emitted."""
+class OpenLineageMixin:
+    """The OpenLineage methods of an operator. `keep_lineage` keeps what a stage has seen until its event is emitted."""
 
     stage: lineage.Stage
     _seen: tuple[lineage.Seen, ...] = ()
@@ -32,7 +32,7 @@ class Told:
         """The category, and the datasets that the task is about; all where none are named."""
         raise NotImplementedError
 
-    def tell(self, env: Environment, category: str, facts: dict[str, dict[str, Any]]) -> None:
+    def keep_lineage(self, env: Environment, category: str, facts: dict[str, dict[str, Any]]) -> None:
         """Keep, for each dataset by name, fields of `lineage.Seen`."""
         policy = env.policy(category)
         seen = []
@@ -48,7 +48,7 @@ class Told:
         with suppress(LetheError), open_environment() as env:
             category, names = self.lineage_datasets()
             chosen = names or [dataset.name for dataset in env.policy(category).datasets]
-            self.tell(env, category, {name: {} for name in chosen})
+            self.keep_lineage(env, category, {name: {} for name in chosen})
         return self._operator_lineage()
 
     def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage | None:
@@ -64,5 +64,5 @@ class Told:
     def _operator_lineage(self) -> OperatorLineage | None:
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        told = lineage.for_stage(self.stage, self.lineage_plan(), self._seen)
-        return OperatorLineage(told.inputs, told.outputs, told.run_facets, told.job_facets)
+        emitted = lineage.for_stage(self.stage, self.lineage_plan(), self._seen)
+        return OperatorLineage(emitted.inputs, emitted.outputs, emitted.run_facets, emitted.job_facets)

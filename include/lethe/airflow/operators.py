@@ -17,7 +17,7 @@ from lethe.airflow.as_of import as_of_moment
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
 from lethe.airflow.links import RecordLink
-from lethe.airflow.openlineage import Told
+from lethe.airflow.openlineage import OpenLineageMixin
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError
 from lethe.lineage import Stage
@@ -37,7 +37,7 @@ def note_nowhere(error: LetheError) -> None:
     del error
 
 
-class RetentionOperator(Told, BaseOperator):  # type: ignore[misc]
+class RetentionOperator(OpenLineageMixin, BaseOperator):  # type: ignore[misc]
     """A stage of a run that has been planned.
 
     Args:
@@ -65,7 +65,7 @@ class RetentionOperator(Told, BaseOperator):  # type: ignore[misc]
         return planned.category, planned.datasets
 
 
-class PlanOperator(Told, BaseOperator):  # type: ignore[misc]
+class PlanOperator(OpenLineageMixin, BaseOperator):  # type: ignore[misc]
     """Fix what the run does: as-of moment, datasets, policy. Refuses what is wrong before anything is touched.
 
     Takes the DAG's parameters `as_of`, `dry_run`, `datasets` and `expect`.
@@ -115,7 +115,7 @@ class PlanOperator(Told, BaseOperator):  # type: ignore[misc]
                 is_running=partial(runs_in_airflow, ti),
             )
             self._planned = planned
-            self.tell(env, self.category, {name: {} for name in planned.datasets})
+            self.keep_lineage(env, self.category, {name: {} for name in planned.datasets})
         self.log.info("Run %s as of %s, cutoff %s", planned.run, planned.as_of.isoformat(), planned.cutoff)
         return planned.model_dump(mode="json")
 
@@ -226,7 +226,7 @@ class DiscoverOperator(DatasetOperator):
             The JSON of the `Candidates`: a reference, a digest and counts.
         """
         candidates = stages.discover(env, planned, self.dataset)
-        self.tell(env, planned.category, {self.dataset: {"candidates": candidates}})
+        self.keep_lineage(env, planned.category, {self.dataset: {"candidates": candidates}})
         self.log.info(
             "%s of %s records are to go with %s rows that go along, %s are held, %s cannot be judged; digest %s",
             f"{candidates.due:,}",
@@ -264,7 +264,7 @@ class ValidateOperator(DatasetOperator):
         """
         candidates = Candidates.model_validate(self.candidates)
         validation = stages.validate(env, planned, self.dataset, candidates)
-        self.tell(env, planned.category, {self.dataset: {"candidates": candidates, "validation": validation}})
+        self.keep_lineage(env, planned.category, {self.dataset: {"candidates": candidates, "validation": validation}})
         self.log.info("%d expectations of %s hold", len(validation.results), validation.suite)
         return [[part.start, part.stop] for part in stages.batch_ranges(candidates, self.parts)]
 
@@ -293,7 +293,7 @@ class EraseOperator(DatasetOperator):
         """
         first, end = (int(bound) for bound in self.batches)
         tally = stages.erase(env, planned, self.dataset, range(first, end))
-        self.tell(env, planned.category, {self.dataset: {"tally": tally}})
+        self.keep_lineage(env, planned.category, {self.dataset: {"tally": tally}})
         self.log.info("Batches %d to %d: %s", first, end - 1, tally)
         return tally.model_dump(mode="json")
 
@@ -312,7 +312,7 @@ class VerifyOperator(DatasetOperator):
             The JSON of a `Found`: what the dataset holds now.
         """
         left = stages.verify(env, planned, self.dataset)
-        self.tell(env, planned.category, {self.dataset: {"left": left}})
+        self.keep_lineage(env, planned.category, {self.dataset: {"left": left}})
         self.log.info("Nothing expired and unheld is left; %s held, %s records in all", left.held, left.total)
         return left.model_dump(mode="json")
 
@@ -355,7 +355,7 @@ class CertifyOperator(RetentionOperator):
             dataset.dataset: {"candidates": dataset.candidates, "tally": dataset.tally, "left": dataset.left}
             for dataset in report.datasets
         }
-        self.tell(env, planned.category, facts)
+        self.keep_lineage(env, planned.category, facts)
 
     def lineage_datasets(self) -> tuple[str, Sequence[str]]:
         """All datasets of the run; none where it was not planned."""

@@ -34,7 +34,7 @@ _TOO_LATE = "lease over"
 
 
 @dataclass
-class Turn:
+class Term:
     """One lease, as the requests of a wave see it.
 
     Attributes:
@@ -107,7 +107,7 @@ class Deleter:
     locked: Callable[[Version], bool]
     pace: Pace = field(default_factory=Pace)
 
-    def delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], turn: Turn) -> bool:
+    def delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], term: Term) -> bool:
         """Delete versions, and set the outcomes of the candidates of which all could be.
 
         True where the look that it went by still holds for the others: no request for them was sent.
@@ -116,7 +116,7 @@ class Deleter:
         left = Counter({position: len(those) for position, those in sends.items()})
         failed: set[int] = set()
         unsent: set[int] = set()
-        for position, version, code in self._requests(batch, versions, turn):
+        for position, version, code in self._requests(batch, versions, term):
             if code in ABSENT:
                 left[position] -= 1
             else:
@@ -130,7 +130,7 @@ class Deleter:
         return batch.error is None and all(len(sends[position]) == 1 for position in unsent)
 
     def _requests(
-        self, batch: Batch, versions: Sequence[tuple[int, Version]], turn: Turn
+        self, batch: Batch, versions: Sequence[tuple[int, Version]], term: Term
     ) -> list[tuple[int, Version, str]]:
         """Send the requests, some beside each other, and wait for all; what failed, with S3's error code.
 
@@ -139,10 +139,10 @@ class Deleter:
         """
         alone = {version.key for _, version in versions if _UNSPEAKABLE.search(version.key)}
         together = [one for one in versions if one[1].key not in alone] if alone else versions
-        size = min(self.pace.size, FIRST) if turn.last else self.pace.size
+        size = min(self.pace.size, FIRST) if term.last else self.pace.size
         requests = [*chunks(together, size), *([one] for one in versions if one[1].key in alone)]
         futures = [
-            self.senders.submit(self._request, some, turn, may_wait=index > 0) for index, some in enumerate(requests)
+            self.senders.submit(self._request, some, term, may_wait=index > 0) for index, some in enumerate(requests)
         ]
         wait(futures)
         failures = [error for future in futures if (error := future.exception()) is not None]
@@ -152,12 +152,12 @@ class Deleter:
         return [one for future in futures for one in future.result()]
 
     def _request(
-        self, some: Sequence[tuple[int, Version]], turn: Turn, *, may_wait: bool
+        self, some: Sequence[tuple[int, Version]], term: Term, *, may_wait: bool
     ) -> list[tuple[int, Version, str]]:
         """One request, unless the lease would last too long; at least one of a batch is sent."""
-        if turn.over or (may_wait and turn.enough(self.pace.each * len(some))):
+        if term.over or (may_wait and term.enough(self.pace.each * len(some))):
             return [(*one, _TOO_LATE) for one in some]
-        with turn.lease.sending():
+        with term.lease.sending():
             if len(some) == 1 and _UNSPEAKABLE.search(some[0][1].key):
                 code = self._delete_one(some[0][1])
                 return [(*some[0], code)] if code else []

@@ -27,7 +27,7 @@ listed is *gone* or *renewed*, also when its batch is tried again. Only a proces
 outcome takes that knowledge with it: what other people deleted or replaced since the listing is then counted as
 erased, as is in any case what they did between a look and a request.
 
-**A lease** covers one wave: one batch, or some beside each other where that takes little time. `LANES` of them follow
+**A lease** covers one wave: one batch, or some beside each other where that takes little time. `WORKERS` of them follow
 each other at their own pace, so that requests are under way while one lease ends and the next begins. No request is
 taken by S3 in the second half of a lease (`buckets.leases`), none takes longer than half a lease, nothing is
 retried or waited for within it. In a store that is slow requests become smaller (`objects.deleting.Pace`), and
@@ -54,12 +54,12 @@ from lethe.stores.objects.conditions import are_kept
 from lethe.stores.objects.deleting import Deleter
 from lethe.stores.objects.judging import Judge
 from lethe.stores.objects.manifest import Manifest
-from lethe.stores.objects.worker import WIDTH, Erasure, Lane
+from lethe.stores.objects.worker import WIDTH, Erasure, Worker
 
-LANES = 3
+WORKERS = 3
 """Leases beside each other: while one is given back and the next begins, the requests of the other go on."""
 SENDERS = 24
-"""Requests that delete beside each other, for all lanes: enough that S3 never waits for the next one."""
+"""Requests that delete beside each other, for all workers: enough that S3 never waits for the next one."""
 ASIDE = 8
 """Batches that are looked at, or whose outcomes are written, while others are deleted."""
 
@@ -100,9 +100,9 @@ class Eraser:
             quick_collections(),
             closing(client),
             ThreadPoolExecutor(SENDERS, thread_name_prefix="lethe-delete") as senders,
-            ThreadPoolExecutor(LANES * WIDTH, thread_name_prefix="lethe-erase") as pool,
+            ThreadPoolExecutor(WORKERS * WIDTH, thread_name_prefix="lethe-erase") as pool,
             ThreadPoolExecutor(ASIDE, thread_name_prefix="lethe-aside") as aside,
-            ThreadPoolExecutor(LANES, thread_name_prefix="lethe-lane") as threads,
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="lethe-worker") as threads,
         ):
             erasure = Erasure(
                 judge=self.judge,
@@ -119,32 +119,32 @@ class Eraser:
                 pool=pool,
                 aside=aside,
                 todo=deque(batches),
-                lanes=min(LANES, len(batches)),
+                workers=min(WORKERS, len(batches)),
                 done=events.put,
             )
-            lanes = [Lane(erasure) for _ in range(erasure.lanes)]
+            workers = [Worker(erasure) for _ in range(erasure.workers)]
             try:
-                for lane in lanes:
-                    threads.submit(lane.run).add_done_callback(events.put)
-                return _sum(events, len(lanes), progress)
+                for worker in workers:
+                    threads.submit(worker.run).add_done_callback(events.put)
+                return _sum(events, len(workers), progress)
             finally:
-                # Also when this thread is interrupted, or one lane failed: no lease is given back too early.
-                for lane in lanes:
-                    lane.stop()
+                # Also when this thread is interrupted, or one worker failed: no lease is given back too early.
+                for worker in workers:
+                    worker.stop()
 
     def _listing(self) -> Listing:
         place = self.access.place(self.bucket, "list the versions of objects (s3:ListBucketVersions)")
         return Listing(self.access.lister, self.bucket, place)
 
 
-def _sum(events: SimpleQueue[Batch | Future[None]], lanes: int, progress: Progress) -> Became:
-    """The sum of what the lanes do, until all have ended. Raises what the first that fails raises."""
+def _sum(events: SimpleQueue[Batch | Future[None]], workers: int, progress: Progress) -> Became:
+    """The sum of what the workers do, until all have ended. Raises what the first that fails raises."""
     total = Became()
-    while lanes:
+    while workers:
         event = events.get()
         if isinstance(event, Future):
             event.result()
-            lanes -= 1
+            workers -= 1
         elif event.done is not None:
             total += event.done.tally
             progress(len(event.part.candidates))

@@ -19,7 +19,7 @@ from lethe.stores.buckets.errors import Place
 from lethe.stores.buckets.leases import Lease, ServerClock, take
 from lethe.stores.buckets.listing import UNVERSIONED, Listing, Record, Version
 from lethe.stores.objects.batches import Batch, BatchStates, Done, Intent
-from lethe.stores.objects.deleting import Deleter, Turn
+from lethe.stores.objects.deleting import Deleter, Term
 from lethe.stores.objects.judging import Judge
 from lethe.stores.objects.manifest import Manifest
 
@@ -44,7 +44,7 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Closer:
+class Recheck:
     """What a batch's candidates are now, beyond their versions: read right before the lease.
 
     Attributes:
@@ -60,7 +60,7 @@ class Closer:
 
 @dataclass(frozen=True)
 class Erasure:
-    """What the lanes of one erasure share. Safe to use from several threads.
+    """What the workers of one erasure share. Safe to use from several threads.
 
     Attributes:
         judge: judges candidates again; its matcher is prepared here.
@@ -77,8 +77,8 @@ class Erasure:
         deleter: sends the requests that delete.
         pool: for what the batches of a wave do beside each other.
         aside: for looking at batches, and writing their outcomes, while others are deleted.
-        todo: the numbers of the batches that no lane has taken yet.
-        lanes: how many lanes take them.
+        todo: the numbers of the batches that no worker has taken yet.
+        workers: how many workers take them.
         done: called with each batch that has an outcome.
     """
 
@@ -96,17 +96,17 @@ class Erasure:
     pool: Executor
     aside: Executor
     todo: deque[int]
-    lanes: int
+    workers: int
     done: Callable[[Batch], None]
 
 
 @dataclass
-class Lane:
+class Worker:
     """Erases batches, wave after wave, until none is left to take. Used from one thread, once."""
 
     erasure: Erasure
     _stopped: bool = False
-    _turn: Turn | None = None
+    _term: Term | None = None
     _width: float = 2.0
     _reading: deque[Future[Batch]] = field(default_factory=deque)
     _waiting: deque[Batch] = field(default_factory=deque)
@@ -115,8 +115,8 @@ class Lane:
     def stop(self) -> None:
         """From any thread: begin nothing more; what is under way is waited for."""
         self._stopped = True
-        if self._turn is not None:
-            self._turn.stopped = True
+        if self._term is not None:
+            self._term.stopped = True
 
     def run(self) -> None:
         """Erase until no batch is left.
@@ -138,9 +138,9 @@ class Lane:
         return bool(self._reading or self._waiting or self._recording)
 
     def _read(self, width: float) -> None:
-        """Begin to open what a wave of that width takes, but not more of the last batches than is this lane's share."""
-        todo, lanes = self.erasure.todo, self.erasure.lanes
-        while len(self._reading) < int(width) and len(self._reading) * lanes <= len(todo):
+        """Begin to open what a wave of that width takes, but of the last batches no more than its share."""
+        todo, workers = self.erasure.todo, self.erasure.workers
+        while len(self._reading) < int(width) and len(self._reading) * workers <= len(todo):
             try:
                 number = todo.popleft()
             except IndexError:
@@ -249,21 +249,21 @@ class Lane:
             return
         stale = [batch for batch in batches if batch.looked_at < time.monotonic() - LOOK_SECONDS]
         list(self.erasure.pool.map(self._look, stale))
-        closer = dict(zip((batch.number for batch in batches), self._look_closer(batches), strict=True))
+        rechecked = dict(zip((batch.number for batch in batches), self._recheck(batches), strict=True))
         with take(self.erasure.gate, self.erasure.clock, self.erasure.deleter.place) as lease:
             rules = lease.rules if self.erasure.judge.tagged else lease.rules.since(self.erasure.holds_version)
             ready = self.erasure.judge.matcher.ready(rules)
             if ready:
-                turn = self._begin(lease, rules)
+                term = self._begin(lease, rules)
                 pool = self.erasure.pool
-                futures = [pool.submit(self._attempt, batch, closer[batch.number], turn) for batch in batches]
+                futures = [pool.submit(self._attempt, batch, rechecked[batch.number], term) for batch in batches]
                 try:
                     wait(futures, timeout=AHEAD_SECONDS)
                     self._read(_wider(self._width))
                     wait(futures)
                 finally:
                     # Also when this thread is interrupted: the lease is not given back while requests are under way.
-                    turn.stopped = True
+                    term.stopped = True
                     wait(futures)
         if not ready:
             self.erasure.judge.matcher.prepare(rules)
@@ -273,11 +273,11 @@ class Lane:
             future.result()
         self._adapt(time.monotonic() - lease.started, len(batches))
 
-    def _begin(self, lease: Lease, rules: HoldRules) -> Turn:
-        turn = Turn(lease, rules, time.monotonic() + LEASE_SECONDS, last=not self.erasure.todo and not self._reading)
-        self._turn = turn  # before looking at _stopped, which `stop` sets before it looks for a turn
-        turn.stopped = self._stopped
-        return turn
+    def _begin(self, lease: Lease, rules: HoldRules) -> Term:
+        term = Term(lease, rules, time.monotonic() + LEASE_SECONDS, last=not self.erasure.todo and not self._reading)
+        self._term = term  # before looking at _stopped, which `stop` sets before it looks for a term
+        term.stopped = self._stopped
+        return term
 
     def _adapt(self, seconds: float, width: int) -> None:
         if seconds > 1.5 * WAVE_SECONDS:
@@ -285,16 +285,16 @@ class Lane:
         elif seconds < WAVE_SECONDS:
             self._width = _wider(self._width)
 
-    def _look_closer(self, batches: Sequence[Batch]) -> list[Closer]:
+    def _recheck(self, batches: Sequence[Batch]) -> list[Recheck]:
         """Read tags and locks again, where the dataset has them."""
         if not self.erasure.judge.changes:
-            return [Closer() for _ in batches]
-        found: list[Closer] = []
+            return [Recheck() for _ in batches]
+        found: list[Recheck] = []
         for batch in batches:
             records = [candidate.record for candidate in batch.part.candidates]
             judged = list(self.erasure.pool.map(self.erasure.judge.again, records))
             found.append(
-                Closer(
+                Recheck(
                     kept=frozenset(position for position, one in enumerate(judged) if one and one.kept),
                     running=frozenset(position for position, one in enumerate(judged) if one and not one.expired),
                     identifiers={position: one.identifiers for position, one in enumerate(judged) if one},
@@ -302,20 +302,20 @@ class Lane:
             )
         return found
 
-    def _attempt(self, batch: Batch, closer: Closer, turn: Turn) -> None:
+    def _attempt(self, batch: Batch, rechecked: Recheck, term: Term) -> None:
         """Within the lease: decide, announce, delete. Whatever goes wrong is left in the batch."""
         batch.error, batch.failed = None, 0
         looked_at, batch.looked_at = batch.looked_at, -math.inf
         try:
             batch.attempts += 1
-            if turn.over:
+            if term.over:
                 raise StoreUnavailable(
                     f"{self.erasure.deleter.place}: no lease of the hold gate left time for requests"
                 )
-            sends = self._decide(batch, closer, turn.rules)
+            sends = self._decide(batch, rechecked, term.rules)
             announced = batch.intent.sent
-            with turn.lease.sending():
-                if sends and self._announce(batch, sends) and self.erasure.deleter.delete(batch, sends, turn):
+            with term.lease.sending():
+                if sends and self._announce(batch, sends) and self.erasure.deleter.delete(batch, sends, term):
                     batch.looked_at = looked_at
             # What S3 did not find when asked for the first time this run has not erased, though it is announced.
             missing = {one for one in sends.keys() - announced if batch.outcomes.get(one) in _NOT_FOUND}
@@ -323,19 +323,19 @@ class Lane:
         except StoreError as error:
             batch.error = error
 
-    def _decide(self, batch: Batch, closer: Closer, rules: HoldRules) -> dict[int, Sequence[Version]]:
+    def _decide(self, batch: Batch, rechecked: Recheck, rules: HoldRules) -> dict[int, Sequence[Version]]:
         """Set the outcomes that need no request, and give the versions to delete of the other candidates."""
         sends: dict[int, Sequence[Version]] = {}
         batch.outcomes = {}
-        running = batch.running | closer.running
+        running = batch.running | rechecked.running
         for position, candidate in enumerate(batch.part.candidates):
             now = None if position in batch.known_gone else batch.there.get(candidate.record.key)
             left = _pinned(candidate.record, now) if now else ()
-            identifiers = closer.identifiers.get(position, candidate.identifiers)
+            identifiers = rechecked.identifiers.get(position, candidate.identifiers)
             if not left and (now is None or position in batch.intent.sent):
                 gone_by_us = position in batch.intent.sent
                 batch.outcomes[position] = Outcome.ERASED if gone_by_us else Outcome.GONE
-            elif position in closer.kept or self.erasure.judge.holds(
+            elif position in rechecked.kept or self.erasure.judge.holds(
                 rules, candidate.record, candidate.day, identifiers
             ):
                 batch.outcomes[position] = Outcome.HELD
