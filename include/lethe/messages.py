@@ -15,7 +15,7 @@ _SHOWN = 60
 """Characters of what was written that a message repeats at most."""
 _ONE_OF_SEVERAL = frozenset({"in", "not_in", "value"})
 """Fields whose values may be of several types, each of which pydantic refuses by itself."""
-_KINDS = "table, objects or parquet"
+_KINDS = "table, objects, parquet or jsonlines"
 
 
 def problems_of(details: Sequence[ErrorDetails], content: Mapping[str, Any]) -> Iterator[str]:

@@ -102,6 +102,7 @@ def _place_while_erasing(world: World, number: int, chance: random.Random, pause
         ("leased", 4_000, {"lethe_batch_size": 50}, 0.01, tries("HOLDS", 40, 2000)),
         ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 40, 2000)),
         ("parquet", 6_000, {}, 0.02, tries("HOLDS", 40, 2000)),
+        ("jsonlines", 6_000, {}, 0.02, tries("HOLDS", 40, 2000)),
     ],
 )
 def test_acknowledged_holds_bind(

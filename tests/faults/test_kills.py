@@ -93,6 +93,7 @@ def _assert_exact(world: World, plan: Plan) -> None:
         ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
         ("objects", 600, {}, tries("KILLS", 150, 1000)),
         ("parquet", 4800, {}, tries("KILLS", 150, 1000)),
+        ("jsonlines", 4800, {}, tries("KILLS", 150, 1000)),
     ],
 )
 def test_killed_erasures_end_exactly(

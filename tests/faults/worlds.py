@@ -7,7 +7,9 @@ of a table's child table).
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +81,14 @@ _DATASETS = {
     clock: {column: happened}
     identifiers: {email: [email]}
 """,
+    "jsonlines": """
+    kind: jsonlines
+    bucket: world
+    prefix: data/
+    key: [id]
+    clock: {column: happened, format: iso8601}
+    identifiers: {email: ["contact.emails[]"]}
+""",
 }
 
 
@@ -87,7 +97,7 @@ class World:
     """A store of one kind with numbered records in it.
 
     Attributes:
-        kind: table, objects or parquet.
+        kind: table, objects, parquet or jsonlines.
         connections: by id.
         folder: policies, expectations and what Lethe writes.
         size: number of records.
@@ -161,13 +171,13 @@ class World:
 
     def fill(self) -> None:
         """Put all records into the store, in place of what is there."""
-        {"table": self._fill_table, "objects": self._fill_objects, "parquet": self._fill_parquet}[self.kind]()
+        {"table": self._fill_table, "objects": self._fill_objects}.get(self.kind, self._fill_files)()
 
     def alive(self, people: frozenset[int] | None = None) -> set[int]:
         """The records that are in the store now; of some people only, where given."""
         if self.kind == "objects":
             return self._object_keys(people)
-        found = self._table_rows() if self.kind == "table" else self._parquet_rows()
+        found = self._table_rows() if self.kind == "table" else self._file_rows()
         return {record for record in found if people is None or self.person(record) in people}
 
     # --- a table and its child table -------------------------------------------------------------------------------
@@ -259,12 +269,9 @@ class World:
         counts = Counter(_record(key) for key in self.versions())
         return all(count == 1 + record % 2 for record, count in counts.items())
 
-    # --- rows in Parquet files -------------------------------------------------------------------------------------
+    # --- rows in files ---------------------------------------------------------------------------------------------
 
-    def _fill_parquet(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def _fill_files(self) -> None:
         self._empty_bucket()
         client = self.client()
         numbers = sorted(
@@ -272,22 +279,43 @@ class World:
         )
         per_file = max(1, self.size // 24)  # the last files stay or go as a whole, the others are mixed
         for file, at in enumerate(range(0, self.size, per_file)):
-            part = numbers[at : at + per_file]
-            table = pa.table(
-                {
-                    "id": pa.array(part, pa.int64()),
-                    "email": [f"p{self.person(n)}@example.com" for n in part],
-                    "happened": pa.array([self.day(n) for n in part], pa.date32()),
-                }
-            )
-            buffer = io.BytesIO()
-            pq.write_table(table, buffer, row_group_size=50)
-            client.put_object(Bucket=self.bucket, Key=f"data/part-{file:03}.parquet", Body=buffer.getvalue())
+            body = (self._parquet if self.kind == "parquet" else self._json_lines)(numbers[at : at + per_file])
+            client.put_object(Bucket=self.bucket, Key=f"data/part-{file:03}", Body=body)
 
-    def _parquet_rows(self) -> set[int]:
-        """The rows of all versions of all files: an old version that is left is a record that is left."""
+    def _parquet(self, records: list[int]) -> bytes:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
+        table = pa.table(
+            {
+                "id": pa.array(records, pa.int64()),
+                "email": [f"p{self.person(n)}@example.com" for n in records],
+                "happened": pa.array([self.day(n) for n in records], pa.date32()),
+            }
+        )
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, row_group_size=50)
+        return buffer.getvalue()
+
+    def _json_lines(self, records: list[int]) -> bytes:
+        """In gzip members of 50 rows."""
+        rows = [
+            {"id": n, "contact": {"emails": [f"p{self.person(n)}@example.com"]}, "happened": str(self.day(n))}
+            for n in records
+        ]
+        lines = [json.dumps(row).encode() + b"\n" for row in rows]
+        return b"".join(gzip.compress(b"".join(lines[at : at + 50])) for at in range(0, len(lines), 50))
+
+    def _numbers(self, body: bytes) -> set[int]:
+        """The records of a file."""
+        import pyarrow.parquet as pq
+
+        if self.kind == "parquet":
+            return set(pq.read_table(io.BytesIO(body), columns=["id"]).column("id").to_pylist())
+        return {json.loads(line)["id"] for line in gzip.decompress(body).splitlines()}
+
+    def _file_rows(self) -> set[int]:
+        """The rows of all versions of all files: an old version that is left is a record that is left."""
         client = self.client()
         found: set[int] = set()
         for page in client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix="data/"):
@@ -296,9 +324,8 @@ class World:
                 try:
                     answer = client.get_object(Bucket=self.bucket, Key=item["Key"], VersionId=item["VersionId"])
                 except client.exceptions.ClientError:
-                    return self._parquet_rows()  # it has just been replaced
-                table = pq.read_table(io.BytesIO(answer["Body"].read()), columns=["id"])
-                found |= set(table.column("id").to_pylist())
+                    return self._file_rows()  # it has just been replaced
+                found |= self._numbers(answer["Body"].read())
         return found
 
     # --- runs ------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,7 +26,9 @@ from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS
 from lethe.judging.dates import TimestampFormat
 from lethe.periods import Cutoff
-from lethe.policy import Expiry, ParquetDataset
+from lethe.policy import Expiry, JsonLinesDataset, ParquetDataset
+from lethe.stores.files.formats.base import As
+from lethe.stores.files.formats.jsonlines.reading import LinesFile
 from lethe.stores.files.formats.parquet.reading import ParquetRows
 from lethe.stores.files.holds import Loaded, Matcher
 from lethe.stores.files.judge import Judge
@@ -93,6 +96,35 @@ def in_parquet(values: Sequence[Any], kind: pa.DataType, form: TimestampFormat |
     return judged
 
 
+def in_json_lines(values: Sequence[Any], form: TimestampFormat) -> Judged:
+    """Judge clocks in a file of JSON lines, deep in objects."""
+    of = JsonLinesDataset.model_validate(
+        {
+            "kind": "jsonlines",
+            "name": "views",
+            "store": "lake",
+            "bucket": "lake",
+            "clock": {"column": "one.at", "format": form.value},
+        }
+    )
+    body = "\n".join(json.dumps({"one": {"at": value}}) for value in values).encode()
+
+    def judged(cutoff: Cutoff) -> tuple[set[int], set[int]]:
+        judge = Judge(of, Expiry(zone=PRAGUE, default=cutoff))
+        file = LinesFile(Body(body))
+        result = judge.bind(file.schema(judge.stored), "a.jsonl").judge_file(
+            file, Matcher(NO_HOLDS, of.identifiers, Loaded())
+        )
+        going = {int(row) for rows in result.going.positions() for row in rows}
+        (batch,) = (batch for chunk in file.chunks() for batch in chunk.read({"one.at": As.VALUE}, len(values)))
+        read = judge.bind(file.schema(judge.stored), "a.jsonl").readers["one.at"](batch.column("one.at"))
+        unparsable = {int(row) for row in read.unparsable.nonzero()[0]}
+        assert result.unjudgeable.get(Unjudgeable.UNPARSABLE_CLOCK, 0) == len(unparsable)
+        return going, unparsable
+
+    return judged
+
+
 def compare(clocks: Sequence[Clock], judged: Judged, at: Sequence[Cutoff] | None = None) -> None:
     """An engine finds what the clocks say, at every cutoff that makes a difference."""
     no_clock = {number for number, clock in enumerate(clocks) if clock.moment is None}
@@ -114,6 +146,7 @@ def test_text_in_a_table_is_judged_as_the_vectors_say(engine: Database, form: Ti
 def test_text_in_a_file_is_judged_as_the_vectors_say(form: TimestampFormat) -> None:
     clocks = vectors(form)
     compare(clocks, in_parquet([one.text for one in clocks], pa.string(), form))
+    compare(clocks, in_json_lines([one.text for one in clocks], form))
 
 
 @pytest.mark.parametrize("form", NUMBERS)
@@ -132,6 +165,8 @@ def test_numbers_are_judged_as_the_vectors_say(engine: Database, form: Timestamp
     with in_sql(engine, bound, sql, form) as judged:
         compare(clocks, judged)
     compare(clocks, in_parquet(values, arrow, form))
+    if kind != "decimal":
+        compare(clocks, in_json_lines(values, form))
 
 
 def test_numbers_that_are_none_cannot_be_judged(warehouse: Database) -> None:

@@ -6,12 +6,14 @@ Each vector's record has a day of its own that its hold is limited to, so that o
 # ruff: noqa: ANN401 - values and types of columns are of any type
 from __future__ import annotations
 
+import json
 import secrets
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 import pyarrow as pa
@@ -21,13 +23,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql as pg
 from tests.identifiers_kit import VECTORS, Vector, disagreeing
+from tests.stores.parquet_kit import Body
 from tests.stores.sql_kit import Database, dataset, hold, holding, work
 
 from lethe.holds.rules import ClockRange, HoldRules
 from lethe.judging.identifiers import IdentifierType, exact, matches, normalise, whole_names
 from lethe.stores.files.clocks import flat
+from lethe.stores.files.formats.base import As
+from lethe.stores.files.formats.jsonlines.reading import JsonLines, LinesFile
 from lethe.stores.files.holds import Loaded
-from lethe.stores.files.holds import Matcher as ParquetMatcher
+from lethe.stores.files.holds import Matcher as FilesMatcher
 from lethe.stores.objects.matching import Matcher as ObjectMatcher
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
@@ -109,12 +114,30 @@ def in_arrow(column: pa.Array) -> Judged:
     def judged(
         kind: IdentifierType, region: str | None, rules: HoldRules, values: Sequence[tuple[Any, date]]
     ) -> list[bool]:
-        matcher = ParquetMatcher(rules, {kind: ["value"]}, Loaded(), region)
+        matcher = FilesMatcher(rules, {kind: ["value"]}, Loaded(), region)
         days = pa.array([(at - _EPOCH).days for _, at in values]).to_numpy()
         found = matcher.held({"value": column}, len(values), (days, days))
         return [bool(one) for one in found]
 
     return judged
+
+
+def in_json_lines(
+    kind: IdentifierType, region: str | None, rules: HoldRules, values: Sequence[tuple[Any, date]]
+) -> list[bool]:
+    """In a file of JSON lines, as the values of a name and as the elements of lists."""
+    days = pa.array([(at - _EPOCH).days for _, at in values]).to_numpy()
+    found = []
+    for name, lines in (
+        ("user.value", [{"user": {"value": value}} for value, _ in values]),
+        ("all[].value", [{"all": [None, {"value": value}, {}]} for value, _ in values]),
+    ):
+        file = LinesFile(Body("\n".join(map(json.dumps, lines)).encode()))
+        (batch,) = (batch for chunk in file.chunks() for batch in chunk.read({name: As.IDENTIFIERS}, len(values)))
+        matcher = FilesMatcher(rules, {kind: [name]}, Loaded(), region, JsonLines().identifiers)
+        found.append(matcher.held({name: batch.column(name)}, len(values), (days, days)).tolist())
+    assert found[0] == found[1]
+    return [bool(one) for one in found[0]]
 
 
 def in_objects(
@@ -133,6 +156,15 @@ def test_every_vector_in_a_database(database: Database) -> None:
 
 def test_every_vector_in_parquet() -> None:
     assert tried("parquet", in_parquet, VECTORS) == []
+
+
+def test_every_vector_in_json_lines() -> None:
+    assert tried("jsonlines", in_json_lines, [one for one in VECTORS if is_json(one.stored)]) == []
+
+
+def is_json(stored: object) -> bool:
+    """Whether JSON has such a value."""
+    return isinstance(stored, str | int) or (isinstance(stored, float) and isfinite(stored))
 
 
 def test_every_vector_in_objects() -> None:
@@ -284,6 +316,7 @@ def test_any_decoration_is_held(one: Vector) -> None:
 def test_any_decoration_is_held_in_every_engine(database: Database, some: list[Vector]) -> None:
     assert tried("sql", in_sql(database), some) == []
     assert tried("parquet", in_parquet, some) == []
+    assert tried("jsonlines", in_json_lines, some) == []
     assert tried("objects", in_objects, some) == []
 
 

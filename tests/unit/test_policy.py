@@ -22,6 +22,7 @@ from lethe.cli.reference import reference
 from lethe.errors import PolicyError
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Condition, Policy, json_schema, load, load_all, overlaps, parse
+from lethe.policy.paths import steps_of
 
 HERE = Path(__file__).parent
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -53,6 +54,15 @@ PARQUET: dict[str, Any] = {
     "prefix": "views/",
     "clock": {"column": "at", "format": "epoch_seconds", "time_zone": "UTC"},
     "partition_clock": "date=(?P<value>[0-9-]+)/",
+}
+LINES: dict[str, Any] = {
+    "name": "events",
+    "kind": "jsonlines",
+    "store": "lake",
+    "bucket": "app-events",
+    "prefix": "events/",
+    "clock": {"column": "meta.at", "format": "epoch_seconds"},
+    "identifiers": {"email": ["user.email", "participants[].email", '"a.b"."c\\"d"[][]']},
 }
 POLICY: dict[str, Any] = {
     "category": "webinars",
@@ -285,12 +295,12 @@ REFUSED: list[tuple[str, object, str]] = [
     (
         "unknown kind",
         table(kind="excel"),
-        "datasets.registrations: kind 'excel' is not known: write table, objects or parquet",
+        "datasets.registrations: kind 'excel' is not known: write table, objects, parquet or jsonlines",
     ),
     (
         "no kind",
         changed(datasets=[without(TABLE, "kind")]),
-        "datasets.registrations: kind is missing: write table, objects or parquet",
+        "datasets.registrations: kind is missing: write table, objects, parquet or jsonlines",
     ),
     ("no key", changed(datasets=[without(TABLE, "key")]), "datasets.registrations.key: is missing"),
     ("an empty key", table(key=[]), "datasets.registrations.key: has too little in it: write at least 1"),
@@ -867,7 +877,10 @@ TOLD: list[tuple[object, str]] = [
     ),
     (changed(datasets={}), "datasets: is not a list: write one, such as [a, b]"),
     (changed(datasets=["x"]), "datasets.0: has no fields: write name: value below it"),
-    (table(kind="excel"), "datasets.registrations: kind 'excel' is not known: write table, objects or parquet"),
+    (
+        table(kind="excel"),
+        "datasets.registrations: kind 'excel' is not known: write table, objects, parquet or jsonlines",
+    ),
     (table(key="id"), "datasets.registrations.key: is not a list: write one, such as [a, b]"),
     (table(key=[]), "datasets.registrations.key: has too little in it: write at least 1"),
     (table(key=[1]), "datasets.registrations.key.0: 1 is not text: write it in quotes"),
@@ -931,7 +944,7 @@ TOLD: list[tuple[object, str]] = [
     ),
     (
         changed(datasets=[without(TABLE, "kind")]),
-        "datasets.registrations: kind is missing: write table, objects or parquet",
+        "datasets.registrations: kind is missing: write table, objects, parquet or jsonlines",
     ),
     (
         changed(datasets=[{**PARQUET, "path_columns": ["a"]}]),
@@ -940,6 +953,26 @@ TOLD: list[tuple[object, str]] = [
     (
         changed(datasets=[{**PARQUET, "path_columns": {"a": 5}}]),
         "datasets.views.path_columns.a: 5 is not text: write it in quotes",
+    ),
+    (
+        changed(datasets=[{**LINES, "clock": {"column": "meta.at"}}]),
+        "datasets.events: clock: JSON has no dates: say how they are written, such as format: iso8601",
+    ),
+    (
+        changed(datasets=[{**LINES, "key": ["items[].id"]}]),
+        "datasets.events: key: items[].id is of several values, which only identifiers can be",
+    ),
+    (
+        changed(datasets=[{**LINES, "identifiers": {"email": ["user..email"]}}]),
+        "datasets.events: identifiers.email: 'user..email' does not name a value: write name, outer.name or "
+        'list[].name, with a name that has dots, brackets or quotes in it in double quotes, such as "a.b"',
+    ),
+    (
+        changed(
+            datasets=[LINES],
+            retention={"by_value": {"column": "countries[]", "periods": {"CZ": "P1Y"}}},
+        ),
+        "datasets.events: by_value.column: countries[] is of several values, which only identifiers can be",
     ),
     (
         table(clock={"column": "a", "when_missing": True}),
@@ -964,3 +997,26 @@ def test_every_message_names_the_field_what_is_wrong_and_what_to_do(content: obj
 )
 def test_schedules_that_airflow_takes_are_accepted(schedule: str) -> None:
     assert parse(written(changed(schedule=schedule)), where="x").schedule == schedule
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("email", [("email", 0)]),
+        ("user.email", [("user", 0), ("email", 0)]),
+        ("events[].e-mail address", [("events", 1), ("e-mail address", 0)]),
+        ('"a.b"[][].c', [("a.b", 2), ("c", 0)]),
+        (r'"a\"b\u0041"', [('a"bA', 0)]),
+        ("$ref.@id", [("$ref", 0), ("@id", 0)]),
+    ],
+)
+def test_names_of_nested_values(path: str, steps: list[tuple[str, int]]) -> None:
+    assert [(step.name, step.lists) for step in steps_of(path)] == steps
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "a.", ".a", "a..b", "a[", "a[]b", "[]", '"a', '"a"b', r'"\x"', "a[0]", " a", "a ."]
+)
+def test_what_is_no_name_of_a_value(path: str) -> None:
+    with pytest.raises(ValueError, match=r"does not name a value|as in JSON"):
+        steps_of(path)

@@ -23,6 +23,7 @@ MODELS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (policy.ChildTable, "One of `children`", "child table"),
     (policy.Mask, "One of `masks`", "mask"),
     (policy.ParquetDataset, "A dataset of `kind: parquet`", "parquet"),
+    (policy.JsonLinesDataset, "A dataset of `kind: jsonlines`", "jsonlines"),
     (policy.ColumnClock, "`clock` of rows", "clock of rows"),
     (policy.Condition, "One of `where` and `keep_while`", "condition"),
     (policy.ObjectDataset, "A dataset of `kind: objects`", "objects"),

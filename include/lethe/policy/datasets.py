@@ -16,6 +16,7 @@ from lethe.policy.clocks import ColumnClock, DatePattern, ObjectAttribute, Objec
 from lethe.policy.conditions import Condition
 from lethe.policy.fields import Column, Identifiers, Model, Name, Region, TableName
 from lethe.policy.masks import Mask
+from lethe.policy.paths import steps_of
 
 _DEEPEST = 8
 
@@ -208,4 +209,50 @@ class ParquetDataset(FilesDataset):
     kind: Literal["parquet"]
 
 
-Dataset = Annotated[TableDataset | ObjectDataset | ParquetDataset, Field(discriminator="kind")]
+class JsonLinesDataset(FilesDataset):
+    """Rows inside files of JSON lines under a prefix: one JSON object a line; plain, gzip or zstd, as the content says.
+
+    Columns are names of values, nested ones too: `user.email`; `events[].email`, which only identifiers can be, has
+    as many values as its list. A name with dots or brackets in it is written in double quotes: `"user.email"`.
+    """
+
+    kind: Literal["jsonlines"]
+
+    @model_validator(mode="after")
+    def _names_are_paths(self) -> Self:
+        single = {
+            "clock": self.clock.columns,
+            "where": tuple(condition.column for condition in self.where),
+            "keep_while": tuple(condition.column for condition in self.keep_while),
+            "key": self.key,
+        }
+        for field_name, columns in single.items():
+            for column in columns:
+                self.require_single(field_name, column)
+        for kind, columns in self.identifiers.items():
+            for column in columns:
+                self._leads_through_a_list(f"identifiers.{kind}", column)
+        if self.clock.format is None and not set(self.clock.columns) <= set(self.path_columns):
+            raise ValueError("clock: JSON has no dates: say how they are written, such as format: iso8601")
+        return self
+
+    def require_single(self, field_name: str, column: str) -> None:
+        """Whether a column is one value a row.
+
+        Raises:
+            ValueError: naming the field, if it may be several, or is no name.
+        """
+        if self._leads_through_a_list(field_name, column):
+            raise ValueError(f"{field_name}: {column} is of several values, which only identifiers can be")
+
+    def _leads_through_a_list(self, field_name: str, column: str) -> bool:
+        try:
+            return column not in self.path_columns and any(step.lists for step in steps_of(column))
+        except ValueError as error:
+            raise ValueError(f"{field_name}: {error}") from None
+
+
+Dataset = Annotated[
+    TableDataset | ObjectDataset | ParquetDataset | JsonLinesDataset,
+    Field(discriminator="kind"),
+]

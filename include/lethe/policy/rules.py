@@ -24,7 +24,7 @@ from pydantic import (
 from lethe.errors import PolicyError
 from lethe.periods import Cutoff, cutoff_at_once, cutoff_for, end_of_year, same_day
 from lethe.policy.clocks import groups_of
-from lethe.policy.datasets import Dataset, ObjectDataset, ParquetDataset, TableDataset
+from lethe.policy.datasets import Dataset, FilesDataset, JsonLinesDataset, ObjectDataset, TableDataset
 from lethe.policy.fields import EXACT, Calendar, Column, Cron, Model, Name, PeriodField, TimeZone
 from lethe.policy.masks import Mask
 from lethe.working_days import OutOfCalendar, is_working_day
@@ -156,13 +156,15 @@ class Policy(Model):
             if self.disposition is Disposition.ERASE and _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise")
             by_value = self.retention.by_value
-            if by_value is not None and isinstance(dataset, ParquetDataset):
+            if by_value is not None and isinstance(dataset, FilesDataset):
                 pattern = dataset.path_columns.get(by_value.column)
                 if pattern is not None and "value" not in groups_of(pattern):
                     raise ValueError(
                         f"datasets.{dataset.name}: by_value.column {by_value.column} is made of the parts of a date in "
                         "the key, which only a clock can be"
                     )
+            if by_value is not None and isinstance(dataset, JsonLinesDataset):
+                dataset.require_single(f"datasets.{dataset.name}: by_value.column", by_value.column)
             if by_value is not None and isinstance(dataset, ObjectDataset):
                 raise ValueError(f"datasets.{dataset.name}: by_value needs rows with columns, not objects")
         return self
@@ -172,7 +174,7 @@ class Policy(Model):
         """SHA-256 of the policy's canonical JSON (RFC 8785), in hexadecimal."""
         return hashlib.sha256(rfc8785.dumps(self.model_dump(mode="json", by_alias=True))).hexdigest()
 
-    def dataset(self, name: str) -> TableDataset | ObjectDataset | ParquetDataset:
+    def dataset(self, name: str) -> Dataset:
         """The dataset of that name.
 
         Raises:

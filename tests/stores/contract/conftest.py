@@ -24,6 +24,8 @@ MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
     "objects-versioned-by-key": ("s3", partial(worlds.objects, versioned=True, clock_changes=False)),
     "parquet": ("s3", partial(worlds.parquet, versioned=False)),
     "parquet-versioned": ("s3", partial(worlds.parquet, versioned=True)),
+    "jsonlines": ("s3", partial(worlds.lines, suffix=".jsonl", versioned=False)),
+    "jsonlines-gzip-versioned": ("s3", partial(worlds.lines, suffix=".jsonl.gz", versioned=True)),
 }
 """Kind of world → the fixture of its server, and how it is made."""
 

@@ -28,8 +28,9 @@ from lethe.periods import Cutoff, Period, cutoff_for
 from lethe.policy import Dataset, Disposition, PeriodsByValue
 from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, no_progress
 
-_TABLES, _PLAIN = ["postgresql", "postgresql-leased", "sqlite"], ["objects", "objects-by-key", "parquet"]
-_VERSIONED = ["objects-versioned", "objects-versioned-by-key", "parquet-versioned"]
+_TABLES = ["postgresql", "postgresql-leased", "sqlite"]
+_PLAIN = ["objects", "objects-by-key", "parquet", "jsonlines"]
+_VERSIONED = ["objects-versioned", "objects-versioned-by-key", "parquet-versioned", "jsonlines-gzip-versioned"]
 
 NO_VERSIONS = {
     **dict.fromkeys(_TABLES, "a table has no versions that a store could leave"),

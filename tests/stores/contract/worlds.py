@@ -3,7 +3,9 @@
 # ruff: noqa: ANN401 - fields of policies, columns and boto3's options are of any type
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import re
 import secrets
 from collections import Counter
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from tests.stores import sql_kit
 from tests.stores.contract.world import BATCH, PEOPLE, ZONE, Record, World
 
 from lethe.connections import Connection
-from lethe.policy import Dataset, ObjectDataset, ParquetDataset, TableDataset
+from lethe.policy import Dataset, JsonLinesDataset, ObjectDataset, ParquetDataset, TableDataset
 from lethe.stores.abilities import Abilities, ClockForm
 from lethe.stores.objects import S3ObjectStore
 from lethe.stores.sql import SqlStore
@@ -391,7 +393,7 @@ def _numbered(key: str) -> int:
     return int(key.rsplit("/", 1)[1].removesuffix(".json"))
 
 
-# --- Parquet ------------------------------------------------------------------------------------------------------
+# --- rows in files --------------------------------------------------------------------------------------------------
 
 _ROWS = 8
 """Rows of a file."""
@@ -401,7 +403,9 @@ _WAS = 1000
 
 @dataclass
 class Lake(Bucket):
-    """Rows in Parquet files of eight; with versions, every second file has a superseded one with a row of its own."""
+    """Rows in files of eight; with versions, every second file has a superseded one with a row of its own."""
+
+    suffix: str = ".parquet"
 
     @property
     def abilities(self) -> Abilities:
@@ -431,7 +435,7 @@ class Lake(Bucket):
         self._put_file(file, [*(self.records[number] for number in self.files[file]), was])
 
     def _key(self, file: int) -> str:
-        return f"{self.prefix}part-{file:03}.parquet"
+        return f"{self.prefix}part-{file:03}{self.suffix}"
 
     def key_of(self, number: int) -> str:
         """The key of the file that a record is in."""
@@ -441,11 +445,22 @@ class Lake(Bucket):
         self._put_file(file, [self.records[number] for number in self.files[file]])
 
     def _put_file(self, file: int, records: list[Record]) -> None:
+        self.put(self._key(file), self._encoded(records))
+
+    def _encoded(self, records: list[Record]) -> bytes:
+        """Records as a file."""
         import pyarrow.parquet as pq
 
         out = io.BytesIO()
         pq.write_table(self._table(records), out, row_group_size=3)
-        self.put(self._key(file), out.getvalue())
+        return out.getvalue()
+
+    def _decoded(self, body: bytes) -> list[dict[str, Any]]:
+        """The rows of a file."""
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(body)).to_pylist()
+        return rows
 
     def _table(self, records: list[Record]) -> pa.Table:
         import pyarrow as pa
@@ -468,7 +483,7 @@ class Lake(Bucket):
             }
         )
 
-    def dataset(self, **changes: Any) -> ParquetDataset:
+    def dataset(self, **changes: Any) -> ParquetDataset | JsonLinesDataset:
         return ParquetDataset.model_validate(
             {
                 "kind": "parquet",
@@ -484,13 +499,11 @@ class Lake(Bucket):
         )
 
     def _rows(self, *, latest: bool) -> Iterator[dict[str, Any]]:
-        import pyarrow.parquet as pq
-
         for key, version, marker, newest in self.listed(self.prefix):
             if not marker and (newest or not latest):
                 options = {"VersionId": version} if version != "null" else {}
                 body = self.client.get_object(Bucket=self.bucket, Key=key, **options)["Body"].read()  # type: ignore[arg-type]
-                yield from pq.read_table(io.BytesIO(body)).to_pylist()
+                yield from self._decoded(body)
 
     def left(self) -> set[int]:
         try:
@@ -558,6 +571,59 @@ class Lake(Bucket):
         }
 
 
+@dataclass
+class Lines(Lake):
+    """The same in JSON lines, with nested values and blank lines; compressed ones in members of three rows."""
+
+    suffix: str = ".jsonl"
+
+    def _encoded(self, records: list[Record]) -> bytes:
+        lines = [self._line(record) for record in records]
+        if not self.suffix.endswith(".gz"):
+            return b"\n".join(lines)
+        return b"".join(gzip.compress(b"".join(lines[at : at + 3])) for at in range(0, len(lines), 3))
+
+    def _line(self, record: Record) -> bytes:
+        clock = shaped(record.clock, self.written)
+        row = {
+            "id": record.number,
+            "user": {"email": record.email, "accounts": ["none", record.account]},
+            "state": record.state,
+            "at": clock.isoformat() if isinstance(clock, date) else clock,
+        }
+        return json.dumps(row).encode() + b"\r\n \n" * (record.number % 2) + b"\n"
+
+    def _decoded(self, body: bytes) -> list[dict[str, Any]]:
+        content = gzip.decompress(body) if self.suffix.endswith(".gz") else body
+        rows = [json.loads(line) for line in content.splitlines() if line.strip()]
+        return [{**row, "email": row["user"]["email"], "account": row["user"]["accounts"][1]} for row in rows]
+
+    def dataset(self, **changes: Any) -> ParquetDataset | JsonLinesDataset:
+        return JsonLinesDataset.model_validate(
+            {
+                "kind": "jsonlines",
+                "name": "people",
+                "store": "world",
+                "bucket": self.bucket,
+                "prefix": self.prefix,
+                "key": ["id"],
+                "clock": {"column": "at", "format": FORMATS.get(self.written, "iso8601")},
+                "identifiers": {"email": ["user.email"], "account": ["user.accounts[]"]},
+                **changes,
+            }
+        )
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        return {
+            "no such bucket": self.dataset(bucket=f"none-{secrets.token_hex(4)}"),
+            "no such key": self.dataset(key=["nothing"]),
+            "no such clock": self.dataset(clock={"column": "never", "format": "iso8601"}),
+            "a clock that is none": self.dataset(clock={"column": "user", "format": "iso8601"}),
+            "no such identifier": self.dataset(identifiers={"email": ["user.mail"]}),
+            "a list that is not said to be one": self.dataset(identifiers={"account": ["user.accounts"]}),
+        }
+
+
 # --- all of them --------------------------------------------------------------------------------------------------
 
 
@@ -582,6 +648,14 @@ def parquet(folder: Path, server: EmbeddedS3, *, versioned: bool) -> Iterator[Wo
     bucket, connection = _bucket(server, versioned=versioned)
     name = "parquet-versioned" if versioned else "parquet"
     yield Lake(name, folder, connection=connection, bucket=bucket, versioned=versioned)
+
+
+@contextmanager
+def lines(folder: Path, server: EmbeddedS3, *, suffix: str, versioned: bool) -> Iterator[World]:
+    """Files of JSON lines in a bucket."""
+    bucket, connection = _bucket(server, versioned=versioned)
+    name = "jsonlines-gzip-versioned" if versioned else "jsonlines"
+    yield Lines(name, folder, connection=connection, bucket=bucket, versioned=versioned, suffix=suffix)
 
 
 def _bucket(server: EmbeddedS3, *, versioned: bool) -> tuple[str, Connection]:

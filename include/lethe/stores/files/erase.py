@@ -457,7 +457,7 @@ class Eraser:
         region, read = self._dataset.phone_region, self._judge.format.identifiers
         matcher = Matcher(rules, self._dataset.identifiers, self._loaded, region, read)
         try:
-            return self._judge.bind(file.schema(self._judge.columns.named), key).held_rows(file, rows, matcher)
+            return self._judge.bind(file.schema(self._judge.stored), key).held_rows(file, rows, matcher)
         except (pa.ArrowException, OSError) as error:
             raise Unreadable(f"a page cannot be read ({type(error).__name__})") from None
 

@@ -179,7 +179,7 @@ class Examiner:
                 continue
             if is_current:
                 current = judged, opened
-                self._count(totals, judged)
+                self._count(totals, record.key, judged)
                 if judged.going.count and self._goes(totals, file, opened, judged):
                     found.append(self._found(version, file, opened, judged, judged.going, None))
             elif judged.going.count or judged.held.count:
@@ -201,7 +201,7 @@ class Examiner:
             raise self._refused(version, f"belongs to {table}; {ADVICE}")
         rows = opened.rows
         try:
-            bound = self.judge.bind(opened.schema(self.judge.columns.named), version.key) if rows else None
+            bound = self.judge.bind(opened.schema(self.judge.stored), version.key) if rows else None
             judged = (
                 bound.judge_file(
                     opened,
@@ -247,12 +247,14 @@ class Examiner:
         return all(shown.day >= cutoff.day for cutoff in self.judge.cutoffs)
 
     @staticmethod
-    def _count(totals: Totals, judged: Judgement) -> None:
+    def _count(totals: Totals, key: str, judged: Judgement) -> None:
         totals.total += judged.total
         totals.expired += judged.expired
         totals.kept_on += judged.kept_on
         totals.held += judged.held.count
         totals.unjudgeable.update(judged.unjudgeable)
+        if Unjudgeable.UNREADABLE in judged.unjudgeable:
+            totals.unreadable.append(name_digest(key))
 
     def _told(
         self,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import (
@@ -301,9 +302,16 @@ class Matcher:
         found = np.zeros(rows, dtype=np.bool_)
         for kind, identifiers in cover.identifiers.items():
             for name in self._carried.get(kind, ()):
+                column = columns[name]
+                several = pa.types.is_large_list(column.type)
                 if (name, kind) not in hashed:
-                    hashed[name, kind] = _Hashed.of(self._read(columns[name], kind), kind, self._region)
-                found |= hashed[name, kind].held(identifiers)
+                    values = self._read(column.flatten() if several else column, kind)
+                    hashed[name, kind] = _Hashed.of(values, kind, self._region)
+                held = hashed[name, kind].held(identifiers)
+                if several:
+                    found[pc.list_parent_indices(column).to_numpy()[held]] = True
+                else:
+                    found |= held
         return found
 
 

@@ -8,6 +8,8 @@ on their word.
 - Rows outside of `where` are no records. NULL is none of any values: it meets `not_in`, and does not meet `in`.
 - A row without a clock, or with one that cannot be parsed, cannot be judged; of several columns one is enough to be
   unparsable.
+- A row that cannot be read, or that has several values where one is judged, which formats without types may have,
+  cannot be judged, whatever `where` says.
 - Columns that only the key of a file says (`path_columns`) are the same for all of its rows.
 - Timestamps without a zone, also those in INT96, are times on the wall of the clock's zone, or of the policy's. (Spark
   writes INT96 in UTC: set the clock's `time_zone` to UTC for such files.)
@@ -39,7 +41,7 @@ from lethe.stores.files.clocks import (
     reader,
 )
 from lethe.stores.files.formats import format_of
-from lethe.stores.files.formats.base import As, Chunk, Format, RowFile
+from lethe.stores.files.formats.base import AMBIGUOUS, UNREADABLE, As, Chunk, Format, RowFile
 from lethe.stores.files.holds import Matcher
 from lethe.stores.files.literals import Literal, Unfit, among, fitting
 from lethe.stores.files.marks import Marks
@@ -135,6 +137,11 @@ class Judge:
         return Columns.of(self.dataset, self.expiry)
 
     @property
+    def stored(self) -> list[str]:
+        """All columns that a file itself must have."""
+        return [name for name in self.columns.named if name not in self.dataset.path_columns]
+
+    @property
     def clock_zone(self) -> ZoneInfo:
         """The zone of timestamps that state none."""
         name = self.dataset.clock.time_zone
@@ -168,7 +175,7 @@ class Judge:
                 raise WrongSchema("a needed column is missing, or there twice")
             if pa.types.is_nested(plain(schema.field(found[0]).type)):
                 raise WrongSchema("a needed column is nested")
-        for name, values in self._values():
+        for name, values in self._values() if self.format.typed else ():
             for value in values if name not in path.values else ():
                 try:
                     fitting(schema.field(name).type, value)
@@ -328,6 +335,11 @@ class FileJudge:
             stop = start + batch.num_rows
             data = {name: flat(batch.column(name)) for name in columns}
             scope = self._all(self.judge.dataset.where, data, batch.num_rows)
+            if not self.judge.format.typed:
+                unclear = self._unclear(batch, data)
+                result.note(Unjudgeable.UNREADABLE, unclear)
+                result.total += int(np.count_nonzero(unclear))
+                scope &= ~unclear
             result.total += int(np.count_nonzero(scope))
             if unexpired:
                 continue
@@ -343,6 +355,14 @@ class FileJudge:
                 day = self._oldest(clocks, expired[start:stop] & ~kept)
                 oldest = min(day, oldest or day) if day else oldest
         return expired, kept_on, oldest
+
+    @staticmethod
+    def _unclear(batch: pa.RecordBatch, data: Mapping[str, pa.Array]) -> Bits:
+        """Rows of a format without types that cannot be read, or that say several things where one is judged."""
+        unclear = np.array(batch.column(UNREADABLE).to_numpy(zero_copy_only=False), dtype=np.bool_)
+        for array in data.values():
+            unclear |= among(array, [AMBIGUOUS])
+        return unclear
 
     def _judged(
         self, clocks: Mapping[str, ClockValues], data: Mapping[str, pa.Array], scope: Bits, result: Judgement
@@ -435,14 +455,16 @@ class FileJudge:
     def _meets(self, condition: Condition, data: Mapping[str, pa.Array], rows: int) -> Bits:
         if condition.column in self.path.values:
             return self.path.meets(condition, rows)
-        return meets(condition, data[condition.column])
+        return meets(condition, data[condition.column], typed=self.judge.format.typed)
 
     def among(self, name: str, data: Mapping[str, pa.Array], rows: int, value: Literal) -> Bits:
         """Which rows have a value of a policy in a column; `data` are the columns that were read."""
-        return self.path.among(name, rows, [value]) if name in self.path.values else among(data[name], [value])
+        if name in self.path.values:
+            return self.path.among(name, rows, [value])
+        return among(data[name], [value], typed=self.judge.format.typed)
 
 
-def meets(condition: Condition, array: pa.Array) -> Bits:
+def meets(condition: Condition, array: pa.Array, *, typed: bool = True) -> Bits:
     """Which values meet a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`.
 
     Raises:
@@ -451,4 +473,6 @@ def meets(condition: Condition, array: pa.Array) -> Bits:
     if condition.is_null is not None:
         null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
         return null if condition.is_null else ~null
-    return among(array, condition.in_) if condition.in_ is not None else ~among(array, condition.not_in or ())
+    if condition.in_ is not None:
+        return among(array, condition.in_, typed=typed)
+    return ~among(array, condition.not_in or (), typed=typed)

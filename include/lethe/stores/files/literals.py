@@ -79,14 +79,21 @@ def _whole(text: str) -> int:
     return int(number)
 
 
-def among(array: pa.Array, values: Iterable[Literal]) -> Bits:
+def among(array: pa.Array, values: Iterable[Literal], *, typed: bool = True) -> Bits:
     """Which values of a column are one of some values of a policy; NULL is none.
+
+    Args:
+        array: the column.
+        values: of the policy.
+        typed: whether text is no truth value; see `formats.base.Format`.
 
     Raises:
         Unfit: see `fitting`.
     """
     stored = _stored(array.type)
-    wanted = [fitting(stored, value) for value in values]
+    wanted = [
+        fitting(stored, value if typed or not isinstance(value, bool) else str(value).lower()) for value in values
+    ]
     if is_text(stored):  # may have bytes that are no text
         texts = pl.Series([scalar.as_py() for scalar in wanted], dtype=pl.String)
         return np.asarray(text_of(array).is_in(texts.implode()).fill_null(value=False).to_numpy(), dtype=np.bool_)

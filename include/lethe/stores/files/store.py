@@ -402,6 +402,12 @@ def _problems(dataset: FilesDataset, schema: pa.Schema, key: str) -> Iterator[Pr
             yield Problem(field=field, message=f"there is no column {column!r} in the files of {dataset.location}")
         elif len(found) > 1:
             yield Problem(field=field, message=f"column {column!r} is there twice in files of {dataset.location}")
+        elif pa.types.is_list(schema.field(column).type) and not format_of(dataset.kind).typed:
+            yield Problem(
+                field=field,
+                message=f"column {column!r} is a list in files of {dataset.location}: identifiers in one are named "
+                f"{column}[], or {column}[].name where it has objects",
+            )
         elif pa.types.is_nested(plain(schema.field(column).type)):
             yield Problem(field=field, message=f"column {column!r} is nested; name a column of single values")
         elif field.startswith("clock."):
@@ -411,6 +417,8 @@ def _problems(dataset: FilesDataset, schema: pa.Schema, key: str) -> Iterator[Pr
 
 def _value_problems(dataset: FilesDataset, schema: pa.Schema) -> Iterator[Problem]:
     """Values of conditions that no row can ever have."""
+    if not format_of(dataset.kind).typed:
+        return
     for field in ("where", "keep_while"):
         for condition in getattr(dataset, field):
             if condition.column in dataset.path_columns or len(schema.get_all_field_indices(condition.column)) != 1:

@@ -74,7 +74,7 @@ class _Clocks:
         """How many of the marked rows of a version, of so many bytes, have which day."""
         with S3File(access, pin, size) as file:
             opened = self._judge.format.open(file, self._dataset)
-            bound = self._judge.bind(opened.schema(self._judge.columns.named), pin.key)
+            bound = self._judge.bind(opened.schema(self._judge.stored), pin.key)
             days: Days = Counter()
             for index, chunk in enumerate(opened.chunks()):
                 if going.counts[index]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 REGISTRY: dict[str, str] = {
     "parquet": "lethe.stores.files.formats.parquet.reading:Parquet",
+    "jsonlines": "lethe.stores.files.formats.jsonlines.reading:JsonLines",
 }
 """Kind of dataset → ``module:class``. Modules are imported when first needed, so that DAG files parse fast."""
 

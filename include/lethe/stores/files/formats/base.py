@@ -72,7 +72,7 @@ class As(Enum):
     """
 
     VALUE = auto()
-    """To be judged: one value a row. Of a format without types as text; see `UNREADABLE` and `AMBIGUOUS`."""
+    """To be judged: one value a row. Of a format without types as text, which may be `AMBIGUOUS`."""
     IDENTIFIERS = auto()
     """To be searched for held identifiers: a value a row, or a list of them. `Format.identifiers` reads it."""
     KEY = auto()
@@ -80,9 +80,9 @@ class As(Enum):
 
 
 UNREADABLE = "\x00unreadable"
-"""The text of every column of a row that cannot be read itself, where a format has such rows."""
+"""A further column that a format without types gives with any: whether the row cannot be read."""
 AMBIGUOUS = "\x00ambiguous"
-"""The text of a value of which a row has several that differ."""
+"""The text of a value of which a row has several that differ, or which is no single value."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,8 @@ class Format(Protocol):
 
     Attributes:
         title: what people call it.
-        typed: whether columns have types, so that a column can be one that a policy's value is never in.
+        typed: whether columns have types. Without, what is read has the column `UNREADABLE`, and a policy's values are
+            compared as text.
     """
 
     title: str

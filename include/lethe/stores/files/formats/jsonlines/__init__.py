@@ -1,0 +1,1 @@
+"""Rows in files of JSON lines: one JSON object a line."""
