@@ -10,7 +10,6 @@ COPY --chown=airflow:root include /opt/airflow/include
 COPY --chown=airflow:root expectations /opt/airflow/expectations
 COPY --chown=airflow:root config /opt/airflow/config
 COPY --chown=airflow:root dags /opt/airflow/dags
-COPY --chown=airflow:root plugins /opt/airflow/plugins
 
-# Editable: the library finds its policies and suites beside it, and a mounted include/ takes effect.
+# Editable: a mounted include/ takes effect.
 RUN pip install --no-cache-dir --no-deps --editable /opt/airflow

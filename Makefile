@@ -62,7 +62,7 @@ schema: $(STAMP) ## Write the JSON Schema of policies, for editors
 
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements.txt and requirements-dev.txt; ARGS=--upgrade for newer versions
-	$(COMPILE) $(ARGS) --output-file requirements.txt
+	$(COMPILE) $(ARGS) --extra celery --extra fab --output-file requirements.txt
 	$(COMPILE) $(ARGS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 
 .PHONY: clean

@@ -5,15 +5,72 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from lethe.errors import ParameterError
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+POLICIES_GROUP = "lethe.policies"
+"""The entry point by which an installed package says that it has a company's policies: it names a package, in whose
+folder are `policies/` and `expectations/`."""
+
+_IN_PROJECT = Path("include", "policies")
+
+
+def project() -> Path:
+    """The project folder, with `dags/`, `include/policies/` and `expectations/`.
+
+    What `LETHE_PROJECT` says; else Airflow's home, if there are policies in it; else the working directory or the
+    nearest above it in which there are; else Airflow's home.
+    """
+    named = os.environ.get("LETHE_PROJECT")
+    if named:
+        return Path(named)
+    home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return home
+    return next((folder for folder in (home, here, *here.parents) if (folder / _IN_PROJECT).is_dir()), home)
+
+
+@cache
+def _policy_package() -> Path | None:
+    """The folder of the installed package that has policies, if there is one.
+
+    Raises:
+        ParameterError: if there are several, or it is not there.
+    """
+    named = sorted({entry.value for entry in entry_points(group=POLICIES_GROUP)})
+    if len(named) > 1:
+        raise ParameterError(
+            f"several installed packages say that they have the policies ({POLICIES_GROUP}: {', '.join(named)}): "
+            "uninstall all but one, or set LETHE_PROJECT"
+        )
+    if not named:
+        return None
+    try:
+        spec = find_spec(named[0])
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ParameterError(f"entry point {POLICIES_GROUP} names {named[0]}, which is no package; name one")
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _folder(variable: str, default: Path) -> Path:
-    return Path(os.environ.get(variable) or default)
+    said = os.environ.get(variable)
+    return Path(said) if said else project() / default
+
+
+def _packaged(variable: str, name: str, default: Path) -> Path:
+    """What a variable says; else what an installed package has; else the project folder's."""
+    if os.environ.get(variable) or os.environ.get("LETHE_PROJECT"):
+        return _folder(variable, default)
+    package = _policy_package()
+    return package / name if package else _folder(variable, default)
 
 
 DEAD_AFTER_SECONDS = 900.0
@@ -54,8 +111,9 @@ class Settings:
     """Folders, times, and who may decide.
 
     Attributes:
-        policies: the policy files (``LETHE_POLICIES``).
-        expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``).
+        policies: the policy files (``LETHE_POLICIES``; else those of the installed package that has the entry point
+            ``lethe.policies``; else ``include/policies`` of the project folder).
+        expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``, and so on: ``expectations``).
         dags: where Airflow reads DAG files (``AIRFLOW__CORE__DAGS_FOLDER``).
         home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
         lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 4 to 60 (``LETHE_LEASE_SECONDS``).
@@ -73,10 +131,12 @@ class Settings:
             policy, whatever its limits (``LETHE_ASK_UNSEEN``, yes or no).
     """
 
-    policies: Path = field(default_factory=lambda: _folder("LETHE_POLICIES", _CHECKOUT / "include" / "policies"))
-    expectations: Path = field(default_factory=lambda: _folder("LETHE_EXPECTATIONS", _CHECKOUT / "expectations"))
-    dags: Path = field(default_factory=lambda: _folder("AIRFLOW__CORE__DAGS_FOLDER", _CHECKOUT / "dags"))
-    home: Path = field(default_factory=lambda: _folder("LETHE_HOME", _CHECKOUT / ".lethe"))
+    policies: Path = field(default_factory=lambda: _packaged("LETHE_POLICIES", "policies", _IN_PROJECT))
+    expectations: Path = field(
+        default_factory=lambda: _packaged("LETHE_EXPECTATIONS", "expectations", Path("expectations"))
+    )
+    dags: Path = field(default_factory=lambda: _folder("AIRFLOW__CORE__DAGS_FOLDER", Path("dags")))
+    home: Path = field(default_factory=lambda: _folder("LETHE_HOME", Path(".lethe")))
     lease_seconds: float = field(default_factory=lambda: _seconds("LETHE_LEASE_SECONDS", 30, 4, 60))
     dead_after_seconds: float = field(
         default_factory=lambda: _seconds("LETHE_DEAD_AFTER_SECONDS", DEAD_AFTER_SECONDS, 10, 86_400)

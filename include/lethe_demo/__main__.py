@@ -31,6 +31,8 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the company; 1 is the usual one")
     parser.add_argument("--folder", type=Path, default=demo.CHECKOUT / ".lethe" / "demo", help="where all data goes")
     arguments = parser.parse_args()
+    if not (demo.CHECKOUT / "dags").is_dir():
+        parser.error("the demo is run from a checkout, which has its DAG files and policies: make demo")
     folder = arguments.folder.resolve()
     for name in _SIGNALS:
         signal.signal(name, _interrupt)

@@ -54,7 +54,7 @@ class AirflowServer:
 
     Attributes:
         folder: AIRFLOW_HOME, and everything that Airflow writes.
-        checkout: where dags/ and plugins/ are.
+        checkout: the project folder, with dags/ and include/policies/.
         metadata: a connection to an empty PostgreSQL database for Airflow's own data.
         connections: what Lethe's DAGs need.
         lethe_home: where Lethe writes.
@@ -102,7 +102,6 @@ class AirflowServer:
         sections: dict[str, dict[str, object]] = {
             "core": {
                 "dags_folder": self.checkout / "dags",
-                "plugins_folder": self.checkout / "plugins",
                 "load_examples": False,
                 "executor": "LocalExecutor",
                 "parallelism": max(4, os.cpu_count() or 1),
@@ -140,6 +139,7 @@ class AirflowServer:
         return named | {
             "AIRFLOW_HOME": str(self.folder),
             "LETHE_HOME": str(self.lethe_home),
+            "LETHE_PROJECT": str(self.checkout),
             "PYTHONUNBUFFERED": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",

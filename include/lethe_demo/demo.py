@@ -27,6 +27,7 @@ from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, Seeding, seed
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+"""Where the demo's DAG files, policies and suites are: no package brings them."""
 _DATABASES = {CRM_ID: "crm", OPERATIONS_ID: "operations", "lethe_governance": "governance"}
 _METADATA = "airflow"
 
@@ -60,7 +61,9 @@ def bring_up(stack: ExitStack, folder: Path, phases: show.Phases) -> Demo:
     connections = {conn_id: postgres.connection(conn_id, name) for conn_id, name in _DATABASES.items()}
     connections[LAKE_ID] = s3.connection(LAKE_ID)
     connections["lethe_keys"] = _keys(folder / "keys.json")
-    settings = Settings(home=folder / "lethe")
+    settings = Settings(
+        policies=CHECKOUT / "include" / "policies", expectations=CHECKOUT / "expectations", home=folder / "lethe"
+    )
     airflow = AirflowServer(
         folder=folder / "airflow",
         checkout=CHECKOUT,

@@ -31,7 +31,6 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
     "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(HOME / "logs"),
-    "AIRFLOW__CORE__PLUGINS_FOLDER": str(Path(__file__).parents[2] / "plugins"),
     "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
     "AIRFLOW__OPENLINEAGE__TRANSPORT": f'{{"type": "file", "log_file_path": "{EVENTS}", "append": true}}',
     "AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD": "True",

@@ -247,16 +247,21 @@ def test_all_of_airflow_has_the_same_image_mounts_and_environment(airflow: dict[
         assert first["environment"].items() <= service["environment"].items(), name
 
 
-def test_mounts_are_where_airflow_and_lethe_look(airflow: dict[str, Service], root: Path) -> None:
+def test_mounts_are_where_airflow_and_lethe_look(
+    airflow: dict[str, Service], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mounts = dict(volume.split(":")[:2] for volume in airflow["airflow-worker"]["volumes"])
-    for folder in ("dags", "plugins", "config", "include", "expectations"):
+    for folder in ("dags", "config", "include", "expectations"):
         assert mounts[f"./{folder}"] == f"/opt/airflow/{folder}"
         assert (root / folder).is_dir()
     home = airflow["airflow-worker"]["environment"]["LETHE_HOME"]
     assert home in mounts.values(), "Data Docs are written there"
-    checkout = Path("/opt/airflow")
-    assert Settings().policies.relative_to(root) == Path("include/policies")
-    assert str(checkout / "include") in mounts.values()
+    for name in ("LETHE_PROJECT", "LETHE_POLICIES", "LETHE_EXPECTATIONS", "AIRFLOW__CORE__DAGS_FOLDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", str(root))
+    found = Settings()
+    for place in (found.policies.parent, found.expectations, found.dags):
+        assert str(Path("/opt/airflow") / place.relative_to(root)) in mounts.values()
 
 
 def test_airflow_is_set_up_for_celery(airflow: dict[str, Service], compose: dict[str, Any]) -> None:

@@ -131,7 +131,10 @@ def policy_files(folder: Path) -> list[Path]:
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml"))
     if not files:
-        raise PolicyError(f"{folder}: there are no policies (*.yaml) in this folder: set LETHE_POLICIES to theirs")
+        raise PolicyError(
+            f"{folder}: there are no policies (*.yaml) in this folder: set LETHE_PROJECT to the folder with them in "
+            "include/policies, or LETHE_POLICIES to theirs"
+        )
     for path in files:
         if path.suffix != ".yaml":
             raise PolicyError(f"{path.name}: name it {path.stem}.yaml; policies end in .yaml")
