@@ -74,6 +74,8 @@ class Unjudgeable(StrEnum):
     NO_CLOCK = "no_clock"
     UNPARSABLE_CLOCK = "unparsable_clock"
     NO_PERIOD = "no_period"
+    UNCLEAR_CONDITION = "unclear_condition"
+    """A condition of `where` cannot be compared with what it has (NaN, text that is no date)."""
     UNREADABLE = "unreadable"
     NOT_REWRITABLE = "not_rewritable"
 
@@ -92,7 +94,7 @@ class _Counts(BaseModel):
 class Found(_Counts):
     """What a dataset holds at one as-of moment, in records by state."""
 
-    total: int = Field(ge=0, description="Records in the dataset's scope.")
+    total: int = Field(ge=0, description="Records in the dataset's scope, or perhaps in it.")
     expired: int = Field(ge=0, description="Expired records, held and kept on ones included.")
     held: int = Field(ge=0, description="Expired records that a hold covers.")
     kept_on: int = Field(default=0, ge=0, description="Expired records that a keep_while condition keeps.")

@@ -7,6 +7,7 @@ of the file: lists, fields, text in quotes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -53,7 +54,7 @@ def _literal(refusals: Sequence[ErrorDetails]) -> str:
     shown, written = _shown(refusals[0]), refusals[0]["input"]
     if any(detail["type"] in ("less_than_equal", "greater_than_equal") for detail in refusals):
         return f"{shown} is too large to be exact: write it in quotes, as text"
-    if isinstance(written, float | int):
+    if isinstance(written, Decimal | float | int):
         return f"{shown} is neither text, a whole number, true nor false: write it in quotes, as text"
     return "is neither text, a whole number, true nor false: write one of these, and is_null for no value"
 
@@ -73,7 +74,7 @@ def _message(detail: ErrorDetails) -> str:
     kind, limits, shown = detail["type"], detail.get("ctx", {}), _shown(detail)
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
-    if kind == "string_type" and isinstance(detail["input"], int | float):
+    if kind == "string_type" and isinstance(detail["input"], int | float | Decimal):
         kind = "number_for_text"
     if kind == "enum" and detail["input"] is None:
         kind = "null_for_word"
@@ -128,7 +129,7 @@ def _shown(detail: ErrorDetails) -> str:
     written = detail["input"]
     if written is None or isinstance(written, bool):
         return {None: "null", True: "true", False: "false"}[written]
-    if isinstance(written, str | int | float):
-        text = repr(written)
+    if isinstance(written, str | int | float | Decimal):
+        text = str(written) if isinstance(written, Decimal) else repr(written)
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return "this"

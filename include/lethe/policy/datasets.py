@@ -96,6 +96,12 @@ class RowDataset(DatasetBase):
     )
 
     @property
+    def conditions(self) -> tuple[tuple[str, Condition], ...]:
+        """All conditions, each with the field that it is one of."""
+        fields = (("where", self.where), ("keep_while", self.keep_while))
+        return tuple((field, condition) for field, conditions in fields for condition in conditions)
+
+    @property
     def carried(self) -> frozenset[IdentifierType]:
         """The types of the identifiers in its columns."""
         return frozenset(self.identifiers)
@@ -199,6 +205,11 @@ class FilesDataset(BucketDataset, RowDataset):
                 raise ValueError(
                     f"{field_name}: {column} is made of the parts of a date in the key, which only a clock can be; add "
                     "a column to path_columns whose pattern has a group named value"
+                )
+        for field_name, condition in self.conditions:
+            if condition.column in self.path_columns and condition.day is not None and condition.format is None:
+                raise ValueError(
+                    f"{field_name}: {condition.column} is text in the key: say its format, such as format: iso8601"
                 )
         return self
 

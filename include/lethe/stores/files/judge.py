@@ -24,7 +24,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lethe.counts import Unjudgeable
 from lethe.periods import Cutoff
@@ -40,6 +39,7 @@ from lethe.stores.files.clocks import (
     plain,
     reader,
 )
+from lethe.stores.files.conditions import Answer, Zones, answer, unfit
 from lethe.stores.files.formats import format_of
 from lethe.stores.files.formats.base import AMBIGUOUS, UNREADABLE, As, Chunk, Format, RowFile
 from lethe.stores.files.holds import Matcher
@@ -154,8 +154,8 @@ class Judge:
 
     def _values(self) -> Iterator[tuple[str, Iterable[Literal]]]:
         """Columns with the values that the policy names of them."""
-        for condition in (*self.dataset.where, *self.dataset.keep_while):
-            yield condition.column, condition.in_ or condition.not_in or ()
+        for _, condition in self.dataset.conditions:
+            yield condition.column, condition.values
         if self.expiry.column is not None:
             yield self.expiry.column, self.expiry.by_value
 
@@ -175,6 +175,12 @@ class Judge:
                 raise WrongSchema("a needed column is missing, or there twice")
             if pa.types.is_nested(plain(schema.field(found[0]).type)):
                 raise WrongSchema("a needed column is nested")
+        for _, condition in self.dataset.conditions:
+            if condition.column in path.values:
+                continue
+            reason = unfit(condition, schema.field(condition.column).type, typed=self.format.typed)
+            if reason is not None:
+                raise WrongSchema(reason)
         for name, values in self._values() if self.format.typed else ():
             for value in values if name not in path.values else ():
                 try:
@@ -334,13 +340,14 @@ class FileJudge:
         for start, batch in self.batches(chunk, dict.fromkeys(columns, As.VALUE)):
             stop = start + batch.num_rows
             data = {name: flat(batch.column(name)) for name in columns}
-            scope = self._all(self.judge.dataset.where, data, batch.num_rows)
+            scope, undecided = self._scope(data, batch.num_rows)
             if not self.judge.format.typed:
                 unclear = self._unclear(batch, data)
                 result.note(Unjudgeable.UNREADABLE, unclear)
                 result.total += int(np.count_nonzero(unclear))
-                scope &= ~unclear
-            result.total += int(np.count_nonzero(scope))
+                scope, undecided = scope & ~unclear, undecided & ~unclear
+            result.total += int(np.count_nonzero(scope | undecided))
+            result.note(Unjudgeable.UNCLEAR_CONDITION, undecided)
             if unexpired:
                 continue
             clocks = {name: self.readers[name](data[name]) for name in self.judge.columns.clocks}
@@ -440,39 +447,29 @@ class FileJudge:
 
     # --- conditions --------------------------------------------------------------------------------------------
 
-    def _all(self, conditions: tuple[Condition, ...], data: Mapping[str, pa.Array], rows: int) -> Bits:
-        found = np.ones(rows, dtype=np.bool_)
-        for condition in conditions:
-            found &= self._meets(condition, data, rows)
-        return found
+    def _scope(self, data: Mapping[str, pa.Array], rows: int) -> tuple[Bits, Bits]:
+        """The rows that the dataset consists of, and those of which nobody can say whether they are of them."""
+        surely, perhaps = np.ones(rows, dtype=np.bool_), np.ones(rows, dtype=np.bool_)
+        for condition in self.judge.dataset.where:
+            found = self._answer(condition, data, rows)
+            surely &= found.met
+            perhaps &= found.perhaps_met
+        return surely, perhaps & ~surely
 
     def _any(self, conditions: tuple[Condition, ...], data: Mapping[str, pa.Array], rows: int) -> Bits:
         found = np.zeros(rows, dtype=np.bool_)
         for condition in conditions:
-            found |= self._meets(condition, data, rows)
+            found |= self._answer(condition, data, rows).perhaps_met
         return found
 
-    def _meets(self, condition: Condition, data: Mapping[str, pa.Array], rows: int) -> Bits:
+    def _answer(self, condition: Condition, data: Mapping[str, pa.Array], rows: int) -> Answer:
+        zones = Zones(self.judge.expiry.zone, self.judge.clock_zone)
         if condition.column in self.path.values:
-            return self.path.meets(condition, rows)
-        return meets(condition, data[condition.column], typed=self.judge.format.typed)
+            return self.path.answer(condition, rows, zones)
+        return answer(condition, data[condition.column], zones, typed=self.judge.format.typed)
 
     def among(self, name: str, data: Mapping[str, pa.Array], rows: int, value: Literal) -> Bits:
         """Which rows have a value of a policy in a column; `data` are the columns that were read."""
         if name in self.path.values:
             return self.path.among(name, rows, [value])
         return among(data[name], [value], typed=self.judge.format.typed)
-
-
-def meets(condition: Condition, array: pa.Array, *, typed: bool = True) -> Bits:
-    """Which values meet a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`.
-
-    Raises:
-        Unfit: if the column can never have a value that the condition names.
-    """
-    if condition.is_null is not None:
-        null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
-        return null if condition.is_null else ~null
-    if condition.in_ is not None:
-        return among(array, condition.in_, typed=typed)
-    return ~among(array, condition.not_in or (), typed=typed)

@@ -22,6 +22,7 @@ from lethe.judging.dates import TimestampFormat
 from lethe.judging.spans import Span, span_of
 from lethe.policy import Condition, FilesDataset
 from lethe.stores.files.clocks import Bits, ClockValues, WrongSchema, constant
+from lethe.stores.files.conditions import Answer, Zones, answer_of_text
 from lethe.stores.files.literals import Literal
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -103,16 +104,17 @@ class Path:
         found = value is not None and _comparable(value) in {_comparable(one) for one in values}
         return np.full(rows, found, dtype=np.bool_)
 
-    def meets(self, condition: Condition, rows: int) -> Bits:
-        """Whether the rows meet a condition on a column that their key says."""
+    def answer(self, condition: Condition, rows: int, zones: Zones) -> Answer:
+        """What a condition says of a column that their key says."""
         name = condition.column
+        if condition.compares:
+            return answer_of_text(condition, self.values[name], rows, zones)
         if condition.is_null is not None:
-            return np.full(rows, (self.values[name] is None) == condition.is_null, dtype=np.bool_)
-        return (
-            self.among(name, rows, condition.in_)
-            if condition.in_ is not None
-            else ~self.among(name, rows, condition.not_in or ())
-        )
+            met = np.full(rows, (self.values[name] is None) == condition.is_null, dtype=np.bool_)
+        else:
+            found = self.among(name, rows, condition.values)
+            met = found if condition.not_in is None else ~found
+        return Answer(met, np.zeros(rows, dtype=np.bool_))
 
 
 def _comparable(value: Literal) -> int | str:

@@ -49,6 +49,7 @@ from lethe.stores.buckets.remainders import remainders
 from lethe.stores.buckets.staging import Staging
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.files.clocks import WrongSchema, is_text, plain, reader
+from lethe.stores.files.conditions import unfit
 from lethe.stores.files.erase import Eraser
 from lethe.stores.files.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.files.files import Changed, Pin, S3File
@@ -416,19 +417,19 @@ def _problems(dataset: FilesDataset, schema: pa.Schema, key: str) -> Iterator[Pr
 
 
 def _value_problems(dataset: FilesDataset, schema: pa.Schema) -> Iterator[Problem]:
-    """Values of conditions that no row can ever have."""
-    if not format_of(dataset.kind).typed:
-        return
-    for field in ("where", "keep_while"):
-        for condition in getattr(dataset, field):
-            if condition.column in dataset.path_columns or len(schema.get_all_field_indices(condition.column)) != 1:
-                continue
-            kind = schema.field(condition.column).type
-            for value in condition.in_ or condition.not_in or ():
-                try:
-                    fitting(kind, value)
-                except Unfit as error:
-                    yield Problem(field=field, message=f"column {condition.column!r}: {error}; write one that it can")
+    """Conditions that a column's type cannot be tested by, and values of them that no row can ever have."""
+    typed = format_of(dataset.kind).typed
+    for field, condition in dataset.conditions:
+        if condition.column in dataset.path_columns or len(schema.get_all_field_indices(condition.column)) != 1:
+            continue
+        kind = schema.field(condition.column).type
+        if (reason := unfit(condition, kind, typed=typed)) is not None:
+            yield Problem(field=field, message=reason)
+        for value in condition.values if typed else ():
+            try:
+                fitting(kind, value)
+            except Unfit as error:
+                yield Problem(field=field, message=f"column {condition.column!r}: {error}; write one that it can")
 
 
 def _clock_problems(dataset: FilesDataset, field: str, column: pa.Field) -> Iterator[Problem]:
@@ -454,6 +455,5 @@ def _named_columns(dataset: FilesDataset) -> Iterator[tuple[str, str]]:
             yield f"identifiers.{kind}", column
     for column in dataset.key:
         yield "key", column
-    for name in ("where", "keep_while"):
-        for condition in getattr(dataset, name):
-            yield name, condition.column
+    for name, condition in dataset.conditions:
+        yield name, condition.column

@@ -14,11 +14,13 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from lethe.counts import Unjudgeable
 from lethe.holds.rules import ClockRange
 from lethe.judging.dates import FIRST_WALL, latest_wall, walls_before
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableDataset
 from lethe.stores.base import Work
+from lethe.stores.sql.conditions import Tested
 from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate, Zones
 from lethe.stores.sql.masks import strategy_of
 
@@ -84,12 +86,17 @@ class Judgement:
     @property
     def in_scope(self) -> Predicate:
         """The rows that the dataset consists of."""
-        return sa.and_(sa.true(), *(self.meets(condition) for condition in self.dataset.where))
+        return sa.and_(sa.true(), *(self._tested(condition).met for condition in self.dataset.where))
+
+    @property
+    def perhaps_in_scope(self) -> Predicate:
+        """The same, and those of which nobody can say whether they are of them."""
+        return sa.and_(sa.true(), *(self._tested(condition).perhaps_met for condition in self.dataset.where))
 
     @property
     def kept_on(self) -> Predicate:
-        """Whether a keep_while condition keeps a row."""
-        return sa.or_(sa.false(), *(self.meets(condition) for condition in self.dataset.keep_while))
+        """Whether a keep_while condition keeps a row: one that is met, or of which nobody can say that it is not."""
+        return sa.or_(sa.false(), *(self._tested(condition).perhaps_met for condition in self.dataset.keep_while))
 
     @property
     def done_before(self) -> Predicate:
@@ -111,16 +118,8 @@ class Judgement:
             for mask in self.dataset.masks
         }
 
-    def meets(self, condition: Condition) -> Predicate:
-        """Whether a row meets a condition. NULL is none of any values: it meets `not_in`, and does not meet `in`."""
-        column = self.table.c[condition.column]
-        if condition.is_null is not None:
-            return column.is_(None) if condition.is_null else column.is_not(None)
-        values = condition.in_ if condition.in_ is not None else condition.not_in or ()
-        literals = [self.dialect.literal(column, value) for value in values]
-        if condition.in_ is not None:
-            return sa.and_(column.is_not(None), column.in_(literals))
-        return sa.or_(column.is_(None), column.not_in(literals))
+    def _tested(self, condition: Condition) -> Tested:
+        return Tested(condition, self.table.c[condition.column], self.dialect, self.zones)
 
     # --- what its clock says ---
 
@@ -223,6 +222,24 @@ class Judgement:
         if self.expiry.column is None or self.expiry.default is not None:
             return sa.false()
         return sa.and_(self._open, self._unnamed, sa.not_(self.missing), sa.not_(self.unreadable))
+
+    @property
+    def unclear(self) -> Predicate:
+        """Rows of which nobody can say whether they are in scope."""
+        if not any(condition.compares for condition in self.dataset.where):
+            return sa.false()
+        return sa.and_(self.perhaps_in_scope, sa.not_(self.in_scope), sa.not_(self.done_before))
+
+    @property
+    def unjudgeable(self) -> dict[Unjudgeable, Predicate]:
+        """All rows that cannot be judged, each by one reason."""
+        return {
+            Unjudgeable.NO_KEY: self.no_key,
+            Unjudgeable.NO_CLOCK: self.no_clock,
+            Unjudgeable.UNPARSABLE_CLOCK: self.unparsable_clock,
+            Unjudgeable.NO_PERIOD: self.no_period,
+            Unjudgeable.UNCLEAR_CONDITION: self.unclear,
+        }
 
     # --- what its clock is ---
 

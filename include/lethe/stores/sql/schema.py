@@ -14,6 +14,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset, name_parts
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Kind, Relation
+from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.masks import strategy_of
@@ -64,8 +65,7 @@ def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
     yield from (("clock", column) for column in dataset.clock.columns)
     for kind, columns in dataset.identifiers.items():
         yield from ((f"identifiers.{kind}", column) for column in columns)
-    yield from (("where", condition.column) for condition in dataset.where)
-    yield from (("keep_while", condition.column) for condition in dataset.keep_while)
+    yield from ((field, condition.column) for field, condition in dataset.conditions)
     yield from (("masks", mask.column) for mask in dataset.masks)
     for child in dataset.children:
         yield from ((f"children.{child.table}.references", column) for column in child.references or ())
@@ -91,6 +91,7 @@ def check(
     if not missing:
         yield from _check_key(connection, found, dataset, dialect)
         yield from _check_clock(connection, found, dataset, dialect)
+        yield from _check_conditions(found, dataset, dialect)
         yield from _check_values(connection, found, dataset, by_value, dialect)
         yield from _check_identifiers(found, dataset.table, dataset.identifiers, "", dialect)
         yield from _check_masks(connection, found, dataset, dialect)
@@ -141,6 +142,14 @@ def _check_clock(connection: sa.Connection, found: Found, dataset: TableDataset,
         )
 
 
+def _check_conditions(found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+    """Conditions that a column's type cannot meet or fail."""
+    for field, condition in dataset.conditions:
+        reason = unfit(dialect, condition, found.columns[condition.column]["type"])
+        if reason is not None:
+            yield Problem(field=field, message=f"{dataset.table}: {reason}")
+
+
 def _check_values(
     connection: sa.Connection,
     found: Found,
@@ -150,10 +159,7 @@ def _check_values(
 ) -> Iterator[Problem]:
     """Values that the database cannot read as one of their column's type: no row would ever have them."""
     named: list[tuple[str, str, str | int | bool]] = [
-        (field, condition.column, value)
-        for field, conditions in (("where", dataset.where), ("keep_while", dataset.keep_while))
-        for condition in conditions
-        for value in (*(condition.in_ or ()), *(condition.not_in or ()))
+        (field, condition.column, value) for field, condition in dataset.conditions for value in condition.values
     ]
     named += [("masks", mask.column, mask.value) for mask in dataset.masks if mask.value is not None]
     if by_value is not None:
@@ -335,6 +341,8 @@ class Target:
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:
             raise StoreError(f"{dataset.name}: clock: {'; '.join(wrong)}")
+        for problem in _check_conditions(found, dataset, dialect):
+            raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
         region = dataset.phone_region
         children = tuple(
             _child(connection, child, dataset.key, region, dataset.name, dialect, (number,), further)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import tenacity
 
 from lethe.connections import Connection
-from lethe.counts import Became, Found, Outcome, Unjudgeable
+from lethe.counts import Became, Found, Outcome
 from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
@@ -686,16 +686,13 @@ def _table(dataset: Dataset) -> TableDataset:
 
 def _counts(connection: sa.Connection, judgement: Judgement) -> dict[str, Any]:
     """Total, kept on and unjudgeable, in one pass."""
-    asked = {
-        Unjudgeable.NO_KEY: judgement.no_key,
+    asked: dict[str, Predicate] = {
         "kept_on": sa.and_(judgement.expired, judgement.kept_on) if judgement.dataset.keep_while else sa.false(),
-        Unjudgeable.NO_CLOCK: judgement.no_clock,
-        Unjudgeable.UNPARSABLE_CLOCK: judgement.unparsable_clock,
-        Unjudgeable.NO_PERIOD: judgement.no_period,
+        **{reason.value: predicate for reason, predicate in judgement.unjudgeable.items()},
     }
     counted = [sa.func.count().filter(predicate) for predicate in asked.values()]
     row = connection.execute(
-        sa.select(sa.func.count(), *counted).select_from(judgement.table).where(judgement.in_scope)
+        sa.select(sa.func.count(), *counted).select_from(judgement.table).where(judgement.perhaps_in_scope)
     ).one()
     counts = dict(zip(asked, row[1:], strict=True))
     kept_on = counts.pop("kept_on")

@@ -66,7 +66,7 @@ def _cutoff(judgement: Judgement) -> AnyColumn:
 
 def what_is_left(judgement: Judgement) -> Query:
     """How many records have expired (held ones too), and how many cannot be judged, in one pass."""
-    unjudgeable = sa.or_(judgement.no_key, judgement.no_clock, judgement.unparsable_clock, judgement.no_period)
+    unjudgeable = sa.or_(*judgement.unjudgeable.values())
     return (
         sa.select(
             sa.func.count().filter(judgement.candidate).label("expired"),

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lethe.connections import Connection
+from lethe.judging.conditions import Precision, limit, spelt_pattern
 from lethe.judging.dates import (
     FIRST_SECOND,
     PER_SECOND,
@@ -45,6 +46,9 @@ class AsWritten(sa.types.UserDefinedType[Any]):
         assert text is not None  # noqa: S101 - text can be written in every dialect
         return lambda value: text(value) if isinstance(value, str) else str(value)
 
+
+_ESCAPE = "!"
+"""What escapes in patterns: all databases write it as it is, which they do not do with a backslash."""
 
 Predicate = sa.ColumnElement[bool]
 AnyColumn = sa.ColumnElement[Any]
@@ -338,6 +342,52 @@ class Dialect(ABC):
     @abstractmethod
     def remainders(self) -> tuple[Remainder, ...]:
         """What is left of deleted rows for a while."""
+
+    # --- conditions ---
+
+    code_points = "C"
+    """The collation that compares text by its characters alone."""
+    singles: tuple[type[sa.types.TypeEngine[Any]], ...] = (sa.REAL,)
+    """The types of floats of four bytes."""
+
+    def plain_type(self, kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+        """What a type is made of, where it is one of a user's own."""
+        return kind
+
+    def is_text(self, kind: sa.types.TypeEngine[Any]) -> bool:
+        """Whether a column of a type has text of any kind."""
+        kind = self.plain_type(kind)
+        return isinstance(kind, sa.String) and not isinstance(kind, sa.Enum)
+
+    def precision(self, kind: sa.types.TypeEngine[Any]) -> Precision | None:
+        """How exact the numbers of a column of a type are; None where they are no numbers."""
+        kind = self.plain_type(kind)
+        if isinstance(kind, sa.Float):
+            return Precision.SINGLE if isinstance(kind, self.singles) else Precision.DOUBLE
+        if isinstance(kind, sa.Integer):
+            return Precision.WHOLE
+        return Precision.EXACT if isinstance(kind, sa.Numeric) else None
+
+    def comparable(self, column: AnyColumn) -> Predicate:
+        """Whether a value that is not NULL, in a column of numbers or text, can be compared: NaN cannot."""
+        return sa.true()
+
+    def beyond(self, column: AnyColumn, number: Decimal, precision: Precision, *, below: bool) -> Predicate:
+        """Whether a number is below, or above, one of a policy."""
+        bound = limit(number, precision, below=below)
+        literal: AnyColumn
+        if isinstance(bound, float):
+            literal = sa.literal(bound, sa.Double())
+        elif bound == int(bound) and abs(bound) < 2**63:
+            literal = sa.literal(int(bound), sa.BigInteger())
+        else:
+            literal = sa.literal(bound, sa.Numeric())
+        return column < literal if below else column > literal
+
+    def like(self, column: AnyColumn, pattern: str) -> Predicate:
+        """Whether text is like a pattern, capitals and all (see `lethe.judging.conditions`)."""
+        exact = sa.collate(sa.cast(column, sa.Text()), self.code_points)
+        return exact.like(spelt_pattern(pattern, _ESCAPE), escape=_ESCAPE)
 
     # --- clocks ---
 

@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateSchema
 
 from lethe.connections import Connection, commit_durably, postgresql_url
+from lethe.judging.conditions import Precision
 from lethe.judging.dates import (
     BLANKS,
     FIRST_WALL,
@@ -517,6 +518,18 @@ class PostgreSQL(Dialect):
         finally:
             savepoint.rollback()
         return None
+
+    # --- conditions ---
+
+    def plain_type(self, kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+        """What a domain is of."""
+        return _base(kind)
+
+    def comparable(self, column: AnyColumn) -> Predicate:
+        """PostgreSQL takes NaN for more than all other numbers."""
+        if self.precision(column.type) in (None, Precision.WHOLE):
+            return sa.true()
+        return column != self.literal(column, "NaN")
 
     def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
         """Triggers that are not the server's own and are not switched off, and rewrite rules."""

@@ -20,7 +20,7 @@ from datetime import time as clock_time
 from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import islice
-from math import ceil, isfinite
+from math import ceil, copysign, floor, inf, isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +30,7 @@ import sqlalchemy as sa
 
 from lethe.connections import Connection, file_url
 from lethe.errors import StoreError
+from lethe.judging.conditions import Precision, is_like, limit
 from lethe.judging.dates import PER_SECOND, Moment, TimestampFormat, Walls, day_of, epoch_number, from_epoch, read
 from lethe.judging.identifiers import IdentifierType, as_text, exact, whole_names
 from lethe.stores.base import Remainder
@@ -260,6 +261,33 @@ class SQLite(Dialect):
             return f"{value!r} is no {kind}"
         return None
 
+    # --- conditions ---
+
+    def precision(self, kind: sa.types.TypeEngine[Any]) -> Precision | None:
+        """Numbers are whole ones or doubles, whatever their column is declared as."""
+        return None if super().precision(kind) is None else Precision.DOUBLE
+
+    def comparable(self, column: AnyColumn) -> Predicate:
+        """A column may have values of any type, and text that is no Unicode."""
+        if self.is_text(column.type):
+            return sa.func.lethe_like(*_as_stored(column), "%").is_not(None)
+        return sa.func.typeof(sa.type_coerce(column, sa.types.NullType())).in_(["integer", "real"])
+
+    def beyond(self, column: AnyColumn, number: Decimal, precision: Precision, *, below: bool) -> Predicate:
+        """Whole numbers exactly, also those that no double is."""
+        raw = sa.type_coerce(column, sa.types.NullType())
+        whole = ceil(number) if below else floor(number)
+        ends = [
+            sa.literal(whole if -(2**63) <= whole < 2**63 else copysign(inf, whole)),
+            sa.literal(float(limit(number, precision, below=below))),
+        ]
+        answers = [raw < end if below else raw > end for end in ends]
+        return sa.case((sa.func.typeof(raw) == "integer", answers[0]), else_=answers[1])
+
+    def like(self, column: AnyColumn, pattern: str) -> Predicate:
+        """By the pattern's one meaning: SQLite's own LIKE takes no notice of capitals in ASCII."""
+        return sa.func.lethe_like(*_as_stored(column), pattern, type_=sa.Boolean()) == sa.true()
+
     # --- tables ---
 
     def table_id(self, connection: sa.Connection, table: sa.Table) -> str:
@@ -470,6 +498,7 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
         "day": (-1, _day),
         "identifier": (4, _identifier),
         "spelt": (2, _spelt),
+        "like": (3, _like),
     }
     for name, (arguments, function) in functions.items():
         driver.create_function(f"lethe_{name}", arguments, function, deterministic=True)
@@ -558,3 +587,8 @@ def _identifier(value: object, letter: object, kind: str, region: str | None) ->
 
 def _spelt(value: object, letter: object) -> str | None:
     return None if value is None else as_text(_stored(value, letter))
+
+
+def _like(value: object, letter: object, pattern: str) -> int | None:
+    stored = _stored(value, letter)
+    return int(is_like(stored, pattern)) if isinstance(stored, str) else None
