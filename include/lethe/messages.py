@@ -27,7 +27,7 @@ def problems_of(details: Sequence[ErrorDetails], content: Mapping[str, Any]) -> 
     for location, refusals in told.items():
         if refusals[0]["type"] == "too_short" and any(other[: len(location)] == location != other for other in told):
             continue  # it only has too little in it because what it has is wrong
-        path = ".".join(_named(location, content))
+        path = ".".join(_named(_as_written(location, refusals[0]), content))
         message = _literal(refusals) if _is_of_several(refusals[0]) else _message(refusals[0])
         yield f"{path}: {message}" if path else message
 
@@ -36,6 +36,14 @@ def _place(detail: ErrorDetails) -> tuple[str | int, ...]:
     """Where it was written: without the marks of keys, and without the types that a value may be of."""
     location = tuple(part for part in detail["loc"] if part != "[key]")
     return location[: _several(location)] if _is_of_several(detail) else location
+
+
+def _as_written(location: tuple[str | int, ...], detail: ErrorDetails) -> tuple[str | int, ...]:
+    """The same place with a key that is no text as YAML has it."""
+    if detail["type"] == "invalid_key" or "[key]" in detail["loc"]:
+        key = detail["input"]
+        return (*location[:-1], key if isinstance(key, str) else _shown(key))
+    return location
 
 
 def _several(location: tuple[str | int, ...]) -> int:
@@ -51,7 +59,8 @@ def _is_of_several(detail: ErrorDetails) -> bool:
 
 
 def _literal(refusals: Sequence[ErrorDetails]) -> str:
-    shown, written = _shown(refusals[0]), refusals[0]["input"]
+    written = refusals[0]["input"]
+    shown = _shown(written)
     if any(detail["type"] in ("less_than_equal", "greater_than_equal") for detail in refusals):
         return f"{shown} is too large to be exact: write it in quotes, as text"
     if isinstance(written, Decimal | float | int):
@@ -64,14 +73,14 @@ def _named(location: tuple[str | int, ...], content: Mapping[str, Any]) -> Itera
     if location[:1] == ("datasets",) and len(location) > 1 and isinstance(location[1], int):
         dataset = content["datasets"][location[1]]
         name = dataset.get("name") if isinstance(dataset, dict) else None
-        yield from ("datasets", name if isinstance(name, str) and name else str(location[1]))
+        yield from ("datasets", name if isinstance(name, str) and name.strip() else str(location[1]))
         location = location[3:]  # the third part is the dataset's kind
     yield from (str(part) for part in location)
 
 
 def _message(detail: ErrorDetails) -> str:
     """What is wrong with one value."""
-    kind, limits, shown = detail["type"], detail.get("ctx", {}), _shown(detail)
+    kind, limits, shown = detail["type"], detail.get("ctx", {}), _shown(detail["input"])
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if kind == "string_type" and isinstance(detail["input"], int | float | Decimal):
@@ -80,9 +89,10 @@ def _message(detail: ErrorDetails) -> str:
         kind = "null_for_word"
     if kind == "literal_error":
         limits = {"expected": str(limits["expected"]).lower()}
+    if kind == "union_tag_invalid":
+        shown = _shown(detail["input"]["kind"])
     facts = {**limits, "shown": shown, "allowed": _PATTERNS.get(limits.get("pattern", ""), limits.get("pattern", ""))}
-    words = _WORDS.get(kind)
-    return words.format(**facts) if words is not None else detail["msg"][:1].lower() + detail["msg"][1:]
+    return _WORDS.get(kind, _OTHERWISE).format(**facts)
 
 
 _PATTERNS = {
@@ -107,6 +117,13 @@ _WORDS = {
     "less_than_equal": "is too large: write a number up to {le}",
     "bool_type": "is neither true nor false: write one of these",
     "bool_parsing": "is neither true nor false: write one of these",
+    "json_invalid": "is not JSON: correct it",
+    "uuid_parsing": "is not an id: write a UUID",
+    "uuid_type": "is not an id: write a UUID",
+    "date_type": "is no day: write one, such as 1990-01-31",
+    "date_parsing": "is no day: write one, such as 1990-01-31",
+    "date_from_datetime_parsing": "is no day: write one, such as 1990-01-31",
+    "list_type": "is not a list: write one, such as [a, b]",
     "tuple_type": "is not a list: write one, such as [a, b]",
     "too_short": "has too little in it: write at least {min_length}",
     "mapping_type": "has no fields: write name: value below it",
@@ -118,17 +135,19 @@ _WORDS = {
     "enum": "{shown} is not known: write {expected}",
     "literal_error": "{shown} is not possible: write {expected}, or leave the field out",
     "string_pattern_mismatch": "{shown} is not possible: {allowed}",
-    "union_tag_invalid": f"kind {{tag!r}} is not known: write {_KINDS}",
+    "invalid_key": "is not the name of a field: write one in quotes",
+    "union_tag_invalid": f"kind {{shown}} is not known: write {_KINDS}",
     "union_tag_not_found": f"kind is missing: write {_KINDS}",
 }
 """By pydantic's type of error (https://docs.pydantic.dev/latest/errors/validation_errors/)."""
+_OTHERWISE = "{shown} is not possible: correct it; `lethe policy reference` says what it may be"
+_WORDS_OF_YAML = {"None": "null", "True": "true", "False": "false"}
 
 
-def _shown(detail: ErrorDetails) -> str:
+def _shown(written: object) -> str:
     """What was written, as YAML has it, where it is short."""
-    written = detail["input"]
     if written is None or isinstance(written, bool):
-        return {None: "null", True: "true", False: "false"}[written]
+        return _WORDS_OF_YAML[str(written)]
     if isinstance(written, str | int | float | Decimal):
         text = str(written) if isinstance(written, Decimal) else repr(written)
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -171,7 +171,7 @@ def wrong_earliest(content: dict[str, Any]) -> None:
         (softened, "key-not-null is missing or was changed"),
         (twice, "two expectations have the same id"),
         (renamed, "its name must be webinars.candidates"),
-        (without_id, "not a suite: expectations.3.id: Field required"),
+        (without_id, "not a suite: expectations.3.id: is missing: write it"),
         (without_earliest, "meta.lethe.earliest is missing"),
         (wrong_earliest, "not a suite: meta.lethe.earliest"),
         (lambda content: content.clear(), "not a suite: name: Field required"),

@@ -26,6 +26,7 @@ from lethe.checks.generate import CANDIDATES, LEFT, Json
 from lethe.checks.results import Validation
 from lethe.counts import Found
 from lethe.errors import PolicyError, StoreError
+from lethe.messages import problems_of
 from lethe.policy import Limits, Policy
 from lethe.settings import Settings
 from lethe.stores.base import Candidates, Store, Work
@@ -173,7 +174,7 @@ def load(settings: Settings, category: str, name: str, *, by_value: bool = False
     except FileNotFoundError:
         raise PolicyError(f"{category}: there is no suite {path}: make it with {again}") from None
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        found = "; ".join(problems_of(error.errors(include_url=False), {}))
         raise PolicyError(f"{path}: not a suite: {found}; mend it, or make it anew with {again}") from None
     except (OSError, ValueError) as error:
         raise PolicyError(

@@ -37,7 +37,7 @@ from lethe.policy.fields import (
     WholeNumber,
     name_parts,
 )
-from lethe.policy.loading import json_schema, load, load_all, parse, policy_files
+from lethe.policy.loading import json_schema, load, load_all, parse, policy_files, policy_of
 from lethe.policy.masks import Mask, MaskKind
 from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps
 from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
@@ -90,4 +90,5 @@ __all__ = [
     "overlaps",
     "parse",
     "policy_files",
+    "policy_of",
 ]

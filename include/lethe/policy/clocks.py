@@ -43,7 +43,7 @@ class ColumnClock(Model):
         if sum(value is not None for value in (self.column, self.latest_of, self.earliest_of)) != 1:
             raise ValueError("give exactly one of column, latest_of and earliest_of")
         if len(set(self.columns)) != len(self.columns):
-            raise ValueError("names a column twice")
+            raise ValueError("names a column twice: leave it out once")
         return self
 
     @property
@@ -57,7 +57,7 @@ def groups_of(pattern: str) -> frozenset[str]:
     try:
         return frozenset(re.compile(pattern).groupindex)
     except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
+        raise ValueError(f"not a regular expression: {error}: correct it") from error
 
 
 def _capturing(pattern: str) -> str:

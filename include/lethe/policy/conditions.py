@@ -23,7 +23,9 @@ from lethe.policy.fields import Column, Model, WholeNumber
 
 
 def _day(value: object) -> date:
-    return value if isinstance(value, date) else read_day(str(value))
+    if not isinstance(value, str | date):
+        raise ValueError("is no day: write one of the years 2 to 9998, such as 2025-01-31")
+    return value if isinstance(value, date) else read_day(value)
 
 
 def _number(value: object) -> Decimal:

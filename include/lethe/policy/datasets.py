@@ -44,11 +44,13 @@ class ChildTable(Model):
     @model_validator(mode="after")
     def _matching_columns(self) -> Self:
         if self.references is not None and len(self.references) != len(self.foreign_key):
-            raise ValueError("foreign_key and references need the same number of columns")
+            raise ValueError("foreign_key and references need the same number of columns: name as many in both")
         if self.children and any(child.references is None for child in self.children):
-            raise ValueError("children of a child table need references: a child table has no key of its own here")
+            raise ValueError(
+                "children of a child table need references: name its columns, as it has no key of its own here"
+            )
         if self.depth > _DEEPEST:
-            raise ValueError(f"children nest more than {_DEEPEST} deep")
+            raise ValueError(f"children nest more than {_DEEPEST} deep: leave out the deepest")
         return self
 
     @property
@@ -121,13 +123,13 @@ class TableDataset(RowDataset):
     @model_validator(mode="after")
     def _masks_fit(self) -> Self:
         if len(set(self.key)) != len(self.key):
-            raise ValueError("key names a column twice")
+            raise ValueError("key names a column twice: leave it out once")
         masked = [mask.column for mask in self.masks]
         if len(set(masked)) != len(masked):
-            raise ValueError("masks name a column twice")
+            raise ValueError("masks name a column twice: leave it out once")
         needed = sorted({*self.key, *self.clock.columns} & set(masked))
         if needed:
-            raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record; it cannot be masked")
+            raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record: leave it out")
         return self
 
     @property

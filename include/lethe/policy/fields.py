@@ -38,7 +38,9 @@ Region = Annotated[str, AfterValidator(require_region)]
 
 
 def _parse_period(value: object) -> Period:
-    return value if isinstance(value, Period) else Period.parse(str(value))
+    if not isinstance(value, str | Period):
+        raise ValueError("is not a period: write an ISO 8601 duration such as P18M, P60D or P3Y")
+    return value if isinstance(value, Period) else Period.parse(value)
 
 
 def _known_zone(name: str) -> str:
@@ -59,7 +61,7 @@ def _cron(expression: str) -> str:
     try:
         croniter(expression, datetime(2000, 1, 1, tzinfo=UTC)).get_next()
     except CroniterError as error:
-        raise ValueError(f"{expression!r} is a schedule that never comes") from error
+        raise ValueError(f"{expression!r} is a schedule that never comes: write a day that there is") from error
     return expression
 
 

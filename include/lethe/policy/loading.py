@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def parse(text: str, *, where: str) -> Policy:
         ) from None
     if not isinstance(content, dict):
         raise PolicyError(f"{where}: a policy is a mapping of fields; begin it with its `category`")
+    return policy_of(content, where=where)
+
+
+def policy_of(content: Mapping[str, Any], *, where: str) -> Policy:
+    """A policy from what its file has. `where` names its origin in messages.
+
+    Raises:
+        PolicyError: if it is not a policy, in one message for everything that is wrong with it.
+    """
     try:
         return Policy.model_validate(content)
     except ValidationError as error:

@@ -30,5 +30,5 @@ class Mask(Model):
     @model_validator(mode="after")
     def _value_where_constant(self) -> Self:
         if (self.with_ is MaskKind.CONSTANT) != (self.value is not None):
-            raise ValueError("give a value exactly where a column is masked with a constant")
+            raise ValueError("give a value where a column is masked with a constant, and nowhere else")
         return self

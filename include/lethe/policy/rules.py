@@ -74,7 +74,7 @@ class Retention(Model):
             if self.lead_time.days >= shortest:
                 raise ValueError("lead_time must be shorter than the period")
         if self.at_once and (self.by_value or self.counted_from is not CountedFrom.CLOCK):
-            raise ValueError("at_once goes with neither by_value nor counted_from")
+            raise ValueError("at_once goes with neither by_value nor counted_from: leave these out")
         return self
 
     @property
@@ -145,28 +145,31 @@ class Policy(Model):
         names = [dataset.name for dataset in self.datasets]
         duplicates = {name for name in names if names.count(name) > 1}
         if duplicates:
-            raise ValueError(f"datasets: {', '.join(sorted(duplicates))} is there twice")
+            raise ValueError(f"datasets: {', '.join(sorted(duplicates))} is there twice: give each a name of its own")
         for dataset in self.datasets:
             if self.disposition is Disposition.ANONYMISE and not _masks(dataset):
-                raise ValueError(f"datasets.{dataset.name}: anonymising needs a table with masks")
+                raise ValueError(f"datasets.{dataset.name}: anonymising needs a table with masks: give its masks")
             if isinstance(dataset, TableDataset) and dataset.masks and dataset.unmasked:
                 raise ValueError(
-                    f"datasets.{dataset.name}: masks leave {', '.join(dataset.unmasked)}, which identifies a person"
+                    f"datasets.{dataset.name}: masks leave {', '.join(dataset.unmasked)}, which identifies a person: "
+                    "mask it too"
                 )
             if self.disposition is Disposition.ERASE and _masks(dataset):
-                raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise")
+                raise ValueError(f"datasets.{dataset.name}: masks are for the disposition anonymise: leave them out")
             by_value = self.retention.by_value
             if by_value is not None and isinstance(dataset, FilesDataset):
                 pattern = dataset.path_columns.get(by_value.column)
                 if pattern is not None and "value" not in groups_of(pattern):
                     raise ValueError(
                         f"datasets.{dataset.name}: by_value.column {by_value.column} is made of the parts of a date in "
-                        "the key, which only a clock can be"
+                        "the key, which only a clock can be: name another column"
                     )
             if by_value is not None and isinstance(dataset, JsonLinesDataset):
                 dataset.require_single(f"datasets.{dataset.name}: by_value.column", by_value.column)
             if by_value is not None and isinstance(dataset, ObjectDataset):
-                raise ValueError(f"datasets.{dataset.name}: by_value needs rows with columns, not objects")
+                raise ValueError(
+                    f"datasets.{dataset.name}: by_value needs rows with columns, not objects: leave it out"
+                )
         return self
 
     @property
