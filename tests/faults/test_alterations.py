@@ -358,14 +358,14 @@ def _stored_alterations(rng: random.Random) -> tuple[str, str, tuple[object, ...
     column = {
         "lethe_certificate": rng.choice(["document"]),
         "lethe_proof_leaves": rng.choice(["leaves", "first", "root", "n"]),
-        "lethe_proof_tree": rng.choice(["records", "outcomes", "root", "dataset"]),
+        "lethe_proof_tree": rng.choice(["records", "outcomes", "root", "dataset", "leaf"]),
     }[table]
     match rng.randrange(4):
         case 0:
             return f"rows of {table}", f"DELETE FROM {table} WHERE run_id = ?", (run,)
         case 1 if column not in {"n", "dataset"}:
             sets = f"{column} = (SELECT {column} FROM {table} WHERE run_id = ?)"
-            if table == "lethe_proof_tree" and column in ("records", "outcomes"):
+            if table == "lethe_proof_tree" and column in ("records", "outcomes", "leaf"):
                 sets = f"{column} = {column} || ?"
             return f"{column} of another run", f"UPDATE {table} SET {sets} WHERE run_id = ?", (other, run)
         case _:

@@ -277,12 +277,14 @@ def test_outcomes_can_be_recorded_again_and_only_the_last_count_until_the_certif
 @given(
     became=st.dictionaries(st.binary(min_size=1, max_size=6), st.sampled_from(list(Outcome)), max_size=60),
     absent=st.binary(min_size=1, max_size=6),
+    leaf=st.sampled_from([1, 4]),
 )
 def test_every_record_can_be_proven_and_every_other_disproven(
-    tmp_path_factory: pytest.TempPathFactory, became: dict[bytes, Outcome], absent: bytes
+    tmp_path_factory: pytest.TempPathFactory, became: dict[bytes, Outcome], absent: bytes, leaf: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, _sqlite(tmp_path_factory.mktemp("proofs")) as governance:
         patch.setattr(merkle, "CHUNK", 8)  # many chunks, and sorting in parts
+        patch.setattr(outcomes, "LEAF", leaf)
         patch.setattr(outcomes, "_SORTED_AT_ONCE", 16)
         patch.setattr(outcomes, "_CHUNKS_AT_ONCE", 2)
         ended_run(governance, "webinars-1", became)
@@ -298,6 +300,39 @@ def test_every_record_can_be_proven_and_every_other_disproven(
             assert not proofs.find(governance, KEYS, "webinars.registrations", absent).sightings
             proof = proofs.prove(governance, KEYS, "webinars.registrations", absent, "webinars-1").text().encode()
             assert proofs.verify(proof, absent, PUBLIC).outcomes == ()
+
+
+def test_a_proof_from_when_a_leaf_was_one_outcome_still_holds() -> None:
+    document = (Path(__file__).parent / "golden" / "proof-before-leaves.json").read_bytes()
+    assert proofs.verify(document, b"n7", PUBLIC).outcomes == (Outcome.ERASED,)
+    for change in ({"index": 0}, {"before": "0" * 66}, {"after": "0" * 66}, {"outcome": "held"}):
+        lying = json.loads(document)
+        lying["leaves"][0] |= change
+        with pytest.raises(EvidenceError, match="does not lead to the root"):
+            proofs.verify(json.dumps(lying).encode(), b"n7", PUBLIC)
+
+
+def test_what_shares_a_leaf_with_a_record_cannot_be_changed_moved_or_left_out(tmp_path: Path) -> None:
+    with _sqlite(tmp_path) as governance:
+        ended_run(governance, "webinars-1", {b"key-%d" % n: Outcome.ERASED for n in range(50)})
+        certificate.issue(governance, KEYS, "webinars-1", [])
+        named = "webinars.registrations", b"key-7", "webinars-1"
+        proof = json.loads(proofs.prove(governance, KEYS, *named).text())
+    (leaf,) = proof["leaves"]
+    assert not re.search(b"key-".hex(), leaf["before"] + leaf["after"])
+    beside, size = leaf["before"] + leaf["after"], 2 * outcomes.OUTCOME_BYTES
+    assert len(beside) // size in (31, 17)
+    for change in (
+        {"before": "", "after": beside},
+        {"before": leaf["before"][size:] + leaf["after"][:size], "after": leaf["after"][size:]},
+        {"before": leaf["before"][size:]} if leaf["before"] else {"after": leaf["after"][size:]},
+        {"index": leaf["index"] ^ 1},
+        {"index": leaf["index"] + 32},
+    ):
+        lying = {**proof, "leaves": [{**leaf, **change}]}
+        if lying != proof:
+            with pytest.raises(EvidenceError, match="does not lead to the root"):
+                proofs.verify(json.dumps(lying).encode(), b"key-7", PUBLIC)
 
 
 def test_what_a_run_erased_that_recorded_no_types_of_keys_is_still_proven(governance: Governance) -> None:

@@ -22,7 +22,7 @@ from lethe.evidence import certificate
 from lethe.governance import Governance
 from lethe.stages import DatasetReport, Report
 
-OLDER = Path(__file__).parent / "golden" / "certificate-before-blocked.json"
+GOLDEN = Path(__file__).parent / "golden"
 NUMBERS = {outcome: 7_001 + number for number, outcome in enumerate(Outcome)}
 ALL = Became.of(NUMBERS, rows_with=8_008, bytes=9)
 """A number of its own for each outcome."""
@@ -151,9 +151,10 @@ def made_up() -> None:
 # --- what was written before ------------------------------------------------------------------------------------------
 
 
-def test_a_certificate_of_before_there_were_more_counts_still_holds_and_stays_as_it_was() -> None:
-    text = OLDER.read_text(encoding="utf-8")
-    assert "blocked" not in text
+@pytest.mark.parametrize(("since", "unknown"), [("blocked", '"blocked"'), ("leaves", '"leaf"')])
+def test_a_certificate_of_before_there_was_more_in_it_still_holds_and_stays_as_it_was(since: str, unknown: str) -> None:
+    text = (GOLDEN / f"certificate-before-{since}.json").read_text(encoding="utf-8")
+    assert unknown not in text
     document = certificate.verify(text.encode(), PUBLIC).document
     assert json.loads(document.text()) == json.loads(text)
     assert document.certificate.sha256 in certificate.page(document)

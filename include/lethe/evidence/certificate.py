@@ -563,7 +563,9 @@ def _tree_findings(connection: sa.Connection, certificate: Certificate, *, leave
                 yield f"{where}: record-level outcomes were changed, or are missing"
             elif leaves:
                 for n, chunk in enumerate(chunks(connection, certificate.run, dataset.name)):
-                    if merkle.root_of(leaf_hashes(chunk.leaves)) != roots[n] or not chunk.in_place(n):
+                    if merkle.root_of(leaf_hashes(chunk.packed, dataset.records.leaf)) != roots[
+                        n
+                    ] or not chunk.in_place(n):
                         yield f"{where}: record-level outcomes were changed, in chunk {n}"
     for name in recorded:
         yield f"run {certificate.run}, {name}: there are outcomes that the certificate does not know"

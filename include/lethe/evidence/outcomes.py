@@ -2,8 +2,10 @@
 
 A record is committed to by SHA-256(0x02 ‖ dataset ‖ key ‖ salt), whose salt is HMAC-SHA256 of the key under a secret
 of the run and the dataset. Without the secret a digest says nothing; with one record's salt, which a proof reveals,
-anybody can work out that record's digest and no other. A leaf is the digest and one byte for the outcome; leaves are
-sorted, so that absence shows too. The tree's root enters the ledger and the certificate.
+anybody can work out that record's digest and no other. An outcome is the digest and one byte for what became of the
+record; outcomes are sorted, so that absence shows too. A leaf of the tree is several of them, one after the other,
+which spares nearly all of the hashes that a tree over single ones takes. The tree's root enters the ledger and the
+certificate.
 """
 
 from __future__ import annotations
@@ -28,31 +30,40 @@ from lethe.errors import EvidenceError, StoreUnavailable
 from lethe.evidence import merkle
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import require_claim
-from lethe.evidence.signed import Document, Hex32, canonical
+from lethe.evidence.signed import Grown, Hex32, canonical
 from lethe.governance import Governance, schema
 from lethe.keys import Keys
 
 DIGEST_BYTES = 32
-LEAF_BYTES = DIGEST_BYTES + 1
+OUTCOME_BYTES = DIGEST_BYTES + 1
+
+LEAF = 32
+"""Outcomes in a leaf of the trees that are made now, the last one excepted; divides `merkle.CHUNK`."""
 
 OUTCOMES: Mapping[bytes, Outcome] = {outcome.code: outcome for outcome in Outcome}
-"""Outcomes by the byte that stands for them in a leaf."""
+"""Outcomes by the byte that stands for them after a digest."""
 
 _SORTED_AT_ONCE = 250_000
-"""Leaves sorted in memory (some 25 MB); more are sorted in parts, in a temporary file, and merged."""
+"""Outcomes sorted in memory (some 25 MB); more are sorted in parts, in a temporary file, and merged."""
+_COMMITTED_AT_ONCE = 20_000
 _CHUNKS_AT_ONCE = 32
 """Chunks written in one transaction (some 4 MB)."""
-_COMMITTED_AT_ONCE = 20_000
 _FIRST_BYTES = 256
 _PROOFS_LOCK = 0x4C455052
 
 
-class OutcomeDigest(Document):
+class OutcomeDigest(Grown):
     """What stands for all record-level outcomes of a dataset in one run."""
 
     count: int = Field(ge=0, description="Records that have an outcome.")
     outcomes: Mapping[str, int] = Field(description="Records by outcome.")
     root: Hex32 = Field(description="Root of the Merkle tree of the outcomes.")
+    leaf: int = Field(default=1, ge=1, le=merkle.CHUNK, description="Outcomes in a leaf of the tree.")
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves the tree has."""
+        return -(-self.count // self.leaf)
 
 
 class RecordDigest(NamedTuple):
@@ -156,6 +167,7 @@ def record_outcomes(
             count=counts.total(),
             outcomes={outcome.value: count for outcome, count in sorted(counts.items())},
             root=merkle.root_of(roots).hex(),
+            leaf=LEAF,
         )
         if digest != recorded:
             place = _Place(governance, run_id, dataset, claim)
@@ -184,15 +196,20 @@ def chunk_roots(connection: sa.Connection, run_id: str, dataset: str) -> list[by
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a tree as it is stored: its number, what it is found by, and its leaves in order."""
+    """A part of a tree as it is stored: its number, what it is found by, and its outcomes in order."""
 
     n: int
     first: bytes
-    leaves: list[bytes]
+    packed: bytes
+
+    @property
+    def outcomes(self) -> list[bytes]:
+        """The outcomes, one by one."""
+        return [self.packed[at : at + OUTCOME_BYTES] for at in range(0, len(self.packed), OUTCOME_BYTES)]
 
     def in_place(self, n: int) -> bool:
         """Whether it can be the n-th chunk, and is found by its smallest digest."""
-        return self.n == n and bool(self.leaves) and self.first == self.leaves[0][:DIGEST_BYTES]
+        return self.n == n and bool(self.packed) and self.first == self.packed[:DIGEST_BYTES]
 
 
 def chunks(connection: sa.Connection, run_id: str, dataset: str, wanted: Sequence[int] = ()) -> Iterator[Chunk]:
@@ -202,7 +219,7 @@ def chunks(connection: sa.Connection, run_id: str, dataset: str, wanted: Sequenc
     for n in wanted or list(connection.scalars(sa.select(table.n).where(*mine).order_by(table.n))):
         row = connection.execute(sa.select(table.first, table.leaves).where(*mine, table.n == n)).one_or_none()
         if row is not None:
-            yield Chunk(n, _bytes(row.first), _unpacked(_bytes(row.leaves)))
+            yield Chunk(n, _bytes(row.first), _bytes(row.leaves))
 
 
 def chunk_of(connection: sa.Connection, run_id: str, dataset: str, digest: bytes) -> int:
@@ -219,14 +236,16 @@ def _bytes(value: object) -> bytes:
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
 
 
-def leaf_hashes(leaves: Sequence[bytes]) -> list[bytes]:
-    """The hashes of leaves."""
-    return [merkle.leaf_hash(leaf) for leaf in leaves]
+def leaf_hashes(packed: bytes, leaf: int) -> list[bytes]:
+    """The hashes of leaves with so many outcomes each."""
+    size = leaf * OUTCOME_BYTES
+    return [merkle.leaf_hash(packed[at : at + size]) for at in range(0, len(packed), size)]
 
 
 def _digest(row: sa.Row[tuple[object, ...]]) -> OutcomeDigest:
     try:
-        return OutcomeDigest(count=row.records, outcomes=json.loads(row.outcomes), root=row.root)
+        leaf = {} if row.leaf == 1 else {"leaf": row.leaf}  # earlier certificates do not say it
+        return OutcomeDigest(count=row.records, outcomes=json.loads(row.outcomes), root=row.root, **leaf)
     except (ValueError, TypeError):
         raise EvidenceError(
             f"run {row.run_id}: the record of its outcomes of {row.dataset} was changed beyond recognition: "
@@ -249,10 +268,6 @@ def _state(governance: Governance, run_id: str, dataset: str) -> tuple[str, bool
 # --- sorting and chunking, in bounded memory --------------------------------------------------------------------------
 
 
-def _unpacked(packed: bytes) -> list[bytes]:
-    return [packed[at : at + LEAF_BYTES] for at in range(0, len(packed), LEAF_BYTES)]
-
-
 def _committed(
     commit: Committing, outcomes: Iterable[tuple[bytes, Outcome]], counts: Counter[Outcome]
 ) -> Iterator[bytes]:
@@ -270,7 +285,7 @@ def _in_order(packed: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
     for some in packed:
         gathered.append(some)
         size += len(some)
-        if size >= _SORTED_AT_ONCE * LEAF_BYTES:
+        if size >= _SORTED_AT_ONCE * OUTCOME_BYTES:
             parts.append(_Part.written(_sorted(gathered), file))
             gathered, size = [], 0
     last = _sorted(gathered)
@@ -293,7 +308,7 @@ def _sorted(packed: Sequence[bytes]) -> bytes:
     """Outcomes in the order of their bytes, of which the last is a letter: NumPy ignores zeros at the end."""
     import numpy as np
 
-    return np.sort(np.frombuffer(b"".join(packed), dtype=f"S{LEAF_BYTES}")).tobytes()
+    return np.sort(np.frombuffer(b"".join(packed), dtype=f"S{OUTCOME_BYTES}")).tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +323,13 @@ class _Part:
         """Write sorted outcomes to the end of a file."""
         start = file.seek(0, os.SEEK_END)
         file.write(packed)
-        counts = Counter(packed[::LEAF_BYTES])
+        counts = Counter(packed[::OUTCOME_BYTES])
         return cls(start, [0, *itertools.accumulate(counts[first] for first in range(_FIRST_BYTES))])
 
     def between(self, low: int, high: int, file: IO[bytes]) -> bytes:
         """The outcomes whose first byte is from `low` (included) to `high` (excluded)."""
-        file.seek(self.start + self.bounds[low] * LEAF_BYTES)
-        return file.read((self.bounds[high] - self.bounds[low]) * LEAF_BYTES)
+        file.seek(self.start + self.bounds[low] * OUTCOME_BYTES)
+        return file.read((self.bounds[high] - self.bounds[low]) * OUTCOME_BYTES)
 
 
 def _spooled(blocks: Iterator[bytes], spool: IO[bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -323,8 +338,8 @@ def _spooled(blocks: Iterator[bytes], spool: IO[bytes]) -> tuple[list[bytes], li
         spool.write(block)
     spool.seek(0)
     roots, firsts = [], []
-    while chunk := spool.read(merkle.CHUNK * LEAF_BYTES):
-        roots.append(merkle.root_of(leaf_hashes(_unpacked(chunk))))
+    while chunk := spool.read(merkle.CHUNK * OUTCOME_BYTES):
+        roots.append(merkle.root_of(leaf_hashes(chunk, LEAF)))
         firsts.append(chunk[:DIGEST_BYTES])
     spool.seek(0)
     return roots, firsts
@@ -350,7 +365,7 @@ class _Place:
                     "n": n,
                     "first": firsts[n],
                     "root": roots[n],
-                    "leaves": spool.read(merkle.CHUNK * LEAF_BYTES),
+                    "leaves": spool.read(merkle.CHUNK * OUTCOME_BYTES),
                 }
                 for n in range(start, min(start + _CHUNKS_AT_ONCE, len(roots)))
             ]
@@ -377,6 +392,7 @@ class _Place:
                     records=digest.count,
                     outcomes=canonical(content["outcomes"]).decode(),
                     root=digest.root,
+                    leaf=digest.leaf,
                 )
             )
             body = {"dataset": self.dataset, **content}

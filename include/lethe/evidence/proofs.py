@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -28,7 +28,7 @@ from lethe.evidence import merkle
 from lethe.evidence.certificate import Certificate, SignedCertificate, Verified
 from lethe.evidence.outcomes import (
     DIGEST_BYTES,
-    LEAF_BYTES,
+    OUTCOME_BYTES,
     OUTCOMES,
     Committing,
     OutcomeDigest,
@@ -40,21 +40,39 @@ from lethe.evidence.outcomes import (
     leaf_hashes,
     recorded_outcomes,
 )
-from lethe.evidence.signed import Document, Hex32, canonical, read_document, read_json
+from lethe.evidence.signed import Document, Grown, Hex32, canonical, read_document, read_json
 from lethe.governance import Governance, schema
 from lethe.judging.keys import KeyColumn, readings
 from lethe.keys import Keys
 
 FORMAT = "lethe-proof/1"
 
+Outcomes = Annotated[str, Field(pattern=r"^([0-9a-f]{66})*$", max_length=2 * merkle.CHUNK * OUTCOME_BYTES)]
+"""Outcomes of a tree, one after the other, in hexadecimal."""
 
-class ProvenLeaf(Document):
-    """A leaf of a tree and its path to the root."""
 
-    index: int = Field(ge=0)
+class ProvenLeaf(Grown):
+    """An outcome, those that share its leaf, and the leaf's path to the root."""
+
+    index: int = Field(ge=0, description="Which of all outcomes it is, counted from 0.")
     digest: Hex32
     outcome: Outcome
     path: tuple[Hex32, ...] = Field(max_length=64)
+    before: Outcomes = Field(default="", description="The outcomes before it in its leaf: digests, each with a letter.")
+    after: Outcomes = Field(default="", description="Those after it.")
+
+    def leads_to(self, tree: OutcomeDigest) -> bool:
+        """Whether it is in its place in a tree."""
+        before, after = bytes.fromhex(self.before), bytes.fromhex(self.after)
+        content = before + bytes.fromhex(self.digest) + self.outcome.code + after
+        leaf, at = divmod(self.index, tree.leaf)
+        if len(before) != at * OUTCOME_BYTES:
+            return False
+        if len(content) != min(tree.leaf, tree.count - leaf * tree.leaf) * OUTCOME_BYTES:
+            return False
+        path = [bytes.fromhex(node) for node in self.path]
+        root = merkle.root_by_path(merkle.leaf_hash(content), leaf, tree.leaves, path)
+        return root is not None and root.hex() == tree.root
 
 
 class Proof(Document):
@@ -280,7 +298,7 @@ def _place(
         tree = recorded_outcomes(connection, run_id).get(name)
         if tree is None:
             raise EvidenceError(f"run {run_id} has no record-level outcomes of {name} (any more): see `lethe report`")
-        leaves = list(_leaves(connection, run_id, name, record.digest))
+        leaves = list(_leaves(connection, run_id, name, record.digest, tree.leaf))
         signed = _certificate(connection, run_id, name, tree, trusted)
     try:
         outcomes = _checked(leaves, record.digest, tree)
@@ -292,7 +310,7 @@ def _place(
     return _Place(outcomes, leaves, signed)
 
 
-def _leaves(connection: sa.Connection, run_id: str, name: str, digest: bytes) -> Iterator[ProvenLeaf]:
+def _leaves(connection: sa.Connection, run_id: str, name: str, digest: bytes, leaf: int) -> Iterator[ProvenLeaf]:
     """The leaves of a digest; where there are none, the one before and the one after its place.
 
     They are looked for in the chunk that the digest belongs to and its two neighbours.
@@ -301,24 +319,29 @@ def _leaves(connection: sa.Connection, run_id: str, name: str, digest: bytes) ->
     middle = chunk_of(connection, run_id, name, digest)
     wanted = [n for n in (middle - 1, middle, middle + 1) if 0 <= n < len(roots)]
     around = list(chunks(connection, run_id, name, wanted)) if wanted else []
-    leaves = [(chunk.n, at, leaf) for chunk in around for at, leaf in enumerate(chunk.leaves)]
-    digests = [leaf[:DIGEST_BYTES] for _, _, leaf in leaves]
+    leaves = [(chunk, at, outcome) for chunk in around for at, outcome in enumerate(chunk.outcomes)]
+    digests = [outcome[:DIGEST_BYTES] for _, _, outcome in leaves]
     first = bisect_left(digests, digest)
     last = first
     while last < len(digests) and digests[last] == digest:
         last += 1
     chosen = leaves[first:last] or leaves[max(first - 1, 0) : first + 1]
-    hashes = {chunk.n: leaf_hashes(chunk.leaves) for chunk in around}
-    for n, at, leaf in chosen:
-        path = merkle.path_of(hashes[n], at) + merkle.path_of(roots, n)
-        outcome = OUTCOMES.get(leaf[DIGEST_BYTES:])
-        if outcome is None or len(leaf) != LEAF_BYTES:
+    hashes = {chunk.n: leaf_hashes(chunk.packed, leaf) for chunk in around}
+    for chunk, at, found in chosen:
+        outcome = OUTCOMES.get(found[DIGEST_BYTES:])
+        if outcome is None or len(found) != OUTCOME_BYTES:
             raise EvidenceError(f"run {run_id}: the stored outcomes of {name} were changed: see `lethe ledger verify`")
+        start = at - at % leaf
+        shared = chunk.packed[start * OUTCOME_BYTES : (start + leaf) * OUTCOME_BYTES].hex()
+        mine = 2 * (at - start) * OUTCOME_BYTES
+        path = merkle.path_of(hashes[chunk.n], at // leaf) + merkle.path_of(roots, chunk.n)
+        beside = {"before": shared[:mine], "after": shared[mine + 2 * OUTCOME_BYTES :]} if leaf > 1 else {}
         yield ProvenLeaf(
-            index=n * merkle.CHUNK + at,
-            digest=leaf[:DIGEST_BYTES].hex(),
+            index=chunk.n * merkle.CHUNK + at,
+            digest=found[:DIGEST_BYTES].hex(),
             outcome=outcome,
             path=tuple(node.hex() for node in path),
+            **beside,
         )
 
 
@@ -349,10 +372,7 @@ def _checked(leaves: Sequence[ProvenLeaf], digest: bytes, tree: OutcomeDigest) -
         EvidenceError: if they prove neither.
     """
     for leaf in leaves:
-        content = bytes.fromhex(leaf.digest) + leaf.outcome.code
-        path = [bytes.fromhex(node) for node in leaf.path]
-        root = merkle.root_by_path(merkle.leaf_hash(content), leaf.index, tree.count, path)
-        if root is None or root.hex() != tree.root:
+        if not leaf.leads_to(tree):
             raise EvidenceError("a leaf does not lead to the root")
     wanted = digest.hex()
     if leaves and all(leaf.digest == wanted for leaf in leaves):

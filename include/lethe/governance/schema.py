@@ -214,9 +214,10 @@ proof_tree = sa.Table(
     metadata,
     sa.Column("run_id", sa.ForeignKey(run.c.id), primary_key=True),
     sa.Column("dataset", sa.String(63), primary_key=True),
-    sa.Column("records", sa.BigInteger, nullable=False, comment="Number of leaves."),
-    sa.Column("outcomes", sa.Text, nullable=False, comment="Number of leaves by outcome, as JSON."),
+    sa.Column("records", sa.BigInteger, nullable=False, comment="Number of outcomes."),
+    sa.Column("outcomes", sa.Text, nullable=False, comment="Number of records by outcome, as JSON."),
     sa.Column("root", sa.String(64), nullable=False, comment="Merkle root (RFC 6962), in hexadecimal."),
+    sa.Column("leaf", sa.Integer, server_default="1", comment="Outcomes in a leaf of the tree."),
 )
 
 

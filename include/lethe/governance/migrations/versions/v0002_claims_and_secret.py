@@ -1,4 +1,4 @@
-"""Claims have a token, runs wait for people and say their clocks, the secret has a check value; further indexes.
+"""Claims have a token, runs wait for people and say their clocks, the secret has a check value, leaves grow; indexes.
 
 All changes until the next release belong here: the same column or table in `lethe.governance` and in `upgrade`. A test
 compares a database that was migrated with one that was made anew. Columns are added nullable, so that SQLite need not
@@ -22,5 +22,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_lethe_ledger_at", "lethe_ledger", ["at"])
     op.add_column("lethe_registry_state", sa.Column("secret_check", sa.String(64)))
+    op.add_column(
+        "lethe_proof_tree",
+        sa.Column("leaf", sa.Integer, server_default="1", comment="Outcomes in a leaf of the tree."),
+    )
     op.create_index("ix_lethe_run_category_started_at", "lethe_run", ["category", "started_at"])
     op.create_index("ix_lethe_run_trigger", "lethe_run", ["trigger"])
