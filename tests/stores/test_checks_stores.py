@@ -84,7 +84,7 @@ def test_a_table_with_nothing_expired_passes(settings: Settings, database: sql_k
     database.leads()
     job = sql_kit.work()
     assert checked(settings, database.store, job, database.store.discover(job, NO_HOLDS)) == {}
-    assert red(settings, suites.check_left(settings, database.store, job, database.store.survey(job, NO_HOLDS))) == {}
+    assert red(settings, suites.check_left(settings, job, database.store.survey(job, NO_HOLDS))) == {}
 
 
 def test_candidates_that_have_not_expired_are_found_by_their_own_days(
@@ -104,7 +104,7 @@ def test_records_with_a_constant_in_place_of_a_value_are_known_again(
     database.leads([{"id": n, "email": f"{CANARY}-{n}@example.org", "last_contact": expired} for n in range(20)])
     job = sql_kit.anonymise(sql_kit.dataset(masks=[{"column": "email", "with": "constant", "value": "gone"}]))
     assert sql_kit.run_through(database, job).anonymised == 20
-    assert red(settings, suites.check_left(settings, database.store, job, database.store.survey(job, NO_HOLDS))) == {}
+    assert red(settings, suites.check_left(settings, job, database.store.survey(job, NO_HOLDS))) == {}
 
 
 @pytest.mark.parametrize(
@@ -239,19 +239,18 @@ def test_periods_by_value_are_checked_row_by_row(
     assert [(one.type, one.unexpected) for one in failures] == [("expect_column_pair_values_a_to_be_greater_than_b", 2)]
 
 
-def test_what_is_left_in_a_table_is_counted_by_the_database(settings: Settings, database: sql_kit.Database) -> None:
+def test_what_is_left_in_a_table_is_red_by_what_verifying_counted(
+    settings: Settings, database: sql_kit.Database
+) -> None:
     table = leads(database)
     job = sql_kit.work()
     sql_kit.run_through(database, job, HELD)
-    left = database.store.survey(job, HELD)
-    validation = suites.check_left(settings, database.store, job, left)
+    validation = suites.check_left(settings, job, database.store.survey(job, HELD))
     assert red(settings, validation) == {"all-judged": None}
     assert validation.success
     database.insert(table, [{"id": 7, "email": None, "last_contact": datetime(2020, 1, 1, tzinfo=UTC)}])
-    validation = suites.check_left(settings, database.store, job, left)
-    assert red(settings, validation) == {"nothing-due-left": None, "all-judged": None}, (
-        "the survey did not see it, GX does"
-    )
+    validation = suites.check_left(settings, job, database.store.survey(job, HELD))
+    assert red(settings, validation) == {"nothing-due-left": None, "all-judged": None}
     assert not validation.success
 
 
@@ -315,7 +314,7 @@ def test_candidates_of_a_bucket_are_checked(settings: Settings, bucket: Bucket) 
     assert checked(settings, store, object_work(bucket, STRICTER), found) == {"clock-before-cutoff": 1}
     assert checked(settings, store, job, found.model_copy(update={"expired": 3})) == {"as-discovered": None}
     left = store.survey(job, NO_HOLDS)
-    assert red(settings, suites.check_left(settings, store, job, left)) == {
+    assert red(settings, suites.check_left(settings, job, left)) == {
         "nothing-due-left": None,
         "all-judged": None,
     }

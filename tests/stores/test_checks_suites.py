@@ -410,21 +410,6 @@ def test_a_store_that_gives_nothing_to_check_erases_nothing(settings: Settings) 
 # --- after erasing ------------------------------------------------------------------------------------------------
 
 
-class Left:
-    """A store that counts in its database what is left."""
-
-    def __init__(self, url: sa.URL) -> None:
-        self._url = url
-
-    def left_source(self, _work: Work) -> SqlSource:
-        expired = sa.func.count().filter(STAGED.c.clock < CUTOFF)
-        unjudgeable = sa.func.count().filter(STAGED.c.clock.is_(None))
-        return SqlSource(
-            sa.create_engine(self._url, poolclass=sa.NullPool).connect,
-            sa.select(expired.label("expired"), unjudgeable.label("unjudgeable")).select_from(STAGED),
-        )
-
-
 def survey(expired: int, held: int, kept_on: int = 0, unjudgeable: int = 0) -> Found:
     reasons = {Unjudgeable.NO_CLOCK: unjudgeable} if unjudgeable else {}
     return Found(total=100, expired=expired, held=held, kept_on=kept_on, unjudgeable=reasons)
@@ -432,33 +417,22 @@ def survey(expired: int, held: int, kept_on: int = 0, unjudgeable: int = 0) -> F
 
 def test_a_dataset_with_nothing_but_held_records_left_passes(settings: Settings) -> None:
     for left in (survey(0, 0), survey(3, 3), survey(5, 2, kept_on=3)):
-        validation = suites.check_left(settings, object(), work(), left)  # type: ignore[arg-type]
+        validation = suites.check_left(settings, work(), left)
         assert validation.suite == "webinars.left"
         assert red(settings, validation) == set()
 
 
 def test_a_single_record_left_turns_the_dataset_red(settings: Settings) -> None:
     for left in (survey(1, 0), survey(4, 3), survey(6, 2, kept_on=3)):
-        validation = suites.check_left(settings, object(), work(), left)  # type: ignore[arg-type]
+        validation = suites.check_left(settings, work(), left)
         assert red(settings, validation) == {"nothing-due-left"}
         assert not validation.success
 
 
 def test_what_cannot_be_judged_is_reported_and_stops_nothing(settings: Settings) -> None:
-    validation = suites.check_left(settings, object(), work(), survey(0, 0, unjudgeable=4))  # type: ignore[arg-type]
+    validation = suites.check_left(settings, work(), survey(0, 0, unjudgeable=4))
     assert red(settings, validation) == {"all-judged"}
     assert validation.success
-
-
-def test_the_database_itself_counts_what_is_left(settings: Settings, database_url: sa.URL) -> None:
-    database = Database(database_url)
-    database.stage(5)
-    store: Any = Left(database_url)
-    assert red(settings, suites.check_left(settings, store, work(), survey(0, 0))) == {"nothing-due-left"}
-    assert red(settings, suites.check_left(settings, store, work(), survey(5, 5))) == set()
-    with database.engine.begin() as connection:
-        connection.execute(sa.update(STAGED).values(clock=None))
-    assert red(settings, suites.check_left(settings, store, work(), survey(0, 0))) == {"all-judged"}
 
 
 # --- no personal data ---------------------------------------------------------------------------------------------
@@ -544,7 +518,7 @@ def test_great_expectations_prints_and_logs_nothing(
 def test_a_page_shows_both_checks_and_needs_no_network(settings: Settings, database: Database) -> None:
     database.change(held=True)
     check(settings, database)
-    suites.check_left(settings, object(), work(), survey(1, 0))  # type: ignore[arg-type]
+    suites.check_left(settings, work(), survey(1, 0))
     page = pages.docs_path(settings, "webinars", "webinars-1", "registrations")
     assert page == settings.data_docs / "webinars/webinars-1/registrations.html"
     text = page.read_text()

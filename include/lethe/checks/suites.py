@@ -30,7 +30,7 @@ from lethe.messages import problems_of
 from lethe.policy import Limits, Policy
 from lethe.settings import Settings
 from lethe.stores.base import Candidates, Store, Work
-from lethe.stores.sources import GivesCandidates, GivesLeft, Query, RowSource, SqlSource
+from lethe.stores.sources import GivesCandidates, Query, RowSource, SqlSource
 
 
 def check_candidates(
@@ -67,20 +67,16 @@ def check_candidates(
     return validation
 
 
-def check_left(settings: Settings, store: Store, work: Work, left: Found) -> Validation:
-    """Check that nothing is left in a dataset that should have gone.
-
-    Where the store is a database, it counts anew what has expired. `left` is what the store's survey found, and says
-    how many of the expired records are held.
+def check_left(settings: Settings, work: Work, left: Found) -> Validation:
+    """Check that nothing is left in a dataset that should have gone, by what the store's survey found.
 
     Raises:
         PolicyError: if the category's suites are missing or cannot be used.
-        StoreError, StoreUnavailable: if the dataset cannot be read.
     """
     from lethe.checks import gx, pages
 
     suite = load(settings, work.category, LEFT, by_value=_by_value(work))
-    source = store.left_source(work) if isinstance(store, GivesLeft) else _surveyed(left)
+    source = _surveyed(left)
     results = gx.evaluate(_name(work), source, [gx.Check(suite, source.query, {"held": left.held})])
     validation = Validation(suite=suite["name"], results=results)
     pages.write(settings, work, pages.AFTER, validation)

@@ -103,12 +103,3 @@ class GivesCandidates(Protocol):
             StoreError, StoreUnavailable: if what was staged cannot be read.
         """
         ...
-
-
-@runtime_checkable
-class GivesLeft(Protocol):
-    """A store that can be asked again what is left, by other means than its survey."""
-
-    def left_source(self, work: Work) -> SqlSource:
-        """What is left, counted by the database itself when the query is run."""
-        ...

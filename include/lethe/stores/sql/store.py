@@ -549,12 +549,6 @@ class SqlStore:
         query = validation.staged_candidates(judgement, staging)
         return SqlSource(partial(self._reading, work.dataset.name), query)
 
-    def left_source(self, work: Work) -> SqlSource:
-        """What is left, for having the database count it anew."""
-        with self._reading(work.dataset.name) as connection:
-            judgement, _ = self._judge(connection, work)
-        return SqlSource(partial(self._reading, work.dataset.name), validation.what_is_left(judgement))
-
     @contextmanager
     def _reading(self, what: str) -> Iterator[sa.Connection]:
         """A connection for reading, whose errors are ours."""

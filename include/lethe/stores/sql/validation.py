@@ -1,6 +1,6 @@
-"""What of a table is checked by others: the candidates as they are staged, and what is left afterwards.
+"""What of a table is checked by others: the candidates as they are staged, by a query that the database runs itself.
 
-Both are queries that the database runs itself. Clocks are turned into local days by `Dialect.checked_day`, not by the
+Clocks are turned into local days by `Dialect.checked_day`, not by the
 comparison that found the candidates (`lethe.stores.sql.expiry`), so that a mistake in one of them shows.
 """
 
@@ -62,16 +62,3 @@ def _cutoff(judgement: Judgement) -> AnyColumn:
     literal = judgement.dialect.literal
     named = [(column == literal(column, text), day(cutoff)) for cutoff, texts in expiry.longest_first for text in texts]
     return sa.case(*named, else_=day(expiry.default))
-
-
-def what_is_left(judgement: Judgement) -> Query:
-    """How many records have expired (held ones too), and how many cannot be judged, in one pass."""
-    unjudgeable = sa.or_(*judgement.unjudgeable.values())
-    return (
-        sa.select(
-            sa.func.count().filter(judgement.candidate).label("expired"),
-            sa.func.count().filter(unjudgeable).label("unjudgeable"),
-        )
-        .select_from(judgement.table)
-        .where(sa.or_(judgement.candidate, unjudgeable))
-    )
