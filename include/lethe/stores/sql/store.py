@@ -189,8 +189,8 @@ class SqlStore:
         def counted() -> Found:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, target = self._judge(connection, work)
-                counts = _counts(connection, judgement)
                 held, due, oldest, along = self._held_and_due(connection, judgement, target, holds)
+                counts = _counts(connection, judgement)
                 return Found(
                     **counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest, rows_along=along
                 )
@@ -253,9 +253,9 @@ class SqlStore:
             if begun is not None:
                 return begun
             self._reserve(connection, work, target, staging)
-            counts = _counts(connection, judgement)
             line = levels(connection, judgement, family.among_records) if family.among_records else None
             staged = self._stage(connection, judgement, target, staging, holds, line)
+            counts = _counts(connection, judgement)
             size = self._batch_size(connection, target)
             batches, unheld, oldest = self._cut(connection, judgement, staging, staged, size)
             candidates = Candidates(
@@ -679,7 +679,11 @@ def _table(dataset: Dataset) -> TableDataset:
 
 
 def _counts(connection: sa.Connection, judgement: Judgement) -> dict[str, Any]:
-    """Total, kept on and unjudgeable, in one pass."""
+    """Total, kept on and unjudgeable, in one pass.
+
+    Asked for when plans read the table as it is stored: after erasing, an index has every row that is gone, and the
+    planner goes from it to the table's page of each.
+    """
     asked: dict[str, Predicate] = {
         "kept_on": sa.and_(judgement.expired, judgement.kept_on) if judgement.dataset.keep_while else sa.false(),
         **{reason.value: predicate for reason, predicate in judgement.unjudgeable.items()},
