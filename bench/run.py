@@ -11,7 +11,7 @@ command takes where there is nothing to erase is taken off, and what is left is 
 - 20,000 objects in a bucket without versioning: at most 3 times ``s5cmd rm``;
 - a run on a table without rows: at most 1.5 times importing Great Expectations and SQLAlchemy, and nothing else.
 
-Why so many times: decision 0091. Where a stage ends is what the ledger says. Every repetition measures each of
+Why so many times: decision 0094. Where a stage ends is what the ledger says. Every repetition measures each of
 them once, on identical copies, so that a machine that is busy for a while is so for all. The least of the repetitions
 count.
 """
