@@ -10,6 +10,7 @@ COPY --chown=airflow:root include /opt/airflow/include
 COPY --chown=airflow:root expectations /opt/airflow/expectations
 COPY --chown=airflow:root config /opt/airflow/config
 COPY --chown=airflow:root dags /opt/airflow/dags
+COPY --chown=airflow:root plugins /opt/airflow/plugins
 
 # Editable: a mounted include/ takes effect.
 RUN pip install --no-cache-dir --no-deps --editable /opt/airflow

@@ -54,7 +54,7 @@ class AirflowServer:
 
     Attributes:
         folder: AIRFLOW_HOME, and everything that Airflow writes.
-        checkout: the project folder, with dags/ and include/policies/.
+        checkout: the project folder, with dags/, plugins/ and include/policies/.
         metadata: a connection to an empty PostgreSQL database for Airflow's own data.
         connections: what Lethe's DAGs need.
         lethe_home: where Lethe writes.
@@ -102,6 +102,7 @@ class AirflowServer:
         sections: dict[str, dict[str, object]] = {
             "core": {
                 "dags_folder": self.checkout / "dags",
+                "plugins_folder": self.checkout / "plugins",
                 "load_examples": False,
                 "executor": "LocalExecutor",
                 "parallelism": max(4, os.cpu_count() or 1),

@@ -85,7 +85,7 @@ WRONG: list[tuple[tuple[str, ...], dict[str, str | None], str]] = [
     (("run", "webinars"), {"AIRFLOW_CONN_CRM": "{"}, "write AIRFLOW_CONN_CRM as JSON"),
     (("run", "webinars"), {"AIRFLOW_CONN_CRM": '{"conn_type": "sqlite"}'}, "the file's path as its host: give it"),
     (("policy", "check", "weddings"), {}, "choose from webinars"),
-    (("policy", "check"), {"LETHE_POLICIES": "/nowhere"}, "set LETHE_POLICIES to theirs"),
+    (("policy", "check"), {"LETHE_POLICIES": "/nowhere"}, "or LETHE_POLICIES to theirs"),
     (("due",), {"LETHE_LEASE_SECONDS": "soon"}, "write a number of seconds from 4 to 60"),
     (("due",), {"LETHE_ASK_UNSEEN": "maybe"}, "write yes or no, or leave it out"),
     (("report",), {GOVERNANCE: None}, "set AIRFLOW_CONN_LETHE_GOVERNANCE"),

@@ -309,7 +309,7 @@ class Runs:
         if run is None:
             raise _unknown(run_id)
         if run.state == OPEN:
-            raise RunError(f"run {run_id} is open: its record can be completed when it is closed")
+            raise RunError(f"run {run_id} is open: its record is completed when it is closed; try again then")
         if run.finished_at is None:
             raise RecordBusy(f"the record of run {run_id} is being completed by another process; try again")
         return None
