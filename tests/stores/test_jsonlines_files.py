@@ -323,6 +323,12 @@ ROWS = line(at=OLD) * 500
         b"BZh91AY&SY", b"\xfd7zXZ\0", b"PK\x03\x04", ROWS.decode().encode("utf-16"), b"\xff\x06\0\0sNaPpY",
         b"\x28\xb5\x2f\xfd\x03\x01", b"\x1f\x8b",
     ],
+    ids=[
+        "gzip without its size", "gzip without its end", "behind gzip", "begun gzip",
+        "damaged gzip", "zstd without its end", "behind zstd",
+        "bzip2", "xz", "zip", "utf-16", "snappy",
+        "begun zstd", "magic of gzip",
+    ],
 )  # fmt: skip
 def test_a_damaged_file_or_one_that_is_encoded_otherwise_cannot_be_read(body: bytes) -> None:
     with pytest.raises(Unreadable):
