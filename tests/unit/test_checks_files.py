@@ -174,8 +174,8 @@ def wrong_earliest(content: dict[str, Any]) -> None:
         (without_id, "not a suite: expectations.3.id: is missing: write it"),
         (without_earliest, "meta.lethe.earliest is missing"),
         (wrong_earliest, "not a suite: meta.lethe.earliest"),
-        (lambda content: content.clear(), "not a suite: name: Field required"),
-        (lambda content: content.update(expectations=[]), "not a suite: expectations: List should have at least 1"),
+        (lambda content: content.clear(), "not a suite: name: is missing: write it"),
+        (lambda content: content.update(expectations=[]), "not a suite: expectations: has too little in it: write at least 1"),
     ],
 )
 def test_suites_that_cannot_be_used_are_refused(
