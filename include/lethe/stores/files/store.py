@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from typing import Any, ClassVar
@@ -24,7 +23,6 @@ from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, FilesDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, Lack, When
 from lethe.stores.base import (
@@ -32,21 +30,17 @@ from lethe.stores.base import (
     Description,
     FieldSchema,
     Gate,
-    Place,
     Problem,
     Progress,
-    Remainder,
     Work,
     no_progress,
     require_able,
 )
 from lethe.stores.buckets import checks as bucket_checks
-from lethe.stores.buckets import staging as staged
 from lethe.stores.buckets import uploads
-from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.listing import Listing, Record, read_fast
-from lethe.stores.buckets.remainders import remainders
 from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.store import BucketStore
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.files.clocks import WrongSchema, is_text, plain, reader
 from lethe.stores.files.conditions import unfit
@@ -72,7 +66,7 @@ SAMPLE = 3
 """Files whose schema is looked at to check a dataset."""
 
 
-class FileStore:
+class FileStore(BucketStore):
     """Datasets of rows in files behind one connection of type ``aws``."""
 
     abilities: ClassVar[Abilities] = Abilities(
@@ -90,10 +84,13 @@ class FileStore:
         Raises:
             ConnectionMissing: if it is not of type ``aws``, or cannot be used.
         """
-        self._access = S3Access.open(connection)
+        super().__init__(connection)
         # Listing changes how a client's answers are read, so it has a client of its own.
         self._lister = replace(self._access)
         self._loaded = Loaded()
+
+    def _in_bucket(self, dataset: Dataset) -> FilesDataset:
+        return _files(dataset)
 
     @property
     def _batch_rows(self) -> int:
@@ -167,19 +164,6 @@ class FileStore:
         file = S3File(self._access, Pin(dataset.bucket, record.key, version.id, None), version.size)
         return format_of(dataset.kind).open(file, dataset)
 
-    def place(self, dataset: Dataset) -> Place:
-        """The bucket at its endpoint, and the prefix in it."""
-        bucket = _files(dataset)
-        return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
-
-    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
-        """Nothing: no rows of other files go with a row."""
-        return ()
-
-    def clock(self, dataset: Dataset) -> datetime:
-        """The time by the clock of the S3 server."""
-        return self._access.now(_files(dataset).bucket)
-
     def describe(self, dataset: Dataset) -> Description:
         """Bucket, prefix and the columns of the first readable file."""
         files = _files(dataset)
@@ -205,7 +189,7 @@ class FileStore:
     def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
         """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
         dataset = _files(work.dataset)
-        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        staging = self._staging(work)
         if staging.get("begun") is not None:
             begun = Plan.candidates(staging)
             if begun is not None:
@@ -261,7 +245,7 @@ class FileStore:
         """Erase batches; see `erase`."""
         require_able(work, self.abilities)
         dataset = _files(work.dataset)
-        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        staging = self._staging(work)
         plan = Plan(staging, candidates)
         # A body of its own: with the same one, `create` would take another process's object for its own.
         fresh = bool(staging.create("begun", secrets.token_bytes(16)))
@@ -273,7 +257,7 @@ class FileStore:
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
         dataset = _files(work.dataset)
-        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        staging = self._staging(work)
         return record_outcomes(staging, Plan(staging, candidates), candidates, dataset)
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
@@ -282,42 +266,27 @@ class FileStore:
         Raises:
             DatasetChanged: if what was staged is not there any more, so that nothing can be told.
         """
-        dataset = _files(work.dataset)
-        staging = Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+        staging = self._staging(work)
         Plan(staging, candidates)
         return sum_of_outcomes(staging, candidates)
 
     def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
         """Which files could not be rewritten, and why."""
-        dataset = _files(work.dataset)
-        return keepers(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
-
-    def remainders(self, work: Work) -> tuple[Remainder, ...]:
-        """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
-        dataset = _files(work.dataset)
-        return remainders(self._access, dataset.bucket, dataset.prefix, work.expiry)
+        return keepers(self._staging(work), candidates)
 
     # --- checking ------------------------------------------------------------------------------------------------
 
     def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
         """The rows that are to go, counted by their days; see `validation`."""
         dataset = _files(work.dataset)
-        plan = Plan(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
+        plan = Plan(self._staging(work), candidates)
         return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
 
     # --- staging -------------------------------------------------------------------------------------------------
 
-    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
-        """What is staged where the dataset's runs stage."""
-        return staged.staged_runs(self._access, _files(dataset).bucket)
-
-    def clean(self, run: str, dataset: Dataset) -> None:
-        """Remove what was staged, after ending the uploads that its notes name."""
-        uploads.clean(Staging.of(self._access, _files(dataset).bucket, run, dataset.name))
-
     def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
         """End the uploads that may be completed still: all else is sent under leases, and carried out at once."""
-        buckets = {Staging.of(self._access, _files(one).bucket, "", one.name).bucket for one in datasets}
+        buckets = {self._staging_of("", one).bucket for one in datasets}
         uploads.settle_all(self._access, buckets, timeout)
 
     def close(self) -> None:

@@ -13,17 +13,15 @@ It should not have s3:BypassGovernanceRetention, which is never used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
 from typing import ClassVar, TypeVar
 
 from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import record_key
 from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
@@ -31,20 +29,15 @@ from lethe.stores.base import (
     Candidates,
     Description,
     Gate,
-    Place,
     Problem,
     Progress,
-    Remainder,
     Work,
     no_progress,
     require_able,
 )
 from lethe.stores.buckets import checks as bucket_checks
-from lethe.stores.buckets import staging, uploads
-from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.listing import Listing, chunks
-from lethe.stores.buckets.remainders import remainders
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.store import BucketStore
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.objects.batches import BatchStates, Done
 from lethe.stores.objects.erasing import Eraser
@@ -61,7 +54,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class S3ObjectStore:
+class S3ObjectStore(BucketStore):
     """The buckets behind one connection, as a `lethe.stores.base.Store` of whole objects."""
 
     abilities: ClassVar[Abilities] = Abilities(
@@ -85,7 +78,7 @@ class S3ObjectStore:
         Raises:
             ConnectionMissing: if it is not of type ``aws``, or its batch size is not a number.
         """
-        self._access = S3Access.open(connection)
+        super().__init__(connection)
         self._batch_size = min(self._access.batch_size(BATCH_SIZE), BATCH_SIZE)
 
     # --- what it is -----------------------------------------------------------------------------------------------
@@ -113,28 +106,10 @@ class S3ObjectStore:
             if version is not None:
                 reader.probe(attribute, version)
 
-    def place(self, dataset: Dataset) -> Place:
-        """The bucket at its endpoint, and the prefix in it."""
-        bucket = _objects(dataset)
-        return Place(root=self._access.root(bucket.bucket), records=(bucket.prefix,))
-
-    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
-        """Nothing: no rows go with objects."""
-        return ()
-
-    def clock(self, dataset: Dataset) -> datetime:
-        """The time by the clock of the S3 server."""
-        return self._access.now(_objects(dataset).bucket)
-
     def describe(self, dataset: Dataset) -> Description:
         """The bucket and the prefix, as OpenLineage names them."""
         objects = _objects(dataset)
         return Description(namespace=f"s3://{objects.bucket}", name=objects.prefix or "/")
-
-    def remainders(self, work: Work) -> tuple[Remainder, ...]:
-        """Replicas, and parts of uploads that were never completed."""
-        dataset = _objects(work.dataset)
-        return remainders(self._access, dataset.bucket, dataset.prefix, work.expiry)
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -252,14 +227,6 @@ class S3ObjectStore:
 
     # --- staging --------------------------------------------------------------------------------------------------
 
-    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
-        """What is staged where the dataset's runs stage."""
-        return staging.staged_runs(self._access, _objects(dataset).bucket)
-
-    def clean(self, run: str, dataset: Dataset) -> None:
-        """Remove what was staged for a dataset of a run, with all its versions."""
-        uploads.clean(Staging.of(self._access, _objects(dataset).bucket, run, dataset.name))
-
     def settle(self, datasets: Sequence[Dataset], timeout: float) -> None:
         """Nothing to do: S3 refuses what comes after its lease, and carries out a request that deletes at once."""
 
@@ -269,9 +236,8 @@ class S3ObjectStore:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    def _staging(self, work: Work) -> Staging:
-        dataset = _objects(work.dataset)
-        return Staging.of(self._access, dataset.bucket, work.run, dataset.name)
+    def _in_bucket(self, dataset: Dataset) -> ObjectDataset:
+        return _objects(dataset)
 
     def _listing(self, dataset: ObjectDataset) -> Listing:
         place = self._access.place(dataset.bucket, "list the versions of objects (s3:ListBucketVersions)")

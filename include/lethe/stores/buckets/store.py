@@ -1,0 +1,69 @@
+"""What stores in buckets have in common, whatever a record is: where datasets and their staging are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Set
+from datetime import datetime
+
+from lethe.connections import Connection
+from lethe.judging.identifiers import IdentifierType
+from lethe.policy import BucketDataset, Dataset
+from lethe.stores.base import Place, Remainder, Work
+from lethe.stores.buckets import staging, uploads
+from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.remainders import remainders
+from lethe.stores.buckets.staging import Staging
+
+
+class BucketStore(ABC):
+    """Datasets behind one connection of type ``aws``: the part of `lethe.stores.base.Store` that is the same of all."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Keep the connection; nothing is sent unless it assumes a role.
+
+        Raises:
+            ConnectionMissing: if it is not of type ``aws``, or cannot be used.
+        """
+        self._access = S3Access.open(connection)
+
+    @abstractmethod
+    def _in_bucket(self, dataset: Dataset) -> BucketDataset:
+        """The dataset.
+
+        Raises:
+            StoreError: if it is of a kind that is not this store's.
+        """
+
+    def place(self, dataset: Dataset) -> Place:
+        """The bucket at its endpoint, and the prefix in it."""
+        found = self._in_bucket(dataset)
+        return Place(root=self._access.root(found.bucket), records=(found.prefix,))
+
+    def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
+        """Nothing: no records elsewhere go with those in a bucket."""
+        return ()
+
+    def clock(self, dataset: Dataset) -> datetime:
+        """The time by the clock of the S3 server."""
+        return self._access.now(self._in_bucket(dataset).bucket)
+
+    def remainders(self, work: Work) -> tuple[Remainder, ...]:
+        """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
+        found = self._in_bucket(work.dataset)
+        return remainders(self._access, found.bucket, found.prefix, work.expiry)
+
+    def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
+        """What is staged where the dataset's runs stage."""
+        return staging.staged_runs(self._access, self._in_bucket(dataset).bucket)
+
+    def clean(self, run: str, dataset: Dataset) -> None:
+        """Remove what was staged, with all its versions, after ending the uploads that its notes name."""
+        uploads.clean(self._staging_of(run, dataset))
+
+    def _staging(self, work: Work) -> Staging:
+        return self._staging_of(work.run, work.dataset)
+
+    def _staging_of(self, run: str, dataset: Dataset) -> Staging:
+        found = self._in_bucket(dataset)
+        return Staging.of(self._access, found.bucket, run, found.name)
