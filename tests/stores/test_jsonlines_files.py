@@ -6,11 +6,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -385,6 +386,21 @@ def test_msgspec_and_python_read_the_same(objects: list[dict[str, Any]], ascii_o
             patch.setattr(rows, "_read", lambda lines, _: ([None] * len(lines), list(range(len(lines)))))
             (slow,) = chunk.read({name: purpose}, 1000)
         assert listed(fast.column(name)) == listed(slow.column(name)), name
+
+
+def test_lines_are_passed_over_once_however_many_are_refused() -> None:
+    class Lines(list[bytes]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            self.passes += 1
+            return super().__iter__()
+
+    lines = Lines([b"{", b"{}", b"[]"] * 100)
+    read, refused = rows._read(lines, msgspec.json.Decoder(dict[str, int]).decode)
+    assert refused == [n for n in range(300) if n % 3 != 1]
+    assert [read[n] for n in range(1, 300, 3)] == [{}] * 100
+    assert lines.passes == 1
 
 
 def listed(column: pa.Array) -> list[Any]:

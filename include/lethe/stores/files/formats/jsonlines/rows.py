@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -245,7 +244,6 @@ def _read(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> tuple[list[
         except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
             refused.append(len(read))
             read.append(None)
-            rest = map(decode, islice(lines, len(read), None))
     return read, refused
 
 
