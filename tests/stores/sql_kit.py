@@ -24,6 +24,8 @@ from lethe.policy import Disposition, Expiry, PeriodsByValue, TableDataset
 from lethe.stores.base import Candidates, Problem, Work
 from lethe.stores.sql import SqlStore
 from lethe.stores.sql.dialects import dialect_of
+from lethe.stores.sql.expiry import Judgement
+from lethe.stores.sql.schema import Target
 from lethe_demo.servers import EmbeddedPostgres
 
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -108,6 +110,19 @@ class Database:
         """All rows of a table, in the order of its columns."""
         with self.engine.connect() as connection:
             return sorted(tuple(row) for row in connection.execute(sa.select(table)))
+
+    def judgement(self, connection: sa.Connection, job: Work) -> Judgement:
+        """What the store judges the rows of a dataset by."""
+        assert isinstance(job.dataset, TableDataset)
+        target = Target.find(connection, job.dataset, None, self.store._dialect)
+        return Judgement.of(job, target.table, target.kinds, self.store._dialect)
+
+    def judged(self, job: Work, *predicates: str) -> list[set[Any]]:
+        """The ids of the rows of which predicates of the judgement are true, of each."""
+        with self.engine.connect() as connection:
+            judgement = self.judgement(connection, job)
+            rows = [sa.select(judgement.table.columns["id"]).where(getattr(judgement, name)) for name in predicates]
+            return [set(connection.scalars(query)) for query in rows]
 
     def tables(self) -> set[str]:
         """All tables with staging in their name or schema, temporary ones of other sessions included."""

@@ -32,8 +32,6 @@ from lethe.stores.files.formats.jsonlines.reading import LinesFile
 from lethe.stores.files.formats.parquet.reading import ParquetRows
 from lethe.stores.files.holds import Loaded, Matcher
 from lethe.stores.files.judge import Judge
-from lethe.stores.sql.expiry import Judgement
-from lethe.stores.sql.schema import Target
 
 ISO = TimestampFormat.ISO_8601
 NUMBERS = [TimestampFormat.EPOCH_SECONDS, TimestampFormat.EPOCH_MILLISECONDS, TimestampFormat.EPOCH_MICROSECONDS]
@@ -52,15 +50,8 @@ def in_sql(database: Database, values: Sequence[Any], kind: Any, form: Timestamp
 
     def judged(cutoff: Cutoff) -> tuple[set[int], set[int]]:
         job = work(dataset(clock=clock), expiry=Expiry(zone=PRAGUE, default=cutoff))
-        dialect = database.store._dialect
-        with database.engine.connect() as connection:
-            target = Target.find(connection, dataset(clock=clock), None, dialect)
-            judgement = Judgement.of(job, target.table, target.kinds, dialect)
-            found = [
-                set(connection.scalars(sa.select(target.table.c.id).where(which)))
-                for which in (judgement.expired, judgement.unparsable_clock)
-            ]
-        return found[0], found[1]
+        expired, unparsable = database.judged(job, "expired", "unparsable_clock")
+        return expired, unparsable
 
     try:
         yield judged

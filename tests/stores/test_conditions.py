@@ -22,8 +22,6 @@ from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS
 from lethe.policy import Condition
 from lethe.stores.files.conditions import Zones, answer, answer_of_text
-from lethe.stores.sql.expiry import Judgement
-from lethe.stores.sql.schema import Target
 
 Answers = Callable[[Condition], tuple[set[int], set[int]]]
 """The positions of the values that surely meet a condition, and of those of which it cannot be said."""
@@ -66,14 +64,8 @@ def in_sql(database: Database, values: Sequence[Any], kind: str) -> Iterator[Ans
 
     def answers(asked: Condition) -> tuple[set[int], set[int]]:
         of = dataset(table="tests", clock={"column": "at"}, identifiers={}, where=[asked.model_dump(by_alias=True)])
-        with database.engine.connect() as connection:
-            target = Target.find(connection, of, None, database.store._dialect)
-            judgement = Judgement.of(work(of), target.table, target.kinds, database.store._dialect)
-            found = [
-                set(connection.scalars(sa.select(target.table.c.id).where(which)))
-                for which in (judgement.in_scope, judgement.unclear)
-            ]
-        return found[0], found[1]
+        met, unclear = database.judged(work(of), "in_scope", "unclear")
+        return met, unclear
 
     try:
         yield answers

@@ -34,9 +34,7 @@ from lethe.stores.files.formats.jsonlines.reading import JsonLines, LinesFile
 from lethe.stores.files.holds import Loaded
 from lethe.stores.files.holds import Matcher as FilesMatcher
 from lethe.stores.objects.matching import Matcher as ObjectMatcher
-from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
-from lethe.stores.sql.schema import Target
 
 _FIRST = date(2001, 1, 1)
 _EPOCH = date(1970, 1, 1)
@@ -87,14 +85,13 @@ def in_sql(database: Database, column: Any = None) -> Judged:
         of = dataset(table=table.name, identifiers={kind: ["value"]}, phone_region=region)
         with engine.connect() as connection, connection.begin():
             list(dialect.problems(connection))
-            target = Target.find(connection, of, None, dialect)
-            judgement = Judgement.of(work(of), target.table, target.kinds, dialect)
+            judgement = database.judgement(connection, work(of))
             tables = HeldTables(dialect, "tried")
             tables.load(connection, rules)
-            tables.search(connection, Carrier.of(judgement), target.table)
-            source, held = tables.join(judgement, target.table)
-            joined = set(connection.scalars(sa.select(target.table.c.id).select_from(source).where(held)))
-            absent = set(connection.scalars(sa.select(target.table.c.id).where(*tables.absent(judgement))))
+            tables.search(connection, Carrier.of(judgement), judgement.table)
+            source, held = tables.join(judgement, judgement.table)
+            joined = set(connection.scalars(sa.select(judgement.table.c.id).select_from(source).where(held)))
+            absent = set(connection.scalars(sa.select(judgement.table.c.id).where(*tables.absent(judgement))))
         assert joined == set(range(len(values))) - absent
         return [number in joined for number in range(len(values))]
 
