@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import importlib.util
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,17 +34,19 @@ from bench.parquet import (
     MOST_BYTES,
     TARGET,
     ZONE,
-    FreeGate,
+    Lake,
+    erase_once,
     events,
     held_subjects,
-    own_peak,
+    lethe,
+    new_run,
+    peak_of_another,
+    polars_options,
 )
-from lethe.connections import Connection
-from lethe.holds.rules import NO_HOLDS, HoldRules
+from lethe.holds.rules import NO_HOLDS
 from lethe.periods import Cutoff
 from lethe.policy import Expiry, JsonLinesDataset
 from lethe.stores.base import Work
-from lethe.stores.files.store import FileStore
 from lethe_demo.servers import EmbeddedS3
 
 LARGE = 1_000_000_000
@@ -81,40 +81,9 @@ def work(run: str) -> Work:
     return Work(run, "analytics", dataset, Expiry(zone=ZONE, default=Cutoff(CUTOFF, MOMENT)), AS_OF)
 
 
-def fill(server: EmbeddedS3, bodies: Sequence[bytes], suffix: str) -> None:
-    """Put the files back as they were."""
-    client = server.client()
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="data/"):
-        for entry in page.get("Contents", ()):
-            client.delete_object(Bucket=BUCKET, Key=entry["Key"])
-    for number, body in enumerate(bodies):
-        client.put_object(Bucket=BUCKET, Key=f"data/part-{number}{suffix}", Body=body)
-
-
-def lethe(connection: Connection, rules: HoldRules = NO_HOLDS) -> tuple[float, float]:
-    """Seconds of discovering and of erasing."""
-    store = FileStore(connection)
-    job = work(f"bench-{time.monotonic_ns()}")
-    started = time.perf_counter()
-    found = store.discover(job, rules)
-    between = time.perf_counter()
-    became = store.erase(job, found, range(found.batches), FreeGate(rules))
-    ended = time.perf_counter()
-    assert became.erased == found.due > 0, "not all that was due was erased"  # noqa: S101
-    store.clean(job.run, job.dataset)
-    store.close()
-    return between - started, ended - between
-
-
 def polars(server: EmbeddedS3, compression: Compression) -> float:
     """Seconds for reading, filtering and writing back the files with Polars."""
-    options = {
-        "aws_access_key_id": server.keys[0],
-        "aws_secret_access_key": server.keys[1],
-        "aws_region": "us-east-1",
-        "aws_endpoint_url": server.endpoint,
-        "aws_allow_http": "true",
-    }
+    options = polars_options(server)
     started = time.perf_counter()
     for number in range(FILES):
         name = f"part-{number}{PARTS[compression]}"
@@ -147,14 +116,17 @@ def measure(server: EmbeddedS3, folder: Path, name: str, bodies: Sequence[bytes]
     """Measure one mix of files, all by turns; whether the target was met."""
     compression: Compression = "gzip" if bodies[0].startswith(b"\x1f\x8b") else "uncompressed"
     rules = held_subjects(held) if held else NO_HOLDS
+    lake = Lake(server, bodies, PARTS[compression])
     ours: list[tuple[float, float]] = []
     theirs: list[float] = []
     others: list[float] = []
     for _ in range(rounds):
-        fill(server, bodies, PARTS[compression])
+        lake.fill()
         theirs.append(polars(server, compression))
         others.append(duckdb(server, folder, compression))
-        ours.append(lethe(server.connection("lake"), rules))
+        discover, erase, went = lethe(server.connection("lake"), work(new_run()), rules)
+        assert went, "nothing was due"  # noqa: S101
+        ours.append((discover, erase))
     discover, erase = min(ours, key=sum)
     ratio = (discover + erase) / min(*theirs, *others)
     print(
@@ -167,22 +139,9 @@ def measure(server: EmbeddedS3, folder: Path, name: str, bodies: Sequence[bytes]
 
 def peak(server: EmbeddedS3, body: Path) -> int:
     """Peak memory in bytes of a process that discovers and erases one file."""
-    fill(server, [], "")
+    Lake(server, []).fill()
     server.client().upload_file(str(body), BUCKET, f"data/{body.name}")
-    connection = json.dumps({"endpoint": server.endpoint, "keys": server.keys})
-    command = [sys.executable, "-m", "bench.jsonlines", "--erase-once", connection]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def erase_once(connection: str) -> None:
-    """What `peak` runs."""
-    given = json.loads(connection)
-    made = Connection(
-        "lake", "aws", login=given["keys"][0], password=given["keys"][1],
-        extra={"endpoint_url": given["endpoint"], "region_name": "us-east-1"},
-    )  # fmt: skip
-    lethe(made)
-    print(own_peak())
+    return peak_of_another("bench.jsonlines", server)
 
 
 def _plain(path: Path) -> IO[bytes]:
@@ -212,7 +171,7 @@ def main() -> int:
     parser.add_argument("--erase-once", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.erase_once:
-        erase_once(options.erase_once)
+        erase_once(options.erase_once, work(new_run()))
         return 0
     met = True
     with tempfile.TemporaryDirectory() as name, EmbeddedS3(Path(name) / "s3") as server:

@@ -116,6 +116,7 @@ class Lake:
 
     server: EmbeddedS3
     bodies: Sequence[bytes]
+    suffix: str = ".parquet"
 
     def fill(self) -> None:
         """Put the files back as they were."""
@@ -124,7 +125,12 @@ class Lake:
             for entry in page.get("Contents", ()):
                 client.delete_object(Bucket=BUCKET, Key=entry["Key"])
         for number, body in enumerate(self.bodies):
-            client.put_object(Bucket=BUCKET, Key=f"data/part-{number}.parquet", Body=body)
+            client.put_object(Bucket=BUCKET, Key=f"data/part-{number}{self.suffix}", Body=body)
+
+
+def new_run() -> str:
+    """The name of a run that there was not before."""
+    return f"bench-{time.monotonic_ns()}"
 
 
 def work(run: str, *, key: bool) -> Work:
@@ -144,10 +150,9 @@ def work(run: str, *, key: bool) -> Work:
     return Work(run, "analytics", dataset, Expiry(zone=ZONE, default=Cutoff(CUTOFF, MOMENT)), AS_OF)
 
 
-def lethe(connection: Connection, *, key: bool, rules: HoldRules = NO_HOLDS) -> tuple[float, float, int]:
+def lethe(connection: Connection, job: Work, rules: HoldRules = NO_HOLDS) -> tuple[float, float, int]:
     """Seconds of discovering and of erasing, and the rows erased."""
     store = FileStore(connection)
-    job = work(f"bench-{time.monotonic_ns()}", key=key)
     started = time.perf_counter()
     found = store.discover(job, rules)
     between = time.perf_counter()
@@ -159,15 +164,20 @@ def lethe(connection: Connection, *, key: bool, rules: HoldRules = NO_HOLDS) -> 
     return between - started, ended - between, tally.erased
 
 
-def polars_on_s3(server: EmbeddedS3, *, held: Sequence[str] = ()) -> float:
-    """Seconds for reading, filtering and writing back the files with Polars."""
-    options = {
+def polars_options(server: EmbeddedS3) -> dict[str, str]:
+    """How Polars reaches a server."""
+    return {
         "aws_access_key_id": server.keys[0],
         "aws_secret_access_key": server.keys[1],
         "aws_region": "us-east-1",
         "aws_endpoint_url": server.endpoint,
         "aws_allow_http": "true",
     }
+
+
+def polars_on_s3(server: EmbeddedS3, *, held: Sequence[str] = ()) -> float:
+    """Seconds for reading, filtering and writing back the files with Polars."""
+    options = polars_options(server)
     started = time.perf_counter()
     for number in range(FILES):
         source = f"s3://{BUCKET}/data/part-{number}.parquet"
@@ -276,7 +286,7 @@ def measure(
     for _ in range(rounds):
         lake.fill()
         theirs.append(polars_on_s3(server, held=names))
-        ours.append(lethe(server.connection("lake"), key=key, rules=rules))
+        ours.append(lethe(server.connection("lake"), work(new_run(), key=key), rules))
     discover, erase, rows = min(ours, key=lambda one: one[0] + one[1])
     return Line(name, rows, discover, erase, min(theirs))
 
@@ -284,19 +294,24 @@ def measure(
 def peak(server: EmbeddedS3, body: Path) -> int:
     """Peak memory in bytes of a process that discovers and erases one file."""
     Lake(server, [body.read_bytes()]).fill()
-    connection = {"endpoint": server.endpoint, "keys": server.keys}
-    command = [sys.executable, "-m", "bench.parquet", "--erase-once", json.dumps(connection)]
+    return peak_of_another("bench.parquet", server)
+
+
+def peak_of_another(module: str, server: EmbeddedS3) -> int:
+    """Peak memory in bytes of a process in which a benchmark erases once what is in the bucket."""
+    connection = json.dumps({"endpoint": server.endpoint, "keys": server.keys})
+    command = [sys.executable, "-m", module, "--erase-once", connection]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def erase_once(connection: str) -> None:
-    """What `peak` runs."""
+def erase_once(connection: str, job: Work) -> None:
+    """What `peak_of_another` runs."""
     given = json.loads(connection)
     made = Connection(
         "lake", "aws", login=given["keys"][0], password=given["keys"][1],
         extra={"endpoint_url": given["endpoint"], "region_name": "us-east-1"},
     )  # fmt: skip
-    lethe(made, key=True)
+    lethe(made, job)
     print(own_peak())
 
 
@@ -329,7 +344,7 @@ def main() -> int:
     parser.add_argument("--erase-once", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.erase_once:
-        erase_once(options.erase_once)
+        erase_once(options.erase_once, work(new_run(), key=True))
         return 0
     rows = options.rows // FILES
     failed = False

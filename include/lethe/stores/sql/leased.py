@@ -191,8 +191,8 @@ class LeasedEraser(Eraser):
     def _request(self, number: int, attempt: str, judged: _Judged, deadline: float) -> list[sa.Executable]:
         """What erases a batch and writes down its outcome, or fails."""
         verdict, batches = judged.verdict, self.staging.batches
-        moment = sa.literal(datetime.fromtimestamp(deadline, UTC), sa.DateTime(timezone=True))
-        in_time = self.dialect.now() < moment
+        end = sa.literal(datetime.fromtimestamp(deadline, UTC), sa.DateTime(timezone=True))
+        in_time = self.dialect.now() < end
         mine = sa.and_(batches.c.batch == number, batches.c.attempt == attempt)
         claim = sa.update(batches).where(mine, sa.not_(batches.c.done)).values(done=True, **self._values(judged))
         claimed = sa.exists(sa.select(sa.literal(1)).select_from(batches).where(mine, batches.c.done))
