@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from airflow import plugins_manager
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -108,6 +109,13 @@ def test_the_page_is_registered_with_airflow() -> None:
     assert entries == {"lethe": LethePlugin}, "an environment from before there was the entry point: make venv"
     assert LethePlugin.fastapi_apps[0]["url_prefix"] == "/lethe"
     assert LethePlugin.external_views[0]["href"] == "/lethe/"
+
+
+def test_airflow_registers_the_plugin_once_and_shows_no_error() -> None:
+    plugins_manager.ensure_plugins_loaded()
+    plugins, _ = plugins_manager._get_plugins()
+    assert [plugin.name for plugin in plugins].count("lethe") == 1
+    assert plugins_manager.get_import_errors() == {}
 
 
 def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) -> None:
