@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from enum import Enum
 
 from pydantic import BaseModel
@@ -36,6 +37,7 @@ _WORDS: dict[type, str] = {
     str: "text",
     int: "whole number",
     float: "number",
+    Decimal: "number",
     bool: "true or false",
     Period: "period",
     IdentifierType: "type of identifier",
