@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -1101,25 +1100,30 @@ def test_by_value(lake: Lake) -> None:
     assert found.unjudgeable == {Unjudgeable.NO_PERIOD: 11}
 
 
-def test_leases_are_short_while_large_files_are_rewritten(lake: Lake) -> None:
+def test_nothing_is_read_and_little_is_sent_within_a_lease_however_large_the_file_is(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holds that are being placed wait for leases: a file is fetched, rewritten and uploaded before one is taken."""
     lake.put("data/a.parquet", people(range(0, 200_000, 2), range(1, 200_000, 2)))
-    found = lake.discover()
-    spans: list[float] = []
+    assert len(lake.body("data/a.parquet")) > 4 * erasing.PUT_BYTES
+    gate = Gate()
+    sent: list[tuple[str, int]] = []
+    make = type(lake.store._access)._client
 
-    class Timed(Gate):
-        def lease(self) -> Any:
-            from contextlib import contextmanager
+    def watched(*args: Any, **options: Any) -> Any:
+        client = make(*args, **options)
+        client.meta.events.register("before-send.s3", note)
+        return client
 
-            @contextmanager
-            def timed() -> Iterator[Any]:
-                started = time.monotonic()
-                yield self.rules
-                spans.append(time.monotonic() - started)
+    def note(request: Any, **_: Any) -> None:
+        if gate.out:
+            sent.append((request.method, int(request.headers.get("Content-Length", 0))))
 
-            return timed()
-
-    assert lake.erase(found, Timed()).erased == 100_000
-    assert max(spans) < 1
+    monkeypatch.setattr(type(lake.store._access), "_client", watched)
+    lake.store = Lake.open(lake.server, lake.bucket)
+    assert lake.erase(lake.discover(), gate).erased == 100_000
+    assert [method for method, _ in sent] == ["PUT", "POST", "POST"], "intent, completing, old version"
+    assert sum(size for _, size in sent) < 10_000
 
 
 def test_nothing_of_a_row_is_in_errors(lake: Lake) -> None:
