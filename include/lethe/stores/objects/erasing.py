@@ -18,7 +18,9 @@ writer was faster after all, its change of the object wins and the finder starts
 that was not checked is *renewed*, whatever its clock: nothing of it goes, the survey after erasing still shows it,
 and the next run judges it anew. S3 has no way of making a delete of versions conditional on there being no newer
 one, so a version that is written between the look and the request stays without its predecessors: it is never
-touched itself. Without versioning the requests carry the ETag, so that another content is never deleted.
+touched itself. Without versioning the requests carry the ETag, so that another content is never deleted. Nor has it
+one of deleting several versions at once or not at all: where a process dies in the midst of a key, and a hold covers it
+before the next try, what is left of it stays, and the record is *held*.
 
 **No look is taken** where the answer to the request says all that a look would: in a bucket that never had
 versioning, on a server that keeps conditions (`objects.conditions`), of objects that are judged by their keys
