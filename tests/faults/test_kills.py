@@ -89,7 +89,7 @@ def _assert_exact(world: World, plan: Plan) -> None:
     ("kind", "size", "extra", "wanted"),
     [
         ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
-        ("leased", 1000, {"lethe_batch_size": 25}, tries("KILLS", 40, 400)),  # each waits for a dead lease
+        ("leased", 1000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
         ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
         ("objects", 600, {}, tries("KILLS", 150, 1000)),
         ("parquet", 4800, {}, tries("KILLS", 150, 1000)),
