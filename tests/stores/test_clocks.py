@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,7 +27,8 @@ from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS
 from lethe.judging.dates import TimestampFormat
 from lethe.periods import Cutoff
-from lethe.policy import Expiry, JsonLinesDataset, ParquetDataset
+from lethe.policy import ColumnClock, Expiry, JsonLinesDataset, ParquetDataset
+from lethe.stores.files.clocks import reader
 from lethe.stores.files.formats.base import As
 from lethe.stores.files.formats.jsonlines.reading import LinesFile
 from lethe.stores.files.formats.parquet.reading import ParquetRows
@@ -138,6 +140,27 @@ def test_text_in_a_file_is_judged_as_the_vectors_say(form: TimestampFormat) -> N
     clocks = vectors(form)
     compare(clocks, in_parquet([one.text for one in clocks], pa.string(), form))
     compare(clocks, in_json_lines([one.text for one in clocks], form))
+
+
+_DIGIT = re.compile("[0-9]")
+
+
+@settings(max_examples=400, deadline=None)
+@given(shape=NEAR | st.sampled_from([one.text for one in vectors(ISO)]), data=st.data())
+def test_texts_that_differ_in_digits_alone_are_judged_like_all_others(shape: str, data: st.DataObject) -> None:
+    """Columns of one shape are read in another way."""
+    digits = st.lists(st.sampled_from("0123456789"), min_size=len(shape), max_size=len(shape))
+    others = [
+        "".join(new if _DIGIT.match(old) else old for old, new in zip(shape, data.draw(digits), strict=True))
+        for _ in range(3)
+    ]
+    texts = [shape, *others, shape]
+    read = reader(pa.large_string(), ColumnClock(column="at", format=ISO), PRAGUE)
+    alike, mixed = read(pa.array(texts, pa.large_string())), read(pa.array([*texts, "2025"], pa.large_string()))
+    for one, other in ((alike.missing, mixed.missing), (alike.unparsable, mixed.unparsable)):
+        assert one.tolist() == other[:-1].tolist()
+    for cutoff in cutoffs(read_clocks(texts)):
+        assert alike.before(cutoff).tolist() == mixed.before(cutoff)[:-1].tolist()
 
 
 @pytest.mark.parametrize("form", NUMBERS)

@@ -376,7 +376,7 @@ COLUMNS = {
 )
 def test_msgspec_and_python_read_the_same(objects: list[dict[str, Any]], ascii_only: bool) -> None:
     lines = [json.dumps(one, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for one in objects]
-    lines = [one for one in lines if rows._is_utf_8(one)]
+    lines = [one for one in lines if rows.is_utf_8(one)]
     for name, purpose in COLUMNS.items():
         if not lines:
             return

@@ -19,6 +19,8 @@ from lethe.stores.files.formats.base import NotRewritable, Sink, Source, Unreada
 
 READ_BYTES = 1 << 20
 """Bytes that are read, and given, at a time."""
+REMOTE_BYTES = 8 << 20
+"""Bytes that are read at a time where every read is a request."""
 _FED = 1 << 16
 """Bytes that are decompressed at a time: what is left over at the end of a small member is copied."""
 
@@ -75,8 +77,9 @@ class Compression(Protocol):
 
 def read(source: Source, start: int, end: int) -> Iterator[bytes]:
     """The bytes of a part of a file, some at a time."""
-    for offset in range(start, end, READ_BYTES):
-        yield bytes(memoryview(source.read_at(min(READ_BYTES, end - offset), offset)))
+    length = REMOTE_BYTES if source.remote else READ_BYTES
+    for offset in range(start, end, length):
+        yield bytes(memoryview(source.read_at(min(length, end - offset), offset)))
 
 
 def copy(source: Source, start: int, end: int, sink: Sink) -> None:

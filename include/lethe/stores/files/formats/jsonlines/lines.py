@@ -46,7 +46,7 @@ class Block:
         if not self.offset and self.data.startswith(BOM):
             starts[0] = len(BOM)
         first = content[np.minimum(starts, len(content) - 1)]
-        maybe = np.flatnonzero(np.isin(first, tuple(BLANKS)) | (starts == ends)).tolist()
+        maybe = np.flatnonzero((first <= ord(" ")) | (starts == ends)).tolist()
         blank = [n for n in maybe if not self.data[starts[n] : ends[n]].strip(BLANKS)]
         return np.delete(starts, blank), np.delete(ends, blank)
 
@@ -57,7 +57,11 @@ class Block:
 
     @property
     def lines(self) -> list[bytes]:
-        """Those lines, with their ends."""
+        """Those lines; some with their ends."""
+        if self.offset or not self.data.startswith(BOM):
+            lines = self.data.split(b"\n")
+            if len(lines) == self.rows + (not lines[-1]):  # none is blank
+                return lines[: self.rows]
         starts, ends = self.spans
         return [self.data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 

@@ -26,7 +26,7 @@ from lethe.stores.files.formats.base import AMBIGUOUS, UNREADABLE, As, Bounds, S
 from lethe.stores.files.formats.jsonlines.compression import compression_of, read
 from lethe.stores.files.formats.jsonlines.lines import Block, blocks
 from lethe.stores.files.formats.jsonlines.rewrite import write
-from lethe.stores.files.formats.jsonlines.rows import Pairs, Rows, Wanted, rows_of
+from lethe.stores.files.formats.jsonlines.rows import Pairs, Rows, Wanted, is_utf_8, rows_of
 from lethe.stores.files.holds import Values, values_of
 from lethe.stores.files.marks import Marks
 
@@ -61,27 +61,27 @@ class LinesChunk:
             if columns is None:
                 yield pa.record_batch({"line": pa.array([line.rstrip(b"\r\n") for line in some], pa.large_binary())})
             else:
-                yield self._batch(some, columns)
+                data = self.block.data if len(some) == len(lines) else b"\n".join(some)
+                yield self._batch(self._parsed(some, data, columns), columns)
 
-    def _batch(self, lines: Sequence[bytes], columns: Mapping[str, As]) -> pa.RecordBatch:
-        rows = self.parsed(lines, columns)
+    @staticmethod
+    def _batch(rows: Rows, columns: Mapping[str, As]) -> pa.RecordBatch:
         made: dict[str, pa.Array] = {UNREADABLE: pa.array(rows.unreadable)}
         for number, (name, purpose) in enumerate(columns.items()):
             made[name] = _COLUMNS[purpose](rows, number)
         return pa.record_batch(made)
 
-    def parsed(self, lines: Sequence[bytes], columns: Mapping[str, As]) -> Rows:
-        """Read lines."""
+    def parsed(self, columns: Mapping[str, As]) -> Rows:
+        """Rows as they are read, all of them."""
+        return self._parsed(self.block.lines, self.block.data, columns)
+
+    def _parsed(self, lines: Sequence[bytes], data: bytes, columns: Mapping[str, As]) -> Rows:
         watched = tuple(name for name, purpose in columns.items() if purpose is not As.KEY)
-        return rows_of(lines, Wanted.of(tuple(columns), watched), sound=self._is_utf_8)
+        return rows_of(lines, data, Wanted.of(tuple(columns), watched), sound=self._is_utf_8)
 
     @cached_property
     def _is_utf_8(self) -> bool:
-        try:
-            self.block.data.decode()
-        except UnicodeDecodeError:
-            return False
-        return True
+        return self.block.data.isascii() or is_utf_8(self.block.data)
 
 
 # --- columns ------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class LinesFile:
         lines = readable = 0
         columns = dict.fromkeys(names, As.IDENTIFIERS)
         for chunk in islice(self.chunks(), SEEN):
-            rows = chunk.parsed(chunk.block.lines, columns)
+            rows = chunk.parsed(columns)
             lines += chunk.rows
             readable += chunk.rows - int(np.count_nonzero(rows.unreadable))
             for number, name in enumerate(columns):

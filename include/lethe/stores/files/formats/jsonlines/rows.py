@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -154,11 +155,8 @@ class Rows:
 
     def column(self, number: int) -> list[Any]:
         """The values of a path that has no lists, in the ordinary case; see `values` for all others."""
-        steps = self.wanted.getters[number]
-        column = list(self.read)
-        for name, _ in steps:
-            column = [None if one is None or one is _UNSET else getattr(one, name) for one in column]
-        return [None if one is _UNSET else one for one in column]
+        column = _raw(self.read, self.wanted.getters[number])
+        return [None if one is _UNSET else one for one in column] if _UNSET in column else column
 
     def values(self, number: int, *, strict: bool) -> Iterator[list[Any]]:
         """Of each row all values of a path, as often as they are there: null, too, and objects as `Pairs`.
@@ -179,6 +177,17 @@ class Rows:
 
 
 _UNSET = msgspec.UNSET
+
+
+def _raw(read: Sequence[Any], steps: Sequence[tuple[str, int]]) -> list[Any]:
+    """The values of a path without lists, some of which are not set."""
+    try:
+        return list(map(attrgetter(".".join(name for name, _ in steps)), read))
+    except AttributeError:  # an object on the way that is null, or not there
+        column = list(read)
+        for name, _ in steps:
+            column = [one if one is None or one is _UNSET else getattr(one, name) for one in column]
+        return column
 
 
 def _flat(row: Any, steps: Sequence[tuple[str, int]]) -> list[Any]:  # noqa: ANN401 - a Struct
@@ -213,11 +222,12 @@ def _listed(value: Any, path: Sequence[Step], strict: bool) -> Iterator[Any]:  #
         yield from _found(value, path[1:], strict)
 
 
-def rows_of(lines: Sequence[bytes], wanted: Wanted, *, sound: bool) -> Rows:
+def rows_of(lines: Sequence[bytes], data: bytes, wanted: Wanted, *, sound: bool) -> Rows:
     """Read lines.
 
     Args:
         lines: without those that are blank.
+        data: all of them together, and nothing else but blank ones.
         wanted: what is to be read of them.
         sound: whether all of them are known to be UTF-8.
     """
@@ -226,8 +236,8 @@ def rows_of(lines: Sequence[bytes], wanted: Wanted, *, sound: bool) -> Rows:
     read, refused = _read(lines, wanted.decode)
     again = set(refused)
     if not sound:
-        again.update(n for n, line in enumerate(lines) if not _is_utf_8(line))
-    again.update(_twice(lines, read, wanted))
+        again.update(n for n, line in enumerate(lines) if not is_utf_8(line))
+    again.update(_twice(lines, data, read, wanted))
     for number in again:
         read[number] = _slowly(lines[number])
     return Rows(read, slow=bool(again), wanted=wanted)
@@ -247,17 +257,17 @@ def _read(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> tuple[list[
     return read, refused
 
 
-def _is_utf_8(line: bytes) -> bool:
+def is_utf_8(data: bytes) -> bool:
+    """Whether it is UTF-8."""
     try:
-        line.decode()
+        data.decode()
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _twice(lines: Sequence[bytes], read: Sequence[Any], wanted: Wanted) -> Iterator[int]:
+def _twice(lines: Sequence[bytes], data: bytes, read: Sequence[Any], wanted: Wanted) -> Iterator[int]:
     """The numbers of lines that may have a watched name twice in one object: those in which it is more often."""
-    data = b"\n".join(lines)
     if wanted.watched and b"\\" in data and wanted.odd.search(data):
         yield from (n for n, line in enumerate(lines) if wanted.odd.search(line))
     for name in wanted.watched:
@@ -277,9 +287,9 @@ def _there(read: Sequence[Any], wanted: Wanted, name: bytes) -> list[int]:
     }
     found = [0] * len(read)
     for _, getters in prefixes:
-        if len(getters) == 1:
-            field_name = getters[0][0]
-            there = [0 if row is None or getattr(row, field_name) is _UNSET else 1 for row in read]
+        if len(getters) == 1 and None not in read:
+            values = list(map(attrgetter(getters[0][0]), read))
+            there = [one is not _UNSET for one in values] if _UNSET in values else [1] * len(values)
         else:
             there = [0 if row is None else _often(row, getters) for row in read]
         found = [one + other for one, other in zip(found, there, strict=True)]
