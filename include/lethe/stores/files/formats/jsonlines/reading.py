@@ -105,9 +105,7 @@ def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON
 
 def _judged(rows: Rows, number: int) -> pa.Array:
     """A column of text."""
-    if rows.slow:
-        return pa.array([_one(found) for found in rows.values(number, strict=True)], TEXT)
-    values = rows.column(number)
+    values = rows.column(number, _one)
     try:
         return pa.array(values, TEXT)
     except (pa.ArrowException, UnicodeError):
@@ -142,7 +140,7 @@ def _keys(rows: Rows, number: int) -> pa.Array:
 def _identifiers(rows: Rows, number: int) -> pa.Array:
     """All values that identifiers may be in, of each row."""
     if not rows.slow and not any(step.lists for step in rows.wanted.paths[number]):
-        values = rows.column(number)
+        values = rows.column(number, _one)
         try:
             return pa.array(values, TEXT)
         except (pa.ArrowException, UnicodeError):

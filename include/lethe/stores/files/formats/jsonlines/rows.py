@@ -97,6 +97,7 @@ class Wanted:
         decode: reads a line; None where the names are such that every line has to be read slowly.
         getters: of each path, what gives its values in a row that `decode` read.
         odd: what is in a line that may have such a name in another spelling.
+        ways: the paths to watched names, each name also as it is written.
     """
 
     paths: tuple[tuple[Step, ...], ...]
@@ -104,6 +105,7 @@ class Wanted:
     decode: Callable[[bytes], Any] | None
     getters: tuple[tuple[tuple[str, int], ...], ...]
     odd: re.Pattern[bytes]
+    ways: tuple[tuple[tuple[str, bytes], ...], ...]
 
     @classmethod
     @lru_cache(maxsize=256)
@@ -117,11 +119,16 @@ class Wanted:
         plain = all(re.fullmatch("[ -~]*", name) and not re.search(r'["\\/]', name) for name in names)
         return cls(
             paths,
-            tuple(json.dumps(name, ensure_ascii=False).encode() for name in names),
+            tuple(map(_written, names)),
             decode,
             getters,
             _ESCAPED if plain else re.compile(rb"\\"),
+            tuple(tuple((step.name, _written(step.name)) for step in steps_of(column)) for column in watched),
         )
+
+
+def _written(name: str) -> bytes:
+    return json.dumps(name, ensure_ascii=False).encode()
 
 
 def _getters(tree: Mapping[str, _Node], path: Sequence[Step]) -> tuple[tuple[str, int], ...]:
@@ -153,10 +160,18 @@ class Rows:
             return np.zeros(len(self.read), dtype=np.bool_)
         return np.fromiter((row is None for row in self.read), dtype=np.bool_, count=len(self.read))
 
-    def column(self, number: int) -> list[Any]:
-        """The values of a path that has no lists, in the ordinary case; see `values` for all others."""
-        column = _raw(self.read, self.wanted.getters[number])
-        return [None if one is _UNSET else one for one in column] if _UNSET in column else column
+    def column(self, number: int, odd: Callable[[list[Any]], Any]) -> list[Any]:
+        """The value of a path without lists in each row; where Python read it, what `odd` makes of all of them."""
+        ordinary = [row for row in self.read if row is not None and type(row) is not Pairs] if self.slow else self.read
+        column = _raw(ordinary, self.wanted.getters[number]) if ordinary else []
+        column = [None if one is _UNSET else one for one in column] if _UNSET in column else column
+        if not self.slow:
+            return column
+        rest, path = iter(column), self.wanted.paths[number]
+        return [
+            None if row is None else odd(list(_found(row, path, True))) if type(row) is Pairs else next(rest)
+            for row in self.read
+        ]
 
     def values(self, number: int, *, strict: bool) -> Iterator[list[Any]]:
         """Of each row all values of a path, as often as they are there: null, too, and objects as `Pairs`.
@@ -237,7 +252,7 @@ def rows_of(lines: Sequence[bytes], data: bytes, wanted: Wanted, *, sound: bool)
     again = set(refused)
     if not sound:
         again.update(n for n, line in enumerate(lines) if not is_utf_8(line))
-    again.update(_twice(lines, data, read, wanted))
+    again.update(number for number in _often(lines, data, read, wanted) if not _is_once(lines[number], wanted))
     for number in again:
         read[number] = _slowly(lines[number])
     return Rows(read, slow=bool(again), wanted=wanted)
@@ -266,15 +281,46 @@ def is_utf_8(data: bytes) -> bool:
     return True
 
 
-def _twice(lines: Sequence[bytes], data: bytes, read: Sequence[Any], wanted: Wanted) -> Iterator[int]:
-    """The numbers of lines that may have a watched name twice in one object: those in which it is more often."""
+def _often(lines: Sequence[bytes], data: bytes, read: Sequence[Any], wanted: Wanted) -> set[int]:
+    """The numbers of lines that have a watched name more often than was read, or may have it in another spelling."""
+    found: set[int] = set()
     if wanted.watched and b"\\" in data and wanted.odd.search(data):
-        yield from (n for n, line in enumerate(lines) if wanted.odd.search(line))
+        found.update(n for n, line in enumerate(lines) if wanted.odd.search(line))
     for name in wanted.watched:
         there = _there(read, wanted, name)
         if data.count(name) != sum(there):
             counts = [line.count(name) for line in lines]
-            yield from (n for n, (often, known) in enumerate(zip(counts, there, strict=True)) if often != known)
+            found.update(n for n, (often, known) in enumerate(zip(counts, there, strict=True)) if often != known)
+    return found
+
+
+def _is_once(line: bytes, wanted: Wanted) -> bool:
+    """Whether it is sure that on all watched paths no name is twice in its object: the others are somewhere else.
+
+    Of what is there twice in an object the decoder keeps one, so that the name is more often in its text than in all
+    that was kept.
+    """
+    if wanted.odd.search(line):
+        return False
+    try:
+        return all(_is_once_in(line, path) for path in wanted.ways)
+    except msgspec.DecodeError:
+        return False
+
+
+def _is_once_in(line: bytes, path: Sequence[tuple[str, bytes]]) -> bool:
+    at = line
+    for number, (name, written) in enumerate(path, start=1):
+        kept = {key: bytes(value) for key, value in _OBJECT(at).items()}
+        if at.count(written) != sum(value.count(written) for value in kept.values()) + (name in kept):
+            return False
+        at = kept.get(name, b"null")
+        if not at.startswith(b"{"):
+            return number == len(path) or not at.startswith(b"[")
+    return True
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _there(read: Sequence[Any], wanted: Wanted, name: bytes) -> list[int]:
@@ -283,20 +329,20 @@ def _there(read: Sequence[Any], wanted: Wanted, name: bytes) -> list[int]:
         (steps[: n + 1], wanted.getters[p][: n + 1])
         for p, steps in enumerate(wanted.paths)
         for n, step in enumerate(steps)
-        if json.dumps(step.name, ensure_ascii=False).encode() == name
+        if _written(step.name) == name
     }
     found = [0] * len(read)
     for _, getters in prefixes:
-        if len(getters) == 1 and None not in read:
-            values = list(map(attrgetter(getters[0][0]), read))
+        try:
+            values = list(map(attrgetter(".".join(field for field, _ in getters)), read))
             there = [one is not _UNSET for one in values] if _UNSET in values else [1] * len(values)
-        else:
-            there = [0 if row is None else _often(row, getters) for row in read]
+        except AttributeError:  # a list, or nothing, on the way
+            there = [0 if row is None else _count(row, getters) for row in read]
         found = [one + other for one, other in zip(found, there, strict=True)]
     return found
 
 
-def _often(row: Any, steps: Sequence[tuple[str, int]]) -> int:  # noqa: ANN401 - a Struct
+def _count(row: Any, steps: Sequence[tuple[str, int]]) -> int:  # noqa: ANN401 - a Struct
     *outer, (last, _) = steps
     found = [row]
     for name, lists in outer:
