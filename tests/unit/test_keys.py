@@ -25,6 +25,7 @@ from lethe.judging.keys import (
     form,
     readings,
     record_key,
+    record_keys,
     to_the_nanosecond,
 )
 
@@ -108,6 +109,20 @@ def test_numbers_share_a_form_just_where_they_are_equal(a: Decimal, b: Decimal) 
     assert (form(a) == form(b)) == (a == b)
     with localcontext(prec=400):
         assert form(a) == form(a * Decimal("1.00"))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [[]],
+        [[1, 2, -3]],
+        [["a", "\x1f", "\\", "\ud800"], [1, "1", None, True]],
+        [[1.5, 2, Decimal("2.50")], [b"x", bytearray(b"x"), memoryview(b"x")]],
+        [[Single(0.1), Padded("a "), Json('{"b":1, "a":2}')]],
+    ],
+)
+def test_keys_of_columns_are_those_of_their_rows(columns: list[list[Any]]) -> None:
+    assert record_keys(columns) == [record_key(row) for row in zip(*columns, strict=True)]
 
 
 def test_values_of_different_types_never_share_a_form() -> None:

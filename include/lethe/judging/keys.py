@@ -32,7 +32,7 @@ import json
 import re
 import struct
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -119,6 +119,19 @@ class Precise(str):
 def record_key(values: Sequence[object]) -> bytes:
     """The canonical form of the key that has these values, in UTF-8."""
     return SEPARATOR.join([form(value) for value in values]).encode("utf-8", "surrogatepass")
+
+
+def record_keys(columns: Sequence[Sequence[object]]) -> list[bytes]:
+    """The canonical keys of records whose values are given column by column: quicker for many than one by one."""
+    forms = [_forms(values) for values in columns]
+    joined = forms[0] if len(forms) == 1 else map(SEPARATOR.join, zip(*forms, strict=True))
+    return [text.encode("utf-8", "surrogatepass") for text in joined]
+
+
+def _forms(values: Sequence[object]) -> Iterable[str]:
+    kinds = set(map(type, values))
+    write = _WRITERS.get(kinds.pop()) if len(kinds) == 1 else None
+    return map(write or form, values)
 
 
 def form(value: object) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged
-from lethe.judging.keys import record_key
+from lethe.judging.keys import record_keys
 from lethe.policy import FilesDataset
 from lethe.stores.base import Candidates, Progress
 from lethe.stores.buckets.staging import Staging, unpack
@@ -87,21 +88,22 @@ def record_outcomes(
             for version, became in zip(unit.versions, outcome["versions"], strict=True):
                 keys = _keys(staging, batch, unit, version, dataset)
                 records, what = batch.records(version), Outcome(became["outcome"])
-                held = _among(records, held_marks(version, became))
-                stays = _among(records, batch.renewed(version) if what is Outcome.ERASED else None)
-                for key, is_held, is_there in zip(keys, held, stays, strict=True):
-                    yield record_key(key), Outcome.HELD if is_held else Outcome.RENEWED if is_there else what
+                held = held_marks(version, became)
+                stays = batch.renewed(version) if what is Outcome.ERASED else None
+                if held is None and stays is None:
+                    yield from zip(keys, repeat(what, records.count), strict=True)
+                    continue
+                for key, is_held, is_there in zip(keys, _among(records, held), _among(records, stays), strict=True):
+                    yield key, Outcome.HELD if is_held else Outcome.RENEWED if is_there else what
 
 
-def _keys(
-    staging: Staging, batch: Batch, unit: Unit, version: Planned, dataset: FilesDataset
-) -> Iterator[tuple[object, ...]]:
+def _keys(staging: Staging, batch: Batch, unit: Unit, version: Planned, dataset: FilesDataset) -> Iterator[bytes]:
     if dataset.key:
         yield from staged_keys(staging, format_of(dataset.kind), dataset.key, version.keys)
         return
     for positions in batch.records(version).positions():
-        for position in positions.tolist():
-            yield unit.key, position if version.current else f"{position}@{version.id}"
+        rows = positions.tolist() if version.current else [f"{position}@{version.id}" for position in positions]
+        yield from record_keys([[unit.key] * len(rows), rows])
 
 
 def _among(records: Marks, some: Marks | None) -> Iterator[bool]:

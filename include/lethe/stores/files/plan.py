@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lethe.errors import DatasetChanged
+from lethe.judging.keys import record_keys
 from lethe.stores.base import Candidates
 from lethe.stores.buckets.staging import Staging, pack, unpack
 from lethe.stores.files.examine import Found, name_digest
@@ -242,14 +243,14 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str,
         write()
 
 
-def staged_keys(staging: Staging, form: Format, columns: tuple[str, ...], name: str) -> Iterator[tuple[object, ...]]:
-    """The staged keys of a version's rows, in order."""
+def staged_keys(staging: Staging, form: Format, columns: tuple[str, ...], name: str) -> Iterator[bytes]:
+    """The staged keys of a version's rows, in order and in their canonical form."""
     for part in sorted(staging.names(f"keys/{name}/")):
         body = staging.get(part)
         if body is None:
             raise DatasetChanged(f"{staging.dataset}: staged keys are gone; discover again")
         for batch in pq.ParquetFile(pa.BufferReader(body)).iter_batches(1 << 14, columns=list(columns)):
-            yield from zip(*(form.key_values(batch.column(column)) for column in columns), strict=True)
+            yield from record_keys([form.key_values(batch.column(column)) for column in columns])
 
 
 class Plan:
