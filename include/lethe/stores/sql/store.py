@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import partial
@@ -517,26 +518,32 @@ class SqlStore:
             self._staged(connection, work, staging)
             batches = staging.batches
             done = connection.execute(sa.select(batches).where(batches.c.done).order_by(batches.c.batch)).all()
-            for batch in done:
-                mine = sa.and_(self._dialect.in_slice(staging.keys, slice_of(batch)), sa.not_(staging.keys.c.held))
-                yield from self._outcomes_of(connection, staging, mine, usual, batch)
+            with ThreadPoolExecutor(1, thread_name_prefix="lethe-read") as pool:
+                ahead: Future[Iterable[tuple[bytes, Outcome]]] | None = None
+                for batch in done:  # the next one is read while what became of this one is dealt with
+                    reading = pool.submit(self._outcomes_of, connection, staging, usual, batch)
+                    yield from ahead.result() if ahead else ()
+                    ahead = reading
+                yield from ahead.result() if ahead else ()
 
     def _outcomes_of(
-        self, connection: sa.Connection, staging: Staging, mine: Predicate, usual: Outcome, batch: sa.Row[Any]
-    ) -> Iterator[tuple[bytes, Outcome]]:
+        self, connection: sa.Connection, staging: Staging, usual: Outcome, batch: sa.Row[Any]
+    ) -> Iterable[tuple[bytes, Outcome]]:
         """What became of each candidate of a batch."""
         staged, excepted = staging.keys, staging.exceptions
         keys = staging.key_columns(staged)
+        mine = sa.and_(self._dialect.in_slice(staged, slice_of(batch)), sa.not_(staged.c.held))
         if getattr(batch, usual.value) == batch.unheld:  # all went, as nearly always: what they are called is enough
             written = self._dialect.written_keys(connection, sa.select(*keys).where(mine), keys)
             if written is not None:
-                yield from zip(written, repeat(usual))
-                return
+                return zip(written, repeat(usual))
         joined = staged.outerjoin(excepted, excepted.c.position == self._dialect.position(staged))
         rows = sa.select(*map(self._dialect.key_read, keys), excepted.c.outcome).select_from(joined).where(mine)
         key_of = self._recording(staging)
-        for *key, outcome in connection.execute(rows, execution_options={"yield_per": _AT_A_TIME}):
-            yield key_of(key), Outcome(outcome) if outcome else usual
+        return [
+            (key_of(key), Outcome(outcome) if outcome else usual)
+            for *key, outcome in connection.execute(rows, execution_options={"yield_per": _AT_A_TIME})
+        ]
 
     # --- what is checked ---
 
