@@ -168,15 +168,17 @@ def _single(value: float) -> str:
 
 def _shortest(value: float) -> str:
     """The shortest decimal that is this number in single precision."""
+    packed = _packed(value)
+    texts = (f"{value:.{digits}g}" for digits in range(1, 10)) if packed else ()
+    return next((text for text in texts if _packed(float(text)) == packed), repr(value))
+
+
+def _packed(value: float) -> bytes | None:
+    """A number in single precision; None where it is too large, as the largest one is when rounded up."""
     try:
-        packed = struct.pack("<f", value)
+        return struct.pack("<f", value)
     except OverflowError:
-        return repr(value)
-    for digits in range(1, 10):
-        text = f"{value:.{digits}g}"
-        if struct.pack("<f", float(text)) == packed:
-            return text
-    return repr(value)
+        return None
 
 
 def _clock_time(value: time | datetime) -> str:
