@@ -24,9 +24,10 @@ from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, encoded, expi
 
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, RunError, StoreError
-from lethe.holds.rules import NO_HOLDS, ClockRange
+from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
 from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
+from lethe.stores.base import Candidates
 from lethe.stores.buckets import uploads
 from lethe.stores.files import attempts, copies, files
 from lethe.stores.files import erase as erasing
@@ -1238,6 +1239,71 @@ def test_what_another_process_erases_between_two_looks_was_not_gone_before(
     monkeypatch.setattr(erasing.Eraser, "_look", overtaken)
     assert lake.erase(found) == lake.store.tally(lake.work, found)
     assert (lake.store.tally(lake.work, found).erased, lake.store.tally(lake.work, found).total) == (20, 20)
+
+
+HELD = rules(hold(email="person3@example.org"))
+RELEASED = HoldRules(2, ())
+
+
+def require_recorded_as_it_is(lake: Lake, found: Candidates) -> None:
+    """What is recorded as erased is gone, and what is recorded as held is there."""
+    there = set(lake.ids("data/a.parquet")) if "data/a.parquet" in lake.everything() else set()
+    recorded = lake.outcomes(found)
+    assert len(recorded) == found.due
+    for number in {*there, *range(3, 23)}:
+        outcome = recorded.get(record_key((number,)))
+        assert outcome is None or (number in there) == (outcome is Outcome.HELD), (number, outcome)
+    tally = lake.store.tally(lake.work, found)
+    assert tally.outcomes == {outcome: list(recorded.values()).count(outcome) for outcome in Outcome}
+
+
+@pytest.mark.parametrize("stays", [0, 5], ids=["deleted", "rewritten"])
+@pytest.mark.parametrize("rows", [20, 1], ids=["some held", "all held"])
+def test_a_release_between_two_processes_at_a_batch_is_recorded_as_it_came_out(
+    any_lake: Lake, stays: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 5: one has found rows held and not said so yet, the other erases them and dies before it says so."""
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(3, 3 + rows), range(100, 100 + stays)))
+    found = lake.discover()
+    end = erasing.Eraser._end
+
+    def overtaken(self: erasing.Eraser, *arguments: Any) -> Became:
+        def die(_: erasing.Eraser, __: Any, futures: Any, *___: Any) -> Became:
+            for future in futures:
+                future.result()
+            raise RunError("killed")
+
+        monkeypatch.setattr(erasing.Eraser, "_end", die)
+        with pytest.raises(RunError, match="killed"):
+            Lake.open(lake.server, lake.bucket).erase(lake.work, found, range(found.batches), Gate(RELEASED))
+        monkeypatch.setattr(erasing.Eraser, "_end", end)
+        return end(self, *arguments)
+
+    monkeypatch.setattr(erasing.Eraser, "_end", overtaken)
+    lake.erase(found, Gate(HELD))
+    require_recorded_as_it_is(lake, found)
+
+
+@pytest.mark.parametrize("stays", [0, 5], ids=["deleted", "rewritten"])
+@pytest.mark.parametrize("rows", [20, 1], ids=["some held", "all held"])
+def test_who_was_stopped_before_it_sends_sends_nothing_once_rows_are_recorded_as_held(
+    any_lake: Lake, stays: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 5: it judged after the release; the other judged before, and has recorded the batch meanwhile."""
+    lake = any_lake
+    lake.put("data/a.parquet", people(range(3, 3 + rows), range(100, 100 + stays)))
+    found = lake.discover()
+    send = erasing.Eraser._send_under_lease
+
+    def overtaken(self: erasing.Eraser, *arguments: Any) -> Any:
+        monkeypatch.setattr(erasing.Eraser, "_send_under_lease", send)
+        Lake.open(lake.server, lake.bucket).erase(lake.work, found, range(found.batches), Gate(HELD))
+        return send(self, *arguments)
+
+    monkeypatch.setattr(erasing.Eraser, "_send_under_lease", overtaken)
+    lake.erase(found, Gate(RELEASED))
+    require_recorded_as_it_is(lake, found)
 
 
 def test_parts_of_uploads_that_others_never_completed_are_named(lake: Lake) -> None:

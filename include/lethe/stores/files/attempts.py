@@ -40,7 +40,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """An intent as it was staged.
+    """An intent as it was staged, or what ends the intents of a key.
 
     Attributes:
         number: counted from 1.
@@ -53,6 +53,7 @@ class Attempt:
         upload: id of the upload that brings the new content; empty where it is put at once, or there is none.
         owner: a random token of the process.
         lease_seconds: of the lease that it was written in, and everything was sent in.
+        outcome: what became of the key's versions, where this ends it: nothing is sent for the key any more.
         over_at: when (by `time.monotonic`) that lease is over for certain; known where it was read from staging.
     """
 
@@ -66,6 +67,7 @@ class Attempt:
     upload: str = ""
     owner: str = ""
     lease_seconds: float = 0.0
+    outcome: Mapping[str, Any] | None = None
     over_at: float = field(default=-math.inf, compare=False)
 
     def dumps(self) -> bytes:
@@ -101,6 +103,16 @@ class Look:
     def newest(self) -> Version | None:
         """The current version or delete marker."""
         return self.record.versions[0] if self.record else None
+
+    @property
+    def number(self) -> int:
+        """Of the next attempt. Only one process can write it, so only who knows of all before it goes on."""
+        return max((attempt.number for attempt in self.attempts), default=0) + 1
+
+    @property
+    def outcome(self) -> Mapping[str, Any] | None:
+        """What became of the key's versions, where that has been written down as the last word."""
+        return next((attempt.outcome for attempt in self.attempts if attempt.outcome is not None), None)
 
     @property
     def untouched(self) -> bool:

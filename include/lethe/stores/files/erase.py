@@ -11,7 +11,10 @@ crash does just what an undisturbed one does.
   New content that is found under its ETag: the attempt was carried out, and what it did not come to remove is removed
   now. A version that an intent names and that is gone went by our doing; any other that is gone: `Outcome.GONE`.
 - What an attempt left in doubt is settled before the state is read: an upload is ended (`buckets.uploads`).
-  That something stays is only recorded when no other attempt can be under way: their leases are waited for.
+- That something stays, or went by others, is **the last word** on a key: written as its next attempt, under that number
+  (``If-None-Match: *``), once the leases of all attempts before are over. So nobody who judged by other holds has
+  written an intent that it does not know of, nor can write one afterwards; who comes second takes it over. That all
+  is erased needs no such word: nothing is left to send for.
 - ``outcome/<batch>`` ends a batch. It is written once (``If-None-Match: *``); whoever comes second takes it over.
 
 **Holds.** The rewritten file is prepared, and its parts uploaded, without a lease. Inside it there are only requests
@@ -36,7 +39,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -143,7 +146,7 @@ class Eraser:
             DatasetChanged, StoreUnavailable, StoreError, RunError.
         """
         total = Became()
-        waiting: deque[tuple[Batch, list[Future[dict[str, Any]]]]] = deque()
+        waiting: deque[tuple[Batch, list[Future[Mapping[str, Any]]]]] = deque()
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lethe-erase")
         try:
             ended = set() if fresh else set(self._staging.names("outcome/"))
@@ -169,7 +172,7 @@ class Eraser:
             self._client.close()
         return total
 
-    def _end(self, batch: Batch, futures: Sequence[Future[dict[str, Any]]], progress: Progress) -> Became:
+    def _end(self, batch: Batch, futures: Sequence[Future[Mapping[str, Any]]], progress: Progress) -> Became:
         outcomes = []
         for unit, future in zip(batch.units, futures, strict=True):
             outcomes.append(future.result())
@@ -198,7 +201,7 @@ class Eraser:
 
     # --- one key -------------------------------------------------------------------------------------------------
 
-    def _key(self, batch: Batch, index: int, attempts: list[Attempt]) -> dict[str, Any]:
+    def _key(self, batch: Batch, index: int, attempts: list[Attempt]) -> Mapping[str, Any]:
         """Do what a key needs, and say what became of its versions."""
         unit = batch.units[index]
         faults = 0
@@ -206,14 +209,11 @@ class Eraser:
             if self._stop.is_set():
                 raise StoreUnavailable(f"dataset {self._dataset.name}: stopped because another file failed")
             look = self._look_at_last(batch, index, attempts)
-            prepared: Prepared | None = None
+            if look.outcome is not None:
+                return look.outcome
             try:
-                prepared = self._prepare(batch, unit, look)
-                if prepared.stays:
-                    self._require_rest(batch, index, look)
-                if prepared.nothing:
-                    return self._outcome(batch, unit, look, prepared)
-                return self._outcome(batch, unit, self._intend_and_send(batch, index, look, prepared), prepared)
+                look, outcome = self._carried_out(batch, index, look)
+                return self._last_word(f"{batch.number}/{index}", look, outcome)
             except (_Again, Changed):
                 attempts = self._attempts(batch.number, index).get(index, [])
             except StoreUnavailable:
@@ -222,12 +222,22 @@ class Eraser:
                     raise
                 time.sleep(0.1 * 2**faults)
                 attempts = self._attempts(batch.number, index).get(index, [])
-            except (Unreadable, NotRewritable, WrongSchema) as error:
-                return self._blocked(batch, unit, look, f"it cannot be rewritten: {error}")
-            finally:
-                if prepared is not None:
-                    prepared.close()
         raise StoreUnavailable(f"dataset {self._dataset.name}: file {name_digest(unit.key)} changes all the time")
+
+    def _carried_out(self, batch: Batch, index: int, look: Look) -> tuple[Look, dict[str, Any]]:
+        """Send what a key needs; give what there is after it, and what became of its versions."""
+        unit = batch.units[index]
+        prepared: Prepared | None = None
+        try:
+            prepared = self._prepare(batch, unit, look)
+            if not prepared.nothing:
+                look = self._intend_and_send(batch, index, look, prepared)
+            return look, self._outcome(batch, unit, look, prepared)
+        except (Unreadable, NotRewritable, WrongSchema) as error:
+            return look, self._blocked(batch, unit, look, f"it cannot be rewritten: {error}")
+        finally:
+            if prepared is not None:
+                prepared.close()
 
     def _blocked(self, batch: Batch, unit: Unit, look: Look, why: str) -> dict[str, Any]:
         """What became of a key of which nothing can be sent: its rows that are there stay, and all others go."""
@@ -253,19 +263,23 @@ class Eraser:
                 return look
             attempts = known
 
-    def _require_rest(self, batch: Batch, index: int, look: Look) -> None:
-        """Before something is said to stay: no attempt of another process that might yet remove it is under way.
+    def _last_word(self, key: str, look: Look, outcome: dict[str, Any]) -> dict[str, Any]:
+        """See that what is said of a key stays true: unless all of it is gone by us, nothing more is sent for it.
 
         Raises:
-            _Again: if there was one, after waiting for it.
+            _Again: if an attempt of another process was, or may be, under way.
         """
-        known = self._attempts(batch.number, index).get(index, [])
-        over_at = max((attempt.over_at for attempt in known if attempt.owner != self._owner), default=-math.inf)
+        if all(version["outcome"] == Outcome.ERASED for version in outcome["versions"]):
+            return outcome
+        over_at = max((one.over_at for one in look.attempts if one.owner != self._owner), default=-math.inf)
         left = over_at - time.monotonic()
         if left > 0:
             self._stop.wait(left)
-        if left > 0 or known != look.attempts:
             raise _Again
+        word = Attempt(look.number, rules=0, owner=self._owner, outcome=outcome)
+        if not self._staging.create(f"{uploads.INTENTS}{key}-{word.number}", word.dumps()):
+            raise _Again
+        return outcome
 
     def _look(self, unit: Unit, attempts: list[Attempt]) -> Look:
         """Read a key's real state."""
@@ -490,7 +504,7 @@ class Eraser:
             _Again: if the attempt was abandoned, or another process is at work on the key.
         """
         unit = batch.units[index]
-        number = max((attempt.number for attempt in look.attempts), default=0) + 1
+        number = look.number
         name = f"{batch.number}/{index}-{number}"
         try:
             self._upload(unit.key, name, prepared)
