@@ -29,6 +29,19 @@ def hold(version: int = 1, clock: ClockRange | None = None, **identifiers: Seque
     )
 
 
+def meanwhile(happens: Callable[[], None]) -> HoldRules:
+    """Rules that hold nobody; `happens` is called when it is first read whom they hold."""
+    left = [happens]
+
+    def load() -> dict[IdentifierType, list[str]]:
+        if left:
+            left.pop()()
+        return {IdentifierType.EMAIL: ["nobody@example.org"]}
+
+    nobody = HoldRule("h1", "M", 1, everything=False, types=frozenset({IdentifierType.EMAIL}), load=load)
+    return HoldRules(1, (nobody,))
+
+
 def rules(*held: HoldRule) -> HoldRules:
     """The rules of holds, at the version of the latest."""
     return HoldRules(max((rule.version for rule in held), default=0), held)

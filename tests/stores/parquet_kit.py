@@ -1,9 +1,10 @@
-"""What the tests of Parquet on S3 share: a lake with a bucket, a dataset, and a gate."""
+"""What the tests of files on S3 share: a lake with a bucket, a dataset, and a gate."""
 
 # ruff: noqa: ANN401 - fields of policies and options of libraries are of any type
 from __future__ import annotations
 
 import io
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from tests.stores.lease_kit import Gate, hold, rules
 from lethe.counts import Became, Outcome
 from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.periods import Cutoff, start_of_day
-from lethe.policy import Expiry, ParquetDataset
+from lethe.policy import Expiry, JsonLinesDataset, ParquetDataset
 from lethe.stores.base import Candidates, Work
 from lethe.stores.files.store import FileStore
 from lethe_demo.servers import EmbeddedS3
@@ -181,6 +182,30 @@ class Lake:
         return dict(found)
 
 
+class LinesLake(Lake):
+    """The same with files of JSON lines."""
+
+    def put(self, key: str, content: pa.Table | bytes, **options: Any) -> str:
+        """Write a file; its version id."""
+        if not isinstance(content, bytes):
+            content = b"".join(
+                json.dumps(row, default=datetime.isoformat).encode() + b"\n" for row in content.to_pylist()
+            )
+        return super().put(key, content, **options)
+
+    def read(self, key: str, version: str | None = None) -> pa.Table:
+        """A file's rows."""
+        return pa.Table.from_pylist([json.loads(line) for line in self.body(key, version).splitlines()])
+
+    @property
+    def dataset(self) -> JsonLinesDataset:  # type: ignore[override]
+        """The dataset: everything under ``data/``."""
+        fields = super().dataset.model_dump(exclude_unset=True)
+        return JsonLinesDataset.model_validate(
+            {**fields, "kind": "jsonlines", "clock": {"column": "at", "format": "iso8601"}}
+        )
+
+
 __all__ = [
     "AS_OF",
     "CUTOFF",
@@ -190,6 +215,7 @@ __all__ = [
     "PRAGUE",
     "Gate",
     "Lake",
+    "LinesLake",
     "encoded",
     "hold",
     "people",

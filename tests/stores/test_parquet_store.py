@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
-from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, encoded, expiry, hold, people, rules
+from tests.stores.lease_kit import meanwhile
+from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, LinesLake, encoded, expiry, hold, people, rules
 
 from lethe.counts import Became, Outcome, Unjudgeable
-from lethe.errors import DatasetChanged, RunError, StoreError
+from lethe.errors import DatasetChanged, RunError, StoreError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
 from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
@@ -47,6 +48,14 @@ def lake(s3: EmbeddedS3) -> Lake:
 @pytest.fixture(params=["versioned", "unversioned"])
 def any_lake(s3: EmbeddedS3, request: pytest.FixtureRequest) -> Lake:
     return Lake.make(s3, versioned=request.param == "versioned")
+
+
+@pytest.fixture(params=[(Lake, True), (Lake, False), (LinesLake, True)], ids=["versioned", "unversioned", "lines"])
+def any_files(s3: EmbeddedS3, request: pytest.FixtureRequest) -> Lake:
+    """Of each format, as what has the evidence is shared."""
+    kind, versioned = request.param
+    found: Lake = kind.make(s3, versioned=versioned)
+    return found
 
 
 def due(lake: Lake) -> int:
@@ -172,7 +181,7 @@ def test_only_what_was_discovered_is_erased(lake: Lake) -> None:
     found = lake.discover()
     with pytest.raises(DatasetChanged):
         lake.erase(found.model_copy(update={"digest": "0" * 64}))
-    name = f"_lethe/{lake.run}/views/batch/0"
+    name = f"{found.reference.partition(f'{lake.bucket}/')[2].partition('#')[0]}batch/0"
     body = lake.body(name)
     lake.client.put_object(Bucket=lake.bucket, Key=name, Body=body[:-1] + b"x")
     with pytest.raises(DatasetChanged):
@@ -1260,10 +1269,10 @@ def require_recorded_as_it_is(lake: Lake, found: Candidates) -> None:
 @pytest.mark.parametrize("stays", [0, 5], ids=["deleted", "rewritten"])
 @pytest.mark.parametrize("rows", [20, 1], ids=["some held", "all held"])
 def test_a_release_between_two_processes_at_a_batch_is_recorded_as_it_came_out(
-    any_lake: Lake, stays: int, rows: int, monkeypatch: pytest.MonkeyPatch
+    any_files: Lake, stays: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 5: one has found rows held and not said so yet, the other erases them and dies before it says so."""
-    lake = any_lake
+    lake = any_files
     lake.put("data/a.parquet", people(range(3, 3 + rows), range(100, 100 + stays)))
     found = lake.discover()
     end = erasing.Eraser._end
@@ -1288,10 +1297,10 @@ def test_a_release_between_two_processes_at_a_batch_is_recorded_as_it_came_out(
 @pytest.mark.parametrize("stays", [0, 5], ids=["deleted", "rewritten"])
 @pytest.mark.parametrize("rows", [20, 1], ids=["some held", "all held"])
 def test_who_was_stopped_before_it_sends_sends_nothing_once_rows_are_recorded_as_held(
-    any_lake: Lake, stays: int, rows: int, monkeypatch: pytest.MonkeyPatch
+    any_files: Lake, stays: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 5: it judged after the release; the other judged before, and has recorded the batch meanwhile."""
-    lake = any_lake
+    lake = any_files
     lake.put("data/a.parquet", people(range(3, 3 + rows), range(100, 100 + stays)))
     found = lake.discover()
     send = erasing.Eraser._send_under_lease
@@ -1304,6 +1313,34 @@ def test_who_was_stopped_before_it_sends_sends_nothing_once_rows_are_recorded_as
     monkeypatch.setattr(erasing.Eraser, "_send_under_lease", overtaken)
     lake.erase(found, Gate(RELEASED))
     require_recorded_as_it_is(lake, found)
+
+
+def test_a_discovery_that_another_try_has_overtaken_takes_nothing_of_it_away(any_files: Lake) -> None:
+    """Promise 5: its process was stopped while the next try discovered and erased, and wakes."""
+    lake = any_files
+    lake.put("data/a.parquet", people(range(20), range(20, 25)))
+    faster = Lake.open(lake.server, lake.bucket)
+    found: list[Candidates] = []
+
+    def overtake() -> None:
+        found.append(faster.discover(lake.work, NO_HOLDS))
+        faster.erase(lake.work, found[0], range(found[0].batches), Gate())
+
+    with pytest.raises(StoreUnavailable, match="another process has discovered dataset views meanwhile"):
+        lake.discover(meanwhile(overtake))
+    assert lake.store.tally(lake.work, found[0]) == Became(erased=20, bytes=faster.tally(lake.work, found[0]).bytes)
+    assert lake.discover() == found[0], "what was begun is what there is"
+    assert len(lake.outcomes(found[0])) == 20
+
+
+def test_who_was_stopped_before_erasing_erases_nothing_once_another_has_discovered_anew(lake: Lake) -> None:
+    lake.put("data/a.parquet", people(range(20)))
+    late = lake.discover()
+    now = lake.discover()
+    assert (late.digest, late.due) == (now.digest, now.due)
+    with pytest.raises(DatasetChanged, match="discover again"):
+        lake.erase(late)
+    assert lake.erase(now).erased == 20
 
 
 def test_parts_of_uploads_that_others_never_completed_are_named(lake: Lake) -> None:

@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tests.dates_kit import vectors
-from tests.stores.lease_kit import Gate, rules
+from tests.stores.lease_kit import Gate, meanwhile, rules
 from tests.stores.lease_kit import hold as rule
 
 from lethe.connections import Connection
@@ -483,7 +483,8 @@ def test_what_is_staged_must_be_what_was_discovered(plain: Bucket) -> None:
     ):
         with pytest.raises(DatasetChanged, match="discover again"):
             store.erase(job, wrong, everything, Gate())
-    first, second = (f"_lethe/run-1/objects/parts/0000000{n}" for n in (0, 1))
+    area = candidates.reference.partition(f"{plain.name}/")[2].partition("#")[0]
+    first, second = (f"{area}parts/0000000{n}" for n in (0, 1))
     swapped = plain.client.get_object(Bucket=plain.name, Key=first)["Body"].read()
     plain.put(second, swapped)
     with pytest.raises(DatasetChanged, match="discover again"):
@@ -496,8 +497,11 @@ def test_what_is_staged_must_be_what_was_discovered(plain: Bucket) -> None:
 def test_discovering_again_finds_the_same_and_after_erasing_began_keeps_it(plain: Bucket) -> None:
     plain.put_all(*(f"p/{OLD}/{n}" for n in range(4)))
     store, job = plain.store(batch_size=2), work(plain.dataset())
+    before = store.discover(job, NO_HOLDS)
     first = store.discover(job, NO_HOLDS)
-    assert store.discover(job, NO_HOLDS) == first
+    assert first == before.model_copy(update={"reference": first.reference})
+    with pytest.raises(DatasetChanged, match="discover again"):
+        store.erase(job, before, range(1), Gate())  # it was stopped before it began, and another has discovered anew
     assert store.discover(replace(job, run="run-2"), NO_HOLDS).digest == first.digest
     store.erase(job, first, range(1), Gate())
     plain.put(f"p/{OLD}/later")
@@ -505,6 +509,21 @@ def test_discovering_again_finds_the_same_and_after_erasing_began_keeps_it(plain
     assert store.discover(replace(job, run="run-3"), NO_HOLDS).digest != first.digest
     assert store.erase(job, first, range(first.batches), Gate()).erased == 4
     assert plain.left("p/") == {f"p/{OLD}/later": 1}
+
+
+def test_a_discovery_that_another_try_has_overtaken_takes_nothing_of_it_away(plain: Bucket) -> None:
+    """Promise 5: its process was stopped while the next try discovered and erased, and wakes."""
+    plain.put_all(*(f"p/{OLD}/by=x{n}@example.org/{n}" for n in range(6)))
+    job, faster = work(plain.dataset(email=EMAIL_IN_KEY)), plain.store(batch_size=2)
+    found: list[Candidates] = []
+
+    def overtake() -> None:
+        found.append(faster.discover(job, NO_HOLDS))
+        faster.erase(job, found[0], range(found[0].batches), Gate())
+
+    with pytest.raises(StoreUnavailable, match="another process has discovered dataset objects meanwhile"):
+        plain.store(batch_size=2).discover(job, meanwhile(overtake))
+    assert faster.tally(job, found[0]).erased == len(list(faster.outcomes(job, found[0]))) == 6
 
 
 def test_the_digest_does_not_depend_on_what_stays(plain: Bucket) -> None:
@@ -735,7 +754,11 @@ def test_two_processes_on_the_same_batches_count_everything_once(plain: Bucket) 
 def _begin(bucket: Bucket, store: S3ObjectStore, job: Work, sent: list[int], absent: Mapping[str, list[int]]) -> None:
     """Leave batch 0 as a process does that dies after it announced what it deletes."""
     intent = {"owner": "dead", "lease_seconds": 1.0, "sent": sent, "absent": absent}
-    store._staging(job).create("batches/00000000", json.dumps(intent).encode())
+    areas = store._areas(job)
+    in_use = areas.in_use()
+    assert in_use is not None
+    areas.begin(in_use.area.reference(""))
+    in_use.area.create("batches/00000000", json.dumps(intent).encode())
 
 
 def test_what_a_dead_process_announced_and_deleted_was_erased_by_the_run(versioned: Bucket) -> None:

@@ -16,7 +16,7 @@ from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, postgre
 
 from lethe.counts import Became
 from lethe.holds.rules import ClockRange, HoldRules
-from lethe.judging.identifiers import IdentifierType, exact, matches, normalise
+from lethe.judging.identifiers import IdentifierType, exact, keys, matches, normalise
 from lethe.stores.sql.dialects.postgresql import PostgreSQL
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -255,7 +255,7 @@ def test_any_address_is_found_in_any_spelling(
         found, is_odd = folding.execute(sa.select(dialect.identifier(column, IdentifierType.EMAIL, None), odd)).one()
         if normal:
             assert matches(IdentifierType.EMAIL, normal, text)
-        assert is_odd or found == exact(IdentifierType.EMAIL, text)
+        assert is_odd or found in set(keys(IdentifierType.EMAIL, text))
 
 
 ODD = "Ann <Ann@x.cz>; bob@x.cz"

@@ -379,7 +379,7 @@ class Objects(Bucket):
 
     def tamper(self, number: int) -> None:
         """Swap the batches."""
-        self._tampered(key for key in self.staged_keys() if re.search(r"/people/(part|manifest)", key))
+        self._tampered(key for key in self.staged_keys() if re.search(r"/people/[0-9a-f]+/(part|manifest)", key))
 
     def wrong(self) -> Mapping[str, Dataset]:
         return {
@@ -559,7 +559,7 @@ class Lake(Bucket):
 
     def tamper(self, number: int) -> None:
         """Swap the batches."""
-        self._tampered(key for key in self.staged_keys() if "/people/batch" in key)
+        self._tampered(key for key in self.staged_keys() if re.search(r"/people/[0-9a-f]+/batch", key))
 
     def wrong(self) -> Mapping[str, Dataset]:
         return {

@@ -63,6 +63,8 @@ class Staging:
     dataset: str
     client: S3Client | None = None
     """What requests are sent by; the connection's own client where left out."""
+    area: str = ""
+    """Which of the run's areas (`buckets.areas`); all of them where left out."""
 
     @classmethod
     def of(cls, access: S3Access, bucket: str, run: str, dataset: str) -> Staging:
@@ -72,7 +74,11 @@ class Staging:
     @property
     def prefix(self) -> str:
         """The key prefix of everything staged here."""
-        return f"{self.access.scratch_prefix}{self.run}/{self.dataset}/"
+        return f"{self.access.scratch_prefix}{self.run}/{self.dataset}/{self.area and f'{self.area}/'}"
+
+    def reference(self, digest: str) -> str:
+        """What names it, and what is staged there, in `Candidates.reference`."""
+        return f"s3://{self.bucket}/{self.prefix}#{digest}"
 
     @property
     def _client(self) -> S3Client:

@@ -9,8 +9,9 @@ from datetime import datetime
 from lethe.connections import Connection
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import BucketDataset, Dataset
-from lethe.stores.base import Place, Remainder, Work
+from lethe.stores.base import Candidates, Place, Remainder, Work
 from lethe.stores.buckets import staging, uploads
+from lethe.stores.buckets.areas import Areas
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.remainders import remainders
 from lethe.stores.buckets.staging import Staging
@@ -61,8 +62,12 @@ class BucketStore(ABC):
         """Remove what was staged, with all its versions, after ending the uploads that its notes name."""
         uploads.clean(self._staging_of(run, dataset))
 
-    def _staging(self, work: Work) -> Staging:
-        return self._staging_of(work.run, work.dataset)
+    def _areas(self, work: Work) -> Areas:
+        return Areas(self._staging_of(work.run, work.dataset))
+
+    def _staged(self, work: Work, candidates: Candidates) -> Staging:
+        """Where candidates were staged. Raises `DatasetChanged` if they are none of this run and dataset."""
+        return self._areas(work).of(candidates.reference)
 
     def _staging_of(self, run: str, dataset: Dataset) -> Staging:
         found = self._in_bucket(dataset)

@@ -9,11 +9,11 @@ is seen by looking at the object.
 
 Staged objects:
 
-- ``uploads/<run>/<dataset>/<attempt>-<random>``: bucket, key and id of an upload; removed once it has ended. Those of
-  all runs are together, so that one request shows that there is none.
-- ``<run>/<dataset>/intent/<attempt>``: written inside the lease before completing is asked for; its fields `upload` and
-  `lease_seconds` are read here. Without it nobody has asked, and whoever is going to has a lease, and with it the
-  holds, of then.
+- ``uploads/<run>/<dataset>/<area>/<attempt>-<random>``: bucket, key and id of an upload; removed once it has ended.
+  Those of all runs are together, so that one request shows that there is none.
+- ``<run>/<dataset>/<area>/intent/<attempt>``: written inside the lease before completing is asked for; its fields
+  `upload` and `lease_seconds` are read here. Without it nobody has asked, and whoever is going to has a lease, and with
+  it the holds, of then.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ def settle_all(access: S3Access, buckets: Iterable[str], timeout: float) -> None
     for bucket in sorted(set(buckets)):
         with suppress(Gone):
             for name in list(names_in(access, bucket, UPLOADS)):
-                run, dataset, note = name.split("/", 2)
-                _settle(Staging(access, bucket, run, dataset), note, deadline)
+                run, dataset, area, note = name.split("/", 3)
+                _settle(Staging(access, bucket, run, dataset, area=area), note, deadline)
 
 
 def clean(staging: Staging) -> None:

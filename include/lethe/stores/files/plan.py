@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_keys
 from lethe.stores.base import Candidates
+from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.staging import Staging, pack, unpack
 from lethe.stores.files.examine import Found, name_digest
 from lethe.stores.files.formats.base import As, Format
@@ -200,11 +201,11 @@ class Planner:
         }
         plan = pack([summary, self._batches])
         self._staging.put("plan", plan)
-        return Candidates(**summary, reference=_reference(plan))
+        return Candidates(**summary, reference=_reference(self._staging, plan))
 
 
-def _reference(plan: bytes) -> str:
-    return f"plan:{hashlib.sha256(plan).hexdigest()}"
+def _reference(staging: Staging, plan: bytes) -> str:
+    return staging.reference(hashlib.sha256(plan).hexdigest())
 
 
 def keys_name(key: str, version: str) -> str:
@@ -264,23 +265,17 @@ class Plan:
         """
         self._staging = staging
         body = staging.get("plan")
-        if body is None or _reference(body) != candidates.reference:
-            raise self._changed()
+        if body is None or _reference(staging, body) != candidates.reference:
+            raise changed(staging)
         summary, self._batches = unpack(body)
         if summary["digest"] != candidates.digest or summary["batches"] != candidates.batches:
-            raise self._changed()
-
-    def _changed(self) -> DatasetChanged:
-        return DatasetChanged(
-            f"{self._staging.dataset}: what is staged for run {self._staging.run} is not what was discovered and "
-            "approved; discover again"
-        )
+            raise changed(staging)
 
     @staticmethod
     def candidates(staging: Staging) -> Candidates | None:
         """What an earlier discovery of the run staged."""
         body = staging.get("plan")
-        return None if body is None else Candidates(**unpack(body)[0], reference=_reference(body))
+        return None if body is None else Candidates(**unpack(body)[0], reference=_reference(staging, body))
 
     def batch(self, number: int) -> Batch:
         """Read a batch.
@@ -294,7 +289,7 @@ class Plan:
             or not 0 <= number < len(self._batches)
             or hashlib.sha256(body).hexdigest() != self._batches[number]
         ):
-            raise self._changed()
+            raise changed(self._staging)
         end = 8 + int.from_bytes(body[:8], "big")
         return Batch(number, tuple(_unit(row) for row in unpack(body[8:end])), body[end:])
 

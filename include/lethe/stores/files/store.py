@@ -8,7 +8,6 @@ What counts, and what becomes of old versions, is said in `examine`; which rows 
 from __future__ import annotations
 
 import os
-import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -38,6 +37,7 @@ from lethe.stores.base import (
 )
 from lethe.stores.buckets import checks as bucket_checks
 from lethe.stores.buckets import uploads
+from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.listing import Listing, Record, read_fast
 from lethe.stores.buckets.staging import Staging
 from lethe.stores.buckets.store import BucketStore
@@ -189,19 +189,23 @@ class FileStore(BucketStore):
     def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
         """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
         dataset = _files(work.dataset)
-        staging = self._staging(work)
-        if staging.get("begun") is not None:
-            begun = Plan.candidates(staging)
-            if begun is not None:
-                return begun
-        staging.clear()
+        areas = self._areas(work)
+        before = areas.in_use()
+        if before is not None and before.begun:
+            begun = Plan.candidates(before.area)
+            if begun is None:
+                raise changed(before.area)
+            return begun
+        staging = areas.new()
         totals = Totals()
         planner = Planner(staging, dataset.key, self._batch_rows)
         for verdict in self._verdicts(work, holds, staging, progress):
             totals.add(verdict.totals)
             if verdict.found:
                 planner.add(verdict.key, verdict.found)
-        return planner.finish(Found(**_counts(totals)).model_dump(mode="json"), holds.version)
+        candidates = planner.finish(Found(**_counts(totals)).model_dump(mode="json"), holds.version)
+        areas.use(staging, before)
+        return candidates
 
     def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""
@@ -245,10 +249,9 @@ class FileStore(BucketStore):
         """Erase batches; see `erase`."""
         require_able(work, self.abilities)
         dataset = _files(work.dataset)
-        staging = self._staging(work)
+        staging = self._staged(work, candidates)
         plan = Plan(staging, candidates)
-        # A body of its own: with the same one, `create` would take another process's object for its own.
-        fresh = bool(staging.create("begun", secrets.token_bytes(16)))
+        fresh = self._areas(work).begin(candidates.reference)
         eraser = Eraser(
             self._access, self._listing(dataset), staging, work, dataset, candidates.holds_version, gate, self._loaded
         )
@@ -256,9 +259,8 @@ class FileStore(BucketStore):
 
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
-        dataset = _files(work.dataset)
-        staging = self._staging(work)
-        return record_outcomes(staging, Plan(staging, candidates), candidates, dataset)
+        staging = self._staged(work, candidates)
+        return record_outcomes(staging, Plan(staging, candidates), candidates, _files(work.dataset))
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the outcomes of all batches that have one.
@@ -266,20 +268,20 @@ class FileStore(BucketStore):
         Raises:
             DatasetChanged: if what was staged is not there any more, so that nothing can be told.
         """
-        staging = self._staging(work)
+        staging = self._staged(work, candidates)
         Plan(staging, candidates)
         return sum_of_outcomes(staging, candidates)
 
     def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
         """Which files could not be rewritten, and why."""
-        return keepers(self._staging(work), candidates)
+        return keepers(self._staged(work, candidates), candidates)
 
     # --- checking ------------------------------------------------------------------------------------------------
 
     def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
         """The rows that are to go, counted by their days; see `validation`."""
         dataset = _files(work.dataset)
-        plan = Plan(self._staging(work), candidates)
+        plan = Plan(self._staged(work, candidates), candidates)
         return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
 
     # --- staging -------------------------------------------------------------------------------------------------

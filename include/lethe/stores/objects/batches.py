@@ -187,10 +187,6 @@ class BatchStates:
             return self.staging.create(_name(number), state.pack())
         return self.staging.replace(_name(number), state.pack(), etag)
 
-    def begun(self) -> bool:
-        """Whether any batch has a state."""
-        return next(self.staging.names(FOLDER), None) is not None
-
     def numbers(self) -> frozenset[int]:
         """The numbers of the batches that have a state."""
         return frozenset(

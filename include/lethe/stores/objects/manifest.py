@@ -17,10 +17,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lethe.counts import Found
-from lethe.errors import DatasetChanged
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyColumn, Kind
 from lethe.stores.base import Candidates
+from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.staging import Staging, pack, unpack
 from lethe.stores.objects.judging import Judged
@@ -180,8 +180,7 @@ def _read(staging: Staging, index: bytes) -> Candidates | None:
 
 
 def _candidates(staging: Staging, index: bytes, facts: dict[str, Any]) -> Candidates:
-    reference = f"s3://{staging.bucket}/{staging.prefix}#{hashlib.sha256(index).hexdigest()}"
-    return Candidates.model_validate({**facts, "reference": reference})
+    return Candidates.model_validate({**facts, "reference": staging.reference(hashlib.sha256(index).hexdigest())})
 
 
 @dataclass(frozen=True)
@@ -225,11 +224,3 @@ class Manifest:
 def _bound(candidates: Candidates) -> tuple[object, ...]:
     """What must not differ: the rest of the value follows from it."""
     return candidates.reference, candidates.digest, candidates.batches, candidates.holds_version
-
-
-def changed(staging: Staging) -> DatasetChanged:
-    """The refusal of candidates that are not what was discovered."""
-    return DatasetChanged(
-        f"{staging.access.place(staging.bucket, '')}: what is staged of dataset {staging.dataset} is not what was "
-        "discovered, validated and approved; discover again"
-    )

@@ -36,13 +36,14 @@ from lethe.stores.base import (
     require_able,
 )
 from lethe.stores.buckets import checks as bucket_checks
+from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.listing import Listing, chunks
 from lethe.stores.buckets.store import BucketStore
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.objects.batches import BatchStates, Done
 from lethe.stores.objects.erasing import Eraser
 from lethe.stores.objects.judging import Census, Judge, Judged, Reader, State
-from lethe.stores.objects.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, changed, staged
+from lethe.stores.objects.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, staged
 from lethe.stores.objects.matching import Matcher
 from lethe.stores.objects.validation import staged_keys
 from lethe.stores.sources import RowSource
@@ -133,13 +134,14 @@ class S3ObjectStore(BucketStore):
         Raises:
             StoreUnavailable, StoreError: if the bucket cannot be read to its end, or staging cannot be written.
         """
-        area = self._staging(work)
-        if BatchStates(area).begun():
-            begun = staged(area)
+        areas = self._areas(work)
+        before = areas.in_use()
+        if before is not None and before.begun:
+            begun = staged(before.area)
             if begun is None:
-                raise changed(area)
+                raise changed(before.area)
             return begun
-        area.clear()
+        area = areas.new()
         census = Census()
         with ThreadPoolExecutor(2, thread_name_prefix="lethe-stage") as pool, self._judged(work, holds) as records:
             writer = ManifestWriter(area, pool, self._batch_size)
@@ -150,7 +152,9 @@ class S3ObjectStore(BucketStore):
                 if number % _CHUNK == 0:
                     progress(_CHUNK)
             progress(census.total % _CHUNK)
-            return writer.finish(census.result(), holds.version)
+            candidates = writer.finish(census.result(), holds.version)
+        areas.use(area, before)
+        return candidates
 
     @contextmanager
     def _judged(self, work: Work, holds: HoldRules) -> Iterator[Iterator[Judged]]:
@@ -182,7 +186,8 @@ class S3ObjectStore(BucketStore):
             StoreUnavailable, StoreError: what was erased is recorded, or is found out when erasing again.
         """
         judge = self._judge(work)
-        manifest = Manifest.open(self._staging(work), candidates)
+        manifest = Manifest.open(self._staged(work, candidates), candidates)
+        self._areas(work).begin(candidates.reference)
         eraser = Eraser(self._access, _objects(work.dataset).bucket, judge, manifest, candidates, gate)
         return eraser.run(batches, progress)
 
@@ -192,7 +197,7 @@ class S3ObjectStore(BucketStore):
         Raises:
             DatasetChanged: if what was staged is not there any more, so that nothing can be told.
         """
-        Manifest.open(self._staging(work), candidates)
+        Manifest.open(self._staged(work, candidates), candidates)
         total = Became()
         for _, done in self._done(work, candidates):
             total += done.tally
@@ -200,14 +205,14 @@ class S3ObjectStore(BucketStore):
 
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """What became of each key, of all batches that have an outcome."""
-        manifest = Manifest.open(self._staging(work), candidates)
+        manifest = Manifest.open(self._staged(work, candidates), candidates)
         for number, done in self._done(work, candidates):
             part = manifest.part(number)
             for candidate, outcome in zip(part.candidates, done.outcomes(len(part.candidates)), strict=True):
                 yield record_key((candidate.record.key,)), outcome
 
     def _done(self, work: Work, candidates: Candidates) -> Iterator[tuple[int, Done]]:
-        states = BatchStates(self._staging(work))
+        states = BatchStates(self._staged(work, candidates))
         with ThreadPoolExecutor(READERS, thread_name_prefix="lethe-read") as pool:
             numbers = range(candidates.batches)
             for number, progressed in _in_order(numbers, lambda number: (number, states.read(number)), pool):
@@ -223,7 +228,7 @@ class S3ObjectStore(BucketStore):
             DatasetChanged: if what is staged is not what `candidates` stands for; also while the rows are read.
             StoreUnavailable, StoreError.
         """
-        return RowSource(staged_keys(Manifest.open(self._staging(work), candidates), work))
+        return RowSource(staged_keys(Manifest.open(self._staged(work, candidates), candidates), work))
 
     # --- staging --------------------------------------------------------------------------------------------------
 
