@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from lethe.cli.shell import complain, console, environment, say
+from lethe.cli.shell import complain, console, environment, moment, say
 from lethe.errors import LetheError, PolicyError
 
 if TYPE_CHECKING:
@@ -98,6 +99,54 @@ def _governance(env: Environment) -> list[str]:
         return []  # said already
     except LetheError as error:
         return [str(error)]
+
+
+@policy_app.command()
+def history(category: Annotated[str, typer.Argument(metavar="CATEGORY")]) -> None:
+    """List the versions of a category's policy that ran: since when each was in force, its digest and its rule."""
+    table = Table("In force since", "Digest", "Kept", "First run")
+    with environment() as env:
+        for version in env.runs.versions(category):
+            rule = env.runs.get(version.run).policy.rule
+            table.add_row(version.since.isoformat(timespec="seconds"), version.digest[:12], rule, version.run)
+    console().print(table)
+
+
+@policy_app.command()
+def diff(
+    categories: Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Compare with what was in force then."),
+    ] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="MOMENT", help="Count as of then.")] = None,
+    files_only: Annotated[bool, typer.Option("--files-only", help="Do not count in the stores.")] = False,
+) -> None:
+    """Say what changed in policies since they last ran, and how many records more or fewer are due by it."""
+    from lethe import stages
+    from lethe.policy import changes
+
+    at, failed = moment(as_of), False
+    day = since.date() if since else None
+    with environment() as env:
+        for category in categories or list(env.policies):
+            policy = env.policy(category)
+            before = stages.in_force(env, category, day)
+            if before is None:
+                say(f"{category}: has not run{f' by {day}' if day else ' yet'}; there is nothing to compare with.")
+                continue
+            found = changes(before, policy)
+            say(f"{category}: {'what changed' if found else 'nothing changed'}" + (f" since {day}" if day else ""))
+            for change in found:
+                say(f"  {'more may go' if change.erases else 'nothing more goes'}: {change.text}")
+            for effect in () if files_only or not found else stages.effects(env, before, policy, at):
+                if effect.problem is None:
+                    say(f"  {effect}")
+                else:
+                    complain(f"{category}: {effect}")
+                    failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 @policy_app.command()

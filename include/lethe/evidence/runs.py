@@ -67,6 +67,21 @@ class Limits:
     claim_for: timedelta = timedelta(seconds=CLAIM_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a category's policy that ran.
+
+    Attributes:
+        digest: the policy's.
+        since: when the first run was planned with it.
+        run: that run, whose record has the policy.
+    """
+
+    digest: str
+    since: datetime
+    run: str
+
+
 IsRunning = Callable[[str], bool | None]
 """Whether what started a run, by its trigger, still is at it; None where that cannot be known."""
 
@@ -434,6 +449,39 @@ class Runs:
             for row, record in ((row, DatasetRecord.of(row)) for row in found)
             if (row["as_of"] >= recent and (row["state"] == DRY or _approved(record))) or _erased(record)
         }
+
+    def versions(self, category: str) -> list[Version]:
+        """The policies that a category's runs were planned with, oldest first: a version begins where another ends.
+
+        Dry runs put nothing into force, and are left out.
+        """
+        table = schema.run.c
+        query = sa.select(table.id, table.policy_digest, table.started_at).where(
+            table.category == category, table.dry_run.is_(False)
+        )
+        with self._governance.read() as connection:
+            rows = connection.execute(query.order_by(table.started_at, table.id)).all()
+        firsts = [row for n, row in enumerate(rows) if n == 0 or row.policy_digest != rows[n - 1].policy_digest]
+        return [Version(row.policy_digest, row.started_at, row.id) for row in firsts]
+
+    def last_erased_with(self, category: str, dataset: str, *, before: RunRecord) -> Policy | None:
+        """The policy by which records of a dataset went last, or would have when a person approved that.
+
+        Where there was no such run: that of the category's first. None where it never ran.
+        """
+        run, row = schema.run.c, schema.run_dataset.c
+        earlier = sa.select(run.id, run.policy, row.dataset, row.approval, row.tally).join(
+            schema.run_dataset, row.run_id == run.id
+        ).where(run.category == category, run.dry_run.is_(False), run.id != before.id,
+                run.started_at <= before.started_at)  # fmt: skip
+        mine = earlier.where(row.dataset == dataset).order_by(run.started_at.desc(), run.id.desc())
+        with self._governance.read() as connection:
+            for found in connection.execution_options(yield_per=50).execute(mine).mappings():
+                record = DatasetRecord.of(found)
+                if _approved(record) or _erased(record):
+                    return Policy.model_validate(found["policy"])
+            first = connection.execute(earlier.order_by(run.started_at, run.id).limit(1)).mappings().one_or_none()
+        return Policy.model_validate(first["policy"]) if first else None
 
     def datasets(self, run_id: str) -> list[DatasetRecord]:
         """What the run recorded, by dataset."""

@@ -8,6 +8,7 @@ a dataset's records.
 
 from __future__ import annotations
 
+from lethe.policy.changes import Change, changes, newly_erasing
 from lethe.policy.clocks import ColumnClock, DatePattern, KeyPattern, MissingClock, ObjectAttribute, ObjectClock
 from lethe.policy.conditions import Condition
 from lethe.policy.datasets import (
@@ -45,6 +46,7 @@ from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, Periods
 __all__ = [
     "BucketDataset",
     "Calendar",
+    "Change",
     "ChildTable",
     "Column",
     "ColumnClock",
@@ -81,12 +83,14 @@ __all__ = [
     "TableName",
     "TimeZone",
     "WholeNumber",
+    "changes",
     "exclude_each_other",
     "json_schema",
     "load",
     "load_all",
     "may_overlap",
     "name_parts",
+    "newly_erasing",
     "overlaps",
     "parse",
     "policy_files",

@@ -11,6 +11,7 @@ from lethe.stages.base import Plan, Unwatched, Watcher, discovered, failures, no
 from lethe.stages.certify import certify
 from lethe.stages.discover import discover
 from lethe.stages.erase import batch_ranges, erase
+from lethe.stages.history import Effect, effects, in_force
 from lethe.stages.plan import plan
 from lethe.stages.report import FAILED, SUCCEEDED, DatasetReport, Report, report_of
 from lethe.stages.run import Approver, Ask, run
@@ -23,6 +24,7 @@ __all__ = [
     "Approver",
     "Ask",
     "DatasetReport",
+    "Effect",
     "Plan",
     "Report",
     "Unwatched",
@@ -33,8 +35,10 @@ __all__ = [
     "decide",
     "discover",
     "discovered",
+    "effects",
     "erase",
     "failures",
+    "in_force",
     "limits_passed",
     "note_failure",
     "plan",

@@ -18,7 +18,7 @@ from lethe.evidence.events import (
 )
 from lethe.evidence.records import BY_LIMITS, Decision, RunRecord
 from lethe.people import is_a_name, same_person
-from lethe.policy import Policy
+from lethe.policy import Policy, newly_erasing
 from lethe.stages.base import Plan, failures, found_in, unchanged_policy
 from lethe.stores.base import Candidates
 
@@ -37,8 +37,9 @@ def limits_passed(policy: Policy, candidates: Mapping[str, Candidates]) -> list[
 
 
 def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candidates]) -> list[str]:
-    """Why a person has to decide: the limits that are passed, and what nobody has seen of this policy yet."""
-    reasons = limits_passed(env.policy(plan.category), candidates)
+    """Why a person has to decide: limits that are passed, and what nobody has seen of the policy, or agreed to, yet."""
+    policy = env.policy(plan.category)
+    reasons = limits_passed(policy, candidates) + _newly_erasing(env, plan, policy, candidates)
     if env.settings.ask_unseen:
         seen = env.runs.seen(plan.category, plan.policy_digest, plan.as_of)
         reasons += [
@@ -46,6 +47,19 @@ def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candid
             for name, found in sorted(candidates.items())
             if found.due and name not in seen
         ]
+    return reasons
+
+
+def _newly_erasing(env: Environment, plan: Plan, policy: Policy, candidates: Mapping[str, Candidates]) -> list[str]:
+    """What the policy may erase that the one by which records went last kept: one sentence a dataset."""
+    run, reasons = env.runs.get(plan.run), []
+    for name, found in sorted(candidates.items()):
+        last = env.runs.last_erased_with(plan.category, name, before=run) if found.due else None
+        if last is not None and (what := newly_erasing(last, policy, name)):
+            reasons.append(
+                f"{name}: the policy was changed so that more may go, or earlier ({'; '.join(what)}); "
+                f"{found.due:,} records are to go: see `lethe policy diff {plan.category}`"
+            )
     return reasons
 
 
