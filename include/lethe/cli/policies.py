@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -28,14 +28,21 @@ def check(
     """Validate all policies, and test the stores: tables, columns, types, keys, indexes, buckets."""
     from lethe import overlapping
     from lethe.checks import suites
+    from lethe.policy.schedule import departures, load_schedule, unlisted
 
     with environment() as env:
         policies, problems = _read(env.settings.policies)
+        remarks: list[str] = []
+        try:
+            rows = load_schedule(env.settings.policies)
+            problems += departures(rows, policies)
+            remarks += unlisted(rows, policies)
+        except PolicyError as error:
+            problems.append(str(error))
         unknown = [name for name in categories or () if name not in policies and not any(name in p for p in problems)]
         there = ", ".join(policies) or "none"
         problems += [f"there is no policy of the category {name}; choose from {there}" for name in unknown]
         chosen = [policy for name, policy in policies.items() if not categories or name in categories]
-        remarks: list[str] = []
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
         for policy in chosen:
             problems += suites.problems(env.settings, policy)
@@ -147,6 +154,31 @@ def diff(
                     failed = True
     if failed:
         raise typer.Exit(1)
+
+
+@policy_app.command()
+def register(
+    form: Annotated[Literal["md", "csv", "odcs", "dbt"], typer.Option("--format", help="What to write.")] = "md",
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="FILE", help="Compare with a data contract, or dbt's properties, instead."),
+    ] = None,
+) -> None:
+    """Print every rule of the schedule with its policy; or compare what teams declared of their tables with it."""
+    from lethe.cli import register as registers
+    from lethe.policy.schedule import load_schedule
+
+    with environment() as env:
+        rows, policies = load_schedule(env.settings.policies), env.policies
+    if against is None:
+        typer.echo(registers.FORMATS[form](rows, policies), nl=False)
+        return
+    problems = list(registers.against(against, policies))
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    say(f"{against.name} declares what the policies say.")
 
 
 @policy_app.command()

@@ -1,0 +1,217 @@
+"""The register: every rule of the schedule with the policy that carries it out, as others want to have it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lethe.errors import PolicyError
+from lethe.periods import Period
+from lethe.policy import Dataset, Policy, TableDataset, name_parts
+from lethe.policy.schedule import ScheduleRow, in_words
+
+Rows = Mapping[str, ScheduleRow]
+Policies = Mapping[str, Policy]
+
+_HEAD = """# The schedule
+
+Every rule, and the policy that carries it out. Written by `lethe policy register`; a test keeps it true. The record of
+processing's time limits for erasure (Article 30(1)(f) GDPR) are the same: `--format csv`.
+"""
+_CSV = (
+    "Category",
+    "Categories of data",
+    "Legal basis",
+    "Source",
+    "Envisaged time limits for erasure (Article 30(1)(f))",
+    "Disposition",
+    "Where",
+    "Owner",
+    "Carried out",
+)
+
+
+def rule_of(policy: Policy, row: ScheduleRow | None) -> str:
+    """How long records are kept, in words."""
+    rule = row.rule if row else policy.rule
+    by_value = policy.retention.by_value
+    if by_value is not None and row is not None:
+        rule += "; " + ", ".join(f"{by_value.column} {v}: {in_words(p)}" for v, p in by_value.periods.items())
+    return f"{rule}; to the end of a working day ({policy.calendar})" if row and policy.extends else rule
+
+
+def as_markdown(rows: Rows, policies: Policies) -> str:
+    """A table of all rules, then a section a policy."""
+    lines = [_HEAD, "| category | kept | source | carried out |", "|---|---|---|---|"]
+    for category in _categories(rows, policies):
+        row, policy = rows.get(category), policies.get(category)
+        rule = rule_of(policy, row) if policy else row.rule if row else ""
+        source = row.source if row else policy.source if policy else ""
+        done = f"[{policy.schedule or 'when a person starts it'}](#{category})" if policy else f"no: {_why(row)}"
+        lines.append(f"| {category} | {rule} | {source} | {done} |")
+    for category, policy in policies.items():
+        lines += ["", f"## {category}", "", *_section(policy, rows.get(category))]
+    return "\n".join(lines) + "\n"
+
+
+def _section(policy: Policy, row: ScheduleRow | None) -> Iterator[str]:
+    yield f"{policy.title}: {row.records if row else policy.description}".rstrip(". ") + "."
+    yield ""
+    yield f"* Kept: {rule_of(policy, row)}"
+    yield f"* Legal basis: {policy.legal_basis} ({policy.source})"
+    yield f"* Disposition: {policy.disposition}"
+    yield f"* By itself, one run: at most {policy.limits.records:,} records and {policy.limits.share:.0%} of a dataset"
+    yield f"* Owner: {policy.owner}"
+    yield from (f"* Dataset `{one.name}`: `{one.location}` in `{one.store}`" for one in policy.datasets)
+
+
+def as_csv(rows: Rows, policies: Policies) -> str:
+    """The record of processing's column on erasure, a line a category."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(_CSV)
+    for category in _categories(rows, policies):
+        row, policy = rows.get(category), policies.get(category)
+        rule = rule_of(policy, row) if policy else row.rule if row else ""
+        writer.writerow([
+            category, row.records if row else policy.description if policy else "",
+            policy.legal_basis if policy else "", row.source if row else policy.source if policy else "", rule,
+            policy.disposition if policy else " or ".join(row.dispositions) if row else "",
+            "; ".join(f"{one.store}: {one.location}" for one in policy.datasets) if policy else "",
+            policy.owner if policy else "", "yes" if policy else f"no: {_why(row)}",
+        ])  # fmt: skip
+    return out.getvalue()
+
+
+def as_odcs(rows: Rows, policies: Policies) -> str:
+    """Open Data Contract Standard, a document a policy: `slaProperties: retention` of each dataset's clock."""
+    return yaml.safe_dump_all([_contract(policy, rows.get(name)) for name, policy in policies.items()], sort_keys=False)
+
+
+def _contract(policy: Policy, row: ScheduleRow | None) -> dict[str, Any]:
+    return {
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": f"lethe-{policy.category}",
+        "name": policy.category,
+        "version": policy.digest[:12],
+        "status": "active",
+        "description": {"purpose": policy.title, "limitations": rule_of(policy, row)},
+        "schema": [{"name": one.name, "physicalName": one.location} for one in policy.datasets],
+        "slaProperties": [
+            {"property": "retention", **_value(period), "element": f"{one.name}.{_clock(one)}", "driver": "regulatory"}
+            for one in policy.datasets
+            if (period := _period(policy)) is not None
+        ],
+    }
+
+
+def as_dbt(rows: Rows, policies: Policies) -> str:
+    """Properties of dbt: the `meta` of the models that are tables with a policy."""
+    models = [
+        {"name": name_parts(one.table)[-1], "config": {"meta": {"retention": _meta(policy, one, rows.get(category))}}}
+        for category, policy in policies.items()
+        for one in policy.datasets
+        if isinstance(one, TableDataset)
+    ]
+    return yaml.safe_dump({"version": 2, "models": models}, sort_keys=False)
+
+
+def _meta(policy: Policy, dataset: TableDataset, row: ScheduleRow | None) -> dict[str, str]:
+    period = _period(policy)
+    told = {"category": policy.category, "rule": rule_of(policy, row), "clock": _clock(dataset), "owner": policy.owner}
+    return {**told, "period": str(period)} if period is not None else told
+
+
+def against(path: Path, policies: Policies) -> Iterator[str]:
+    """Where a file of data contracts or of dbt's properties declares another retention than the policies.
+
+    Raises:
+        PolicyError: if the file is neither.
+    """
+    try:
+        documents = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one is not None]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise PolicyError(f"{path.name}: cannot be read as YAML ({type(error).__name__})") from None
+    declared = [found for one in documents for found in _declared(one, path.name)]
+    kept = {name: (policy, _period(policy)) for policy in policies.values() for one in policy.datasets
+            for name in _names(one)}  # fmt: skip
+    for name, period in declared:
+        policy, mine = kept.get(name, (None, None))
+        if policy is None:
+            yield f"{path.name}: {name} is kept for {period}, and no policy has it: add it to one"
+        elif mine != period:
+            yield f"{path.name}: {name} is kept for {period}; {policy.category}.yaml says {policy.rule}"
+
+
+def _declared(document: object, where: str) -> Iterator[tuple[str, Period]]:
+    """(name of the table, period) of all that a document declares."""
+    content = document if isinstance(document, Mapping) else {}
+    if content.get("kind") == "DataContract":
+        physical = {one.get("name"): one.get("physicalName") or one.get("name") for one in content.get("schema") or ()}
+        for one in content.get("slaProperties") or ():
+            if one.get("property") == "retention":
+                name = str(one.get("element", "")).partition(".")[0]
+                yield str(physical.get(name, name)), _of_value(one, where)
+    elif "models" in content or "sources" in content:
+        sources = content.get("sources") or ()
+        tables = [*(content.get("models") or ()), *(one for source in sources for one in source.get("tables") or ())]
+        for one in tables:
+            meta = (one.get("config") or {}).get("meta") or one.get("meta") or {}
+            period = (meta.get("retention") or {}).get("period")
+            if period is not None:
+                yield str(one.get("name")), _parsed(str(period), where)
+    else:
+        raise PolicyError(f"{where}: is neither a data contract (kind: DataContract) nor dbt's properties (models)")
+
+
+def _names(dataset: Dataset) -> Iterator[str]:
+    """What others call it."""
+    yield dataset.location
+    if isinstance(dataset, TableDataset):
+        yield name_parts(dataset.table)[-1]
+
+
+def _value(period: Period) -> dict[str, object]:
+    number, unit = in_words(period).split()
+    return {"value": int(number), "unit": unit if unit.endswith("s") else f"{unit}s"}
+
+
+def _of_value(written: Mapping[str, Any], where: str) -> Period:
+    unit = str(written.get("unit", "")).lower()
+    letter = {"d": "D", "m": "M", "y": "Y"}.get(unit[:1])
+    if letter is None or unit.startswith("min"):
+        raise PolicyError(f"{where}: retention: the unit {unit!r} is not days, months or years")
+    return _parsed(f"P{written.get('value')}{letter}", where)
+
+
+def _parsed(text: str, where: str) -> Period:
+    try:
+        return Period.parse(text)
+    except ValueError as error:
+        raise PolicyError(f"{where}: retention: {error}") from None
+
+
+def _period(policy: Policy) -> Period | None:
+    return policy.retention.keep_for or policy.retention.erase_within
+
+
+def _clock(dataset: Dataset) -> str:
+    columns = getattr(dataset.clock, "columns", ())
+    return str(columns[0]) if columns else "key"
+
+
+def _categories(rows: Rows, policies: Policies) -> list[str]:
+    return list(dict.fromkeys([*rows, *policies]))
+
+
+def _why(row: ScheduleRow | None) -> str:
+    return row.no_policy or "no policy" if row else "no row"
+
+
+FORMATS = {"md": as_markdown, "csv": as_csv, "odcs": as_odcs, "dbt": as_dbt}
