@@ -37,7 +37,7 @@ def test_case_space_and_composition_do_not_matter(text: str) -> None:
     try:
         plain = normalise(kind, text)
     except ValueError:
-        readable = "\ufffd" not in text and "?" not in fold(text) and not any(mistaken(text))
+        readable = not set("\ufffd?;|") & set(fold(text)) and not any(mistaken(text))
         assert not (readable and any(map(str.isalnum, fold(text)))), "what has letters or digits can be held"
         return
     assert normalise(kind, f"  {text}\t") == plain
@@ -94,6 +94,47 @@ def test_what_stores_compare_is_in_every_spelling(text: str) -> None:
 def test_numbers_too_short_to_be_found_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a telephone number: it needs at least 7 digits"):
         normalise(IdentifierType.PHONE, text, region="CZ")
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("+420 (0) 602 111 222", None),
+        ("(0)602 111 222", "CZ"),
+        ("0602 111 222", "CZ"),
+        ("+420 0602 111 222", "DE"),
+        ("+420 420 602 111 222", None),
+        ("+420 00420 602 111 222", "CZ"),
+    ],
+)
+def test_a_number_with_what_is_dialled_before_it_is_refused_where_its_country_has_none_such(
+    text: str, region: str | None
+) -> None:
+    """It was in force as +4200602111222, and held nobody."""
+    with pytest.raises(ValueError, match="not a telephone number"):
+        normalise(IdentifierType.PHONE, text, region=region)
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "number"),
+    [
+        ("+44 (0)20 7946 0958", None, "+442079460958"),
+        ("+39 (0)6 698 12345", "CZ", "+390669812345"),
+        ("+36 (06) 20 123 4567", None, "+36201234567"),
+        ("+33 (0)1 23 45 67 89", None, "+33123456789"),
+        ("+1 555 0100", None, "+15550100"),
+    ],
+)
+def test_a_zero_that_belongs_there_or_that_its_country_leaves_out_is_understood(
+    text: str, region: str | None, number: str
+) -> None:
+    assert normalise(IdentifierType.PHONE, text, region=region) == number
+
+
+@pytest.mark.parametrize("text", ["Ann Smith; Bob Novák", "Ann Smith|Bob Novák"])
+def test_two_names_in_one_cell_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write one identifier a line"):
+        normalise(IdentifierType.PERSON, text)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "a@", "@b", "a b@c", "a@b@c", "plain", "a@b\x00", "a\ud800@b"])

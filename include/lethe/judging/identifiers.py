@@ -291,6 +291,8 @@ def _spoilt(kind: IdentifierType, folded: str, text: str) -> str:
         reason = "the word for no value"
     elif kind not in _STRICT and (_WRAPPED.search(folded) or re.search("[,;]", folded)):
         reason = "with quotes or brackets around it, or a comma or semicolon in it; write one identifier, nothing else"
+    elif kind.is_name and re.search("[;|]", folded):
+        reason = "with a semicolon or a bar in it; write one identifier a line"
     return reason
 
 
@@ -349,7 +351,24 @@ def _telephone(kind: IdentifierType, value: str, region: str | None) -> str:
             f"not a telephone number: it needs at least {PHONE_SUFFIX} digits after the country code, as many as its "
             "country's numbers have, and nothing but one number"
         )
+    if number is not None and _has_too_much_in_front(number):
+        raise ValueError(
+            "not a telephone number: with a zero, or its country's code again, in front of what is one; write it with "
+            "+ and the country code, and without (0)"
+        )
     return number or digits
+
+
+def _has_too_much_in_front(number: str) -> bool:
+    """Whether a number is none that its country has, and would be one without what is dialled before it at home."""
+    parsed = phonenumbers.parse(number)
+    rest = phonenumbers.national_significant_number(parsed)
+    code = str(parsed.country_code)
+    without = {rest.lstrip("0"), rest.lstrip("0").removeprefix(code), rest.removeprefix(code).lstrip("0")} - {rest}
+    candidates = (_parse(f"+{code}{shorter}", None) for shorter in without)
+    return not phonenumbers.is_valid_number(parsed) and any(
+        one is not None and phonenumbers.is_valid_number(one) for one in candidates
+    )
 
 
 def _parse(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
