@@ -258,10 +258,15 @@ def test_a_masked_column_that_others_refer_to_stays(database: Database) -> None:
     assert [row[1] for row in database.rows(table)] == [None, "2@x.org", None]
 
 
-def test_what_a_trigger_raises_is_an_error_that_says_so(warehouse: Database) -> None:
+@pytest.mark.parametrize(
+    "does",
+    ["RAISE EXCEPTION ''no''", "DELETE FROM leads WHERE id = old.id + 1; RETURN old"],
+    ids=["raises", "takes another row of the batch"],
+)
+def test_what_a_trigger_raises_is_an_error_that_says_so(warehouse: Database, does: str) -> None:
     table = leads(warehouse)
     warehouse.run_text(
-        "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'",
+        f"CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {does}; END'",
         "CREATE TRIGGER never_delete BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION never()",
     )
     with pytest.raises(StoreError, match="a trigger or a function of the database raised an error"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.stores.sql_kit import AS_OF, CUTOFF, PRAGUE, Database, dataset, run_through, work
+from tests.stores.sql_kit import AS_OF, CUTOFF, PRAGUE, Database, dataset, refused, run_through, work
 
 from lethe.counts import Became, Unjudgeable
 from lethe.holds.rules import NO_HOLDS
@@ -191,6 +191,36 @@ def test_periods_by_value_and_none_for_the_others(database: Database) -> None:
     with_default = Expiry(zone=PRAGUE, default=cutoffs["CZ"], column="country", by_value=cutoffs)
     assert run_through(database, work(expiry=with_default, run="run-2")) == Became(erased=2)
     assert database.ids(table) == [1]
+
+
+@pytest.mark.parametrize(
+    ("base", "written", "old", "young"),
+    [
+        ("timestamptz", None, "2024-03-01Z", "2026-10-01Z"),
+        ("timestamp", None, "2024-03-01", "2026-10-01"),
+        ("date", None, "2024-03-01", "2026-10-01"),
+        ("varchar(40)", "iso8601", "2024-03-01", "2026-10-01"),
+        ("int", "year", "2023", "2026"),
+        ("numeric", "epoch_seconds", "1600000000", "1790000000"),
+    ],
+)
+def test_a_clock_of_a_domain_is_one_of_what_that_is_of(
+    warehouse: Database, base: str, written: str | None, old: str, young: str
+) -> None:
+    warehouse.run_text(
+        f"CREATE DOMAIN day AS {base}",
+        "CREATE DOMAIN contact AS day",
+        "CREATE TABLE leads (id int PRIMARY KEY, email text, last_contact contact)",
+    )
+    table = sa.table("leads", sa.column("id"), sa.column("email"), sa.column("last_contact"))
+    for number, clock in enumerate((old, young, None), start=1):
+        as_text: sa.ColumnElement[str] = sa.literal_column(f"'{clock}'" if clock else "NULL")
+        warehouse.do(sa.insert(table).values(id=number, email="a", last_contact=as_text))
+    of = dataset(clock={"column": "last_contact"} | ({"format": written} if written else {}))
+    assert refused(warehouse, of) == []
+    found = warehouse.store.survey(work(of), NO_HOLDS)
+    assert (found.expired, found.unjudgeable) == (1, {Unjudgeable.NO_CLOCK: 1})
+    assert run_through(warehouse, work(of)) == Became(erased=1)
 
 
 @pytest.mark.parametrize("kept", ["1", "1.0", "1.00"])

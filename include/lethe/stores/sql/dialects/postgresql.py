@@ -122,7 +122,7 @@ _FAULTS = {
     **dict.fromkeys(("25P03", "25P04"), Fault.UNAVAILABLE),
     **dict.fromkeys(("42501", "25006"), Fault.DENIED),
     **dict.fromkeys(("23503", "23001"), Fault.REFERRED),
-    "P0001": Fault.RAISED,
+    **dict.fromkeys(("P0001", "27000"), Fault.RAISED),
     "55000": Fault.NOT_REPLICATED,
     **dict.fromkeys(("53100", "53200"), Fault.FULL),
     **dict.fromkeys(("42P01", "42703", "3F000"), Fault.VANISHED),
@@ -696,7 +696,8 @@ class PostgreSQL(Dialect):
     # --- clocks ---
 
     def clock_kind(self, kind: sa.types.TypeEngine[Any], written: TimestampFormat | None) -> ClockKind | str:
-        """By type; text and numbers need a format."""
+        """By type, of a domain by what it is of; text and numbers need a format."""
+        kind = _base(kind)
         if isinstance(kind, sa.Date | sa.DateTime):
             if written is not None:
                 return f"is a {_type_name(kind)}, which needs no format: leave clock.format out"
@@ -719,6 +720,7 @@ class PostgreSQL(Dialect):
 
     def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
         """Years 1 to 9999. Years before Christ, infinity and -infinity are no dates."""
+        column = _of_base(column)
         match kind:
             case ClockKind.DATE:
                 return column.between(_typed(date.min, sa.Date()), _typed(date.max, sa.Date()))
@@ -740,6 +742,7 @@ class PostgreSQL(Dialect):
 
     def before(self, column: AnyColumn, kind: ClockKind, bound: Bound) -> Predicate:
         """A comparison that an index serves, except for text."""
+        column = _of_base(column)
         match kind:
             case ClockKind.DATE:
                 return column < _typed(bound.day, sa.Date())
@@ -759,6 +762,7 @@ class PostgreSQL(Dialect):
         self, clocks: Sequence[tuple[AnyColumn, ClockKind]], zones: Zones, *, latest: bool
     ) -> tuple[AnyColumn, ClockKind]:
         """The column itself, or the greatest or least of several; as days where they are written differently."""
+        clocks = [(_of_base(column), kind) for column, kind in clocks]
         kinds = {kind for _, kind in clocks}
         if len(kinds) > 1 or any(isinstance(column.type, sa.String) for column, _ in clocks):
             return _extreme([self._day(column, kind, zones) for column, kind in clocks], latest=latest), ClockKind.DATE
@@ -1313,6 +1317,11 @@ def _only_digits(text: AnyColumn) -> AnyColumn:
 def _base(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     """What a domain is of."""
     return _base(kind.data_type) if isinstance(kind, pg.DOMAIN) else kind
+
+
+def _of_base(column: AnyColumn) -> AnyColumn:
+    """A column of a domain as one of what that is of."""
+    return sa.type_coerce(column, _base(column.type)) if isinstance(column.type, pg.DOMAIN) else column
 
 
 def _figures(column: AnyColumn, base: sa.types.TypeEngine[Any]) -> AnyColumn:
