@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from tests.stores.sql_kit import Database, Gate, dataset, hold, holding, postgre
 from lethe.counts import Became
 from lethe.holds.rules import ClockRange, HoldRules
 from lethe.judging.identifiers import IdentifierType, exact, keys, matches, normalise
+from lethe.stores.sql import holds
+from lethe.stores.sql.dialects.base import Dialect
 from lethe.stores.sql.dialects.postgresql import PostgreSQL
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -288,6 +291,30 @@ def test_a_hold_on_days_finds_what_is_searched_only_on_them(database: Database) 
     database.do(sa.update(table).values(email=sa.case((table.c.email == "a@x.cz", "A <a@x.cz>"), else_=table.c.email)))
     run_through(database, work(), holding(hold(clock=FEBRUARY, email="a@x.cz")))
     assert database.ids(table) == [2, 4]
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_however_many_searched_values_are_held_few_are_in_memory_at_once(
+    database: Database, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 9: one held address in a note of each of many records. Text may be held on some days, by two holds."""
+    monkeypatch.setattr(holds, "_FOUND_AT_ONCE", most)
+    loaded: list[int] = []
+    load = type(database.store._dialect).load
+
+    def counted(self: Dialect, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
+        rows = list(rows)
+        loaded.append(len(rows))
+        load(self, connection, table, rows)
+
+    monkeypatch.setattr(type(database.store._dialect), "load", counted)
+    held = [f"{number}: Ann <ann@x.cz>; bob@x.cz" for number in range(10)]
+    others = [f"{number}: Eve <eve@x.cz>" for number in range(10)]
+    spring = ClockRange(date(2024, 2, 1), date(2024, 4, 1))
+    rules = holding(hold(spring, email="ann@x.cz"), hold(ClockRange(date(2024, 2, 2), None), email="bob@x.cz"))
+    assert survivors(database, [*held, *others, *held], rules) == held + held
+    assert max(loaded) <= max(most + 1, 2)
+    assert sum(loaded) >= 20
 
 
 def test_a_million_held_identifiers_take_seconds(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ _CHEAP_TO_EMPTY = 10_000
 _AT_A_TIME = 5_000
 """Values that are read at once to be searched."""
 
+_FOUND_AT_ONCE = 50_000
+"""Held ones of them that are kept in memory at once, before they are written; of more, the values are read again."""
+
 KeysOf = Callable[[IdentifierType, Sequence[str]], Iterable[str]]
 """The keys of held identifiers of a type."""
 
@@ -186,11 +189,27 @@ class HeldTables:
                 continue
             values = sa.select(self._dialect.spelt(column)).select_from(source).where(odd).distinct()
             values = values if where is None else values.where(where)
-            found = connection.execute(values.execution_options(yield_per=_AT_A_TIME)).scalars()
-            rows = [row for text in found for row in self._in(kind, text, carrier.phone_region)]
-            if rows:  # now that all are read: not every driver does anything else meanwhile
+            while rows := self._held_among(connection, values, kind, carrier.phone_region):
                 self._dialect.load(connection, made.spelt, rows)
                 self._spelt.setdefault(kind, set()).update(number for _, number in rows)
+                if len(rows) < _FOUND_AT_ONCE:
+                    break
+                values = values.where(self._dialect.spelt(column).not_in(sa.select(made.spelt.c.value)))
+
+    def _held_among(
+        self, connection: sa.Connection, values: sa.Select[str], kind: IdentifierType, region: str | None
+    ) -> list[tuple[str, int]]:
+        """Those of `values` that are held, with their classes: all, or about `_FOUND_AT_ONCE`.
+
+        They are written when these are read: not every driver does anything else meanwhile.
+        """
+        rows: list[tuple[str, int]] = []
+        with connection.execute(values.execution_options(yield_per=_AT_A_TIME)) as found:
+            for text in found.scalars():
+                rows.extend(self._in(kind, text, region))
+                if len(rows) >= _FOUND_AT_ONCE:
+                    break
+        return rows
 
     def _odd(self, column: AnyColumn, kind: IdentifierType, region: str | None) -> Predicate | None:
         """A held number that cannot be read exactly is looked for in all values."""
