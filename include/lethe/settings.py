@@ -113,7 +113,7 @@ class Settings:
     Attributes:
         policies: the policy files (``LETHE_POLICIES``; else those of the installed package that has the entry point
             ``lethe.policies``; else ``include/policies`` of the project folder).
-        expectations: the Great Expectations suites (``LETHE_EXPECTATIONS``, and so on: ``expectations``).
+        expectations: what was added to the checks (``LETHE_EXPECTATIONS``, and so on: ``expectations``).
         dags: where Airflow reads DAG files (``AIRFLOW__CORE__DAGS_FOLDER``).
         home: what Lethe writes on this machine, such as Data Docs (``LETHE_HOME``).
         lease_seconds: how long a lease of the hold gate (on S3) lasts at most, 4 to 60 (``LETHE_LEASE_SECONDS``).

@@ -64,6 +64,15 @@ def test_a_dag_says_what_its_policy_says(category: str, dags: dict[str, DAG], po
 
 
 @pytest.mark.parametrize("category", sorted(CATEGORIES))
+def test_a_dag_says_what_is_checked(category: str, dags: dict[str, DAG], root: Path) -> None:
+    words = (dags[category].doc_md or "").partition("### What is checked")[2]
+    assert "| No hold covers a candidate. | every dataset | before erasing |" in words
+    for path in (root / "expectations" / category).glob("*.json"):
+        for one in json.loads(path.read_text())["expectations"]:
+            assert f"| {one['description']} | {path.stem} | before erasing" in words
+
+
+@pytest.mark.parametrize("category", sorted(CATEGORIES))
 def test_tasks_are_drawn_as_in_the_design(category: str, dags: dict[str, DAG], policies: dict[str, Policy]) -> None:
     dag = dags[category]
     expected = {"plan", "approve", "certify"}

@@ -92,6 +92,8 @@ class World:
         self.monkeypatch.setenv("AIRFLOW_CONN_LETHE_KEYS", new_connection())
         self.monkeypatch.setenv("LETHE_HOME", str(self.home))
         self.monkeypatch.setenv("LETHE_POLICIES", str(self.home / "policies"))
+        (self.home / "expectations").mkdir()
+        self.monkeypatch.setenv("LETHE_EXPECTATIONS", str(self.home / "expectations"))
         (self.home / "policies").mkdir()
         self.write_policy()
         dag_file = 'from lethe.airflow import retention_dag\n\ndag = retention_dag("webinars")\n'

@@ -81,7 +81,6 @@ def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> It
         }
         world = World("table" if kind in ("sqlite", "leased") else kind, connections, tmp_path, size, bucket)
         world.write_policy()
-        world.write_expectations()
         world.fill()
         return world
 

@@ -24,14 +24,12 @@ import pytest
 import sqlalchemy as sa
 
 from lethe import stages, timekeeping
-from lethe.checks import generate
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError, StoreUnavailable
 from lethe.evidence import certificate
 from lethe.holds.gate import RunGate, wait_for_leases
 from lethe.keys import new_connection
-from lethe.policy import load
 from lethe.settings import Settings
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
@@ -173,7 +171,7 @@ class World:
         policy = self.folder / "policies" / "clocks.yaml"
         policy.parent.mkdir()
         policy.write_text(POLICY + TABLE + (OBJECTS.replace("BUCKET", self.bucket) if self.bucket else ""))
-        generate.write(load(policy), self.folder / "expectations")
+        (self.folder / "expectations").mkdir()
         ends = [self.began + after for after in (*EXPIRED, *RUNNING)]
         table = sa.Table(
             "records",

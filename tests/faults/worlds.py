@@ -23,13 +23,11 @@ import sqlalchemy as sa
 from tests.stores.sql_kit import plain_engine
 
 from lethe import stages
-from lethe.checks import generate
 from lethe.connections import Connection
 from lethe.environment import Environment
 from lethe.errors import ConnectionMissing
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import load
 from lethe.settings import Settings
 from lethe.stages import Plan
 
@@ -130,14 +128,11 @@ class World:
     def write_policy(self) -> None:
         """Write the world's one policy."""
         (self.folder / "policies").mkdir(parents=True, exist_ok=True)
+        (self.folder / "expectations").mkdir(exist_ok=True)
         text = _POLICY.format(
             dataset=_DATASETS[self.kind].strip("\n").replace("bucket: world", f"bucket: {self.bucket}")
         )
         (self.folder / "policies" / "faults.yaml").write_text(text)
-
-    def write_expectations(self) -> None:
-        """Write the suites of the world's category."""
-        generate.write(load(self.folder / "policies" / "faults.yaml"), self.folder / "expectations")
 
     # --- the records -----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import secrets
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,9 +18,9 @@ import pytest
 import sqlalchemy as sa
 from tests.stores import sql_kit
 
-from lethe.checks import suites
+from lethe.checks import generate, suites
 from lethe.checks.results import Validation
-from lethe.errors import DatasetChanged
+from lethe.errors import DatasetChanged, StoreError
 from lethe.holds.rules import NO_HOLDS
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Expiry, Limits, ObjectDataset, ParquetDataset
@@ -39,7 +41,8 @@ STRICTER = Expiry(zone=sql_kit.PRAGUE, default=cutoff_for(sql_kit.AS_OF, sql_kit
 
 @pytest.fixture
 def settings(tmp_path: Path, root: Path) -> Settings:
-    return Settings(policies=root / "include/policies", expectations=root / "expectations", home=tmp_path / "home")
+    (tmp_path / "expectations").mkdir()
+    return Settings(policies=root / "include/policies", expectations=tmp_path / "expectations", home=tmp_path / "home")
 
 
 def red(settings: Settings, validation: Validation) -> dict[str, int | None]:
@@ -48,7 +51,7 @@ def red(settings: Settings, validation: Validation) -> dict[str, int | None]:
     names = {
         one["id"]: one["meta"]["lethe"]["name"]
         for name in ("candidates", "count", "left")
-        for one in suites.load(settings, category, name, by_value=False)["expectations"]
+        for one in generate.suite(category, name, by_value=True)["expectations"]
     }
     return {names[result.id]: result.unexpected for result in validation.results if not result.success}
 
@@ -211,17 +214,7 @@ def test_keys_of_several_columns_are_told_apart(settings: Settings, database: sq
     assert checked(settings, database.store, job, found) == {}
 
 
-def test_periods_by_value_are_checked_row_by_row(
-    settings: Settings, database: sql_kit.Database, tmp_path: Path
-) -> None:
-    from lethe.checks import generate
-
-    folder = tmp_path / "suites"
-    for name in generate.SUITES:
-        path = folder / "leads" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(generate.render(generate.suite("leads", name, by_value=True)))
-    settings = replace(settings, expectations=folder)
+def test_periods_by_value_are_checked_row_by_row(settings: Settings, database: sql_kit.Database) -> None:
     rows = [
         {"id": n, "last_contact": datetime(2024, 1, 1, tzinfo=UTC), "country": country}
         for n, country in enumerate(["CZ", "DE", None, "CZ"])
@@ -367,6 +360,166 @@ def test_rows_of_parquet_files_are_checked_by_their_clocks_read_anew(settings: S
     with pytest.raises(DatasetChanged) as caught:
         checked(settings, store, job, found)
     assert "views/2" not in str(caught.value)
+    store.clean(job.run, job.dataset)
+    store.close()
+    written = "".join(path.read_text() for path in settings.home.rglob("*.*") if path.is_file())
+    assert CANARY not in written
+
+
+# --- what was added, on columns of the dataset ------------------------------------------------------------------------
+
+
+def add(settings: Settings, job: Work, *expectations: dict[str, Any]) -> None:
+    path = settings.expectations / job.category / f"{job.dataset.name}.json"
+    path.parent.mkdir(exist_ok=True)
+    usual = {"description": "It is so.", "severity": "critical"}
+    given = [{**usual, "id": str(uuid.uuid4()), **one} for one in expectations]
+    path.write_text(json.dumps({"name": f"{job.category}.{job.dataset.name}", "expectations": given}))
+
+
+def expect(kind: str, severity: str = "critical", **arguments: object) -> dict[str, Any]:
+    return {"type": f"expect_column_{kind}", "kwargs": arguments, "severity": severity}
+
+
+def own(validation: Validation) -> list[tuple[str | None, bool, int | None]]:
+    """What was said of each column by what was added."""
+    return [(result.column, result.success, result.unexpected) for result in validation.results[10:]]
+
+
+def of_leads(database: sql_kit.Database) -> tuple[sa.Table, Work]:
+    rows = [
+        {
+            "id": n,
+            "email": f"{CANARY}-{n}@example.org",
+            "last_contact": datetime(2024, 1, 1, 12, tzinfo=UTC) if n < 20 else sql_kit.AS_OF,
+            "role": ["Founder", "Support Lead"][n % 2] if n != 25 else "Unheard-of",
+            "from_day": date(2023, 1, 1),
+            "to_day": date(2023, 1, 2),
+            "size": n,
+        }
+        for n in range(30)
+    ]
+    columns = {"role": sa.Text(), "from_day": sa.Date(), "to_day": sa.Date(), "size": sa.Integer()}
+    return database.leads(rows, **columns), sql_kit.work()
+
+
+ROLES = expect("values_to_be_in_set", column="role", value_set=["Founder", "Support Lead"])
+OF_EVERY_TYPE = [
+    ROLES,
+    expect("values_to_not_be_in_set", column="role", value_set=["Owner"]),
+    expect("values_to_be_between", column="from_day", max_value={"$PARAMETER": "as_of"}),
+    expect("values_to_be_between", column="last_contact", max_value={"$PARAMETER": "as_of"}),
+    expect("values_to_be_between", column="size", min_value=0, max_value=19),
+    expect("values_to_not_be_null", column="role"),
+    expect("values_to_match_regex", column="role", regex="^[A-Z]"),
+    expect("values_to_not_match_regex", column="role", regex="[0-9]"),
+    expect("value_lengths_to_be_between", column="role", min_value=3, max_value=20),
+    expect("pair_values_a_to_be_greater_than_b", column_A="to_day", column_B="from_day"),
+    expect("pair_values_to_be_equal", column_A="id", column_B="size"),
+]
+
+
+def test_what_was_added_is_checked_on_the_columns_of_what_is_to_go(
+    settings: Settings, database: sql_kit.Database
+) -> None:
+    table, job = of_leads(database)
+    add(settings, job, *OF_EVERY_TYPE, expect("values_to_be_null", "warning", column="role"))
+    found = database.store.discover(job, HELD)
+    validation = suites.check_candidates(settings, database.store, job, found, LIMITS)
+    assert validation.success
+    assert own(validation)[:-1] == [
+        *(("role", True, 0),) * 2, ("from_day", True, 0), ("last_contact", True, 0), ("size", True, 0),
+        *(("role", True, 0),) * 4, ("to_day, from_day", True, 0), ("id, size", True, 0),
+    ]  # fmt: skip
+    assert own(validation)[-1] == ("role", False, 18), "reported, and stops nothing: neither held nor unexpired rows"
+    database.do(sa.update(table).where(table.c.id == 7).values(role=f"{CANARY}-Wizard", size=-1))
+    validation = suites.check_candidates(settings, database.store, job, found, LIMITS)
+    wrong = {result.type: result.unexpected for result in validation.failures}
+    assert wrong == {
+        "expect_column_values_to_be_in_set": 1,
+        "expect_column_values_to_be_between": 1,
+        "expect_column_values_to_match_regex": 1,
+        "expect_column_value_lengths_to_be_between": 1,
+        "expect_column_pair_values_to_be_equal": 1,
+    }
+    written = "".join(path.read_text() for path in settings.home.rglob("*.*") if path.is_file())
+    assert CANARY not in written + validation.model_dump_json()
+    assert "Unheard-of" not in written
+
+
+def test_most_records_may_be_enough(settings: Settings, database: sql_kit.Database) -> None:
+    table, job = of_leads(database)
+    database.do(sa.update(table).where(table.c.id == 7).values(role="Wizard"))
+    found = database.store.discover(job, NO_HOLDS)
+    for mostly, holds in ((0.95, True), (0.951, False)):
+        add(settings, job, {**ROLES, "kwargs": {**ROLES["kwargs"], "mostly": mostly}})
+        validation = suites.check_candidates(settings, database.store, job, found, LIMITS)
+        assert own(validation) == [("role", holds, 1)]
+
+
+def test_a_column_that_is_not_there_is_named_with_the_file(settings: Settings, database: sql_kit.Database) -> None:
+    _, job = of_leads(database)
+    add(settings, job, {**ROLES, "kwargs": {"column": "rolle", "value_set": []}})
+    found = database.store.discover(job, NO_HOLDS)
+    with pytest.raises(StoreError, match=r"leads/leads\.json: leads: table \S+ has no column rolle"):
+        suites.check_candidates(settings, database.store, job, found, LIMITS)
+
+
+def test_the_earliest_plausible_day_is_that_of_the_dataset(settings: Settings, database: sql_kit.Database) -> None:
+    _, job = of_leads(database)
+    add(settings, job)
+    path = settings.expectations / "leads/leads.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "meta": {"lethe": {"earliest": "2024-01-02"}}}))
+    found = database.store.discover(job, NO_HOLDS)
+    assert checked(settings, database.store, job, found) == {"clock-plausible": 20}
+
+
+def test_what_was_added_is_checked_of_objects(settings: Settings, bucket: Bucket) -> None:
+    for number, day in enumerate(["2020-01-01", "2025-05-20", "2025-05-21"]):
+        bucket.put(f"chats/date={day}/{CANARY}-{number}.txt", b"x" * (100 * number))
+    store, job = S3ObjectStore(bucket.server.connection("lake")), object_work(bucket)
+    add(
+        settings, job,
+        expect("values_to_be_between", column="size", min_value=1),
+        expect("values_to_match_regex", column="key", regex=r"\.txt$"),
+        expect("values_to_be_between", column="last_modified", min_value="2020-01-01T00:00:00+00:00"),
+    )  # fmt: skip
+    found = store.discover(job, NO_HOLDS)
+    validation = suites.check_candidates(settings, store, job, found, LIMITS)
+    assert own(validation) == [("size", False, 1), ("key", True, 0), ("last_modified", True, 0)]
+    add(settings, job, expect("values_to_not_be_null", column="tags"))
+    with pytest.raises(StoreError, match="objects have no column tags: name key, size, last_modified"):
+        suites.check_candidates(settings, store, job, found, LIMITS)
+    store.clean(job.run, job.dataset)
+    store.close()
+
+
+def test_what_was_added_is_checked_of_rows_in_files(
+    settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some rows at a time, and as if they were one table."""
+    monkeypatch.setattr("lethe.checks.gx._AT_ONCE", 4)
+    old = datetime(2020, 1, 1, tzinfo=UTC)
+    bucket.put("views/1.parquet", views(old, old, sql_kit.AS_OF, old, None, old))
+    bucket.put("views/2.parquet", views(*[old] * 7))
+    store, job = FileStore(bucket.server.connection("lake")), parquet_work(bucket)
+    add(
+        settings, job,
+        expect("values_to_be_in_set", column="page", value_set=[CANARY]),
+        expect("values_to_be_between", column="at", max_value={"$PARAMETER": "as_of"}),
+        expect("values_to_be_between", column="id", max_value=5),
+        expect("values_to_be_between", column="id", max_value=5, mostly=0.9),
+        expect("values_to_be_between", column="id", max_value=5, mostly=0.8),
+    )  # fmt: skip
+    found = store.discover(job, NO_HOLDS)
+    assert found.due == 11
+    validation = suites.check_candidates(settings, store, job, found, LIMITS)
+    assert own(validation) == [
+        ("page", True, 0), ("at", True, 0), ("id", False, 1), ("id", True, 1), ("id", True, 1),
+    ]  # fmt: skip
+    add(settings, job, expect("values_to_not_be_null", column="pages"))
+    with pytest.raises(StoreError, match=r"analytics/views\.json: a file has no column pages"):
+        suites.check_candidates(settings, store, job, found, LIMITS)
     store.clean(job.run, job.dataset)
     store.close()
     written = "".join(path.read_text() for path in settings.home.rglob("*.*") if path.is_file())

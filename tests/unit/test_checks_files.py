@@ -1,4 +1,4 @@
-"""The suites in `expectations/`: all there, as they have to be, and refused in one message where they are not."""
+"""The checks that every category has, made in memory, and what people added in `expectations/`, refused where wrong."""
 
 from __future__ import annotations
 
@@ -8,29 +8,17 @@ import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lethe.checks import generate, suites
-from lethe.errors import PolicyError
-from lethe.policy import Policy, load_all, parse
+from lethe.checks import added, generate
+from lethe.policy import Policy, load_all
 from lethe.settings import Settings
 
-NEW = """
-category: letters
-title: Visa letters
-owner: events
-legal_basis: legal obligation
-source: "§ 5.5"
-retention: {by_value: {column: country, periods: {CZ: P1Y, DE: P3Y}}}
-time_zone: Europe/Prague
-schedule: null
-limits: {records: 100, share: 0.5}
-datasets:
-  - {name: letters, kind: table, store: crm, table: letters, key: [id], clock: {column: day}}
-"""
+OF = ("webinars", "registrations")
 
 
 @pytest.fixture
@@ -43,174 +31,165 @@ def settings(root: Path) -> Settings:
     return Settings(policies=root / "include/policies", expectations=root / "expectations")
 
 
-def test_every_policy_has_its_suites(policies: dict[str, Policy], settings: Settings) -> None:
-    assert {"webinars", "events", "logistics", "leads", "analytics"} <= set(policies)
-    for policy in policies.values():
-        assert suites.problems(settings, policy) == []
+# --- what every category is checked for ------------------------------------------------------------------------------
 
 
-def test_every_suite_belongs_to_a_policy(policies: dict[str, Policy], root: Path) -> None:
-    assert {path.name for path in (root / "expectations").iterdir()} == set(policies)
-
-
-def test_making_the_suites_again_changes_nothing(policies: dict[str, Policy], root: Path, tmp_path: Path) -> None:
-    for policy in policies.values():
-        generate.write(policy, tmp_path)
-        for name in generate.SUITES:
-            file = f"{policy.category}/{name}.json"
-            assert (tmp_path / file).read_text() == (root / "expectations" / file).read_text(), file
-        assert generate.write(policy, tmp_path) == []
-
-
-def test_ids_are_unique_over_all_suites(root: Path) -> None:
-    contents = [json.loads(path.read_text()) for path in (root / "expectations").rglob("*.json")]
-    ids = [content["id"] for content in contents]
-    ids += [one["id"] for content in contents for one in content["expectations"]]
-    assert len(set(ids)) == len(ids)
-    assert all(str(uuid.UUID(one)) == one for one in ids)
-
-
-def test_every_expectation_says_which_promise_it_keeps(root: Path) -> None:
+def test_every_expectation_says_which_promise_it_keeps() -> None:
     kept: set[int] = set()
-    for path in (root / "expectations").rglob("*.json"):
-        for one in json.loads(path.read_text())["expectations"]:
+    for name in generate.SUITES:
+        for one in generate.suite("webinars", name, by_value=True)["expectations"]:
             assert one["description"].endswith(".")
             kept.add(one["meta"]["lethe"]["promise"])
-            assert (one["severity"] == "warning") == one["meta"]["lethe"].get("asks", False)
     assert kept == {1, 2, 3, 4, 9}
 
 
-def test_great_expectations_takes_them_for_its_own(root: Path) -> None:
+def test_ids_are_unique_over_all_suites_and_the_same_in_every_run(settings: Settings) -> None:
+    def ids() -> list[str]:
+        names = [(category, name) for category in ("webinars", "leads") for name in generate.SUITES]
+        made = [generate.suite(*name, by_value=True) for name in names]
+        files = [json.loads(path.read_text()) for path in settings.expectations.rglob("*.json")]
+        return [one["id"] for suite in made + files for one in suite["expectations"]]
+
+    found = ids()
+    assert len(set(found)) == len(found)
+    assert all(str(uuid.UUID(one)) == one for one in found)
+    assert found == ids()
+
+
+def test_a_category_by_value_is_checked_by_the_period_of_every_record() -> None:
+    def names(*, by_value: bool) -> set[str]:
+        made = generate.suite("letters", "candidates", by_value=by_value)
+        return {one["meta"]["lethe"]["name"] for one in made["expectations"]}
+
+    assert names(by_value=True) - names(by_value=False) == {"clock-before-own-cutoff", "own-cutoff-not-null"}
+
+
+def test_great_expectations_takes_them_for_its_own(settings: Settings) -> None:
     from great_expectations.core import ExpectationSuite
 
-    for path in (root / "expectations").rglob("*.json"):
-        content = json.loads(path.read_text())
+    made = [generate.suite("webinars", name, by_value=True) for name in generate.SUITES]
+    for content in made + [json.loads(path.read_text()) for path in settings.expectations.rglob("*.json")]:
         suite = ExpectationSuite(**content)
         assert [one.id for one in suite.expectations] == [one["id"] for one in content["expectations"]]
 
 
-def test_a_new_category_gets_suites_by_its_policy(tmp_path: Path) -> None:
-    written = generate.write(parse(NEW, where="letters.yaml"), tmp_path)
-    assert [path.name for path in written] == ["candidates.json", "count.json", "left.json"]
-    settings = Settings(expectations=tmp_path)
-    names = [
-        one["meta"]["lethe"]["name"]
-        for one in suites.load(settings, "letters", "candidates", by_value=True)["expectations"]
-    ]
-    assert "clock-before-own-cutoff" in names
+# --- what people added -----------------------------------------------------------------------------------------------
 
 
-def test_the_command_makes_suites(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies/letters.yaml").write_text(NEW)
-    variables = {"LETHE_POLICIES": str(tmp_path / "policies"), "LETHE_EXPECTATIONS": str(tmp_path / "expectations")}
-    command = [sys.executable, "-m", "lethe.checks.generate"]
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *arguments], env=variables, capture_output=True, text=True, check=False)
-
-    assert run("letters").stdout == "letters: wrote candidates.json, count.json, left.json\n"
-    assert run("letters").stdout == "letters: has its suites\n"
-    refused = run("invoices")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "there is no such policy file" in refused.stderr
-    (tmp_path / "expectations/letters/left.json").write_text("{")
-    assert run("letters").stderr == (
-        "letters: a suite that is there is not JSON; mend it, or remove it to have it made anew\n"
-    )
+def test_every_category_of_the_project_has_checks_of_its_own(
+    policies: dict[str, Policy], settings: Settings, root: Path
+) -> None:
+    assert {path.name for path in (root / "expectations").iterdir()} == set(policies)
+    for policy in policies.values():
+        assert added.problems(settings, policy) == []
+        assert any(added.load(settings, policy.category, dataset.name).columns for dataset in policy.datasets)
 
 
-def test_what_people_added_or_moved_stays(tmp_path: Path) -> None:
-    policy = parse(NEW, where="letters.yaml")
-    generate.write(policy, tmp_path)
-    path = tmp_path / "letters/candidates.json"
-    content = json.loads(path.read_text())
-    own = {**content["expectations"][0], "id": str(uuid.uuid4()), "description": "Ours."}
-    content["expectations"] = [own, *content["expectations"][1:]]
-    content["meta"]["lethe"]["earliest"] = "2010-01-01"
-    path.write_text(json.dumps(content))
-    assert generate.write(policy, tmp_path) == [path]
-    again = suites.load(Settings(expectations=tmp_path), "letters", "candidates", by_value=True)
-    assert again["meta"]["lethe"]["earliest"] == "2010-01-01"
-    assert again["expectations"][-1] == own
-    assert again["expectations"][0]["meta"]["lethe"]["name"] == "key-not-null", "what was removed is back"
+def test_nothing_has_to_be_added(settings: Settings, tmp_path: Path) -> None:
+    nothing = added.load(replace(settings, expectations=tmp_path), *OF)
+    assert (nothing.columns, nothing.earliest) == ((), date(1990, 1, 1))
 
 
-def without_held(content: dict[str, Any]) -> None:
-    content["expectations"] = [one for one in content["expectations"] if one["meta"]["lethe"]["name"] != "none-held"]
+def test_the_earliest_plausible_day_of_a_dataset_can_be_moved(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "webinars").mkdir()
+    content = {"name": "webinars.registrations", "expectations": [], "meta": {"lethe": {"earliest": "2010-01-01"}}}
+    (tmp_path / "webinars/registrations.json").write_text(json.dumps(content))
+    assert added.load(replace(settings, expectations=tmp_path), *OF).earliest == date(2010, 1, 1)
 
 
-def softened(content: dict[str, Any]) -> None:
-    content["expectations"][0]["meta"]["lethe"]["asks"] = True
-
-
-def twice(content: dict[str, Any]) -> None:
-    content["expectations"].append(content["expectations"][0])
-
-
-def renamed(content: dict[str, Any]) -> None:
-    content["name"] = "events.candidates"
-
-
-def without_id(content: dict[str, Any]) -> None:
-    del content["expectations"][3]["id"]
-
-
-def without_earliest(content: dict[str, Any]) -> None:
-    del content["meta"]["lethe"]
-
-
-def wrong_earliest(content: dict[str, Any]) -> None:
-    content["meta"]["lethe"]["earliest"] = "long ago"
+def first(content: dict[str, Any]) -> dict[str, Any]:
+    return content["expectations"][0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_held, "none-held is missing or was changed"),
-        (softened, "key-not-null is missing or was changed"),
-        (twice, "two expectations have the same id"),
-        (renamed, "its name must be webinars.candidates"),
-        (without_id, "not a suite: expectations.3.id: is missing: write it"),
-        (without_earliest, "meta.lethe.earliest is missing"),
-        (wrong_earliest, "not a suite: meta.lethe.earliest"),
-        (lambda content: content.clear(), "not a suite: name: is missing: write it"),
-        (lambda content: content.update(expectations=[]), "not a suite: expectations: has too little in it"),
+        (lambda content: content["expectations"].append(first(content)), "two expectations have the same id"),
+        (lambda content: content.update(name="webinars.candidates"), "name: write webinars.registrations"),
+        (lambda content: first(content).pop("id"), "expectations.0.id: is missing: write it"),
+        (lambda content: first(content).update(id="x"), "expectations.0.id: is not an id: write a UUID"),
+        (lambda content: first(content).pop("description"), "expectations.0.description: is missing: write it"),
+        (lambda content: first(content).update(severity="bad"), "expectations.0.severity: 'bad' is not possible"),
+        (lambda content: first(content).pop("kwargs"), "expectations.0.kwargs: write the arguments"),
+        (lambda content: first(content)["kwargs"].pop("column"), "expectations.0.kwargs.column: write the name of a"),
+        (
+            lambda content: first(content)["kwargs"].update(mostly=0),
+            "kwargs.mostly: write a number above 0, up to 1",
+        ),
+        (
+            lambda content: first(content)["kwargs"].update(max_value={"$PARAMETER": "cutof"}),
+            'expectations.0.kwargs.max_value: there is no such parameter: write {"$PARAMETER": "as_of"}',
+        ),
+        (
+            lambda content: first(content)["kwargs"].update(row_condition="role = 'x'"),
+            "expectations.0.kwargs.row_condition: would read columns that are not named: leave it out",
+        ),
+        (
+            lambda content: first(content).update(type="expect_table_row_count_to_equal"),
+            "expectations.0.type: 'expect_table_row_count_to_equal' does not judge every record by itself: write one",
+        ),
+        (
+            lambda content: first(content).update(
+                type="expect_column_values_to_match_regex", kwargs={"column": "a", "regex": "("}
+            ),
+            "expectations.0.kwargs.regex: is not a regular expression: write one",
+        ),
+        (
+            lambda content: content.update(meta={"lethe": {"earliest": "long ago"}}),
+            "meta.lethe.earliest: is no day: write one",
+        ),
+        (lambda content: content.clear(), "name: is missing: write it"),
+        (lambda content: content.update(expectations="x"), "expectations: is not a list: write one"),
     ],
 )
-def test_suites_that_cannot_be_used_are_refused(
-    settings: Settings, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+def test_what_was_added_and_cannot_be_used_is_refused(
+    settings: Settings,
+    policies: dict[str, Policy],
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    message: str,
 ) -> None:
-    content = suites.load(settings, "webinars", "candidates")
+    path = tmp_path / "webinars/registrations.json"
+    path.parent.mkdir()
+    content = json.loads((settings.expectations / "webinars/registrations.json").read_text())
     change(content)
-    path = tmp_path / "webinars/candidates.json"
-    path.parent.mkdir()
     path.write_text(json.dumps(content))
-    with pytest.raises(PolicyError) as caught:
-        suites.load(replace(settings, expectations=tmp_path), "webinars", "candidates")
-    assert str(path) in str(caught.value)
-    assert message in str(caught.value)
+    (found,) = added.problems(replace(settings, expectations=tmp_path), policies["webinars"])
+    assert found.startswith(f"{path}: ")
+    assert message in found
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [(None, "there is no suite"), (b"{", "not a suite"), (b"\xff", "cannot be")]
-)
+@pytest.mark.parametrize(("text", "message"), [(b"{", "is not JSON: correct it"), (b"\xff", "cannot be read as UTF-8")])
 def test_files_that_are_no_suites_are_refused(
-    settings: Settings, policies: dict[str, Policy], tmp_path: Path, text: bytes | None, message: str
+    settings: Settings, policies: dict[str, Policy], tmp_path: Path, text: bytes, message: str
 ) -> None:
-    path = tmp_path / "webinars/candidates.json"
+    path = tmp_path / "webinars/registrations.json"
     path.parent.mkdir()
-    if text is not None:
-        path.write_bytes(text)
-    found = suites.problems(replace(settings, expectations=tmp_path), policies["webinars"])
-    assert len(found) == 3
-    assert message in found[0]
-    assert "python -m lethe.checks.generate webinars" in found[1]
+    path.write_bytes(text)
+    (found,) = added.problems(replace(settings, expectations=tmp_path), policies["webinars"])
+    assert message in found
+
+
+@pytest.mark.parametrize("name", ["registration.json", "candidates.json", "registrations.yaml"])
+def test_a_file_that_no_dataset_would_be_checked_by_is_refused(
+    settings: Settings, policies: dict[str, Policy], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "webinars").mkdir()
+    (tmp_path / "webinars" / name).write_text("{}")
+    (found,) = added.problems(replace(settings, expectations=tmp_path), policies["webinars"])
+    assert f"there is no dataset {name.rpartition('.')[0]} in webinars.yaml: name the file after one" in found
+
+
+def test_a_folder_that_is_not_there_is_no_folder_without_additions(
+    settings: Settings, policies: dict[str, Policy], tmp_path: Path
+) -> None:
+    (found,) = added.problems(replace(settings, expectations=tmp_path / "nowhere"), policies["webinars"])
+    assert "set LETHE_EXPECTATIONS to it, or make an empty one" in found
 
 
 def test_checks_import_great_expectations_only_when_they_are_made() -> None:
     script = (
-        "import lethe.checks.suites, lethe.checks.pages, lethe.checks.results, lethe.stores.sources, sys; "
+        "import lethe.checks.suites, lethe.checks.added, lethe.checks.pages, lethe.checks.results, sys; "
         "print([n for n in ('great_expectations', 'pandas', 'boto3', 'pyarrow', 'jinja2') if n in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

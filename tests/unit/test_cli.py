@@ -17,12 +17,10 @@ import pytest
 from tests.unit.cli_kit import AS_OF, POLICY, TOKEN, Command, cells, digest_of
 
 from lethe import holding, stages
-from lethe.checks import generate
 from lethe.connections import from_environment
 from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.keys import new_connection
-from lethe.policy import load
 from lethe.stores.base import Store
 
 # --- the command itself --------------------------------------------------------------------------------------
@@ -52,7 +50,6 @@ def test_one_table_behind_two_connections_is_found_where_it_really_is(
     monkeypatch.setenv("AIRFLOW_CONN_ARCHIVE", json.dumps({"conn_type": "sqlite", "host": str(link)}))
     second = POLICY.replace("category: webinars", "category: archive").replace("store: crm", "store: archive")
     (lethe.policy.parent / "archive.yaml").write_text(second.replace("P18M", "P1M"))
-    generate.write(load(lethe.policy.parent / "archive.yaml"), lethe.folder / "expectations")
     for arguments in (("policy", "check"), ("run", "webinars", "--dry-run", "--as-of", AS_OF)):
         text = " ".join(lethe(*arguments, exit_code=1).split())
         assert "webinars.yaml datasets.registrations" in text
@@ -62,8 +59,25 @@ def test_one_table_behind_two_connections_is_found_where_it_really_is(
     for category, absent in parted.items():
         path = lethe.policy.parent / f"{category}.yaml"
         path.write_text(path.read_text() + f"    where: [{{column: phone, is_null: {absent}}}]\n")
-        generate.write(load(path), lethe.folder / "expectations")
     lethe("policy", "check")
+
+
+def test_a_column_that_a_check_is_about_and_that_is_not_there_is_refused_first(lethe: Command) -> None:
+    """Promise 10: by `policy check`, and before a run discovers anything."""
+    path = lethe.folder / "expectations/webinars/registrations.json"
+    path.parent.mkdir()
+    check = {
+        "type": "expect_column_values_to_not_be_null", "kwargs": {"column": "rolle"}, "severity": "critical",
+        "description": "Everybody has a role.", "id": "0b8f6d4e-6d0e-5c39-8a6f-1f6f1c2f7f10",
+    }  # fmt: skip
+    path.write_text(json.dumps({"name": "webinars.registrations", "expectations": [check]}))
+    for arguments in (("policy", "check"), ("run", "webinars", "--dry-run", "--as-of", AS_OF)):
+        text = " ".join(lethe(*arguments, exit_code=1).split())
+        assert "registrations.json: table registrations has no column rolle: correct it" in text
+    check["kwargs"] = {"column": "phone"}
+    path.write_text(json.dumps({"name": "webinars.registrations", "expectations": [check]}))
+    lethe("policy", "check")
+    lethe("run", "webinars", "--dry-run", "--as-of", AS_OF)
 
 
 def test_the_command_imports_nothing_heavy_for_its_help() -> None:
@@ -627,7 +641,6 @@ def test_a_dry_run_of_some_datasets_has_shown_those(lethe: Command, monkeypatch:
         connection.commit()
     guests = POLICY[POLICY.index("  - name") :].replace("registrations", "guests")
     lethe.policy.write_text(POLICY + guests)
-    generate.write(load(lethe.policy), lethe.folder / "expectations")
     lethe("run", "webinars", "--as-of", AS_OF, "--dry-run", "--dataset", "guests")
     text = lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
     assert "registrations: nobody has seen" in text

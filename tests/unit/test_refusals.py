@@ -78,7 +78,7 @@ WRONG: list[tuple[tuple[str, ...], dict[str, str | None], str]] = [
     (("run", "webinars", "--dataset", "guests"), {}, "no dataset 'guests'; choose from registrations"),
     (("run", "webinars", "--as-of", "2999-01-01T00:00:00+00:00"), {}, "give an earlier one, or leave it out"),
     (("run", "webinars", "--expect", "ab" * 32), {}, "`lethe run webinars --as-of "),
-    (("run", "webinars"), {"LETHE_EXPECTATIONS": "/nowhere"}, "`python -m lethe.checks.generate webinars`"),
+    (("run", "webinars"), {"LETHE_EXPECTATIONS": "/nowhere"}, "set LETHE_EXPECTATIONS to it, or make an empty one"),
     (("run", "webinars"), {"LETHE_HOME": "/proc/nowhere"}, "set LETHE_HOME to a folder that can be written"),
     (("run", "webinars"), {"AIRFLOW_CONN_LETHE_KEYS": None}, "set AIRFLOW_CONN_LETHE_KEYS"),
     (("run", "webinars"), {"AIRFLOW_CONN_LETHE_KEYS": "generic://x"}, "`lethe keys new` makes such a connection"),

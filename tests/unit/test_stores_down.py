@@ -10,9 +10,7 @@ from contextlib import closing
 import pytest
 from tests.unit.cli_kit import AS_OF, POLICY, Command, cells
 
-from lethe.checks import generate
 from lethe.evidence.runs import Runs
-from lethe.policy import load
 
 DOWN = {"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "schema": "crm", "extra": {"lethe_connect_timeout": 2}}
 """Nobody listens there."""
@@ -33,14 +31,12 @@ def connect(lethe: Command, patch: pytest.MonkeyPatch, conn_id: str, **fields: o
 
 def two_datasets(lethe: Command) -> None:
     lethe.policy.write_text(POLICY + GUESTS)
-    generate.write(load(lethe.policy), lethe.folder / "expectations")
 
 
 def another(lethe: Command, category: str, store: str, table: str = "registrations") -> None:
     text = POLICY.replace("category: webinars", f"category: {category}").replace("store: crm", f"store: {store}")
     path = lethe.policy.with_name(f"{category}.yaml")
     path.write_text(text.replace("table: registrations", f"table: {table}").replace("P18M", "P10Y"))
-    generate.write(load(path), lethe.folder / "expectations")
 
 
 @pytest.mark.parametrize(

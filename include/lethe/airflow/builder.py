@@ -63,7 +63,8 @@ def retention_dag(category: str, settings: Settings | None = None) -> DAG:
     Raises:
         PolicyError: if the policy cannot be used; Airflow shows it as an import error.
     """
-    policy = load((settings or Settings()).policies / f"{category}.yaml")
+    settings = settings or Settings()
+    policy = load(settings.policies / f"{category}.yaml")
     with DAG(
         dag_id=policy.category,
         description=f"{policy.title}: {policy.rule} ({policy.source})",
@@ -75,7 +76,7 @@ def retention_dag(category: str, settings: Settings | None = None) -> DAG:
         tags=tags(policy),
         owner_links={},
         params=_params(policy),
-        doc_md=dag_docs(policy),
+        doc_md=dag_docs(policy, settings),
         default_args={
             "owner": policy.owner,
             "retries": TRIES - 1,

@@ -1,24 +1,14 @@
-"""The suites that a category has to have: ``python -m lethe.checks.generate CATEGORY`` writes them.
+"""The suites that every category is checked with, made in memory: they differ in nothing but names.
 
-A new category gets its suites by that command, and they are committed. Ids are worked out from the category and the
-expectation (UUID version 5), so that making a suite again changes nothing, and a result names the same expectation in
-every run. People may add expectations of their own and move `meta.lethe.earliest`; what is listed here must stay, and
-`lethe.checks.suites` refuses a suite without it.
+Ids are worked out from the category and the expectation (UUID version 5), so that a result names the same expectation
+in every run. What people add to them is in `lethe.checks.added`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-from lethe.errors import LetheError
-from lethe.policy import Policy, load
-from lethe.settings import Settings
 
 CANDIDATES, COUNT, LEFT = "candidates", "count", "left"
 SUITES = (CANDIDATES, COUNT, LEFT)
@@ -28,7 +18,6 @@ EARLIEST = "1990-01-01"
 """No clock is plausible before it. Later than what computers write when they know no date: 1900, 1904, 1970, 1980."""
 
 _NAMESPACE = uuid.UUID("5f0c8a35-7d4b-5a63-9c1e-2b6f0d9a1e74")
-_GX_VERSION = "1.24.1"
 
 Json = dict[str, Any]
 
@@ -39,7 +28,7 @@ def parameter(name: str) -> Json:
 
 
 def suite(category: str, name: str, *, by_value: bool = False) -> Json:
-    """One suite of a category, as Great Expectations writes suites to JSON.
+    """One suite of a category, as Great Expectations takes it.
 
     Args:
         category: a category of the schedule.
@@ -48,23 +37,10 @@ def suite(category: str, name: str, *, by_value: bool = False) -> Json:
     """
     full_name = f"{category}.{name}"
     expectations = {CANDIDATES: _candidates, COUNT: _count, LEFT: _left}[name](by_value)
-    meta: Json = {"great_expectations_version": _GX_VERSION}
-    if name == CANDIDATES:
-        meta["lethe"] = {"earliest": EARLIEST}
     return {
         "name": full_name,
-        "id": _id(full_name, ""),
         "expectations": [{**one, "id": _id(full_name, one["meta"]["lethe"]["name"])} for one in expectations],
-        "meta": meta,
-        "notes": _NOTES[name],
     }
-
-
-_NOTES = {
-    CANDIDATES: "What must be true of every candidate before anything is erased.",
-    COUNT: "How many candidates there are, before anything is erased.",
-    LEFT: "What must be true of a dataset after erasing.",
-}
 
 
 def _id(suite_name: str, expectation: str) -> str:
@@ -202,60 +178,3 @@ def _left(_by_value: bool) -> Iterator[Json]:
         column="unjudgeable",
         max_value=0,
     )
-
-
-def render(content: Json) -> str:
-    """A suite as it is committed."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def merged(needed: Json, there: Json) -> Json:
-    """A suite that is there, brought up to what is needed; what people added or moved stays."""
-    ids = {one["id"] for one in needed["expectations"]}
-    added = [one for one in there.get("expectations", []) if one.get("id") not in ids]
-    earliest = there.get("meta", {}).get("lethe", {}).get("earliest")
-    meta = (
-        {**needed["meta"], "lethe": {"earliest": earliest}}
-        if earliest and "lethe" in needed["meta"]
-        else needed["meta"]
-    )
-    return {**needed, "expectations": needed["expectations"] + added, "meta": meta}
-
-
-def write(policy: Policy, folder: Path) -> list[Path]:
-    """Write the suites of a policy into `folder`, and return the files that changed."""
-    changed = []
-    for name in SUITES:
-        path = folder / policy.category / f"{name}.json"
-        there = path.read_text(encoding="utf-8") if path.exists() else None
-        needed = suite(policy.category, name, by_value=policy.retention.by_value is not None)
-        wanted = render(merged(needed, json.loads(there)) if there else needed)
-        if wanted != there:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted, encoding="utf-8")
-            changed.append(path)
-    return changed
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m lethe.checks.generate", description="Write a category's suites.")
-    parser.add_argument("category", nargs="+", help="category of a policy file")
-    chosen = parser.parse_args(arguments).category
-    settings = Settings()
-    try:
-        for category in chosen:
-            changed = write(load(settings.policies / f"{category}.yaml"), settings.expectations)
-            names = ", ".join(path.name for path in changed)
-            sys.stdout.write(f"{category}: wrote {names}\n" if changed else f"{category}: has its suites\n")
-    except LetheError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except ValueError:
-        sys.stderr.write(f"{category}: a suite that is there is not JSON; mend it, or remove it to have it made anew\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -51,7 +51,7 @@ def new(
     dags: Annotated[Path | None, typer.Option(help="Where its DAG file goes; Airflow's folder if left out.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run/--no-dry-run", help="End with a dry run.")] = True,
 ) -> None:
-    """Write a category's policy, DAG file and suites by what the database says of a table, and try it in a dry run.
+    """Write a category's policy and DAG file by what the database says of a table, and try it in a dry run.
 
     Columns, keys and foreign keys are read, never a value. What is not given is asked for at a terminal. Look through
     the policy before it is used: names mislead, and when a period starts is a question of law.
@@ -82,7 +82,7 @@ def new(
             "datasets": [_dataset(name, conn_id, _clock(name, proposed, clock), proposed, phone_region)],
         }
         _write(env, content, files)
-    say(f"Wrote {files[0]}, {files[1]} and its suites. Look through them before they are used.")
+    say(f"Wrote {files[0]} and {files[1]}. Look through them before they are used.")
     if dry_run:
         run(category, dry_run=True)
 
@@ -156,14 +156,13 @@ def _children(children: tuple[ChildTable, ...]) -> Iterator[Mapping[str, Any]]:
 
 
 def _write(env: Environment, content: Mapping[str, Any], files: tuple[Path, Path]) -> None:
-    """Write policy, DAG file and suites, if the policy is one and the database is what it says.
+    """Write policy and DAG file, if the policy is one and the database is what it says.
 
     Raises:
         PolicyError: naming every field that is wrong. Nothing is written.
     """
     import yaml
 
-    from lethe.checks import generate
     from lethe.policy import parse
 
     there = {field: value for field, value in content.items() if value not in (None, [], {})}
@@ -176,7 +175,7 @@ def _write(env: Environment, content: Mapping[str, Any], files: tuple[Path, Path
     for file, body in zip(files, (text, _DAG.format(title=title, category=policy.category)), strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(body, encoding="utf-8")
-    generate.write(policy, env.settings.expectations)
+    env.settings.expectations.mkdir(parents=True, exist_ok=True)
 
 
 def _require_sound(env: Environment, policy: Policy) -> None:

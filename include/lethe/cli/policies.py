@@ -27,7 +27,7 @@ def check(
 ) -> None:
     """Validate all policies, and test the stores: tables, columns, types, keys, indexes, buckets."""
     from lethe import overlapping
-    from lethe.checks import suites
+    from lethe.checks import added
     from lethe.policy.schedule import departures, load_schedule, unlisted
 
     with environment() as env:
@@ -45,7 +45,7 @@ def check(
         chosen = [policy for name, policy in policies.items() if not categories or name in categories]
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
         for policy in chosen:
-            problems += suites.problems(env.settings, policy)
+            problems += added.problems(env.settings, policy)
             for dataset in policy.datasets:
                 found, told = ([], []) if files_only else check_dataset(env, policy, dataset)
                 problems += found
@@ -87,13 +87,18 @@ def _read(folder: Path) -> tuple[dict[str, Policy], list[str]]:
 
 def check_dataset(env: Environment, policy: Policy, dataset: Dataset) -> tuple[list[str], list[str]]:
     """Whether a dataset is what its policy says: (problems, remarks), each with the field that it is about."""
+    from lethe.checks.added import unknown_columns
+
     place = f"{policy.category}.yaml datasets.{dataset.name}"
     try:
-        found = env.store(dataset).check(dataset, policy.retention.by_value)
+        store = env.store(dataset)
+        found = store.check(dataset, policy.retention.by_value)
+        sound = all(one.remark for one in found)
+        unknown = unknown_columns(env.settings, policy.category, dataset, store) if sound else []
     except LetheError as error:
         return [f"{place}: {error}"], []
     texts = [(one.remark, f"{place}.{one.field}: {one.message}") for one in found]
-    return [text for remark, text in texts if not remark], [text for remark, text in texts if remark]
+    return [text for remark, text in texts if not remark] + unknown, [text for remark, text in texts if remark]
 
 
 def _governance(env: Environment) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import Field
 
 from lethe import overlapping
+from lethe.checks import added
 from lethe.environment import Environment
 from lethe.errors import (
     LetheError,
@@ -71,6 +72,7 @@ def dataset_problems(env: Environment, places: overlapping.Places, policy: Polic
         if not one.remark:
             yield f"{policy.category}.yaml: datasets.{dataset.name}.{one.field}: {one.message}"
     if all(one.remark for one in found):
+        yield from added.unknown_columns(env.settings, policy.category, dataset, env.store(dataset))
         others = [other for other in overlapping.readable(env) if other.category != policy.category]
         yield from overlapping.problems(places, policy, dataset, others)
 

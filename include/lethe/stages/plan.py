@@ -105,9 +105,9 @@ def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]
     Returns:
         The datasets whose store cannot be asked: each is to be checked before it is discovered, and fails alone.
     """
-    from lethe.checks import suites
+    from lethe.checks import added
 
-    problems = suites.problems(env.settings, policy)
+    problems = added.problems(env.settings, policy)
     places, unasked = overlapping.Places(env), set()
     for dataset in datasets:
         try:

@@ -24,15 +24,18 @@ unjudgeable    records that cannot be judged
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import sqlalchemy as sa
 
 from lethe.stores.base import Candidates, Work
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Query = sa.Select[*tuple[Any, ...]]
 
@@ -101,5 +104,25 @@ class GivesCandidates(Protocol):
 
         Raises:
             StoreError, StoreUnavailable: if what was staged cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSource:
+    """Records that are no table, read once and some at a time."""
+
+    frames: Iterable[pd.DataFrame] = field(repr=False)
+
+
+@runtime_checkable
+class GivesRecords(Protocol):
+    """A store whose candidates can be checked by further columns, as they are now in the dataset itself."""
+
+    def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> SqlSource | FrameSource:
+        """Some columns of the records that are to be erased. Days and moments in frames are moments with a time zone.
+
+        Raises:
+            StoreError, StoreUnavailable: if there is no such column, or they cannot be read.
         """
         ...

@@ -55,8 +55,8 @@ from lethe.stores.files.literals import Unfit, fitting
 from lethe.stores.files.outcomes import keepers, record_outcomes, sum_of_outcomes
 from lethe.stores.files.partition import Path
 from lethe.stores.files.plan import BATCH_ROWS, Plan, Planner, stage_keys
-from lethe.stores.files.validation import staged_rows
-from lethe.stores.sources import RowSource
+from lethe.stores.files.validation import frames, staged_rows
+from lethe.stores.sources import FrameSource, RowSource
 
 THREADS = 4
 """Files that are examined, or rewritten, at a time."""
@@ -283,6 +283,12 @@ class FileStore(BucketStore):
         dataset = _files(work.dataset)
         plan = Plan(self._staged(work, candidates), candidates)
         return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
+
+    def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> FrameSource:
+        """Some columns of the rows that are to go."""
+        dataset = _files(work.dataset)
+        plan = Plan(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
+        return FrameSource(frames(self._access, work, dataset, plan, candidates, columns))
 
     # --- staging -------------------------------------------------------------------------------------------------
 

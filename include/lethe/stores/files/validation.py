@@ -7,24 +7,29 @@ days. So the check depends neither on the comparison that found the rows nor on 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from lethe.errors import DatasetChanged
+from lethe.errors import DatasetChanged, StoreError
 from lethe.judging.keys import record_key
 from lethe.policy import Expiry, FilesDataset
 from lethe.stores.base import Candidates, Work
 from lethe.stores.buckets.client import S3Access
-from lethe.stores.files.clocks import Bits, Numbers, WrongSchema, flat
+from lethe.stores.files.clocks import Bits, Numbers, WrongSchema, flat, is_temporal
 from lethe.stores.files.files import Changed, Pin, S3File
 from lethe.stores.files.formats.base import As, Chunk, Unreadable
 from lethe.stores.files.judge import FileJudge, Judge
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.plan import Plan
 from lethe.stores.sources import Staged
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
@@ -44,21 +49,66 @@ def staged_rows(
         DatasetChanged: if what is staged, or one of the files, is not what was discovered.
         StoreUnavailable, StoreError: while it is read.
     """
+    for pin, size, going in _files(dataset, plan, candidates):
+        with _unchanged(access, work, dataset):
+            days = _Clocks(dataset, work.expiry).count(access, pin, size, going)
+        for (day, cutoff), rows in days.items():
+            record = record_key((pin.key, pin.version, day, cutoff))
+            yield Staged(record, day, cutoff, held=False, records=rows)
+
+
+def frames(
+    access: S3Access, work: Work, dataset: FilesDataset, plan: Plan, candidates: Candidates, columns: Sequence[str]
+) -> Iterator[pd.DataFrame]:
+    """Some columns of the rows that are to go, in frames of rows of one file.
+
+    Raises:
+        StoreError: if a file lacks one of the columns.
+        DatasetChanged, StoreUnavailable: as above.
+    """
+    judge = Judge(dataset, work.expiry)
+    for pin, size, going in _files(dataset, plan, candidates):
+        with _unchanged(access, work, dataset), S3File(access, pin, size) as file:
+            opened = judge.format.open(file, dataset)
+            bound = judge.bind(opened.schema(list(dict.fromkeys([*judge.columns.named, *columns]))), pin.key)
+            if lacking := [name for name in columns if len(bound.schema.get_all_field_indices(name)) != 1]:
+                raise StoreError(f"a file has no column {', '.join(lacking)}, or has it twice: name others")
+            for index, chunk in enumerate(opened.chunks()):
+                for start, batch in bound.batches(chunk, dict.fromkeys(columns, As.VALUE)):
+                    rows = going.rows(index, start, start + batch.num_rows)
+                    if rows.any():
+                        some = {name: _moments(flat(batch.column(name).filter(pa.array(rows)))) for name in columns}
+                        yield pa.table(some).to_pandas(integer_object_nulls=True)
+
+
+def _moments(column: pa.Array) -> pa.Array:
+    """A column of days or of moments as moments in UTC, where moments without a zone are taken to be; others as is."""
+    if not is_temporal(column.type):
+        return column
+    if getattr(column.type, "tz", None) is None:
+        column = column.cast(pa.timestamp("us"), safe=False)
+    return column.cast(pa.timestamp("us", "UTC"), safe=False)
+
+
+def _files(dataset: FilesDataset, plan: Plan, candidates: Candidates) -> Iterator[tuple[Pin, int, Marks]]:
+    """Every version that is staged, its bytes, and the rows of it that are to go."""
     for number in range(candidates.batches):
         batch = plan.batch(number)
         for unit in batch.units:
             for version in unit.versions:
-                pin = Pin(dataset.bucket, unit.key, version.id, version.etag)
-                try:
-                    days = _Clocks(dataset, work.expiry).count(access, pin, version.size, batch.records(version))
-                except (Changed, Unreadable, WrongSchema, pa.ArrowException, OSError) as error:
-                    raise DatasetChanged(
-                        f"{access.place(dataset.bucket, '')}: a file of dataset {dataset.name} is not what it was when "
-                        f"run {work.run} discovered its rows ({type(error).__name__}); discover again"
-                    ) from None
-                for (day, cutoff), rows in days.items():
-                    record = record_key((unit.key, version.id, day, cutoff))
-                    yield Staged(record, day, cutoff, held=False, records=rows)
+                yield Pin(dataset.bucket, unit.key, version.id, version.etag), version.size, batch.records(version)
+
+
+@contextmanager
+def _unchanged(access: S3Access, work: Work, dataset: FilesDataset) -> Iterator[None]:
+    """Reading a version that must be the one that was discovered."""
+    try:
+        yield
+    except (Changed, Unreadable, WrongSchema, pa.ArrowException, OSError) as error:
+        raise DatasetChanged(
+            f"{access.place(dataset.bucket, '')}: a file of dataset {dataset.name} is not what it was when "
+            f"run {work.run} discovered its rows ({type(error).__name__}); discover again"
+        ) from None
 
 
 class _Clocks:

@@ -45,8 +45,8 @@ from lethe.stores.objects.erasing import Eraser
 from lethe.stores.objects.judging import Census, Judge, Judged, Reader, State
 from lethe.stores.objects.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, staged
 from lethe.stores.objects.matching import Matcher
-from lethe.stores.objects.validation import staged_keys
-from lethe.stores.sources import RowSource
+from lethe.stores.objects.validation import frames, staged_keys
+from lethe.stores.sources import FrameSource, RowSource
 
 READERS = 16
 """Requests beside each other while listing and reading."""
@@ -229,6 +229,10 @@ class S3ObjectStore(BucketStore):
             StoreUnavailable, StoreError.
         """
         return RowSource(staged_keys(Manifest.open(self._staged(work, candidates), candidates), work))
+
+    def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> FrameSource:
+        """What is known of the objects that are to go, one row for each version: key, size, last_modified."""
+        return FrameSource(frames(Manifest.open(self._staging(work), candidates), columns))
 
     # --- staging --------------------------------------------------------------------------------------------------
 

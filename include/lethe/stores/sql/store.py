@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -198,9 +198,10 @@ class SqlStore:
 
         return self._again(work, counted)
 
-    def _judge(self, connection: sa.Connection, work: Work, family: Family | None = None) -> tuple[Judgement, Target]:
+    def _judge(
+        self, connection: sa.Connection, work: Work, further: Mapping[tuple[int, ...], Sequence[str]] | None = None
+    ) -> tuple[Judgement, Target]:
         dataset = _table(work.dataset)
-        further = family.further_columns if family else {}
         target = Target.find(connection, dataset, work.expiry.column, self._dialect, further)
         return Judgement.of(work, target.table, target.kinds, self._dialect), target
 
@@ -248,7 +249,7 @@ class SqlStore:
         with self._dialect.snapshot(self._engine, self._settings, writes=True) as connection:
             family = Family.of(connection, _table(work.dataset), self._dialect)
             family.require_judged()
-            judgement, target = self._judge(connection, work, family)
+            judgement, target = self._judge(connection, work, family.further_columns)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             begun = self._begun(connection, work, staging)
             if begun is not None:
@@ -448,7 +449,7 @@ class SqlStore:
                 self._clock(connection)
             family = Family.of(connection, _table(work.dataset), self._dialect)
             family.require_judged()
-            judgement, target = self._judge(connection, work, family)
+            judgement, target = self._judge(connection, work, family.further_columns)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             row = self._staged(connection, work, staging)
             if row.fingerprint != fingerprint_of(work) or row.table_id != self._dialect.table_id(
@@ -554,6 +555,15 @@ class SqlStore:
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             self._staged(connection, work, staging)
         query = validation.staged_candidates(judgement, staging)
+        return SqlSource(partial(self._reading, work.dataset.name), query)
+
+    def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> SqlSource:
+        """Some columns of the rows that are to go, for checking them in the database."""
+        with self._reading(work.dataset.name) as connection:
+            judgement, target = self._judge(connection, work, {(): columns})
+            staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
+            self._staged(connection, work, staging)
+        query = validation.records_of(judgement, staging, columns)
         return SqlSource(partial(self._reading, work.dataset.name), query)
 
     @contextmanager

@@ -6,6 +6,7 @@ comparison that found the candidates (`lethe.stores.sql.expiry`), so that a mist
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,6 +34,16 @@ def staged_candidates(judgement: Judgement, staging: Staging) -> Query:
             sa.literal(1).label("records"),
         )
         .select_from(source)
+        .where(staged.c.held.is_not(sa.true()))
+    )
+
+
+def records_of(judgement: Judgement, staging: Staging, columns: Sequence[str]) -> Query:
+    """Some columns of the rows that are to be erased, as they are in the table now."""
+    staged = staging.keys.alias("staged")
+    return (
+        sa.select(*(judgement.table.c[name] for name in columns))
+        .select_from(staged.join(judgement.table, staging.same_key(judgement.table, staged)))
         .where(staged.c.held.is_not(sa.true()))
     )
 
