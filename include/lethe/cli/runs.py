@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from lethe.cli.frames import As, Form, Output, check_output, write
 from lethe.cli.shell import complain, console, environment, moment, registry_name, say, user
 from lethe.errors import LetheError, RunError
 from lethe.people import may_answer, same_person
@@ -19,8 +20,10 @@ from lethe.people import may_answer, same_person
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from lethe.cli.figures import Due
     from lethe.counts import Became, Found
     from lethe.environment import Environment
+    from lethe.evidence.records import RunRecord
     from lethe.policy import Dataset, Policy
     from lethe.stages import Approver, DatasetReport, Report
 
@@ -40,25 +43,26 @@ def due(
             help="ISO 8601 with a time zone; a later one shows what will be due. Now if left out.",
         ),
     ] = None,
+    form: As = Form.TABLE,
+    output: Output = None,
 ) -> None:
     """Show what is expired now: how much of it is held, kept on or due, and for how long it has been overdue."""
+    from lethe.cli.figures import DUE
+
+    check_output(form, output)
     at = moment(as_of)
-    table = Table("Dataset", caption=f"As of {at.isoformat()}")
-    for title in (*_found_headings(), "Oldest", "Overdue"):
-        table.add_column(title, justify="right")
-    problems = []
     with environment() as env:
-        for policy in _policies(env, categories or ()):
-            for dataset in policy.datasets:
-                try:
-                    table.add_row(f"{policy.category}.{dataset.name}", *_due(env, policy, dataset, at))
-                except LetheError as error:
-                    problems.append(f"{policy.category}.{dataset.name}: {error}")
-                    table.add_row(f"{policy.category}.{dataset.name}", "[red]?")
-    console().print(table)
-    for problem in problems:
-        complain(problem)
-    if problems:
+        found = [
+            _due(env, policy, dataset, at) for policy in _policies(env, categories or ()) for dataset in policy.datasets
+        ]
+    if form is Form.TABLE:
+        console().print(_due_table(found, at))
+    else:
+        write([one.figures for one in found], DUE, form, output)
+    for one in found:
+        if one.problem:
+            complain(f"{one.category}.{one.dataset}: {one.problem}")
+    if any(one.problem for one in found):
         raise typer.Exit(1)
 
 
@@ -66,18 +70,36 @@ def _policies(env: Environment, categories: Sequence[str]) -> list[Policy]:
     return [env.policy(category) for category in categories] if categories else list(env.policies.values())
 
 
-def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> list[str]:
+def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> Due:
+    from lethe.cli.figures import Due
     from lethe.stages import work
 
-    job = work(policy, "due", at, dataset.name)
-    survey = env.store(dataset).survey(job, env.registry.rules(policy.category, dataset))
+    try:
+        job = work(policy, "due", at, dataset.name)
+        survey = env.store(dataset).survey(job, env.registry.rules(policy.category, dataset))
+    except LetheError as error:
+        return Due(policy.category, dataset.name, at, problem=str(error))
     cutoffs = [cutoff.day for cutoff in (job.expiry.default, *job.expiry.by_value.values()) if cutoff]
-    overdue = ""
+    overdue = None
     if survey.oldest is not None and survey.due and cutoffs:
-        days = max((max(cutoffs) - survey.oldest).days - 1, 0)
-        overdue = f"{days:,} day{'' if days == 1 else 's'}"
-    oldest = survey.oldest.isoformat() if survey.oldest and survey.due else ""
-    return [*_counts(survey), oldest, overdue]
+        overdue = max((max(cutoffs) - survey.oldest).days - 1, 0)
+    return Due(policy.category, dataset.name, at, survey, overdue)
+
+
+def _due_cells(one: Due) -> list[str]:
+    if one.found is None:
+        return ["[red]?"]
+    overdue = "" if one.overdue is None else f"{one.overdue:,} day{'' if one.overdue == 1 else 's'}"
+    return [*_counts(one.found), one.oldest.isoformat() if one.oldest else "", overdue]
+
+
+def _due_table(found: Sequence[Due], at: datetime) -> Table:
+    table = Table("Dataset", caption=f"As of {at.isoformat()}")
+    for title in (*_found_headings(), "Oldest", "Overdue"):
+        table.add_column(title, justify="right")
+    for one in found:
+        table.add_row(f"{one.category}.{one.dataset}", *_due_cells(one))
+    return table
 
 
 def _counts(survey: Found) -> list[str]:
@@ -202,15 +224,26 @@ def report(
     run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; the latest ones if left out.")] = None,
     category: Annotated[str | None, typer.Option(help="Only runs of this category.")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many runs.")] = 20,
+    form: As = Form.TABLE,
+    output: Output = None,
 ) -> None:
-    """Show the latest runs, or all about one."""
+    """Show the latest runs, or all about one; as figures, a row for each run, or for each dataset of one."""
+    from lethe.cli.figures import REPORT, RUNS, report_figures, run_figures
     from lethe.stages import report_of
 
+    check_output(form, output)
     with environment() as env:
         if run_id is None:
-            console().print(_runs_table(env, count, category))
+            latest = env.runs.latest(count, category=category)
+            if form is Form.TABLE:
+                console().print(_runs_table(latest))
+            else:
+                write([run_figures(record) for record in latest], RUNS, form, output)
             return
         record, found = env.runs.get(run_id), report_of(env, run_id)
+        if form is not Form.TABLE:
+            write([report_figures(found, dataset) for dataset in found.datasets], REPORT, form, output)
+            return
         approvals = {dataset.dataset: dataset.approval for dataset in env.runs.datasets(run_id)}
     say(f"Run {found.run}: {record.category}, {found.state}")
     say(f"As of {found.as_of.isoformat()}, cutoff {found.cutoff}, policy {record.policy_digest}")
@@ -227,9 +260,9 @@ def report(
     say(f"Digest: {found.digest}")
 
 
-def _runs_table(env: Environment, count: int, category: str | None) -> Table:
+def _runs_table(latest: Sequence[RunRecord]) -> Table:
     table = Table("Run", "Category", "State", "As of", "Cutoff", "Started", "By")
-    for record in env.runs.latest(count, category=category):
+    for record in latest:
         table.add_row(
             record.id,
             record.category,

@@ -1,0 +1,99 @@
+"""The figures of `lethe due` and `lethe report`, a row for each dataset or run, and the columns that they have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from lethe.counts import FOUND_HEADINGS, Found, Outcome, Unjudgeable
+
+if TYPE_CHECKING:
+    from lethe.cli.frames import Row
+    from lethe.evidence.records import RunRecord
+    from lethe.stages import DatasetReport, Report
+
+_FOUND: dict[str, type] = dict.fromkeys([*FOUND_HEADINGS, *(f"unjudgeable_{reason}" for reason in Unjudgeable)], int)
+DUE: dict[str, type] = {
+    **{"category": str, "dataset": str, "as_of": datetime},
+    **_FOUND,
+    **{"oldest": date, "overdue_days": int, "problem": str},
+}
+RUNS: dict[str, type] = {
+    **{"run": str, "category": str, "state": str, "dry_run": bool, "as_of": datetime, "cutoff": str},
+    **{"started_at": datetime, "by": str},
+}
+REPORT: dict[str, type] = {
+    **{"run": str, "category": str, "state": str, "as_of": datetime, "cutoff": str, "dataset": str},
+    **{f"found_{name}": kind for name, kind in _FOUND.items()},
+    **{outcome.value: int for outcome in Outcome},
+    **{"rows_with": int, "bytes": int, "left_due": int, "checks_broken": int, "problem": str},
+}
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is expired in a dataset, or why that cannot be said.
+
+    Attributes:
+        at: the moment that it is judged by.
+        overdue: days since the oldest that is due should have gone.
+    """
+
+    category: str
+    dataset: str
+    at: datetime
+    found: Found | None = None
+    overdue: int | None = None
+    problem: str | None = None
+
+    @property
+    def oldest(self) -> date | None:
+        """The earliest day of what is due."""
+        return self.found.oldest if self.found and self.found.due else None
+
+    @property
+    def figures(self) -> Row:
+        """Its row."""
+        return {
+            "category": self.category,
+            "dataset": self.dataset,
+            "as_of": self.at,
+            **(_found_row(self.found) if self.found else {}),
+            "oldest": self.oldest,
+            "overdue_days": self.overdue,
+            "problem": self.problem,
+        }
+
+
+def run_figures(record: RunRecord) -> Row:
+    """A run."""
+    return {
+        "run": record.id,
+        "category": record.category,
+        "state": record.state,
+        "dry_run": record.dry_run,
+        "as_of": record.as_of,
+        "cutoff": record.cutoff,
+        "started_at": record.started_at,
+        "by": record.requested_by or record.trigger,
+    }
+
+
+def report_figures(found: Report, dataset: DatasetReport) -> Row:
+    """What a run found in a dataset, and did."""
+    candidates, tally = dataset.candidates, dataset.tally
+    return {
+        **{name: getattr(found, name) for name in ("run", "category", "state", "as_of", "cutoff")},
+        "dataset": dataset.dataset,
+        **({f"found_{name}": count for name, count in _found_row(candidates).items()} if candidates else {}),
+        **(tally.model_dump() if tally else {}),
+        "left_due": dataset.left.due if dataset.left else None,
+        "checks_broken": sum(len(one.failures) for one in dataset.validation) if dataset.validation else None,
+        "problem": dataset.problem,
+    }
+
+
+def _found_row(found: Found) -> dict[str, int]:
+    reasons = {f"unjudgeable_{reason}": found.unjudgeable.get(reason, 0) for reason in Unjudgeable}
+    return {name: getattr(found, name) for name in FOUND_HEADINGS} | reasons
