@@ -120,5 +120,5 @@ def test_a_category_is_made_and_run_beside_an_airflow(company: Company) -> None:
     report = company.run("lethe", "report", **keys)
     assert "succeeded" in report
     written = {path.relative_to(company.home).as_posix() for path in company.home.rglob("*people*")}
-    assert {"include/policies/people.yaml", "dags/people.py", "expectations"} <= written
+    assert {"include/policies/people.yaml", "dags/people.py"} <= written
     assert _files(site) == before, "nothing is written where packages are"

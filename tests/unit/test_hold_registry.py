@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -350,6 +351,104 @@ def test_a_random_file_is_read_or_refused_with_a_message(tmp_path: Path, content
         return
     for kind, values in found.items():
         assert all(normalise(kind, value) == value for value in values)
+
+
+# --- workbooks of Excel ---------------------------------------------------------------------------------------
+
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+
+
+def cell(place: str, text: str, kind: str = "inlineStr", style: int = 0) -> str:
+    inner = f"<is><t>{text}</t></is>" if kind == "inlineStr" else f"<v>{text}</v>"
+    return f'<c r="{place}" t="{kind}" s="{style}">{inner}</c>'
+
+
+def workbook(tmp_path: Path, *sheets: list[list[str]], space: str = _MAIN) -> Path:
+    """As Excel writes them: rows of cells, texts that are shared, and formats: General, 0.00 and a date."""
+    path = tmp_path / "matter.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, rows in enumerate(sheets, start=1):
+            lines = "".join(f'<row r="{n}">{"".join(cells)}</row>' for n, cells in enumerate(rows, start=1) if cells)
+            archive.writestr(
+                f"xl/worksheets/sheet{number}.xml",
+                f'<worksheet xmlns="{space}"><sheetData>{lines}</sheetData></worksheet>',
+            )
+        archive.writestr(
+            "xl/sharedStrings.xml",
+            f'<sst xmlns="{space}"><si><t>email</t></si>'
+            "<si><r><t>Ann@</t></r><r><t>x.org</t></r><rPh><t>no</t></rPh></si></sst>",
+        )
+        styles = "".join(f'<xf numFmtId="{number}"/>' for number in (0, 2, 14))
+        archive.writestr("xl/styles.xml", f'<styleSheet xmlns="{space}"><cellXfs>{styles}</cellXfs></styleSheet>')
+    return path
+
+
+HEADER = [cell("A1", "0", "s"), cell("B1", "account"), cell("C1", "phone")]
+
+
+@pytest.mark.parametrize("space", [_MAIN, "http://purl.oclc.org/ooxml/spreadsheetml/main"])
+def test_identifiers_are_read_from_a_workbook_as_they_are_shown(tmp_path: Path, space: str) -> None:
+    rows = [
+        HEADER,
+        [cell("A2", "1", "s"), cell("B2", "00012"), cell("C2", "+420 777 123 456")],
+        [],
+        [cell("B4", "1001", "n"), cell("C4", "777123457", "n"), cell("D4", "", "n")],
+        [cell("C5", "777 123 458", "str")],
+    ]
+    found = read_identifiers(workbook(tmp_path, rows, [], space=space), region="CZ")
+    assert found == {
+        EMAIL: ["ann@x.org"],
+        IdentifierType.ACCOUNT: ["00012", "1001"],
+        PHONE: ["+420777123456", "+420777123457", "+420777123458"],
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        cell("B3", "420777123456", "n"),
+        cell("B3", "4.20777123456E11", "n"),
+        cell("B3", "1.5", "n"),
+        cell("B3", "12", "n", style=1),
+        cell("B3", "45413", "n", style=2),
+        cell("B3", "1", "b"),
+        cell("B3", "#N/A", "e"),
+        '<c r="B3"><f>A1</f></c>',
+    ],
+)
+def test_a_cell_that_may_be_shown_otherwise_than_it_is_stored_is_named(tmp_path: Path, wrong: str) -> None:
+    path = workbook(tmp_path, [HEADER, [cell("A2", "1", "s")], [wrong]])
+    with pytest.raises(HoldError, match=r"matter.xlsx: cell B3: a number or a date: format the column") as caught:
+        read_identifiers(path, region="CZ")
+    assert "Nothing was placed" in str(caught.value)
+
+
+def test_workbooks_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    rows = [HEADER, [cell("A2", "1", "s")]]
+    with pytest.raises(HoldError, match="has 2 sheets with cells where one is needed"):
+        read_identifiers(workbook(tmp_path, rows, rows))
+    path = workbook(tmp_path, rows)
+    for content in (path.read_bytes()[:200], b"\xd0\xcf\x11\xe0" + b"\0" * 600):
+        path.write_bytes(content)
+        with pytest.raises(HoldError, match=r"matter.xlsx: cannot be read as a workbook .*save it as .xlsx"):
+            read_identifiers(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+    with pytest.raises(HoldError, match="has 0 sheets with cells"):
+        read_identifiers(path)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_workbook_is_read_or_refused_with_a_message(tmp_path: Path, data: st.DataObject) -> None:
+    path = workbook(tmp_path, [HEADER, [cell("A2", "1", "s")], [cell("B3", "1001", "n")]])
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(4, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        read_identifiers(path)
+    except HoldError as error:
+        assert str(error).startswith("matter.xlsx: ")
 
 
 # --- holds of earlier versions ---------------------------------------------------------------------------------

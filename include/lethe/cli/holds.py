@@ -49,7 +49,8 @@ def place(
         Texts, typer.Option(metavar="TYPE=VALUE", help="Any identifier, such as account=K-1; may be repeated.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Identifiers in columns type,identifier, or a column a type.")
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV or .xlsx: identifiers in columns type,identifier, or a column a type."),
     ] = None,
     category: Annotated[Texts, typer.Option(help="Only this category; may be repeated.")] = None,
     dataset: Annotated[

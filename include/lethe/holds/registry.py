@@ -21,6 +21,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from lethe.errors import EvidenceError, HoldError
 from lethe.governance import Governance, schema
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
+from lethe.holds.workbook import NoWorkbook, is_workbook
+from lethe.holds.workbook import rows as rows_of_workbook
 from lethe.judging.identifiers import IdentifierType, keys, names, normalise, require_region
 from lethe.keys import Keys
 from lethe.people import is_a_name, same_person
@@ -420,7 +422,7 @@ def normalised(request: HoldRequest) -> dict[IdentifierType, list[str]]:
 
 
 def read_identifiers(path: Path, *, region: str | None = None) -> dict[IdentifierType, list[str]]:
-    """Read identifiers from a CSV file with a header: columns `type` and `identifier`, or one column per type.
+    """Read identifiers from CSV or Excel (.xlsx) with a header: columns `type` and `identifier`, or one a type.
 
     National telephone numbers are those of `region` (ISO 3166).
 
@@ -428,12 +430,17 @@ def read_identifiers(path: Path, *, region: str | None = None) -> dict[Identifie
         HoldError: naming the file and every line (up to ten) that cannot be used; nothing is taken from such a file.
     """
     _known(region)
+    problems: list[str] = []
     try:
+        if is_workbook(path):
+            return _read_rows(rows_of_workbook(path, problems), path.name, region, problems)
         # Bytes that are no UTF-8 come out as surrogates, which no identifier may have: so their line can be named.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return _parse_identifiers(file, path.name, region)
+            return _read_rows(_lines(file, problems), path.name, region, problems)
     except FileNotFoundError:
         raise HoldError(f"{path}: there is no such file; name another with --file") from None
+    except NoWorkbook as error:
+        raise HoldError(f"{path.name}: {error}") from None
     except (OSError, ValueError) as error:
         raise HoldError(
             f"{path.name}: cannot be read as CSV in UTF-8 ({type(error).__name__}): save it as such"
@@ -450,9 +457,10 @@ def _lines(file: TextIO, problems: list[str]) -> Iterator[tuple[int, list[str]]]
         problems.append(f"line {reader.line_num}: not CSV: {error}")
 
 
-def _parse_identifiers(file: TextIO, name: str, region: str | None) -> dict[IdentifierType, list[str]]:
-    problems: list[str] = []
-    rows = _lines(file, problems)
+def _read_rows(
+    rows: Iterator[tuple[int, list[str]]], name: str, region: str | None, problems: list[str]
+) -> dict[IdentifierType, list[str]]:
+    """The identifiers of numbered rows, whose reader may have found problems of its own."""
     header = [cell.strip().lower() for cell in next(rows, (1, []))[1]]
     known = {kind.value for kind in IdentifierType}
     pairs = header == ["type", "identifier"]
