@@ -133,6 +133,24 @@ def test_a_key_answers_as_the_vectors_say() -> None:
             assert (None if found.unclear.all() else bool(found.met.all())) is case.met, case
 
 
+def test_a_file_without_types_answers_as_the_vectors_say() -> None:
+    """Its values are text, numbers too."""
+    zones = Zones(PRAGUE, PRAGUE)
+    for case in vectors():
+        if case.kind in ("text", "whole", "exact"):
+            text = None if case.value is None else str(case.value)
+            found = answer(case.condition, pa.array([text, None], pa.string()), zones, typed=False)
+            assert (None if found.unclear[0] else bool(found.met[0])) is case.met, case
+
+
+def test_text_that_is_no_unicode_cannot_be_compared(engine: Database) -> None:
+    if engine.is_postgres:
+        pytest.skip("PostgreSQL takes no such text")
+    with in_sql(engine, ["a", None], "text") as answers:
+        engine.run_text("UPDATE tests SET tested = CAST(X'FF61' AS TEXT) WHERE id = 1")
+        assert answers(Condition.model_validate({"column": "tested", "like": "a%"})) == ({0}, {1})
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from(sorted(VALUES)))
 def test_whatever_is_asked_of_a_table_it_answers_as_python_does(engine: Database, kind: str, data: Any) -> None:
