@@ -439,6 +439,7 @@ def test_what_was_added_is_checked_on_the_columns_of_what_is_to_go(
         "expect_column_values_to_be_in_set": 1,
         "expect_column_values_to_be_between": 1,
         "expect_column_values_to_match_regex": 1,
+        "expect_column_values_to_not_match_regex": 1,
         "expect_column_value_lengths_to_be_between": 1,
         "expect_column_pair_values_to_be_equal": 1,
     }

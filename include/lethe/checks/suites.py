@@ -92,7 +92,7 @@ def _own(store: Store, work: Work, candidates: Candidates, own: Added) -> tuple[
     from lethe.checks import gx
 
     if not isinstance(store, GivesRecords):
-        raise StoreError(f"{_name(work)}: its store gives no records to check; remove {own.file}")
+        raise StoreError(f"{_name(work)}: its store gives no records for {own.file}: name another kind of dataset")
     parameters = {added.AS_OF: work.as_of}
     try:
         source = store.records_source(work, candidates, own.columns)
