@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from airflow import plugins_manager
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, sync_playwright
 
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
@@ -152,6 +154,37 @@ def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: Tes
     printed = viewer.get(f"/lethe/runs/{run_id}/certificate.html")
     assert printed.status_code == 200
     assert run_id in printed.text
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The machine's own, without a window."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+def test_tables_are_whole_on_a_small_screen(chromium: Browser, viewer: TestClient, run_id: str) -> None:
+    """No column is cut off beside Airflow's menu, with millions in each, and no moment is in two lines."""
+    tab = chromium.new_page(viewport={"width": 1280 - 80, "height": 900})
+    for path in ("/lethe/", "/lethe/categories/webinars", f"/lethe/runs/{run_id}"):
+        tab.set_content(viewer.get(path).text)
+        tab.evaluate("""document.querySelectorAll("td.n").forEach(cell => cell.textContent = "1,234,567")""")
+        tables = tab.evaluate(
+            """[...document.querySelectorAll(".wide")].map(one => one.scrollWidth - one.clientWidth)"""
+        )
+        assert tables, path
+        assert set(tables) == {0}, path
+        lines = """[...document.querySelectorAll(".when")].map(one => {
+            const text = document.createRange(); text.selectNodeContents(one);
+            return new Set([...text.getClientRects()].map(line => line.top)).size })"""
+        assert set(tab.evaluate(lines)) <= {1}, path
+    tab.close()
 
 
 def test_data_docs_are_at_hand_where_the_run_is(viewer: TestClient, run_id: str) -> None:
