@@ -151,6 +151,25 @@ def test_every_problem_of_a_policy_is_one_message(lethe: Command) -> None:
     assert any("webinars.yaml datasets.registrations.clock" in line for line in messages)
 
 
+def test_all_that_is_checked_of_a_category_is_listed(lethe: Command) -> None:
+    folder = lethe.folder / "expectations" / "webinars"
+    folder.mkdir()
+    one = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "email"}, "severity": "warning"}
+    rest = {"id": "0b8f6d4e-6d0e-5c39-8a6f-1f6f1c2f7f10", "description": "All [have] an address."}
+    suite = {"name": "webinars.registrations", "expectations": [one | rest]}
+    (folder / "registrations.json").write_text(json.dumps(suite))
+    text = " ".join(lethe("policy", "checks", "webinars").split())
+    for words in ("every dataset │ No hold covers a candidate. │ before erasing", "a person decides", "after"):
+        assert words in text
+    assert "registrations │ All [have] an address. │ before erasing; reported, and stops nothing" in text
+    one["kwargs"] = {"column": "email", "mostly_": 1}
+    (folder / "registrations.json").write_text(json.dumps(suite | {"expectations": [one | rest]}))
+    assert "expectations.0.kwargs: Great Expectations does not take" in lethe("policy", "check", exit_code=1)
+    (folder / "registrations.json").write_text("{")
+    assert "registrations.json: not a suite: is not JSON" in lethe("policy", "checks", exit_code=1)
+    assert "there is no policy of the category weddings" in lethe("policy", "checks", "weddings", exit_code=1)
+
+
 def test_files_can_be_checked_without_connections(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CRM")
     assert "connection crm is not defined" in lethe("policy", "check", exit_code=1)

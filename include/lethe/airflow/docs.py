@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from lethe.checks.added import load
-from lethe.checks.generate import CANDIDATES, COUNT, LEFT, Json, suite
-from lethe.errors import PolicyError
+from lethe.checks.listed import Listed, listed
 from lethe.policy import Dataset, Policy
 from lethe.settings import Settings
 
@@ -56,31 +52,15 @@ def dag_docs(policy: Policy, settings: Settings) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [_dataset_row(dataset) for dataset in policy.datasets]
-    lines += ["", "### What is checked", "", "| what | of what | when |", "|---|---|---|", *_checks(policy, settings)]
+    lines += ["", "### What is checked", "", "| what | of what | when |", "|---|---|---|"]
+    lines += [_check_row(check) for check in listed(policy, settings)]
     lines += ["", f"The policy is `include/policies/{policy.category}.yaml`.", "", _RUNBOOK]
     return "\n".join(lines)
 
 
-def _checks(policy: Policy, settings: Settings) -> Iterator[str]:
-    """A row for everything that Great Expectations checks, and for a file of added checks that cannot be used."""
-    by_value = policy.retention.by_value is not None
-    for name, when in ((CANDIDATES, "before erasing"), (COUNT, "before erasing"), (LEFT, "after")):
-        for one in suite(policy.category, name, by_value=by_value)["expectations"]:
-            yield _check(one, "every dataset", when)
-    for dataset in policy.datasets:
-        try:
-            added = load(settings, policy.category, dataset.name)
-        except PolicyError as error:
-            yield f"| **{_cell(str(error))}** | {dataset.name} | nothing is erased |"
-            continue
-        for one in added.suite["expectations"]:
-            yield _check(one, dataset.name, "before erasing")
-
-
-def _check(expectation: Json, of: str, when: str) -> str:
-    if expectation["severity"] != "critical":
-        when = f"{when}; reported, and stops nothing"
-    return f"| {_cell(expectation['description'])} | {of} | {when} |"
+def _check_row(check: Listed) -> str:
+    what = _cell(check.what) if check.usable else f"**{_cell(check.what)}**"
+    return f"| {what} | {check.of} | {check.when} |"
 
 
 def _dataset_row(dataset: Dataset) -> str:

@@ -179,6 +179,25 @@ def problems(settings: Settings, policy: Policy) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def refused(settings: Settings, policy: Policy) -> list[str]:
+    """A message for each added expectation that Great Expectations does not take. Imports it, where some were added."""
+    found = []
+    for dataset in policy.datasets:
+        try:
+            own = load(settings, policy.category, dataset.name)
+        except PolicyError:
+            continue  # `problems` says so
+        if own.columns:
+            from lethe.checks import gx
+
+            found += [
+                f"{own.file}: expectations.{number}.kwargs: Great Expectations does not take them: write what its "
+                f"documentation of {own.suite['expectations'][number]['type']} says"
+                for number in gx.refused(own.suite)
+            ]
+    return found
+
+
 def unknown_columns(settings: Settings, category: str, dataset: Dataset, store: Store) -> list[str]:
     """A message where what was added is about columns that the dataset's table does not have.
 

@@ -60,6 +60,18 @@ class Check:
     counts: bool = False
 
 
+def refused(suite: Json) -> list[int]:
+    """The expectations that Great Expectations does not take, by their number: wrong arguments, or such as it lacks."""
+    found = []
+    with _silence():
+        for number, one in enumerate(suite["expectations"]):
+            try:
+                _suite(suite["name"], [one])
+            except Exception:  # noqa: BLE001 - Great Expectations raises and wraps anything
+                found.append(number)
+    return found
+
+
 def evaluate_frames(
     dataset: str, frames: Iterable[pd.DataFrame], suite: Json, parameters: Mapping[str, object]
 ) -> tuple[ExpectationResult, ...]:
@@ -180,14 +192,18 @@ def _validated(
     suite: Json,
     parameters: Mapping[str, object],
 ) -> ExpectationSuiteValidationResult:
-    with loading_later():
-        from great_expectations.core import ExpectationSuite
-
     return batch.validate(
-        ExpectationSuite(name=suite["name"], expectations=suite["expectations"]),
+        _suite(suite["name"], suite["expectations"]),
         result_format=_COUNTS_ONLY,
         expectation_parameters=dict(parameters),
     )
+
+
+def _suite(name: str, expectations: list[Json]) -> Any:  # noqa: ANN401 - one of GX's classes
+    with loading_later():
+        from great_expectations.core import ExpectationSuite
+
+    return ExpectationSuite(name=name, expectations=expectations)
 
 
 def _larger(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

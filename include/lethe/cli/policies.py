@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from lethe.cli.shell import complain, console, environment, moment, say
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from lethe.environment import Environment
     from lethe.policy import Dataset, Policy
 
+Categories = Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")]
 policy_app = typer.Typer(help="Validate policies and the stores that they name.", no_args_is_help=True)
 
 
 @policy_app.command()
 def check(
-    categories: Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")] = None,
+    categories: Categories = None,
     files_only: Annotated[bool, typer.Option("--files-only", help="Do not try the connections.")] = False,
 ) -> None:
     """Validate all policies, and test the stores: tables, columns, types, keys, indexes, buckets."""
@@ -39,13 +41,11 @@ def check(
             remarks += unlisted(rows, policies)
         except PolicyError as error:
             problems.append(str(error))
-        unknown = [name for name in categories or () if name not in policies and not any(name in p for p in problems)]
-        there = ", ".join(policies) or "none"
-        problems += [f"there is no policy of the category {name}; choose from {there}" for name in unknown]
-        chosen = [policy for name, policy in policies.items() if not categories or name in categories]
+        problems += _unknown(categories, policies, problems)
+        chosen = _chosen(policies, categories)
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
         for policy in chosen:
-            problems += added.problems(env.settings, policy)
+            problems += added.problems(env.settings, policy) + added.refused(env.settings, policy)
             for dataset in policy.datasets:
                 found, told = ([], []) if files_only else check_dataset(env, policy, dataset)
                 problems += found
@@ -60,11 +60,27 @@ def check(
         console().print(table)
     for remark in remarks:
         say(f"Remark: {remark}")
+    _end(problems)
+    say(f"{len(chosen)} {'policy is' if len(chosen) == 1 else 'policies are'} fine.")
+
+
+def _unknown(categories: list[str] | None, policies: dict[str, Policy], problems: list[str]) -> list[str]:
+    """A message for each category that has no policy, not even one that cannot be read."""
+    unknown = [name for name in categories or () if name not in policies and not any(name in one for one in problems)]
+    there = ", ".join(policies) or "none"
+    return [f"there is no policy of the category {name}; choose from {there}" for name in unknown]
+
+
+def _chosen(policies: dict[str, Policy], categories: list[str] | None) -> list[Policy]:
+    return [policy for name, policy in policies.items() if not categories or name in categories]
+
+
+def _end(problems: list[str]) -> None:
+    """Say what is wrong, and end there."""
     for problem in problems:
         complain(problem)
     if problems:
         raise typer.Exit(1)
-    say(f"{len(chosen)} {'policy is' if len(chosen) == 1 else 'policies are'} fine.")
 
 
 def _read(folder: Path) -> tuple[dict[str, Policy], list[str]]:
@@ -126,7 +142,7 @@ def history(category: Annotated[str, typer.Argument(metavar="CATEGORY")]) -> Non
 
 @policy_app.command()
 def diff(
-    categories: Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")] = None,
+    categories: Categories = None,
     since: Annotated[
         datetime | None,
         typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Compare with what was in force then."),
@@ -184,6 +200,23 @@ def register(
     if problems:
         raise typer.Exit(1)
     say(f"{against.name} declares what the policies say.")
+
+
+@policy_app.command()
+def checks(categories: Categories = None) -> None:
+    """List what Great Expectations checks of each category, what was added in expectations/ among it."""
+    from lethe.checks.listed import listed
+
+    with environment() as env:
+        policies, problems = _read(env.settings.policies)
+        problems += _unknown(categories, policies, problems)
+        table = Table("Category", "Of", "What is checked", "When")
+        for policy in _chosen(policies, categories):
+            for check in listed(policy, env.settings):
+                table.add_row(policy.category, check.of, escape(check.what), check.when)
+                problems += [] if check.usable else [check.what]
+    console().print(table)
+    _end(problems)
 
 
 @policy_app.command()

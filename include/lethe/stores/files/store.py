@@ -287,7 +287,7 @@ class FileStore(BucketStore):
     def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> FrameSource:
         """Some columns of the rows that are to go."""
         dataset = _files(work.dataset)
-        plan = Plan(Staging.of(self._access, dataset.bucket, work.run, dataset.name), candidates)
+        plan = Plan(self._staged(work, candidates), candidates)
         return FrameSource(frames(self._access, work, dataset, plan, candidates, columns))
 
     # --- staging -------------------------------------------------------------------------------------------------

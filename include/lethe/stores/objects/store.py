@@ -232,7 +232,7 @@ class S3ObjectStore(BucketStore):
 
     def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> FrameSource:
         """What is known of the objects that are to go, one row for each version: key, size, last_modified."""
-        return FrameSource(frames(Manifest.open(self._staging(work), candidates), columns))
+        return FrameSource(frames(Manifest.open(self._staged(work, candidates), candidates), columns))
 
     # --- staging --------------------------------------------------------------------------------------------------
 
