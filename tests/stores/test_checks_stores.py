@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from tests.stores import sql_kit
 
-from lethe.checks import generate, suites
+from lethe.checks import generate, pages, suites
 from lethe.checks.results import Validation
 from lethe.errors import DatasetChanged, StoreError
 from lethe.holds.rules import NO_HOLDS
@@ -432,6 +432,8 @@ def test_what_was_added_is_checked_on_the_columns_of_what_is_to_go(
         *(("role", True, 0),) * 4, ("to_day, from_day", True, 0), ("id, size", True, 0),
     ]  # fmt: skip
     assert own(validation)[-1] == ("role", False, 18), "reported, and stops nothing: neither held nor unexpired rows"
+    page = pages.docs_path(settings, job.category, job.run, job.dataset.name).read_text()
+    assert page.count("It is so.") == len(OF_EVERY_TYPE) + 1, "Data Docs say what was added, and what became of it"
     database.do(sa.update(table).where(table.c.id == 7).values(role=f"{CANARY}-Wizard", size=-1))
     validation = suites.check_candidates(settings, database.store, job, found, LIMITS)
     wrong = {result.type: result.unexpected for result in validation.failures}
