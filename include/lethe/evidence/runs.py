@@ -470,18 +470,24 @@ class Runs:
         Where there was no such run: that of the category's first. None where it never ran.
         """
         run, row = schema.run.c, schema.run_dataset.c
-        earlier = sa.select(run.id, run.policy, row.dataset, row.approval, row.tally).join(
-            schema.run_dataset, row.run_id == run.id
-        ).where(run.category == category, run.dry_run.is_(False), run.id != before.id,
-                run.started_at <= before.started_at)  # fmt: skip
-        mine = earlier.where(row.dataset == dataset).order_by(run.started_at.desc(), run.id.desc())
+        earlier = sa.and_(
+            run.category == category, run.dry_run.is_(False), run.id != before.id, run.started_at <= before.started_at
+        )
+        mine = (
+            sa.select(run.id, row.dataset, row.approval, row.tally)
+            .join(schema.run_dataset, row.run_id == run.id)
+            .where(earlier, row.dataset == dataset)
+            .order_by(run.started_at.desc(), run.id.desc())
+        )
+        first = sa.select(run.policy).where(earlier).order_by(run.started_at, run.id).limit(1)
         with self._governance.read() as connection:
-            for found in connection.execution_options(yield_per=50).execute(mine).mappings():
+            for found in connection.execute(mine).mappings():
                 record = DatasetRecord.of(found)
                 if _approved(record) or _erased(record):
-                    return Policy.model_validate(found["policy"])
-            first = connection.execute(earlier.order_by(run.started_at, run.id).limit(1)).mappings().one_or_none()
-        return Policy.model_validate(first["policy"]) if first else None
+                    first = sa.select(run.policy).where(run.id == found["id"])
+                    break
+            policy = connection.execute(first).scalar_one_or_none()
+        return Policy.model_validate(policy) if policy else None
 
     def datasets(self, run_id: str) -> list[DatasetRecord]:
         """What the run recorded, by dataset."""
