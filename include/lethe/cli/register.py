@@ -137,7 +137,7 @@ def against(path: Path, policies: Policies) -> Iterator[str]:
     try:
         documents = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one is not None]
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PolicyError(f"{path.name}: cannot be read as YAML ({type(error).__name__})") from None
+        raise PolicyError(f"{path.name}: cannot be read as YAML ({type(error).__name__}): correct it") from None
     declared = [found for one in documents for found in _declared(one, path.name)]
     kept = {name: (policy, _period(policy)) for policy in policies.values() for one in policy.datasets
             for name in _names(one)}  # fmt: skip
@@ -167,7 +167,9 @@ def _declared(document: object, where: str) -> Iterator[tuple[str, Period]]:
             if period is not None:
                 yield str(one.get("name")), _parsed(str(period), where)
     else:
-        raise PolicyError(f"{where}: is neither a data contract (kind: DataContract) nor dbt's properties (models)")
+        raise PolicyError(
+            f"{where}: is neither a data contract (kind: DataContract) nor dbt's properties (models): name one"
+        )
 
 
 def _names(dataset: Dataset) -> Iterator[str]:
@@ -186,7 +188,7 @@ def _of_value(written: Mapping[str, Any], where: str) -> Period:
     unit = str(written.get("unit", "")).lower()
     letter = {"d": "D", "m": "M", "y": "Y"}.get(unit[:1])
     if letter is None or unit.startswith("min"):
-        raise PolicyError(f"{where}: retention: the unit {unit!r} is not days, months or years")
+        raise PolicyError(f"{where}: retention: the unit {unit!r} is not days, months or years: write one of them")
     return _parsed(f"P{written.get('value')}{letter}", where)
 
 
