@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from lethe.cli.clocks import clocks_app
+from lethe.cli.coverage import coverage
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
 from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
@@ -41,6 +42,7 @@ def _options(
 app.add_typer(policy_app, name="policy")
 app.command()(new)
 app.command()(due)
+app.command()(coverage)
 app.command()(run)
 app.add_typer(hold_app, name="hold")
 app.command()(report)

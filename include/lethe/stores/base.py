@@ -20,6 +20,7 @@ from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyColumn
+from lethe.judging.recognising import ColumnSeen
 from lethe.policy import ChildTable, Dataset, Disposition, Expiry, Identifiers, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability
 
@@ -288,6 +289,29 @@ class ProposesDatasets(Protocol):
         Raises:
             StoreError: if there is no such table, or it cannot be a dataset.
             StoreUnavailable: if the store does not answer.
+        """
+        ...
+
+
+class TableSeen(Value):
+    """A table of a store, whether a policy has it or not; `root` and `id` are as in `Place`."""
+
+    root: str
+    id: str
+    name: str
+    columns: tuple[ColumnSeen, ...]
+    sampled: bool = Field(default=True, description="Whether its rows could be read; else its names and types say all.")
+
+
+@runtime_checkable
+class ListsTables(Protocol):
+    """A store whose catalogue says what else there is."""
+
+    def overview(self, sample: int) -> tuple[TableSeen, ...]:
+        """All tables, with what a sample of so many rows of each looks like. No value leaves the store.
+
+        Raises:
+            StoreError, StoreUnavailable: if a table cannot be read.
         """
         ...
 

@@ -33,6 +33,7 @@ from lethe.stores.base import (
     Progress,
     Remainder,
     TableProposal,
+    TableSeen,
     Work,
     no_progress,
 )
@@ -49,6 +50,7 @@ from lethe.stores.sql.kin import HeldKin, rows_along
 from lethe.stores.sql.leased import LeasedEraser, revoke
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.ordering import levels
+from lethe.stores.sql.overview import overview
 from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import Settings
@@ -116,6 +118,11 @@ class SqlStore:
         """What a dataset of a table could say."""
         with self._reading(table) as connection:
             return propose(connection, table, self._dialect)
+
+    def overview(self, sample: int) -> tuple[TableSeen, ...]:
+        """All tables of the database that the login can read."""
+        with self._reading("coverage") as connection:
+            return tuple(overview(connection, self._dialect, self._settings, sample))
 
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
         """Tables with columns that look like such identifiers, and whose policy does not say what they are."""
