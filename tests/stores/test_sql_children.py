@@ -330,6 +330,23 @@ def test_child_tables_that_seem_to_have_identifiers_are_named(database: Database
     assert store.unsearched(families(), kinds) == ()
 
 
+def test_columns_look_like_identifiers_in_other_languages_too(database: Database) -> None:
+    """A hold on an address is not "covered" where a child table has addresses under a name that is not English."""
+    addresses = ["pošta", "e_posta", "Mejl2", "mailadresse", "courriel", "EmailAddress", "sähköposti"]
+    numbers = ["mobil", "telefonnummer", "Téléphone", "móvil", "handy", "telNo", "číslo_mobilu", "phoneNumber"]
+    others = ["poznamka", "post", "postcode", "template", "hotel", "cellar"]
+    database.leads()
+    database.create(
+        "kontakty",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("lead", sa.Integer),
+        *(sa.Column(name, sa.Text()) for name in (*addresses, *numbers, *others)),
+    )
+    of, store = dataset(children=[{"table": "kontakty", "foreign_key": ["lead"]}]), database.store
+    assert store.unsearched(of, {IdentifierType.EMAIL}) == (f"kontakty ({', '.join(addresses)})",)
+    assert store.unsearched(of, {IdentifierType.PHONE}) == (f"kontakty ({', '.join(numbers)})",)
+
+
 def test_identifiers_that_are_forgotten_beside_others_are_named(database: Database) -> None:
     Family(database)
     some = [{"table": "contacts", "foreign_key": ["lead"], "identifiers": {"email": ["mail"]}}]

@@ -7,6 +7,7 @@ declares some may have forgotten others.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,18 +19,24 @@ from lethe.stores.base import Problem
 from lethe.stores.sql.dialects.base import Dialect
 from lethe.stores.sql.schema import Found
 
+_PHONE = (
+    r"(tele|cell|mobile)?(phone|fon)(no|nr|number|nummer)?|tel(no|nr)?|telefono|telefone|telefoon|mobil[eu]?|cell|gsm|msisdn|"
+    r"handy|rufnummer|portable|movil|celular|puhelin|komorka"
+)
 _NAMES: Mapping[IdentifierType, str] = {
-    IdentifierType.EMAIL: r"e?_?mail|email|emailaddress|correo|courriel",
-    IdentifierType.PHONE: r"phone|telephone|tel|mobile|cell|fax|msisdn|telefon",
-    IdentifierType.MSISDN: r"msisdn|phone|telephone|tel|mobile|cell|telefon",
-    IdentifierType.ACCOUNT: r"account|acct|customer|username|login",
+    IdentifierType.EMAIL: r"e?mail(addr|address|adress?e?)?|mejl|e?posta|epost|correo|courriel|sahkoposti",
+    IdentifierType.PHONE: rf"{_PHONE}|fax",
+    IdentifierType.MSISDN: _PHONE,
+    IdentifierType.ACCOUNT: r"account|acct|customer|username|login|konto|kontonummer|kunde|kundennummer|benutzername|"
+    r"cuenta|compte|rekening|zakaznik",
     IdentifierType.PERSON: r"person|user|subject",
     IdentifierType.COOKIE: r"cookie",
     IdentifierType.IP: r"ip|ipaddress|ipv4|ipv6",
     IdentifierType.IMSI: r"imsi",
     IdentifierType.IMEI: r"imei",
 }
-"""Words of a column's name by which it looks like a type of identifier. Types that are left out have no usual names."""
+"""Words of a column's name, without accents, by which it looks like a type of identifier, in languages of Europe. Types
+that are left out have no usual names."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ def alike(found: Found, key: Sequence[str], dialect: Dialect) -> dict[Identifier
 
 def _words(name: str) -> Iterator[str]:
     """The words of a column's name, without numbers and plurals: contactEmail2 and E_MAIL are names of addresses."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", plain).lower()
     yield re.sub(r"[^a-z]", "", apart)
     yield from (word.rstrip("0123456789").removesuffix("s") for word in re.split(r"[^a-z0-9]+", apart))
