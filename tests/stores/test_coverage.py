@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 import yaml
 from tests.stores import sql_kit, tables_kit
+from tests.stores.parquet_kit import encoded
 
 from lethe.connections import Connection
 from lethe.environment import Environment
@@ -20,7 +24,7 @@ from lethe.errors import ParameterError
 from lethe.judging.recognising import ColumnSeen, Personal, forms_of, personal
 from lethe.settings import Settings
 from lethe.stages.coverage import Finding, coverage
-from lethe_demo.servers import EmbeddedPostgres
+from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 TODAY = date(2026, 11, 21)
 DATASET: dict[str, Any] = {
@@ -185,6 +189,31 @@ def test_partitions_are_their_table(postgres: EmbeddedPostgres, tmp_path: Path) 
         )
         findings = World(made.connection, tmp_path).look(policy(DATASET | {"key": ["id", "at"]}))
         assert by_table(findings) == {"copied": {"c1"}}
+
+
+def test_what_lies_in_a_bucket_below_no_prefix_is_found_by_its_files(s3: EmbeddedS3, tmp_path: Path) -> None:
+    client, bucket = s3.client(), f"coverage-{secrets.token_hex(4)}"
+    client.create_bucket(Bucket=bucket)
+    people = [{"n": n, "user": {"mail": f"kanarek{n}@example.com"}} for n in range(9)]
+    lines = "\n".join(map(json.dumps, people)).encode()
+    files = {
+        "views/date=2026-01-01/a.jsonl": lines,
+        "exports/kanarek@example.com/2026/b.jsonl.gz": gzip.compress(lines),
+        "copies/part-1.parquet": encoded(pa.table({"c1": [one["user"]["mail"] for one in people]})),  # type: ignore[index]
+        "sheets/list.csv": b"id,phone\n" + b"".join(b"%d,+42060112345%d\n" % (n, n) for n in range(9)),
+        "notes/today.txt": b"shipped\nwrite to kanarek@example.com\n",
+        "metrics/load.csv": b"host,load\na,1\nb,2\n",
+        "pictures/logo.png": b"\x89PNG\0\0",
+        "_lethe/staged.jsonl": lines,
+    }
+    for key, body in files.items():
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+    dataset = {"name": "views", "kind": "objects", "store": "lake", "bucket": bucket, "prefix": "views/",
+               "clock": {"last_modified": True}}  # fmt: skip
+    findings = World(s3.connection("lake"), tmp_path).look(policy(dataset))
+    found = {one.where.removeprefix(f"s3://{bucket}/"): set(one.columns) for one in findings}
+    assert found == {"exports/…/…/": {"user.mail"}, "copies/": {"c1"}, "sheets/": {"phone"}, "notes/": {"line"}}
+    assert "kanarek" not in repr(findings)
 
 
 def test_values_that_contradict_a_name_are_believed_and_no_value_is_in_what_is_kept() -> None:

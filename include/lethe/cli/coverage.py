@@ -13,10 +13,11 @@ from lethe.cli.shell import complain, environment, say
 def coverage(
     sample: Annotated[int, typer.Option(min=1, max=100_000, help="Rows of each table that are looked at.")] = 200,
 ) -> None:
-    """Look through the databases that policies name for personal data that no policy has, by names and a sample.
+    """Look through the databases and buckets that policies name for personal data that no policy has.
 
-    Values never leave the process: what is printed are names of tables and columns. What is known to need no policy is
-    in coverage.yaml, beside the folder of policies: store, table, columns, reason, and look_again, a date.
+    By names, types and a sample. Values never leave the process: what is printed are names of tables, folders and
+    columns. What is known to need no policy is in coverage.yaml, beside the folder of policies: store, table, columns,
+    reason, and look_again, a date.
     """
     from lethe.stages.coverage import coverage as look
 

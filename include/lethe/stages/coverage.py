@@ -15,8 +15,8 @@ from lethe.environment import Environment
 from lethe.errors import ParameterError, StoreError
 from lethe.judging.recognising import Personal, personal
 from lethe.messages import problems_of
-from lethe.policy import ChildTable, Model, TableDataset, name_parts
-from lethe.stores.base import ListsTables, Place, TableSeen
+from lethe.policy import BucketDataset, ChildTable, Model, TableDataset, name_parts
+from lethe.stores.base import ListsPrefixes, ListsTables, Place, TableSeen
 
 FILE = "coverage.yaml"
 """Beside the folder of policies: what is known, and need not be reported until somebody looks again."""
@@ -105,6 +105,23 @@ def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[Fi
             if table.root + table.id not in seen:
                 seen.add(table.root + table.id)
                 yield from _findings(store, table, places, current)
+    yield from _in_buckets(env, sample, current)
+
+
+def _in_buckets(env: Environment, sample: int, known: Sequence[KnownException]) -> Iterator[Finding]:
+    """What lies in the buckets of policies below no dataset's prefix."""
+    prefixes: dict[str, list[str]] = defaultdict(list)
+    opened: dict[str, tuple[object, str, str]] = {}
+    for policy in env.policies.values():
+        for dataset in policy.datasets:
+            if isinstance(dataset, BucketDataset):
+                root = env.store(dataset).place(dataset).root
+                prefixes[root].append(dataset.prefix)
+                opened.setdefault(root, (env.store(dataset), dataset.store, dataset.bucket))
+    for root, (store, conn_id, bucket) in opened.items():
+        if isinstance(store, ListsPrefixes):
+            for folder in store.look_through(bucket, prefixes[root], sample):
+                yield from _findings(conn_id, folder, (), known)
 
 
 def _overview(env: Environment, store: str, sample: int) -> Sequence[TableSeen]:

@@ -317,6 +317,19 @@ class ListsTables(Protocol):
 
 
 @runtime_checkable
+class ListsPrefixes(Protocol):
+    """A store that can look through a bucket."""
+
+    def look_through(self, bucket: str, datasets: Sequence[str], sample: int) -> tuple[TableSeen, ...]:
+        """What lies below none of the prefixes, a table for each folder. No value leaves the store.
+
+        Raises:
+            StoreError, StoreUnavailable: if the bucket cannot be looked through.
+        """
+        ...
+
+
+@runtime_checkable
 class NamesKeepers(Protocol):
     """A store that can say what keeps records which are blocked."""
 

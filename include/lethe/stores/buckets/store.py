@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from datetime import datetime
 
 from lethe.connections import Connection
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import BucketDataset, Dataset
-from lethe.stores.base import Candidates, Place, Remainder, Work
+from lethe.stores.base import Candidates, Place, Remainder, TableSeen, Work
 from lethe.stores.buckets import staging, uploads
 from lethe.stores.buckets.areas import Areas
 from lethe.stores.buckets.client import S3Access
+from lethe.stores.buckets.overview import overview
 from lethe.stores.buckets.remainders import remainders
 from lethe.stores.buckets.staging import Staging
 
@@ -40,6 +41,10 @@ class BucketStore(ABC):
         """The bucket at its endpoint, and the prefix in it."""
         found = self._in_bucket(dataset)
         return Place(root=self._access.root(found.bucket), records=(found.prefix,))
+
+    def look_through(self, bucket: str, datasets: Sequence[str], sample: int) -> tuple[TableSeen, ...]:
+        """What lies in a bucket below none of the prefixes."""
+        return overview(self._access, bucket, datasets, sample)
 
     def unsearched(self, dataset: Dataset, kinds: Set[IdentifierType]) -> tuple[str, ...]:
         """Nothing: no records elsewhere go with those in a bucket."""
