@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.stores.lease_kit import hold, rules
 from tests.stores.parquet_kit import Body, expiry
@@ -26,7 +26,8 @@ from lethe.policy import JsonLinesDataset
 from lethe.stores.files.formats.base import As, NotRewritable, Unreadable
 from lethe.stores.files.formats.jsonlines import lines as blocks_of_lines
 from lethe.stores.files.formats.jsonlines import rows
-from lethe.stores.files.formats.jsonlines.reading import TAG, JsonLines, LinesFile
+from lethe.stores.files.formats.jsonlines.lines import Block
+from lethe.stores.files.formats.jsonlines.reading import TAG, JsonLines, LinesChunk, LinesFile
 from lethe.stores.files.holds import Loaded, Matcher
 from lethe.stores.files.judge import Judge, Judgement
 from lethe.stores.files.marks import Marks
@@ -229,6 +230,23 @@ def test_a_name_that_is_value_and_object_is_read_as_both() -> None:
     assert going(body, rules(hold(email="a@x.cz")), identifiers={"email": ["user", "user.email"]}) == [2]
 
 
+PIECES = [
+    b'{"at":"2020-01-01"}', b'{"at":1,"at":2}', b'{"y":{}', b"{}", b'{"x":[{}', b"{}]}", b'{"x":"}', b'{"}', b"}", b"{",
+    b",", b"\n", b"\n", b"\r\n", b" ", b"\n ", b'"at":3', b"null", b"[]",
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=12).map(b"".join))
+@example(b'{"x":{}\n}\n{} {}\n')
+@example(b'{"x":[{}\n{}]}\n{}{}\n')
+def test_lines_together_are_read_as_each_of_them_alone(data: bytes) -> None:
+    chunk = LinesChunk(Block(data, 0))
+    columns = {"at": As.VALUE}
+    together = [row for batch in chunk.read(columns, 1 << 17) for row in batch.to_pylist()]
+    assert together == [row for batch in chunk.read(columns, 1) for row in batch.to_pylist()]
+
+
 # --- what stays -----------------------------------------------------------------------------------------------------
 
 STRANGE = [
@@ -394,7 +412,7 @@ def test_msgspec_and_python_read_the_same(objects: list[Any], ascii_only: bool) 
         (chunk,) = LinesFile(Body(b"\n".join(lines))).chunks()
         (fast,) = chunk.read({name: purpose}, 1000)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rows, "_read", lambda lines, _: ([None] * len(lines), list(range(len(lines)))))
+            patch.setattr(rows, "_read", lambda block, _: ([None] * block.rows, list(range(block.rows))))
             (slow,) = chunk.read({name: purpose}, 1000)
         assert listed(fast.column(name)) == listed(slow.column(name)), name
 
@@ -408,7 +426,7 @@ def test_lines_are_passed_over_once_however_many_are_refused() -> None:
             return super().__iter__()
 
     lines = Lines([b"{", b"{}", b"[]"] * 100)
-    read, refused = rows._read(lines, msgspec.json.Decoder(dict[str, int]).decode)
+    read, refused = rows._each(lines, msgspec.json.Decoder(dict[str, int]).decode)
     assert refused == [n for n in range(300) if n % 3 != 1]
     assert [read[n] for n in range(1, 300, 3)] == [{}] * 100
     assert lines.passes == 1

@@ -55,7 +55,7 @@ class Block:
         """How many of the lines are not blank."""
         return len(self.spans[0])
 
-    @property
+    @cached_property
     def lines(self) -> list[bytes]:
         """Those lines; some with their ends."""
         if self.offset or not self.data.startswith(BOM):
@@ -64,6 +64,28 @@ class Block:
                 return lines[: self.rows]
         starts, ends = self.spans
         return [self.data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    @property
+    def are_braced(self) -> bool:
+        """Whether each of those lines begins and ends with a brace.
+
+        Then each is one or more objects, or the whole is no JSON: where an object goes on in the next line, what is
+        between a closing and an opening brace is a comma or a bracket.
+        """
+        starts, ends = self.spans
+        content = np.frombuffer(self.data, dtype=np.uint8)
+        last = ends - 1
+        last = last - (content[last] == ord("\n"))
+        last = last - (content[last] == ord("\r"))
+        return bool((content[starts] == ord("{")).all() and (content[last] == ord("}")).all())
+
+    def part(self, start: int, stop: int) -> Block:
+        """Some of those lines."""
+        starts, ends = self.spans
+        if start == 0 and stop >= len(starts):
+            return self
+        first, end = int(starts[start]), int(ends[min(stop, len(ends)) - 1])
+        return Block(self.data[first:end], self.offset + first)
 
 
 def blocks(content: Iterable[bytes]) -> Iterator[Block]:

@@ -55,14 +55,13 @@ class LinesChunk:
 
     def read(self, columns: Mapping[str, As] | None, at_once: int) -> Iterator[pa.RecordBatch]:
         """Rows; all that they are is the lines themselves, without the ends of lines."""
-        lines = self.block.lines
-        for start in range(0, len(lines), at_once):
-            some = lines[start : start + at_once]
+        for start in range(0, self.rows, at_once):
+            some = self.block.part(start, start + at_once)
             if columns is None:
-                yield pa.record_batch({"line": pa.array([line.rstrip(b"\r\n") for line in some], pa.large_binary())})
+                lines = [line.rstrip(b"\r\n") for line in some.lines]
+                yield pa.record_batch({"line": pa.array(lines, pa.large_binary())})
             else:
-                data = self.block.data if len(some) == len(lines) else b"\n".join(some)
-                yield self._batch(self._parsed(some, data, columns), columns)
+                yield self._batch(self._parsed(some, columns), columns)
 
     @staticmethod
     def _batch(rows: Rows, columns: Mapping[str, As]) -> pa.RecordBatch:
@@ -73,11 +72,11 @@ class LinesChunk:
 
     def parsed(self, columns: Mapping[str, As]) -> Rows:
         """Rows as they are read, all of them."""
-        return self._parsed(self.block.lines, self.block.data, columns)
+        return self._parsed(self.block, columns)
 
-    def _parsed(self, lines: Sequence[bytes], data: bytes, columns: Mapping[str, As]) -> Rows:
+    def _parsed(self, block: Block, columns: Mapping[str, As]) -> Rows:
         watched = tuple(name for name, purpose in columns.items() if purpose is not As.KEY)
-        return rows_of(lines, data, Wanted.of(tuple(columns), watched), sound=self._is_utf_8)
+        return rows_of(block, Wanted.of(tuple(columns), watched), sound=self._is_utf_8)
 
     @cached_property
     def _is_utf_8(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
@@ -22,6 +23,7 @@ import msgspec
 import numpy as np
 
 from lethe.policy.paths import Step, steps_of
+from lethe.stores.files.formats.jsonlines.lines import Block
 from lethe.stores.files.marks import Bits
 
 Value = str | int | float | bool | None
@@ -94,15 +96,15 @@ class Wanted:
     Attributes:
         paths: the names.
         watched: names that must not be in a line twice, as they are written in it.
-        decode: reads a line; None where the names are such that every line has to be read slowly.
-        getters: of each path, what gives its values in a row that `decode` read.
+        decoder: reads lines; None where the names are such that every line has to be read slowly.
+        getters: of each path, what gives its values in a row that `decoder` read.
         odd: what is in a line that may have such a name in another spelling.
         ways: the paths to watched names, each name also as it is written.
     """
 
     paths: tuple[tuple[Step, ...], ...]
     watched: tuple[bytes, ...]
-    decode: Callable[[bytes], Any] | None
+    decoder: msgspec.json.Decoder[Any] | None
     getters: tuple[tuple[tuple[str, int], ...], ...]
     odd: re.Pattern[bytes]
     ways: tuple[tuple[tuple[str, bytes], ...], ...]
@@ -114,13 +116,13 @@ class Wanted:
         paths = tuple(steps_of(column) for column in columns)
         names = list(dict.fromkeys(step.name for column in watched for step in steps_of(column)))
         tree = _tree(paths)
-        decode = msgspec.json.Decoder(_struct(tree)).decode if tree is not None else None
+        decoder = msgspec.json.Decoder(_struct(tree)) if tree is not None else None
         getters = tuple(_getters(tree, path) for path in paths) if tree is not None else ()
         plain = all(re.fullmatch("[ -~]*", name) and not re.search(r'["\\/]', name) for name in names)
         return cls(
             paths,
             tuple(map(_written, names)),
-            decode,
+            decoder,
             getters,
             _ESCAPED if plain else re.compile(rb"\\"),
             tuple(tuple((step.name, _written(step.name)) for step in steps_of(column)) for column in watched),
@@ -237,36 +239,48 @@ def _listed(value: Any, path: Sequence[Step], strict: bool) -> Iterator[Any]:  #
         yield from _found(value, path[1:], strict)
 
 
-def rows_of(lines: Sequence[bytes], data: bytes, wanted: Wanted, *, sound: bool) -> Rows:
+def rows_of(block: Block, wanted: Wanted, *, sound: bool) -> Rows:
     """Read lines.
 
     Args:
-        lines: without those that are blank.
-        data: all of them together, and nothing else but blank ones.
+        block: the lines.
         wanted: what is to be read of them.
         sound: whether all of them are known to be UTF-8.
     """
-    if wanted.decode is None:
-        return Rows([_slowly(line) for line in lines], slow=True, wanted=wanted)
-    read, refused = _read(lines, wanted.decode)
+    if wanted.decoder is None:
+        return Rows([_slowly(line) for line in block.lines], slow=True, wanted=wanted)
+    read, refused = _read(block, wanted.decoder)
     again = set(refused)
     if not sound:
-        again.update(n for n, line in enumerate(lines) if not is_utf_8(line))
-    again.update(number for number in _often(lines, data, read, wanted) if not _is_once(lines[number], wanted))
+        again.update(n for n, line in enumerate(block.lines) if not is_utf_8(line))
+    again.update(number for number in _often(block, read, wanted) if not _is_once(block.lines[number], wanted))
     for number in again:
-        read[number] = _slowly(lines[number])
+        read[number] = _slowly(block.lines[number])
     return Rows(read, slow=bool(again), wanted=wanted)
 
 
-def _read(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> tuple[list[Any], list[int]]:
+_REFUSED = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
+
+
+def _read(block: Block, decoder: msgspec.json.Decoder[Any]) -> tuple[list[Any], list[int]]:
     """What msgspec makes of lines, and the numbers of those that it refuses."""
+    if block.are_braced:  # else an object of several lines, and several of one line, may come to as many
+        with suppress(*_REFUSED):
+            objects = decoder.decode_lines(block.data)
+            if len(objects) == block.rows:
+                return objects, []
+    return _each(block.lines, decoder.decode)
+
+
+def _each(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> tuple[list[Any], list[int]]:
+    """The same, line by line."""
     read: list[Any] = []
     refused: list[int] = []
     rest = map(decode, lines)
     while len(read) < len(lines):
         try:
             read.extend(rest)
-        except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
+        except _REFUSED:
             refused.append(len(read))
             read.append(None)
     return read, refused
@@ -281,15 +295,15 @@ def is_utf_8(data: bytes) -> bool:
     return True
 
 
-def _often(lines: Sequence[bytes], data: bytes, read: Sequence[Any], wanted: Wanted) -> set[int]:
+def _often(block: Block, read: Sequence[Any], wanted: Wanted) -> set[int]:
     """The numbers of lines that have a watched name more often than was read, or may have it in another spelling."""
     found: set[int] = set()
-    if wanted.watched and b"\\" in data and wanted.odd.search(data):
-        found.update(n for n, line in enumerate(lines) if wanted.odd.search(line))
+    if wanted.watched and b"\\" in block.data and wanted.odd.search(block.data):
+        found.update(n for n, line in enumerate(block.lines) if wanted.odd.search(line))
     for name in wanted.watched:
         there = _there(read, wanted, name)
-        if data.count(name) != sum(there):
-            counts = [line.count(name) for line in lines]
+        if block.data.count(name) != sum(there):
+            counts = [line.count(name) for line in block.lines]
             found.update(n for n, (often, known) in enumerate(zip(counts, there, strict=True)) if often != known)
     return found
 
