@@ -7,11 +7,12 @@ from collections.abc import Sequence, Set
 from datetime import datetime
 
 from lethe.connections import Connection
+from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import BucketDataset, Dataset
-from lethe.stores.base import Candidates, Place, Remainder, TableSeen, Work
+from lethe.stores.base import Candidates, Place, Progress, Remainder, TableSeen, Work, no_progress
 from lethe.stores.buckets import staging, uploads
-from lethe.stores.buckets.areas import Areas
+from lethe.stores.buckets.areas import Areas, changed
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.overview import overview
 from lethe.stores.buckets.remainders import remainders
@@ -37,6 +38,14 @@ class BucketStore(ABC):
             StoreError: if it is of a kind that is not this store's.
         """
 
+    @abstractmethod
+    def _stage(self, work: Work, holds: HoldRules, area: Staging, progress: Progress) -> Candidates:
+        """Find the candidates, and stage them in an area."""
+
+    @abstractmethod
+    def _candidates_in(self, area: Staging) -> Candidates | None:
+        """What was staged in an area; None: it is not whole."""
+
     def place(self, dataset: Dataset) -> Place:
         """The bucket at its endpoint, and the prefix in it."""
         found = self._in_bucket(dataset)
@@ -58,6 +67,27 @@ class BucketStore(ABC):
         """Replicas, and parts of uploads that were never completed. Old versions go with the batch."""
         found = self._in_bucket(work.dataset)
         return remainders(self._access, found.bucket, found.prefix, work.expiry)
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        """Find the expired, unheld records and stage them, with all versions that they are in.
+
+        Once erasing began for the run, what was staged stays, and is what is returned.
+
+        Raises:
+            DatasetChanged: if erasing began, and what was staged is not there any more.
+            StoreUnavailable, StoreError: if the bucket cannot be read to its end, or staging cannot be written.
+        """
+        areas = self._areas(work)
+        before = areas.in_use()
+        if before is not None and before.begun:
+            begun = self._candidates_in(before.area)
+            if begun is None:
+                raise changed(before.area)
+            return begun
+        area = areas.new()
+        candidates = self._stage(work, holds, area, progress)
+        areas.use(area, before)
+        return candidates
 
     def staged_runs(self, dataset: Dataset) -> list[tuple[str, str]]:
         """What is staged where the dataset's runs stage."""

@@ -37,7 +37,6 @@ from lethe.stores.base import (
 )
 from lethe.stores.buckets import checks as bucket_checks
 from lethe.stores.buckets import uploads
-from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.listing import Listing, Record, read_fast
 from lethe.stores.buckets.staging import Staging
 from lethe.stores.buckets.store import BucketStore
@@ -186,26 +185,17 @@ class FileStore(BucketStore):
             totals.add(verdict.totals)
         return Found(**_counts(totals))
 
-    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
-        """Find and stage the candidates; see `plan`. Once erasing began, what was staged is given again."""
-        dataset = _files(work.dataset)
-        areas = self._areas(work)
-        before = areas.in_use()
-        if before is not None and before.begun:
-            begun = Plan.candidates(before.area)
-            if begun is None:
-                raise changed(before.area)
-            return begun
-        staging = areas.new()
+    def _stage(self, work: Work, holds: HoldRules, area: Staging, progress: Progress) -> Candidates:
         totals = Totals()
-        planner = Planner(staging, dataset.key, self._batch_rows)
-        for verdict in self._verdicts(work, holds, staging, progress):
+        planner = Planner(area, _files(work.dataset).key, self._batch_rows)
+        for verdict in self._verdicts(work, holds, area, progress):
             totals.add(verdict.totals)
             if verdict.found:
                 planner.add(verdict.key, verdict.found)
-        candidates = planner.finish(Found(**_counts(totals)).model_dump(mode="json"), holds.version)
-        areas.use(staging, before)
-        return candidates
+        return planner.finish(Found(**_counts(totals)).model_dump(mode="json"), holds.version)
+
+    def _candidates_in(self, area: Staging) -> Candidates | None:
+        return Plan.candidates(area)
 
     def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""

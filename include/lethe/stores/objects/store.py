@@ -36,8 +36,8 @@ from lethe.stores.base import (
     require_able,
 )
 from lethe.stores.buckets import checks as bucket_checks
-from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.listing import Listing, chunks
+from lethe.stores.buckets.staging import Staging
 from lethe.stores.buckets.store import BucketStore
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.objects.batches import BatchStates, Done
@@ -126,22 +126,7 @@ class S3ObjectStore(BucketStore):
                 census.add(judged)
         return census.result()
 
-    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
-        """Find the expired, unheld keys and stage them with all their versions.
-
-        Once erasing began for the run, what was staged stays, and is what is returned.
-
-        Raises:
-            StoreUnavailable, StoreError: if the bucket cannot be read to its end, or staging cannot be written.
-        """
-        areas = self._areas(work)
-        before = areas.in_use()
-        if before is not None and before.begun:
-            begun = staged(before.area)
-            if begun is None:
-                raise changed(before.area)
-            return begun
-        area = areas.new()
+    def _stage(self, work: Work, holds: HoldRules, area: Staging, progress: Progress) -> Candidates:
         census = Census()
         with ThreadPoolExecutor(2, thread_name_prefix="lethe-stage") as pool, self._judged(work, holds) as records:
             writer = ManifestWriter(area, pool, self._batch_size)
@@ -152,9 +137,10 @@ class S3ObjectStore(BucketStore):
                 if number % _CHUNK == 0:
                     progress(_CHUNK)
             progress(census.total % _CHUNK)
-            candidates = writer.finish(census.result(), holds.version)
-        areas.use(area, before)
-        return candidates
+            return writer.finish(census.result(), holds.version)
+
+    def _candidates_in(self, area: Staging) -> Candidates | None:
+        return staged(area)
 
     @contextmanager
     def _judged(self, work: Work, holds: HoldRules) -> Iterator[Iterator[Judged]]:
