@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lethe.cli.register import FORMATS, against, as_csv, as_dbt, as_markdown, as
 from lethe.errors import PolicyError
 from lethe.policy import Policy, load_all
 from lethe.policy.schedule import ScheduleRow, departures, load_schedule, unlisted
+from lethe.stages.coverage import known_exceptions
 
 ROW: dict[str, Any] = {
     "category": "webinars",
@@ -103,6 +105,24 @@ def test_the_check_compares_with_the_schedule_that_lies_beside_the_policies(leth
     for wrong, message in (("rows: 1", "rows"), ("- 1", "is a mapping"), ("a: [", "cannot be read as YAML")):
         schedule.write_text(wrong)
         assert message in lethe("policy", "check", exit_code=1)
+
+
+def test_what_lies_beside_the_policies_is_read_as_they_are(tmp_path: Path) -> None:
+    """A field that is there twice is refused, words are words, and anchors stand for nothing."""
+    schedule = tmp_path / "schedule.yaml"
+    schedule.write_text(SCHEDULE)
+    assert list(load_schedule(tmp_path / "policies")) == ["webinars"]
+    for wrong in (f"{SCHEDULE}\n{SCHEDULE}", SCHEDULE.replace("rows:", "rows: &a"), ""):
+        schedule.write_text(wrong)
+        with pytest.raises(PolicyError, match=r"^schedule\.yaml: "):
+            load_schedule(tmp_path / "policies")
+    assert known_exceptions(tmp_path / "policies") == ()
+    coverage = tmp_path / "coverage.yaml"
+    coverage.write_text("# nothing is known\n")
+    assert known_exceptions(tmp_path / "policies") == ()
+    coverage.write_text("exceptions:\n- {store: no, table: t, reason: on, look_again: 2026-11-21}\n")
+    [known] = known_exceptions(tmp_path / "policies")
+    assert (known.store, known.reason, known.look_again) == ("no", "on", date(2026, 11, 21))
 
 
 # --- the register -----------------------------------------------------------------------------------------------------

@@ -6,20 +6,20 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
-from lethe.errors import PolicyError
+from lethe.errors import LetheError, PolicyError
 from lethe.messages import problems_of
+from lethe.policy.fields import Model
 from lethe.policy.overlaps import overlaps
 from lethe.policy.rules import Policy
 
 _MOST_BYTES = 1_000_000
 _MOST_PROBLEMS = 20
+_Model = TypeVar("_Model", bound=Model)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -117,14 +117,45 @@ def policy_of(content: Mapping[str, Any], *, where: str) -> Policy:
     Raises:
         PolicyError: if it is not a policy, in one message for everything that is wrong with it.
     """
+    return _model_of(Policy, content, where, PolicyError)
+
+
+def _model_of(model: type[_Model], content: Mapping[str, Any], where: str, refusal: type[LetheError]) -> _Model:
     try:
-        return Policy.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         told = list(dict.fromkeys(problems_of(error.errors(include_url=False), content)))
         problems = told[:_MOST_PROBLEMS]
         more = [f"and {len(told) - _MOST_PROBLEMS} more"] if len(told) > _MOST_PROBLEMS else []
         message = f"{where}: {'; '.join(problems + more)}"  # names may have half a character, which cannot be printed
-        raise PolicyError(message.encode("utf-8", "backslashreplace").decode()) from None
+        raise refusal(message.encode("utf-8", "backslashreplace").decode()) from None
+
+
+def load_beside(
+    policies: Path, name: str, model: type[_Model], *, first: str, refusal: type[LetheError] = PolicyError
+) -> _Model | None:
+    """Read a file that lies beside the folder of policies, in the same YAML as they are; None where there is none.
+
+    Args:
+        policies: their folder.
+        name: the file's.
+        model: what it has.
+        first: the field that it begins with, for messages.
+        refusal: what is raised.
+
+    Raises:
+        LetheError: `refusal`, naming the file, and the field of everything that is wrong with it.
+    """
+    path = policies.parent / name
+    if not path.exists():
+        return None
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise refusal(f"{name}: cannot be read as YAML ({type(error).__name__}): correct it") from None
+    if not isinstance(content, dict | None):
+        raise refusal(f"{name}: is a mapping: begin it with {first}")
+    return _model_of(model, content or {}, name, refusal)
 
 
 def load_all(folder: Path) -> dict[str, Policy]:

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lethe.errors import PolicyError
-from lethe.messages import problems_of
 from lethe.periods import Period
 from lethe.policy.datasets import RowDataset
 from lethe.policy.fields import Model, Name, PeriodField
+from lethe.policy.loading import load_beside
 from lethe.policy.rules import CountedFrom, Disposition, Policy
 
 FILE = "schedule.yaml"
@@ -83,20 +81,8 @@ def load_schedule(policies: Path) -> dict[str, ScheduleRow]:
     Raises:
         PolicyError: naming the file and the field.
     """
-    path = policies.parent / FILE
-    if not path.exists():
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PolicyError(f"{FILE}: cannot be read as YAML ({type(error).__name__})") from None
-    if not isinstance(content, Mapping):
-        raise PolicyError(f"{FILE}: a schedule is a mapping: begin it with rows")
-    try:
-        rows = _Schedule.model_validate(content).rows
-    except ValidationError as error:
-        raise PolicyError(f"{FILE}: {'; '.join(problems_of(error.errors(include_url=False), content))}") from None
-    return {row.category: row for row in rows}
+    schedule = load_beside(policies, FILE, _Schedule, first="rows")
+    return {row.category: row for row in schedule.rows} if schedule else {}
 
 
 def departures(rows: Mapping[str, ScheduleRow], policies: Mapping[str, Policy]) -> Iterator[str]:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from lethe.environment import Environment
 from lethe.errors import ParameterError, StoreError
 from lethe.judging.recognising import Personal, personal
-from lethe.messages import problems_of
-from lethe.policy import BucketDataset, ChildTable, Model, TableDataset, name_parts
+from lethe.policy import BucketDataset, ChildTable, Model, TableDataset, load_beside, name_parts
 from lethe.stores.base import ListsPrefixes, ListsTables, Place, TableSeen
 
 FILE = "coverage.yaml"
@@ -63,19 +61,8 @@ def known_exceptions(policies: Path) -> tuple[KnownException, ...]:
     Raises:
         ParameterError: if that cannot be read.
     """
-    path = policies.parent / FILE
-    if not path.exists():
-        return ()
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ParameterError(f"{FILE}: cannot be read as YAML ({type(error).__name__}): correct it") from None
-    if not isinstance(content, dict):
-        raise ParameterError(f"{FILE}: is a mapping: begin it with exceptions")
-    try:
-        return _Known.model_validate(content).exceptions
-    except ValidationError as error:
-        raise ParameterError(f"{FILE}: {'; '.join(problems_of(error.errors(include_url=False), content))}") from None
+    known = load_beside(policies, FILE, _Known, first="exceptions", refusal=ParameterError)
+    return known.exceptions if known else ()
 
 
 def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[Finding]:
