@@ -136,8 +136,8 @@ def test_a_copy_and_an_undeclared_column_are_found_on_every_database_and_no_valu
 
 
 def test_where_columns_are_masked_every_one_that_is_personal_has_to_be(world: World) -> None:
-    masked = DATASET | {"masks": [{"column": "email"}], "identifiers": {"email": ["email"], "phone": ["phone"]}}
-    masked["masks"] = [{"column": "email"}, {"column": "phone"}]
+    named = {"email": ["email"], "phone": ["phone"]}
+    masked = DATASET | {"masks": [{"column": "email"}, {"column": "phone"}], "identifiers": named}
     assert "people" not in by_table(world.look(policy(masked, disposition="anonymise")))
 
 
@@ -177,6 +177,22 @@ def test_a_table_that_the_login_may_not_read_is_judged_by_its_names(postgres: Em
         findings = World(replace(made.connection, login="reader_of_people"), tmp_path).look(policy(DATASET))
         assert by_table(findings) == {"secrets": {"email"}}
         assert "by its names alone" in findings[0].what
+
+
+def test_what_cannot_be_read_for_another_reason_ends_nothing_and_is_judged_by_its_names(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """A view that was never filled, and a day before Christ, which Python cannot hold."""
+    with sql_kit.postgresql(postgres) as made:
+        made.run_text(
+            "CREATE TABLE people (id int PRIMARY KEY, email text, at date)",
+            "CREATE MATERIALIZED VIEW unfilled AS SELECT email AS phone FROM people WITH NO DATA",
+            "CREATE TABLE odd (email text, at date)",
+            "INSERT INTO odd VALUES ('a@example.com', '0044-03-15 BC')",
+        )
+        findings = World(made.connection, tmp_path).look(policy(DATASET))
+        assert by_table(findings) == {"odd": {"email"}, "unfilled": {"phone"}}
+        assert all("by its names alone" in one.what for one in findings)
 
 
 def test_partitions_are_their_table(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

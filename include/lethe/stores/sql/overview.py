@@ -11,10 +11,11 @@ from sqlalchemy.engine.reflection import ObjectKind
 from lethe.judging.recognising import ColumnSeen, forms_of
 from lethe.stores.base import TableSeen
 from lethe.stores.sql.catalogue import Relation
-from lethe.stores.sql.dialects.base import Dialect
+from lethe.stores.sql.dialects.base import Dialect, Fault
 from lethe.stores.sql.settings import Settings
 
-_SYSTEM = frozenset({"information_schema", "pg_catalog", "mysql", "sys", "performance_schema"})
+_OF_THE_SERVER = frozenset({Fault.AGAIN, Fault.UNAVAILABLE, Fault.FULL})
+"""Errors that are about no table. For any other, a table is judged by what the catalogue says: its names and types."""
 
 
 def overview(connection: sa.Connection, dialect: Dialect, settings: Settings, sample: int) -> Iterator[TableSeen]:
@@ -22,7 +23,7 @@ def overview(connection: sa.Connection, dialect: Dialect, settings: Settings, sa
     inspector, root = sa.inspect(connection), dialect.database_id(connection)
     found: list[tuple[Relation, list[ReflectedColumn]]] = []
     for schema in inspector.get_schema_names():
-        if schema in _SYSTEM or schema == settings.scratch_schema:
+        if schema in dialect.system_schemas or schema == settings.scratch_schema:
             continue
         kinds = ObjectKind.TABLE | ObjectKind.MATERIALIZED_VIEW
         for (_, name), columns in inspector.get_multi_columns(schema=schema, kind=kinds).items():
@@ -36,7 +37,9 @@ def overview(connection: sa.Connection, dialect: Dialect, settings: Settings, sa
             try:
                 with connection.begin_nested():
                     seen, sampled = tuple(_columns(connection, relation, columns, sample)), True
-            except sa.exc.ProgrammingError:  # the login may not read it: names and types are in the catalogue
+            except sa.exc.DBAPIError as error:
+                if dialect.fault(error) in _OF_THE_SERVER:
+                    raise
                 seen, sampled = tuple(_columns(connection, relation, columns, None)), False
             yield TableSeen(root=root, id=f"{relation.id}/", name=str(relation), columns=seen, sampled=sampled)
 

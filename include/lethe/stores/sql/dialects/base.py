@@ -156,12 +156,14 @@ class Dialect(ABC):
 
     `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
     discovered, so that erasing need not judge each of them again. `restricts_each_row` says whether a foreign key with
-    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last.
+    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last. `system_schemas` are
+    those of the database itself that SQLAlchemy lists.
     """
 
     name: str
     optimistic: bool = False
     restricts_each_row: bool = False
+    system_schemas: frozenset[str] = frozenset({"information_schema"})
     abilities: Abilities = Abilities(binding=Binding.FENCED)
 
     # --- connections and transactions ---
