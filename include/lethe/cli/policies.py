@@ -76,7 +76,7 @@ def _chosen(policies: dict[str, Policy], categories: list[str] | None) -> list[P
 
 
 def _end(problems: list[str]) -> None:
-    """Say what is wrong, and end there."""
+    """Say what is wrong, and end there; go on where nothing is."""
     for problem in problems:
         complain(problem)
     if problems:
@@ -194,11 +194,7 @@ def register(
     if against is None:
         typer.echo(registers.FORMATS[form](rows, policies), nl=False)
         return
-    problems = list(registers.against(against, policies))
-    for problem in problems:
-        complain(problem)
-    if problems:
-        raise typer.Exit(1)
+    _end(list(registers.against(against, policies)))
     say(f"{against.name} declares what the policies say.")
 
 

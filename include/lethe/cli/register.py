@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,43 @@ _CSV = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A category: its row of the schedule, its policy, or both."""
+
+    category: str
+    row: ScheduleRow | None
+    policy: Policy | None
+
+    @property
+    def rule(self) -> str:
+        if self.policy is not None:
+            return rule_of(self.policy, self.row)
+        return self.row.rule if self.row else ""
+
+    @property
+    def source(self) -> str:
+        said = self.row or self.policy
+        return said.source if said else ""
+
+    @property
+    def records(self) -> str:
+        if self.row is not None:
+            return self.row.records
+        return self.policy.description if self.policy else ""
+
+    @property
+    def carried_out(self) -> str:
+        if self.policy is not None:
+            return "yes"
+        return f"no: {self.row.no_policy or 'no policy' if self.row else 'no row'}"
+
+
+def _entries(rows: Rows, policies: Policies) -> list[_Entry]:
+    """All of the schedule in its order, then what only policies have."""
+    return [_Entry(name, rows.get(name), policies.get(name)) for name in dict.fromkeys([*rows, *policies])]
+
+
 def rule_of(policy: Policy, row: ScheduleRow | None) -> str:
     """How long records are kept, in words."""
     rule = row.rule if row else policy.rule
@@ -48,12 +86,10 @@ def rule_of(policy: Policy, row: ScheduleRow | None) -> str:
 def as_markdown(rows: Rows, policies: Policies) -> str:
     """A table of all rules, then a section a policy."""
     lines = [_HEAD, "| category | kept | source | carried out |", "|---|---|---|---|"]
-    for category in _categories(rows, policies):
-        row, policy = rows.get(category), policies.get(category)
-        rule = rule_of(policy, row) if policy else row.rule if row else ""
-        source = row.source if row else policy.source if policy else ""
-        done = f"[{policy.schedule or 'when a person starts it'}](#{category})" if policy else f"no: {_why(row)}"
-        lines.append(f"| {category} | {rule} | {source} | {done} |")
+    for one in _entries(rows, policies):
+        when = one.policy and (one.policy.schedule or "when a person starts it")
+        done = f"[{when}](#{one.category})" if when else one.carried_out
+        lines.append(f"| {one.category} | {one.rule} | {one.source} | {done} |")
     for category, policy in policies.items():
         lines += ["", f"## {category}", "", *_section(policy, rows.get(category))]
     return "\n".join(lines) + "\n"
@@ -75,17 +111,25 @@ def as_csv(rows: Rows, policies: Policies) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(_CSV)
-    for category in _categories(rows, policies):
-        row, policy = rows.get(category), policies.get(category)
-        rule = rule_of(policy, row) if policy else row.rule if row else ""
-        writer.writerow([
-            category, row.records if row else policy.description if policy else "",
-            policy.legal_basis if policy else "", row.source if row else policy.source if policy else "", rule,
-            policy.disposition if policy else " or ".join(row.dispositions) if row else "",
-            "; ".join(f"{one.store}: {one.location}" for one in policy.datasets) if policy else "",
-            policy.owner if policy else "", "yes" if policy else f"no: {_why(row)}",
-        ])  # fmt: skip
+    writer.writerows(_line(one) for one in _entries(rows, policies))
     return out.getvalue()
+
+
+def _line(one: _Entry) -> list[str]:
+    row, policy = one.row, one.policy
+    where = "; ".join(f"{each.store}: {each.location}" for each in policy.datasets) if policy else ""
+    dispositions = [policy.disposition] if policy else row.dispositions if row else []
+    return [
+        one.category,
+        one.records,
+        policy.legal_basis if policy else "",
+        one.source,
+        one.rule,
+        " or ".join(dispositions),
+        where,
+        policy.owner if policy else "",
+        one.carried_out,
+    ]
 
 
 def as_odcs(rows: Rows, policies: Policies) -> str:
@@ -206,14 +250,6 @@ def _period(policy: Policy) -> Period | None:
 def _clock(dataset: Dataset) -> str:
     columns = getattr(dataset.clock, "columns", ())
     return str(columns[0]) if columns else "key"
-
-
-def _categories(rows: Rows, policies: Policies) -> list[str]:
-    return list(dict.fromkeys([*rows, *policies]))
-
-
-def _why(row: ScheduleRow | None) -> str:
-    return row.no_policy or "no policy" if row else "no row"
 
 
 FORMATS = {"md": as_markdown, "csv": as_csv, "odcs": as_odcs, "dbt": as_dbt}

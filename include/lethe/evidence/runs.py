@@ -479,14 +479,13 @@ class Runs:
             .where(earlier, row.dataset == dataset)
             .order_by(run.started_at.desc(), run.id.desc())
         )
-        first = sa.select(run.policy).where(earlier).order_by(run.started_at, run.id).limit(1)
         with self._governance.read() as connection:
-            for found in connection.execute(mine).mappings():
-                record = DatasetRecord.of(found)
-                if _approved(record) or _erased(record):
-                    first = sa.select(run.policy).where(run.id == found["id"])
-                    break
-            policy = connection.execute(first).scalar_one_or_none()
+            records = ((found["id"], DatasetRecord.of(found)) for found in connection.execute(mine).mappings())
+            last = next((name for name, record in records if _approved(record) or _erased(record)), None)
+            by = run.id == last if last is not None else earlier
+            policy = connection.execute(
+                sa.select(run.policy).where(by).order_by(run.started_at, run.id).limit(1)
+            ).scalar_one_or_none()
         return Policy.model_validate(policy) if policy else None
 
     def datasets(self, run_id: str) -> list[DatasetRecord]:

@@ -13,8 +13,10 @@ from lethe.periods import Period
 from lethe.policy.datasets import Dataset
 from lethe.policy.rules import CountedFrom, Disposition, Policy
 
-_COUNTED = ("retention", "calendar", "time_zone")
-"""What the cutoffs come from."""
+_RULE = ("retention", "calendar")
+"""What a rule in words says."""
+_SAID_APART = frozenset({*_RULE, "time_zone", "disposition", "datasets"})
+"""Fields whose changes have words of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def newly_erasing(old: Policy, new: Policy, dataset: str) -> tuple[str, ...]:
 
 def _of_category(old: Policy, new: Policy) -> Iterator[Change]:
     before, after = _said(old), _said(new)
-    if any(before.get(name) != after.get(name) for name in _COUNTED[:2]):
+    if any(before.get(name) != after.get(name) for name in _RULE):
         yield Change(None, f"kept {old.rule} → {new.rule}", _may_shorten(old, new))
     if old.time_zone != new.time_zone:
         yield Change(None, f"days are those of {old.time_zone} → {new.time_zone}", erases=True)
@@ -75,7 +77,7 @@ def _of_category(old: Policy, new: Policy) -> Iterator[Change]:
         erases = new.disposition is Disposition.ERASE
         yield Change(None, f"disposition: {old.disposition} → {new.disposition}", erases)
     for name in Policy.model_fields:
-        if name not in (*_COUNTED, "disposition", "datasets") and before.get(name) != after.get(name):
+        if name not in _SAID_APART and before.get(name) != after.get(name):
             yield Change(None, f"{name}: {_words(before.get(name))} → {_words(after.get(name))}", erases=False)
 
 
