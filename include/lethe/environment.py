@@ -10,7 +10,7 @@ from typing import Self
 from lethe.connections import Connection, Resolver
 from lethe.errors import ConnectionMissing
 from lethe.evidence.ledger import Ledger
-from lethe.evidence.runs import Limits, Runs
+from lethe.evidence.runs import Runs, RunTimeouts
 from lethe.governance import CONNECTION_ID, Governance, open_governance
 from lethe.holds.registry import HoldRegistry, require_own_secret
 from lethe.keys import Keys, load_keys
@@ -82,7 +82,7 @@ class Environment:
     @cached_property
     def runs(self) -> Runs:
         """The record of runs."""
-        limits = Limits(
+        limits = RunTimeouts(
             timedelta(seconds=self.settings.dead_after_seconds), timedelta(seconds=self.settings.claim_seconds)
         )
         return Runs(self.governance, self.ledger, limits)

@@ -24,7 +24,7 @@ from lethe.airflow.plugin import LethePlugin
 from lethe.checks.results import ExpectationResult, Validation
 from lethe.counts import Became, Found, Unjudgeable
 from lethe.evidence import certificate
-from lethe.evidence.events import Discovered, Settled, Validated, Verified
+from lethe.evidence.events import DatasetValidated, DatasetVerified, Discovered, Settled
 from lethe.governance import schema
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
@@ -67,8 +67,8 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         )
         name, since = "registrations", env.runs.dataset(record.id, "registrations")
         since = env.runs.record(record.id, name, Discovered(found, since))
-        since = env.runs.record(record.id, name, Validated("before", VALIDATION, None, since))
-        env.runs.record(record.id, name, Verified(left, (), since))
+        since = env.runs.record(record.id, name, DatasetValidated("before", VALIDATION, None, since))
+        env.runs.record(record.id, name, DatasetVerified(left, (), since))
         env.runs.close(record.id)
         claim = env.runs.claim_settling(record.id) or ""
         env.runs.complete(record.id, name, Settled(Became(erased=1220)), claim=claim)

@@ -32,8 +32,8 @@ from lethe.stores.files.clocks import reader
 from lethe.stores.files.formats.base import As
 from lethe.stores.files.formats.jsonlines.reading import LinesFile
 from lethe.stores.files.formats.parquet.reading import ParquetRows
-from lethe.stores.files.holds import Loaded, Matcher
-from lethe.stores.files.judge import Judge
+from lethe.stores.files.holds import Loaded, RowMatcher
+from lethe.stores.files.judge import DatasetJudge
 
 ISO = TimestampFormat.ISO_8601
 NUMBERS = [TimestampFormat.EPOCH_SECONDS, TimestampFormat.EPOCH_MILLISECONDS, TimestampFormat.EPOCH_MICROSECONDS]
@@ -78,8 +78,8 @@ def in_parquet(values: Sequence[Any], kind: pa.DataType, form: TimestampFormat |
     file = pq.ParquetFile(io.BytesIO(body))
 
     def judged(cutoff: Cutoff) -> tuple[set[int], set[int]]:
-        judge = Judge(of, Expiry(zone=PRAGUE, default=cutoff)).bind(file.schema_arrow, "data/a.parquet")
-        result = judge.judge_file(ParquetRows(Body(body)), Matcher(NO_HOLDS, of.identifiers, Loaded()))
+        judge = DatasetJudge(of, Expiry(zone=PRAGUE, default=cutoff)).bind(file.schema_arrow, "data/a.parquet")
+        result = judge.judge_file(ParquetRows(Body(body)), RowMatcher(NO_HOLDS, of.identifiers, Loaded()))
         going = {int(row) for rows in result.going.positions() for row in rows}
         values = judge.readers["at"](file.read().column("at").combine_chunks())
         unparsable = {int(row) for row in values.unparsable.nonzero()[0]}
@@ -103,10 +103,10 @@ def in_json_lines(values: Sequence[Any], form: TimestampFormat) -> Judged:
     body = "\n".join(json.dumps({"one": {"at": value}}) for value in values).encode()
 
     def judged(cutoff: Cutoff) -> tuple[set[int], set[int]]:
-        judge = Judge(of, Expiry(zone=PRAGUE, default=cutoff))
+        judge = DatasetJudge(of, Expiry(zone=PRAGUE, default=cutoff))
         file = LinesFile(Body(body))
         result = judge.bind(file.schema(judge.stored), "a.jsonl").judge_file(
-            file, Matcher(NO_HOLDS, of.identifiers, Loaded())
+            file, RowMatcher(NO_HOLDS, of.identifiers, Loaded())
         )
         going = {int(row) for rows in result.going.positions() for row in rows}
         (batch,) = (batch for chunk in file.chunks() for batch in chunk.read({"one.at": As.VALUE}, len(values)))

@@ -23,7 +23,7 @@ from lethe.environment import Environment
 from lethe.errors import ParameterError
 from lethe.judging.recognising import ColumnSeen, Personal, forms_of, personal
 from lethe.settings import Settings
-from lethe.stages.coverage import Finding, coverage
+from lethe.stages.coverage import CoverageFinding, coverage
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 TODAY = date(2026, 11, 21)
@@ -61,7 +61,7 @@ class World:
         self._connection, self.folder = connection, folder
         (folder / "policies").mkdir()
 
-    def look(self, written: dict[str, Any]) -> list[Finding]:
+    def look(self, written: dict[str, Any]) -> list[CoverageFinding]:
         (self.folder / "policies" / "things.yaml").write_text(json.dumps(written))
         settings = Settings(self.folder / "policies", self.folder / "expectations", self.folder / "home")
         with Environment(lambda conn_id: replace(self._connection, conn_id=conn_id), settings) as env:
@@ -119,7 +119,7 @@ def world(database: sql_kit.Database, tmp_path: Path) -> World:
     return World(database.connection, tmp_path / "project")
 
 
-def by_table(findings: list[Finding]) -> dict[str, set[str]]:
+def by_table(findings: list[CoverageFinding]) -> dict[str, set[str]]:
     return {finding.where.rpartition(".")[2]: set(finding.columns) for finding in findings}
 
 

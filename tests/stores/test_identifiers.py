@@ -32,8 +32,8 @@ from lethe.stores.files.clocks import flat
 from lethe.stores.files.formats.base import As
 from lethe.stores.files.formats.jsonlines.reading import JsonLines, LinesFile
 from lethe.stores.files.holds import Loaded
-from lethe.stores.files.holds import Matcher as FilesMatcher
-from lethe.stores.objects.matching import Matcher as ObjectMatcher
+from lethe.stores.files.holds import RowMatcher as FilesMatcher
+from lethe.stores.objects.matching import ObjectMatcher
 from lethe.stores.sql.holds import Carrier, HeldTables
 
 _FIRST = date(2001, 1, 1)

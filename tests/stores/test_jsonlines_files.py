@@ -28,8 +28,8 @@ from lethe.stores.files.formats.jsonlines import lines as blocks_of_lines
 from lethe.stores.files.formats.jsonlines import rows
 from lethe.stores.files.formats.jsonlines.lines import Block
 from lethe.stores.files.formats.jsonlines.reading import TAG, JsonLines, LinesChunk, LinesFile
-from lethe.stores.files.holds import Loaded, Matcher
-from lethe.stores.files.judge import Judge, Judgement
+from lethe.stores.files.holds import Loaded, RowMatcher
+from lethe.stores.files.judge import DatasetJudge, FileJudgement
 from lethe.stores.files.marks import Marks
 
 OLD, NEW = "2020-01-01", "2025-06-01"
@@ -48,12 +48,12 @@ def dataset(**changes: Any) -> JsonLinesDataset:
     return JsonLinesDataset.model_validate(fields)
 
 
-def judged(body: bytes, key: str = "data/a.jsonl", held: HoldRules = NO_HOLDS, **changes: Any) -> Judgement:
+def judged(body: bytes, key: str = "data/a.jsonl", held: HoldRules = NO_HOLDS, **changes: Any) -> FileJudgement:
     """What a file holds."""
     of = dataset(**changes)
-    judge, form = Judge(of, expiry()), JsonLines()
+    judge, form = DatasetJudge(of, expiry()), JsonLines()
     file = form.open(Body(body), of)
-    matcher = Matcher(held, of.identifiers, Loaded(), of.phone_region, form.identifiers)
+    matcher = RowMatcher(held, of.identifiers, Loaded(), of.phone_region, form.identifiers)
     return judge.bind(file.schema(judge.stored), key).judge_file(file, matcher)
 
 

@@ -26,10 +26,9 @@ from lethe.policy import Expiry, ParquetDataset
 from lethe.stores.files.clocks import WrongSchema
 from lethe.stores.files.formats.parquet import footer as ft
 from lethe.stores.files.formats.parquet.reading import ParquetRows
-from lethe.stores.files.formats.parquet.thrift import Reader as ThriftReader
-from lethe.stores.files.formats.parquet.thrift import Struct
-from lethe.stores.files.holds import Identifiers, Loaded, Matcher, values_of
-from lethe.stores.files.judge import Judge, Judgement
+from lethe.stores.files.formats.parquet.thrift import Struct, ThriftReader
+from lethe.stores.files.holds import Identifiers, Loaded, RowMatcher, values_of
+from lethe.stores.files.judge import DatasetJudge, FileJudgement
 
 PRAGUE = ZoneInfo("Europe/Prague")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -50,7 +49,7 @@ def judged(
     expiry: Expiry | None = None,
     key: str = "data/a.parquet",
     **fields: Any,
-) -> Judgement:
+) -> FileJudgement:
     """Judge a table as a file."""
     dataset = ParquetDataset.model_validate(
         {
@@ -64,12 +63,12 @@ def judged(
     )
     body = encoded(table, row_group_size=3)
     file = pq.ParquetFile(io.BytesIO(body))
-    judge = Judge(dataset, expiry or Expiry(zone=PRAGUE, default=CUTOFF))
-    matcher = Matcher(held, dataset.identifiers, Loaded())
+    judge = DatasetJudge(dataset, expiry or Expiry(zone=PRAGUE, default=CUTOFF))
+    matcher = RowMatcher(held, dataset.identifiers, Loaded())
     return judge.bind(file.schema_arrow, key).judge_file(ParquetRows(Body(body)), matcher)
 
 
-def going(result: Judgement) -> list[int]:
+def going(result: FileJudgement) -> list[int]:
     return [int(row) for rows in result.going.positions() for row in rows]
 
 
@@ -297,8 +296,10 @@ def test_statistics_decide_nothing_that_rows_would_not(kind: pa.DataType, statis
     dataset = ParquetDataset.model_validate(
         {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
     )
-    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)), "data/a.parquet")
-    matcher = Matcher(NO_HOLDS, {}, Loaded())
+    bound = DatasetJudge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(
+        pq.read_schema(io.BytesIO(body)), "data/a.parquet"
+    )
+    matcher = RowMatcher(NO_HOLDS, {}, Loaded())
     with_them = bound.judge_file(ParquetRows(Body(body)), matcher)
     without = bound.judge_file(with_footer(body, {}), matcher)
     assert going(with_them) == going(without)
@@ -318,8 +319,10 @@ def test_statistics_that_exclude_nothing_are_not_trusted_to_erase() -> None:
     dataset = ParquetDataset.model_validate(
         {"kind": "parquet", "name": "v", "store": "l", "bucket": "lake", "clock": {"column": "at"}}
     )
-    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(pq.read_schema(io.BytesIO(body)), "data/a.parquet")
-    result = bound.judge_file(with_footer(body, footer), Matcher(NO_HOLDS, {}, Loaded()))
+    bound = DatasetJudge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(
+        pq.read_schema(io.BytesIO(body)), "data/a.parquet"
+    )
+    result = bound.judge_file(with_footer(body, footer), RowMatcher(NO_HOLDS, {}, Loaded()))
     assert not going(result)
 
 
@@ -409,8 +412,8 @@ def test_identifiers_are_read_only_where_rows_have_expired() -> None:
             "identifiers": {"email": ["who"]},
         }
     )  # fmt: skip
-    matcher = Matcher(rules(hold(1, email=["a@x.y"])), dataset.identifiers, Loaded())
-    bound = Judge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(file.schema_arrow, "data/a.parquet")
+    matcher = RowMatcher(rules(hold(1, email=["a@x.y"])), dataset.identifiers, Loaded())
+    bound = DatasetJudge(dataset, Expiry(zone=PRAGUE, default=CUTOFF)).bind(file.schema_arrow, "data/a.parquet")
     rows = ParquetRows(Body(body))
     rows.parquet = cast("pq.ParquetFile", Watched())
     result = bound.judge_file(rows, matcher)

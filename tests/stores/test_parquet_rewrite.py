@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from lethe.stores.files.formats.base import NotRewritable, Unreadable
 from lethe.stores.files.formats.parquet import footer as ft
 from lethe.stores.files.formats.parquet import rewrite as module
-from lethe.stores.files.formats.parquet.footer import Chunk, ChunkMeta, FileMetaData, RowGroup
+from lethe.stores.files.formats.parquet.footer import ChunkMeta, ColumnChunk, FileMetaData, RowGroup
 from lethe.stores.files.formats.parquet.rewrite import Rewriter, check_rewritable
-from lethe.stores.files.formats.parquet.thrift import I32, Field, Reader, Struct, dumps
+from lethe.stores.files.formats.parquet.thrift import I32, Field, Struct, ThriftReader, dumps
 from lethe.stores.files.marks import Marks
 
 # --- helpers -------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def assert_faithful(before: bytes, going: Any, after: bytes) -> None:
 def codecs_of(footer: Struct) -> list[list[int]]:
     return [
         [
-            ft.number(ft.substruct(chunk, Chunk.META) or {}, ChunkMeta.CODEC)
+            ft.number(ft.substruct(chunk, ColumnChunk.META) or {}, ChunkMeta.CODEC)
             for chunk in ft.structs(group, RowGroup.COLUMNS)
         ]
         for group in ft.structs(footer, FileMetaData.ROW_GROUPS)
@@ -266,8 +266,8 @@ def test_a_group_whose_rows_all_stay_is_copied_as_bytes_and_one_whose_rows_all_g
     after = without(file, going)
     assert groups_of(after) == [250, 249, 250]
     old, new = footer_of(file), footer_of(after)
-    one = ft.substruct(ft.structs(ft.structs(old, 4)[1], 1)[0], Chunk.META) or {}
-    two = ft.substruct(ft.structs(ft.structs(new, 4)[0], 1)[0], Chunk.META) or {}
+    one = ft.substruct(ft.structs(ft.structs(old, 4)[1], 1)[0], ColumnChunk.META) or {}
+    two = ft.substruct(ft.structs(ft.structs(new, 4)[0], 1)[0], ColumnChunk.META) or {}
     (a, b), (c, d) = ft.chunk_range(one), ft.chunk_range(two)
     assert file[a:b] == after[c:d]
     assert_faithful(file, going, after)
@@ -282,16 +282,18 @@ def test_page_indexes_point_at_their_pages(all_stay: bool) -> None:
     after = without(file, going)
     for group in ft.structs(footer_of(after), FileMetaData.ROW_GROUPS):
         for chunk in ft.structs(group, RowGroup.COLUMNS):
-            start = ft.number(chunk, Chunk.OFFSET_INDEX)
-            index = Reader(after[start : start + ft.number(chunk, Chunk.OFFSET_INDEX_LENGTH)]).struct()
-            meta = ft.substruct(chunk, Chunk.META) or {}
+            start = ft.number(chunk, ColumnChunk.OFFSET_INDEX)
+            index = ThriftReader(after[start : start + ft.number(chunk, ColumnChunk.OFFSET_INDEX_LENGTH)]).struct()
+            meta = ft.substruct(chunk, ColumnChunk.META) or {}
             pages = ft.structs(index, 1)
             assert ft.number(pages[0], 1) == ft.number(meta, ChunkMeta.DATA_PAGE)
             for page in pages:
-                assert ft.number(Reader(after, ft.number(page, 1)).struct(), 1) in (0, 3)
-            if Chunk.COLUMN_INDEX in chunk:
-                at = ft.number(chunk, Chunk.COLUMN_INDEX)
-                nulls = Reader(after[at : at + ft.number(chunk, Chunk.COLUMN_INDEX_LENGTH)]).struct()[1].value
+                assert ft.number(ThriftReader(after, ft.number(page, 1)).struct(), 1) in (0, 3)
+            if ColumnChunk.COLUMN_INDEX in chunk:
+                at = ft.number(chunk, ColumnChunk.COLUMN_INDEX)
+                nulls = (
+                    ThriftReader(after[at : at + ft.number(chunk, ColumnChunk.COLUMN_INDEX_LENGTH)]).struct()[1].value
+                )
                 assert len(nulls.values) == len(pages)
 
 
@@ -304,10 +306,10 @@ def test_bloom_filters_are_built_anew() -> None:
     def blooms(content: bytes) -> list[bytes]:
         found = []
         for chunk in ft.chunks(footer_of(content)):
-            meta = ft.substruct(chunk, Chunk.META) or {}
+            meta = ft.substruct(chunk, ColumnChunk.META) or {}
             if ChunkMeta.BLOOM in meta:
                 at = ft.number(meta, ChunkMeta.BLOOM)
-                reader = Reader(content[at:])
+                reader = ThriftReader(content[at:])
                 size = ft.number(reader.struct(), 1)
                 found.append(content[at + reader.position : at + reader.position + size])
         return found
@@ -336,7 +338,7 @@ def test_encodings_pages_and_checksums_are_as_before() -> None:
         assert set(old.column(position).encodings) == set(new.column(position).encodings)
         assert old.column(position).compression == new.column(position).compression
     assert pq.ParquetFile(io.BytesIO(after), page_checksum_verification=True).read().num_rows == 4000
-    page = Reader(after, new.column(0).data_page_offset).struct()
+    page = ThriftReader(after, new.column(0).data_page_offset).struct()
     assert ft.number(page, 1) == 3
     assert 4 in page
 
@@ -420,7 +422,7 @@ def test_lists_of_two_levels_stay_lists_of_two_levels() -> None:
 def test_a_codec_that_cannot_be_written_is_refused() -> None:
     def lzo(footer: Struct) -> None:
         for chunk in ft.chunks(footer):
-            chunk[Chunk.META].value[ChunkMeta.CODEC] = Field(I32, 3)
+            chunk[ColumnChunk.META].value[ChunkMeta.CODEC] = Field(I32, 3)
 
     file = relabelled(written(people(10)), lzo)
     with pytest.raises(NotRewritable):
@@ -449,7 +451,7 @@ def test_footers_are_written_as_they_were_read() -> None:
     for options in ({}, {"write_page_index": True}, {"version": "1.0"}):
         file = written(people(100), **options)
         length = int.from_bytes(file[-8:-4], "little")
-        assert dumps(Reader(file[-8 - length : -8]).struct()) == file[-8 - length : -8]
+        assert dumps(ThriftReader(file[-8 - length : -8]).struct()) == file[-8 - length : -8]
 
 
 def test_statistics_that_need_the_meaning_of_bytes_are_left_out() -> None:

@@ -819,7 +819,7 @@ def died_after_writing(lake: Lake, found: Any, gate: Gate) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(erasing.Eraser, "_remove", dies)
+        patch.setattr(erasing.FileEraser, "_remove", dies)
         with pytest.raises(KeyboardInterrupt):
             lake.erase(found, gate)
 
@@ -868,7 +868,7 @@ def test_uploads_that_a_crash_left_are_aborted_by_clean(lake: Lake, monkeypatch:
         raise KeyboardInterrupt
 
     # Twice before an intent, so that both tries are the first attempt, and once after it.
-    places: list[tuple[type, str]] = [*[(attempts.Attempt, "dumps")] * 2, (erasing.Eraser, "_send")]
+    places: list[tuple[type, str]] = [*[(attempts.Attempt, "dumps")] * 2, (erasing.FileEraser, "_send")]
     for place, name in places:
         with monkeypatch.context() as patch:
             patch.setattr(uploads.Upload, "end", lambda *_: None)
@@ -1141,7 +1141,7 @@ def test_nothing_of_a_row_is_in_errors(lake: Lake) -> None:
     lake.put("data/person3@example.org.parquet", people(range(5), range(5, 9)))
     found = lake.discover()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(erasing.Eraser, "_rewrite", lambda *_: (_ for _ in ()).throw(NotRewritable("for the test")))
+        patch.setattr(erasing.FileEraser, "_rewrite", lambda *_: (_ for _ in ()).throw(NotRewritable("for the test")))
         assert lake.erase(found).blocked == 5
     (kept_by,) = lake.store.kept_by(lake.work, found)
     assert "person3" not in kept_by
@@ -1231,21 +1231,21 @@ def test_what_another_process_erases_between_two_looks_was_not_gone_before(
     lake = any_lake
     lake.put("data/a.parquet", people(range(20), range(20, 20 + stays)))
     found = lake.discover()
-    look, end = erasing.Eraser._look, erasing.Eraser._end
+    look, end = erasing.FileEraser._look, erasing.FileEraser._end
 
-    def overtaken(self: erasing.Eraser, *arguments: Any) -> Any:
-        def die(faster: erasing.Eraser, *given: Any) -> Became:
+    def overtaken(self: erasing.FileEraser, *arguments: Any) -> Any:
+        def die(faster: erasing.FileEraser, *given: Any) -> Became:
             if faster is self:
                 return end(faster, *given)
             raise RunError("killed")
 
-        monkeypatch.setattr(erasing.Eraser, "_look", look)
-        monkeypatch.setattr(erasing.Eraser, "_end", die)
+        monkeypatch.setattr(erasing.FileEraser, "_look", look)
+        monkeypatch.setattr(erasing.FileEraser, "_end", die)
         with pytest.raises(RunError, match="killed"):
             Lake.open(lake.server, lake.bucket).erase(lake.work, found, range(found.batches), Gate())
         return look(self, *arguments)
 
-    monkeypatch.setattr(erasing.Eraser, "_look", overtaken)
+    monkeypatch.setattr(erasing.FileEraser, "_look", overtaken)
     assert lake.erase(found) == lake.store.tally(lake.work, found)
     assert (lake.store.tally(lake.work, found).erased, lake.store.tally(lake.work, found).total) == (20, 20)
 
@@ -1275,21 +1275,21 @@ def test_a_release_between_two_processes_at_a_batch_is_recorded_as_it_came_out(
     lake = any_files
     lake.put("data/a.parquet", people(range(3, 3 + rows), range(100, 100 + stays)))
     found = lake.discover()
-    end = erasing.Eraser._end
+    end = erasing.FileEraser._end
 
-    def overtaken(self: erasing.Eraser, *arguments: Any) -> Became:
-        def die(_: erasing.Eraser, __: Any, futures: Any, *___: Any) -> Became:
+    def overtaken(self: erasing.FileEraser, *arguments: Any) -> Became:
+        def die(_: erasing.FileEraser, __: Any, futures: Any, *___: Any) -> Became:
             for future in futures:
                 future.result()
             raise RunError("killed")
 
-        monkeypatch.setattr(erasing.Eraser, "_end", die)
+        monkeypatch.setattr(erasing.FileEraser, "_end", die)
         with pytest.raises(RunError, match="killed"):
             Lake.open(lake.server, lake.bucket).erase(lake.work, found, range(found.batches), Gate(RELEASED))
-        monkeypatch.setattr(erasing.Eraser, "_end", end)
+        monkeypatch.setattr(erasing.FileEraser, "_end", end)
         return end(self, *arguments)
 
-    monkeypatch.setattr(erasing.Eraser, "_end", overtaken)
+    monkeypatch.setattr(erasing.FileEraser, "_end", overtaken)
     lake.erase(found, Gate(HELD))
     require_recorded_as_it_is(lake, found)
 
@@ -1303,14 +1303,14 @@ def test_who_was_stopped_before_it_sends_sends_nothing_once_rows_are_recorded_as
     lake = any_files
     lake.put("data/a.parquet", people(range(3, 3 + rows), range(100, 100 + stays)))
     found = lake.discover()
-    send = erasing.Eraser._send_under_lease
+    send = erasing.FileEraser._send_under_lease
 
-    def overtaken(self: erasing.Eraser, *arguments: Any) -> Any:
-        monkeypatch.setattr(erasing.Eraser, "_send_under_lease", send)
+    def overtaken(self: erasing.FileEraser, *arguments: Any) -> Any:
+        monkeypatch.setattr(erasing.FileEraser, "_send_under_lease", send)
         Lake.open(lake.server, lake.bucket).erase(lake.work, found, range(found.batches), Gate(HELD))
         return send(self, *arguments)
 
-    monkeypatch.setattr(erasing.Eraser, "_send_under_lease", overtaken)
+    monkeypatch.setattr(erasing.FileEraser, "_send_under_lease", overtaken)
     lake.erase(found, Gate(RELEASED))
     require_recorded_as_it_is(lake, found)
 

@@ -31,14 +31,14 @@ from lethe.connections import Connection
 from lethe.errors import ConnectionMissing, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
 from lethe.stores.buckets.client import S3Access, write_fast
-from lethe.stores.buckets.errors import Place
-from lethe.stores.buckets.leases import Lease, ServerClock, take
+from lethe.stores.buckets.errors import Operation
+from lethe.stores.buckets.leases import S3Lease, ServerClock, take
 from lethe_demo.servers import EmbeddedS3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PLACE = Place("s3", "bucket", "erase")
+PLACE = Operation("s3", "bucket", "erase")
 
 
 @dataclass
@@ -49,11 +49,11 @@ class Bench:
     leased: S3Client
     bucket: str
 
-    def lease(self, seconds: float = 30.0, ago: float = 0.0) -> Lease:
+    def lease(self, seconds: float = 30.0, ago: float = 0.0) -> S3Lease:
         """A lease that began `ago` seconds before now."""
         self.names()
         started = time.monotonic() - ago
-        return Lease(NO_HOLDS, started, seconds, self.access.clock.at(started, PLACE), PLACE)
+        return S3Lease(NO_HOLDS, started, seconds, self.access.clock.at(started, PLACE), PLACE)
 
     def names(self) -> list[str]:
         listed = self.access.client.list_objects_v2(Bucket=self.bucket)
@@ -394,7 +394,7 @@ def test_a_server_that_does_not_tell_the_time_gets_no_lease(date: str | None) ->
 def test_a_signature_ends_in_the_middle_of_the_lease_or_less_than_a_second_later(
     seconds: float, fraction: float
 ) -> None:
-    lease = Lease(NO_HOLDS, 0.0, seconds, 1893456000 + fraction, PLACE)
+    lease = S3Lease(NO_HOLDS, 0.0, seconds, 1893456000 + fraction, PLACE)
     assert lease.signed_at == "20300101T000000Z"
     assert 0 <= lease.valid_seconds - (fraction + seconds / 2) < 1
 

@@ -22,13 +22,13 @@ from lethe.judging.dates import TimestampFormat
 from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.judging.spans import span_of
 from lethe.stores.buckets.client import S3Access
-from lethe.stores.buckets.errors import Place, fate_unknown, translate
+from lethe.stores.buckets.errors import Operation, fate_unknown, translate
 from lethe.stores.buckets.listing import Listing, Record, Version, parse_page
-from lethe.stores.buckets.staging import Staging, pack, unpack
-from lethe.stores.objects.matching import Matcher
+from lethe.stores.buckets.staging import BucketStaging, pack, unpack
+from lethe.stores.objects.matching import ObjectMatcher
 from lethe_demo.servers import EmbeddedS3
 
-PLACE = Place("s3", "bucket", "do it")
+PLACE = Operation("s3", "bucket", "do it")
 PRAGUE = ZoneInfo("Europe/Prague")
 
 
@@ -88,7 +88,7 @@ def _rules(kind: IdentifierType, *names: str, clock: ClockRange | None = None) -
 
 
 def _holds(rules: HoldRules, kind: IdentifierType, text: str, day: date | None = None) -> bool:
-    matcher = Matcher()
+    matcher = ObjectMatcher()
     matcher.prepare(rules)
     return matcher.holds(rules, day, day, {kind: [text]})
 
@@ -133,7 +133,7 @@ def test_identifiers_are_loaded_once_and_before_they_are_compared() -> None:
         return {EMAIL: ("ann@example.org",)}
 
     rules = HoldRules(1, (HoldRule("h", "M", 1, False, frozenset({EMAIL}), load=load),))
-    matcher = Matcher()
+    matcher = ObjectMatcher()
     assert not matcher.ready(rules)
     matcher.prepare(rules)
     matcher.prepare(rules)
@@ -216,7 +216,7 @@ def test_a_walk_gives_every_key_once_and_in_order(
 
 
 def test_of_two_conditional_changes_one_is_made(access: S3Access, bucket: str) -> None:
-    staging = Staging(access, bucket, "run-1", "d")
+    staging = BucketStaging(access, bucket, "run-1", "d")
     with ThreadPoolExecutor(8) as pool:
         tags = list(pool.map(lambda n: staging.create("x", b"%d" % n), range(8)))
     assert sum(tag is not None for tag in tags) == 1
@@ -229,7 +229,7 @@ def test_of_two_conditional_changes_one_is_made(access: S3Access, bucket: str) -
 
 def test_writing_the_same_again_counts_as_written(access: S3Access, bucket: str) -> None:
     """The answer to a write can get lost, and the client writes again."""
-    staging = Staging(access, bucket, "run-1", "d")
+    staging = BucketStaging(access, bucket, "run-1", "d")
     assert staging.create("x", b"mine") == staging.create("x", b"mine") is not None
     assert staging.create("x", b"theirs") is None
     assert staging.get("x") == b"mine"

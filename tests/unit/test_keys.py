@@ -19,7 +19,7 @@ from lethe.judging.keys import (
     Address,
     Json,
     KeyColumn,
-    Kind,
+    KeyKind,
     Padded,
     Single,
     form,
@@ -31,47 +31,47 @@ from lethe.judging.keys import (
 
 VECTORS = yaml.safe_load((files("lethe.judging") / "vectors" / "keys.yaml").read_text("utf-8"))
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-VALUES: dict[Kind, st.SearchStrategy[Any]] = {
-    Kind.TEXT: st.text(),
-    Kind.PADDED: st.text().map(Padded),
-    Kind.NUMBER: st.integers()
+VALUES: dict[KeyKind, st.SearchStrategy[Any]] = {
+    KeyKind.TEXT: st.text(),
+    KeyKind.PADDED: st.text().map(Padded),
+    KeyKind.NUMBER: st.integers()
     | st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30),
-    Kind.DOUBLE: st.floats(),
-    Kind.SINGLE: st.floats(width=32).map(Single),
-    Kind.BOOLEAN: st.booleans(),
-    Kind.UUID: st.uuids(),
-    Kind.DAY: st.dates(),
-    Kind.WALL: st.datetimes(),
-    Kind.INSTANT: st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=ZONES),  # noqa: DTZ001
-    Kind.TIME: st.times(),
-    Kind.BYTES: st.binary(min_size=1),
-    Kind.ADDRESS: st.ip_addresses().map(str).map(Address),
-    Kind.JSON: st.recursive(
+    KeyKind.DOUBLE: st.floats(),
+    KeyKind.SINGLE: st.floats(width=32).map(Single),
+    KeyKind.BOOLEAN: st.booleans(),
+    KeyKind.UUID: st.uuids(),
+    KeyKind.DAY: st.dates(),
+    KeyKind.WALL: st.datetimes(),
+    KeyKind.INSTANT: st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=ZONES),  # noqa: DTZ001
+    KeyKind.TIME: st.times(),
+    KeyKind.BYTES: st.binary(min_size=1),
+    KeyKind.ADDRESS: st.ip_addresses().map(str).map(Address),
+    KeyKind.JSON: st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     ).map(lambda content: Json(json.dumps(content))),
 }
-PYTHON: dict[Kind, Callable[[Any], str]] = {
-    Kind.TEXT: str,
-    Kind.PADDED: str,
-    Kind.NUMBER: str,
-    Kind.DOUBLE: repr,
-    Kind.SINGLE: lambda value: repr(float(value)),
-    Kind.BOOLEAN: str,
-    Kind.UUID: lambda value: f"{{{value}}}".upper(),
-    Kind.DAY: str,
-    Kind.WALL: str,
-    Kind.INSTANT: str,
-    Kind.TIME: str,
-    Kind.BYTES: lambda value: "\\x" + value.hex().upper(),
-    Kind.ADDRESS: str,
-    Kind.JSON: lambda value: json.dumps(json.loads(value), indent=3),
+PYTHON: dict[KeyKind, Callable[[Any], str]] = {
+    KeyKind.TEXT: str,
+    KeyKind.PADDED: str,
+    KeyKind.NUMBER: str,
+    KeyKind.DOUBLE: repr,
+    KeyKind.SINGLE: lambda value: repr(float(value)),
+    KeyKind.BOOLEAN: str,
+    KeyKind.UUID: lambda value: f"{{{value}}}".upper(),
+    KeyKind.DAY: str,
+    KeyKind.WALL: str,
+    KeyKind.INSTANT: str,
+    KeyKind.TIME: str,
+    KeyKind.BYTES: lambda value: "\\x" + value.hex().upper(),
+    KeyKind.ADDRESS: str,
+    KeyKind.JSON: lambda value: json.dumps(json.loads(value), indent=3),
 }
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda one: f"{one['kind']}-{one['form'][:20]}")
 def test_spellings_mean_the_forms_that_the_vectors_say(vector: dict[str, Any]) -> None:
-    column = KeyColumn(name="a", kind=Kind[vector["kind"].upper()])
+    column = KeyColumn(name="a", kind=KeyKind[vector["kind"].upper()])
     for text in vector["spellings"]:
         assert readings([text], [column]) == [vector["form"].encode()], text
     for text in vector.get("others", ()):
@@ -82,8 +82,8 @@ def test_spellings_mean_the_forms_that_the_vectors_say(vector: dict[str, Any]) -
         assert found != [vector["form"].encode()], text
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_who_names_a_value_as_python_writes_it_means_it(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", KeyKind)
+def test_who_names_a_value_as_python_writes_it_means_it(kind: KeyKind) -> None:
     @given(VALUES[kind])
     def named(value: Any) -> None:  # noqa: ANN401
         written = PYTHON[kind](value)
@@ -142,6 +142,8 @@ def test_moments_are_those_of_utc_whatever_zone_they_came_in() -> None:
 
 def test_what_can_be_no_value_of_a_column_is_refused_by_the_columns_name() -> None:
     with pytest.raises(ValueError, match="named for id can be no value"):
-        readings(["a", "secret"], [KeyColumn(name="tenant", kind=Kind.TEXT), KeyColumn(name="id", kind=Kind.NUMBER)])
+        readings(
+            ["a", "secret"], [KeyColumn(name="tenant", kind=KeyKind.TEXT), KeyColumn(name="id", kind=KeyKind.NUMBER)]
+        )
     with pytest.raises(ValueError, match="too many keys"):
         readings(["1"] * 9)

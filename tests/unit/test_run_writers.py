@@ -23,14 +23,14 @@ from lethe.errors import EvidenceError, LetheError, RunError
 from lethe.evidence import certificate
 from lethe.evidence.events import (
     ClosingEvent,
+    DatasetValidated,
+    DatasetVerified,
     Decided,
     Discovered,
     Erased,
     Failed,
     Settled,
     StageEvent,
-    Validated,
-    Verified,
 )
 from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.records import DatasetRecord, Decision, RunRecord
@@ -188,10 +188,13 @@ WRITERS: dict[str, tuple[Callable[[Case], object], set[str]]] = {
     "touch": (lambda case: case.office.runs.touch(case.run.id), AT_WORK),
     "wait": (lambda case: case.office.runs.wait_for_person(case.run.id, LONG_AGO), AT_WORK),
     "discovered": (lambda case: case.record(Discovered(CANDIDATES, case.since)), AT_WORK),
-    "validated": (lambda case: case.record(Validated("before", Validation(suite="s"), None, case.since)), AT_WORK),
+    "validated": (
+        lambda case: case.record(DatasetValidated("before", Validation(suite="s"), None, case.since)),
+        AT_WORK,
+    ),
     "decided": (lambda case: case.record(Decided(DECISION, case.since)), AT_WORK),
     "erased": (lambda case: case.record(Erased(range(1), Became(erased=1))), AT_WORK),
-    "verified": (lambda case: case.record(Verified(Found(total=1, expired=0, held=0), (), case.since)), AT_WORK),
+    "verified": (lambda case: case.record(DatasetVerified(Found(total=1, expired=0, held=0), (), case.since)), AT_WORK),
     "failed": (lambda case: case.record(Failed("p")), AT_WORK),
     "close": (lambda case: case.office.runs.close(case.run.id), AT_WORK),
     "claim": (lambda case: case.office.runs.claim_settling(case.run.id), UNCLAIMED),
@@ -237,9 +240,9 @@ def test_nothing_is_recorded_of_a_dataset_that_the_run_does_not_have(office: Off
 ANOTHER = Candidates(**{**CANDIDATES.model_dump(), "digest": "e" * 64})
 LATE: dict[str, Callable[[DatasetRecord], StageEvent]] = {
     "discovered": lambda since: Discovered(CANDIDATES, since),
-    "validated": lambda since: Validated("before", Validation(suite="s"), None, since),
+    "validated": lambda since: DatasetValidated("before", Validation(suite="s"), None, since),
     "decided": lambda since: Decided(DECISION, since),
-    "verified": lambda since: Verified(Found(total=1, expired=0, held=0), (), since),
+    "verified": lambda since: DatasetVerified(Found(total=1, expired=0, held=0), (), since),
 }
 
 

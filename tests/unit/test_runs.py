@@ -16,10 +16,10 @@ from lethe.counts import Became
 from lethe.errors import RunError
 from lethe.evidence.events import Erased, Failed, Settled
 from lethe.evidence.records import RunRecord
-from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, Limits, RunBusy, RunClosed
+from lethe.evidence.runs import CLOSING, OPEN, SUPERSEDED, RunBusy, RunClosed, RunTimeouts
 from lethe.governance import schema
 
-DEAD_AFTER, CLAIM_FOR = Limits().dead_after, Limits().claim_for
+DEAD_AFTER, CLAIM_FOR = RunTimeouts().dead_after, RunTimeouts().claim_for
 AS_OF = datetime(2026, 11, 20, 1, 2, 3, 456789, tzinfo=UTC)
 WEBINARS = policy("webinars", {"name": "registrations"}, {"name": "attendance"})
 OTHER_WEBINARS = policy("webinars", {"name": "registrations"}, {"name": "attendance"}, title="another")

@@ -24,11 +24,11 @@ from lethe.errors import LetheError, StoreUnavailable
 from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.outcomes import OutcomeDigest, record_outcomes
 from lethe.evidence.records import RunRecord
-from lethe.evidence.runs import OPEN, SUPERSEDED, Limits, RecordBusy, RunBusy, RunClosed, Runs
+from lethe.evidence.runs import OPEN, SUPERSEDED, RecordBusy, RunBusy, RunClosed, Runs, RunTimeouts
 from lethe.governance import schema
 
 WEBINARS = policy("webinars", {"name": "registrations"})
-BRISK = Limits(dead_after=timedelta(seconds=7.5), claim_for=timedelta(seconds=2))
+BRISK = RunTimeouts(dead_after=timedelta(seconds=7.5), claim_for=timedelta(seconds=2))
 """A sign of life every half second."""
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _context = multiprocessing.get_context("forkserver")

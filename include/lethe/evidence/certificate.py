@@ -416,7 +416,7 @@ def _matters(category: str, datasets: Sequence[str], holds: Sequence[Hold]) -> I
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedCertificate:
     """A certificate that holds.
 
     Attributes:
@@ -434,7 +434,9 @@ class Verified:
         return self.document.certificate
 
 
-def verify(data: bytes, trusted: Sequence[Ed25519PublicKey] = (), *, what: str = "the certificate") -> Verified:
+def verify(
+    data: bytes, trusted: Sequence[Ed25519PublicKey] = (), *, what: str = "the certificate"
+) -> VerifiedCertificate:
     """Check a certificate: needs no database and no secret.
 
     Args:
@@ -448,11 +450,11 @@ def verify(data: bytes, trusted: Sequence[Ed25519PublicKey] = (), *, what: str =
     return verify_content(read_json(data, what=what), trusted, what=what)
 
 
-def verify_content(content: object, trusted: Sequence[Ed25519PublicKey], *, what: str) -> Verified:
+def verify_content(content: object, trusted: Sequence[Ed25519PublicKey], *, what: str) -> VerifiedCertificate:
     """`verify`, for a document that was read already."""
     document = read_document(SignedCertificate, content, what=what)
     signed = document.certificate.model_dump(mode="json")  # what was read, or it would not have been
-    return Verified(document, document.signature.require(signed, trusted, what=what))
+    return VerifiedCertificate(document, document.signature.require(signed, trusted, what=what))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ Json = object
 """A value that passes through JSON unchanged."""
 
 
-class Columns(TypedDict, total=False):
+class DatasetColumns(TypedDict, total=False):
     """What the record of a dataset gets: columns of `lethe_run_dataset`."""
 
     candidates: Mapping[str, Json]
@@ -43,7 +43,7 @@ class DatasetEvent(Protocol):
         """What the ledger says of it."""
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """What the record of the dataset gets of it."""
 
 
@@ -62,13 +62,13 @@ class Discovered:
         return {**found.counted, "digest": found.digest, "holds_version": found.holds_version}
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """The candidates."""
         return {"candidates": self.candidates.model_dump(mode="json"), "problem": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Validated:
+class DatasetValidated:
     """Great Expectations checked the dataset."""
 
     kind: ClassVar[str] = "dataset.validated"
@@ -84,7 +84,7 @@ class Validated:
         return {"suite": said.suite, "when": self.when, "success": said.success, "failed": said.failed}
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """All that was said in this run."""
         said = {**self.since.validation, self.when: self.validation}
         return {
@@ -107,7 +107,7 @@ class Decided:
         return self.decision.model_dump(mode="json", exclude={"at"})
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """The decision."""
         return {"approval": self.decision.model_dump(mode="json")}
 
@@ -127,13 +127,13 @@ class Erased:
         return {"batches": [self.batches.start, self.batches.stop], **self.became.model_dump(mode="json")}
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """Nothing."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class DatasetVerified:
     """The dataset was surveyed after erasing."""
 
     kind: ClassVar[str] = "dataset.verified"
@@ -147,7 +147,7 @@ class Verified:
         return self.left.counted
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """What is left, and what is not yet physically gone."""
         return {
             "left": self.left.model_dump(mode="json"),
@@ -169,7 +169,7 @@ class Settled:
         return self.became.model_dump(mode="json")
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """The sums."""
         return {"tally": self.became.model_dump(mode="json")}
 
@@ -188,12 +188,12 @@ class Failed:
         return {"problem": self.problem}
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> DatasetColumns:
         """The message."""
         return {"problem": self.problem}
 
 
-StageEvent = Discovered | Validated | Decided | Erased | Verified | Failed
+StageEvent = Discovered | DatasetValidated | Decided | Erased | DatasetVerified | Failed
 """What the stages of an open run record."""
 ClosingEvent = Settled | Failed
 """What whoever completes the record of a closed run records."""

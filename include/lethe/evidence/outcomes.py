@@ -195,7 +195,7 @@ def chunk_roots(connection: sa.Connection, run_id: str, dataset: str) -> list[by
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class TreePart:
     """A part of a tree as it is stored: its number, what it is found by, and its outcomes in order."""
 
     n: int
@@ -212,14 +212,14 @@ class Chunk:
         return self.n == n and bool(self.packed) and self.first == self.packed[:DIGEST_BYTES]
 
 
-def chunks(connection: sa.Connection, run_id: str, dataset: str, wanted: Sequence[int] = ()) -> Iterator[Chunk]:
+def chunks(connection: sa.Connection, run_id: str, dataset: str, wanted: Sequence[int] = ()) -> Iterator[TreePart]:
     """The chunks of a tree in order (some numbers, or all), one at a time in memory."""
     table = schema.proof_leaves.c
     mine = (table.run_id == run_id, table.dataset == dataset)
     for n in wanted or list(connection.scalars(sa.select(table.n).where(*mine).order_by(table.n))):
         row = connection.execute(sa.select(table.first, table.leaves).where(*mine, table.n == n)).one_or_none()
         if row is not None:
-            yield Chunk(n, _bytes(row.first), _bytes(row.leaves))
+            yield TreePart(n, _bytes(row.first), _bytes(row.leaves))
 
 
 def chunk_of(connection: sa.Connection, run_id: str, dataset: str, digest: bytes) -> int:

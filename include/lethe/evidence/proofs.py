@@ -25,7 +25,7 @@ from lethe.counts import Outcome
 from lethe.errors import EvidenceError, LetheError
 from lethe.evidence import certificate as certificates
 from lethe.evidence import merkle
-from lethe.evidence.certificate import Certificate, SignedCertificate, Verified
+from lethe.evidence.certificate import Certificate, SignedCertificate, VerifiedCertificate
 from lethe.evidence.outcomes import (
     DIGEST_BYTES,
     OUTCOME_BYTES,
@@ -434,7 +434,9 @@ def verify(
     """
     content = read_json(data, what=what)
     proof = read_document(Proof, content, what=what)
-    verified: Verified = certificates.verify_content(content["certificate"], trusted, what=f"{what}, certificate")
+    verified: VerifiedCertificate = certificates.verify_content(
+        content["certificate"], trusted, what=f"{what}, certificate"
+    )
     certificate = verified.certificate
     category, _, name = proof.dataset.partition(".")
     dataset = certificate.dataset(name)

@@ -55,7 +55,7 @@ class RecordChanged(RunError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RunTimeouts:
     """How long the silence of a process is taken for work.
 
     Attributes:
@@ -68,7 +68,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class PolicyVersion:
     """A version of a category's policy that ran.
 
     Attributes:
@@ -93,10 +93,10 @@ def not_known(_trigger: str) -> None:
 class Runs:
     """The runs in the governance database."""
 
-    def __init__(self, governance: Governance, ledger: Ledger, limits: Limits | None = None) -> None:
+    def __init__(self, governance: Governance, ledger: Ledger, limits: RunTimeouts | None = None) -> None:
         self._governance = governance
         self._ledger = ledger
-        self._limits = limits or Limits()
+        self._limits = limits or RunTimeouts()
 
     def start(
         self,
@@ -115,9 +115,9 @@ class Runs:
         """Start a run, or come back to the open one that the same trigger started for the very same thing.
 
         An open run of the category is superseded where `is_running` says that it is dead (or, where that does not know,
-        no sign of life came for `Limits.dead_after` and it waits for no person), where the same trigger has started it
-        for another moment, policy, person or choice of datasets, where it is a dry run (which erases nothing, and may
-        have failed), or with `take_over`: a person says that it is dead. `unsettled` then gives it. Should it be alive
+        no sign of life came for `RunTimeouts.dead_after` and it waits for no person), where the same trigger has
+        started it for another moment, policy, person or choice of datasets, where it is a dry run (which erases
+        nothing, and may have failed), or with `take_over`: a person says that it is dead. `unsettled` then gives it. Should it be alive
         after all, the gate refuses its next batch.
 
         Raises:
@@ -302,7 +302,7 @@ class Runs:
     def claim_settling(self, run_id: str) -> str | None:
         """The claim by which this process may now complete the record of a closed run; None where that has been done.
 
-        The claim lasts for `Limits.claim_for`; work under it in `settling`.
+        The claim lasts for `RunTimeouts.claim_for`; work under it in `settling`.
 
         Raises:
             RecordBusy: if another process is at it.
@@ -450,7 +450,7 @@ class Runs:
             if (row["as_of"] >= recent and (row["state"] == DRY or _approved(record))) or _erased(record)
         }
 
-    def versions(self, category: str) -> list[Version]:
+    def versions(self, category: str) -> list[PolicyVersion]:
         """The policies that a category's runs were planned with, oldest first: a version begins where another ends.
 
         Dry runs put nothing into force, and are left out.
@@ -462,7 +462,7 @@ class Runs:
         with self._governance.read() as connection:
             rows = connection.execute(query.order_by(table.started_at, table.id)).all()
         firsts = [row for n, row in enumerate(rows) if n == 0 or row.policy_digest != rows[n - 1].policy_digest]
-        return [Version(row.policy_digest, row.started_at, row.id) for row in firsts]
+        return [PolicyVersion(row.policy_digest, row.started_at, row.id) for row in firsts]
 
     def last_erased_with(self, category: str, dataset: str, *, before: RunRecord) -> Policy | None:
         """The policy by which records of a dataset went last, or would have when a person approved that.

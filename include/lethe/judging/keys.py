@@ -52,7 +52,7 @@ MOST_READINGS = 4096
 """Keys that one naming of a record may mean; more is no naming."""
 
 
-class Kind(StrEnum):
+class KeyKind(StrEnum):
     """The type of a value of a key, as its form says it."""
 
     TEXT = "t"
@@ -82,7 +82,7 @@ class KeyColumn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    kind: Kind | None = Field(default=None)
+    kind: KeyKind | None = Field(default=None)
 
 
 class Single(float):
@@ -303,7 +303,7 @@ def _joined(forms: Sequence[Sequence[str]]) -> list[bytes]:
     return keys
 
 
-def _readings_of(text: str, kind: Kind | None) -> Iterator[str]:
+def _readings_of(text: str, kind: KeyKind | None) -> Iterator[str]:
     for each, read in _READERS.items():
         if kind in (None, each):
             try:
@@ -363,19 +363,19 @@ def _without_nanoseconds(text: str) -> tuple[str, int]:
     return (finer[1] + finer[3], int(finer[2].ljust(3, "0"))) if finer else (text.strip(), 0)
 
 
-_READERS: dict[Kind, Callable[[str], Iterator[object]]] = {
-    Kind.TEXT: lambda text: iter([text]),
-    Kind.PADDED: lambda text: iter([Padded(text)]),
-    Kind.NUMBER: _read_number,
-    Kind.DOUBLE: _read_float,
-    Kind.SINGLE: lambda text: (Single(number) for number in _read_float(text)),
-    Kind.BOOLEAN: lambda text: iter([_TRUTH[text.strip().lower()]] if text.strip().lower() in _TRUTH else []),
-    Kind.UUID: _read_uuid,
-    Kind.DAY: _read_day,
-    Kind.WALL: lambda text: _read_moment(text, aware=False),
-    Kind.INSTANT: lambda text: _read_moment(text, aware=True),
-    Kind.TIME: _read_time,
-    Kind.BYTES: _read_bytes,
-    Kind.JSON: lambda text: iter([Json(text)]),
-    Kind.ADDRESS: lambda text: iter([Address(text)]),
+_READERS: dict[KeyKind, Callable[[str], Iterator[object]]] = {
+    KeyKind.TEXT: lambda text: iter([text]),
+    KeyKind.PADDED: lambda text: iter([Padded(text)]),
+    KeyKind.NUMBER: _read_number,
+    KeyKind.DOUBLE: _read_float,
+    KeyKind.SINGLE: lambda text: (Single(number) for number in _read_float(text)),
+    KeyKind.BOOLEAN: lambda text: iter([_TRUTH[text.strip().lower()]] if text.strip().lower() in _TRUTH else []),
+    KeyKind.UUID: _read_uuid,
+    KeyKind.DAY: _read_day,
+    KeyKind.WALL: lambda text: _read_moment(text, aware=False),
+    KeyKind.INSTANT: lambda text: _read_moment(text, aware=True),
+    KeyKind.TIME: _read_time,
+    KeyKind.BYTES: _read_bytes,
+    KeyKind.JSON: lambda text: iter([Json(text)]),
+    KeyKind.ADDRESS: lambda text: iter([Address(text)]),
 }

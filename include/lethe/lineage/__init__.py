@@ -72,7 +72,7 @@ class Stage(StrEnum):
     CERTIFY = "certify"
 
 
-class Planned(Protocol):
+class PlannedRun(Protocol):
     """What lineage says of a run; `lethe.stages.Plan` is one."""
 
     @property
@@ -131,7 +131,7 @@ class StageLineage:
     job_facets: dict[str, JobFacet] = field(default_factory=dict)
 
 
-def for_stage(stage: Stage | str, plan: Planned | None, datasets: Iterable[Seen]) -> StageLineage:
+def for_stage(stage: Stage | str, plan: PlannedRun | None, datasets: Iterable[Seen]) -> StageLineage:
     """What a stage read and changed, with what it found.
 
     Args:
@@ -166,7 +166,7 @@ def for_stage(stage: Stage | str, plan: Planned | None, datasets: Iterable[Seen]
     )
 
 
-def _run_facets(stage: Stage, plan: Planned | None) -> dict[str, RunFacet]:
+def _run_facets(stage: Stage, plan: PlannedRun | None) -> dict[str, RunFacet]:
     from lethe.lineage.facets import LetheRetentionRunFacet
 
     if plan is None:
@@ -183,7 +183,7 @@ def _run_facets(stage: Stage, plan: Planned | None) -> dict[str, RunFacet]:
     return {FACET: facet}
 
 
-def _dataset_facets(stage: Stage, plan: Planned | None, seen: Seen) -> dict[str, DatasetFacet]:
+def _dataset_facets(stage: Stage, plan: PlannedRun | None, seen: Seen) -> dict[str, DatasetFacet]:
     from lethe.lineage.facets import LetheRetentionDatasetFacet
 
     facets: dict[str, DatasetFacet] = {}

@@ -41,7 +41,7 @@ class _Known(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CoverageFinding:
     """Something that somebody has to look at, in words; `columns` with what they look like. No value is in it."""
 
     store: str
@@ -65,7 +65,7 @@ def known_exceptions(policies: Path) -> tuple[KnownException, ...]:
     return known.exceptions if known else ()
 
 
-def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[Finding]:
+def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[CoverageFinding]:
     """What no policy covers, by the catalogues and a sample of each table; and what policies have that is gone.
 
     Raises:
@@ -76,7 +76,7 @@ def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[Fi
     for one in known:
         if one.look_again < today:
             what = f"an exception was to be looked at again by {one.look_again} ({one.reason})"
-            yield Finding(one.store, what, one.table, {})
+            yield CoverageFinding(one.store, what, one.table, {})
     tables = [(policy, one) for policy in env.policies.values() for one in policy.datasets
               if isinstance(one, TableDataset)]  # fmt: skip
     places: list[tuple[TableDataset, Place]] = []
@@ -84,7 +84,9 @@ def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[Fi
         try:
             places.append((dataset, env.store(dataset).place(dataset)))
         except StoreError as error:
-            yield Finding(dataset.store, f"the dataset is gone: {error}", f"{policy.category}.{dataset.name}", {})
+            yield CoverageFinding(
+                dataset.store, f"the dataset is gone: {error}", f"{policy.category}.{dataset.name}", {}
+            )
     current = [one for one in known if one.look_again >= today]
     seen: set[str] = set()
     for store in dict.fromkeys(dataset.store for _, dataset in tables):
@@ -95,7 +97,7 @@ def coverage(env: Environment, today: date, sample: int = SAMPLE) -> Iterator[Fi
     yield from _in_buckets(env, sample, current)
 
 
-def _in_buckets(env: Environment, sample: int, known: Sequence[KnownException]) -> Iterator[Finding]:
+def _in_buckets(env: Environment, sample: int, known: Sequence[KnownException]) -> Iterator[CoverageFinding]:
     """What lies in the buckets of policies below no dataset's prefix."""
     prefixes: dict[str, list[str]] = defaultdict(list)
     opened: dict[str, tuple[object, str, str]] = {}
@@ -118,7 +120,7 @@ def _overview(env: Environment, store: str, sample: int) -> Sequence[TableSeen]:
 
 def _findings(
     store: str, table: TableSeen, places: Sequence[tuple[TableDataset, Place]], known: Sequence[KnownException]
-) -> Iterator[Finding]:
+) -> Iterator[CoverageFinding]:
     excused = [one for one in known if (one.store, one.table) == (store, table.name)]
     if any(not one.columns for one in excused):
         return
@@ -128,12 +130,12 @@ def _findings(
               if place.root == table.root and table.id in (*place.records, *place.along)]  # fmt: skip
     unread = "" if table.sampled else " (its rows may not be read: by its names alone)"
     if not having and found:
-        yield Finding(store, f"looks like personal data, and no policy has it{unread}", table.name, found)
+        yield CoverageFinding(store, f"looks like personal data, and no policy has it{unread}", table.name, found)
     elif having:
         undeclared = _undeclared(table, found, having)
         if undeclared:
             what = "is in a policy, but no identifier or mask names what looks like personal data"
-            yield Finding(store, what, table.name, undeclared)
+            yield CoverageFinding(store, what, table.name, undeclared)
 
 
 def _undeclared(table: TableSeen, found: Mapping[str, Personal], having: Sequence[TableDataset]) -> dict[str, Personal]:

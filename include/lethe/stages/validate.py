@@ -8,7 +8,7 @@ from lethe.errors import (
     ValidationFailed,
 )
 from lethe.evidence.events import (
-    Validated,
+    DatasetValidated,
 )
 from lethe.evidence.records import DatasetRecord, When
 from lethe.stages.base import Plan, Unwatched, Watcher, planned_work
@@ -59,7 +59,7 @@ def record_validation(
     failed = validation.failed
     problem = f"{when} erasing, expectations of {validation.suite} do not hold: {failed}" if failed else None
     problem = "; ".join(reason for reason in (because, problem) if reason) or None
-    env.runs.record(plan.run, since.dataset, Validated(when, validation, problem, since))
+    env.runs.record(plan.run, since.dataset, DatasetValidated(when, validation, problem, since))
     if problem:
         raise ValidationFailed(
             f"{plan.category}.{since.dataset}: {problem}. See its page in Data Docs, mend the data or the policy, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lethe.counts import Found
 from lethe.environment import Environment
 from lethe.evidence.events import (
-    Verified,
+    DatasetVerified,
 )
 from lethe.stages.base import Plan, Unwatched, Watcher, discovered, planned_work
 from lethe.stages.validate import record_validation
@@ -26,7 +26,7 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
     with env.runs.working(plan.run):
         since = env.runs.dataset(plan.run, dataset)
         left = store.survey(job, env.registry.rules(plan.category, job.dataset))
-        since = env.runs.record(plan.run, dataset, Verified(left, store.remainders(job), since))
+        since = env.runs.record(plan.run, dataset, DatasetVerified(left, store.remainders(job), since))
         validation = suites.check_left(env.settings, job, left)
         candidates = discovered(env, plan).get(dataset)
     blocked = blocked_problem(store, job, candidates) if candidates else None

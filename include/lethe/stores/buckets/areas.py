@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass, replace
 
 from lethe.errors import DatasetChanged, StoreUnavailable
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 
 _IN_USE = "in-use"
 _TRIES = 8
@@ -29,7 +29,7 @@ class InUse:
         etag: of what says so.
     """
 
-    area: Staging
+    area: BucketStaging
     begun: str
     etag: str
 
@@ -42,7 +42,7 @@ class Areas:
         root: the staging that all areas are below.
     """
 
-    root: Staging
+    root: BucketStaging
 
     def in_use(self) -> InUse | None:
         """The area that is in use; None: nothing was discovered yet."""
@@ -52,11 +52,11 @@ class Areas:
         said = json.loads(stored.body)
         return InUse(replace(self.root, area=said["area"]), said["begun"], stored.etag)
 
-    def new(self) -> Staging:
+    def new(self) -> BucketStaging:
         """An area to stage in."""
         return replace(self.root, area=secrets.token_hex(8))
 
-    def use(self, area: Staging, before: InUse | None) -> None:
+    def use(self, area: BucketStaging, before: InUse | None) -> None:
         """Have an area in use in place of the one before, in which nothing was erased; what was staged there goes.
 
         Raises:
@@ -87,8 +87,8 @@ class Areas:
                 return True
         raise StoreUnavailable(f"{self.root.access.place(self.root.bucket, '')}: staging changes all the time")
 
-    def of(self, reference: str) -> Staging:
-        """The area that `Staging.reference` named.
+    def of(self, reference: str) -> BucketStaging:
+        """The area that `BucketStaging.reference` named.
 
         Raises:
             DatasetChanged: if it is none of this run and dataset.
@@ -99,14 +99,14 @@ class Areas:
             raise changed(self.root)
         return replace(self.root, area=area)
 
-    def _write(self, area: Staging, begun: str, before: InUse | None) -> str | None:
+    def _write(self, area: BucketStaging, begun: str, before: InUse | None) -> str | None:
         body = json.dumps({"area": area.area, "begun": begun}).encode()
         if before is None:
             return self.root.create(_IN_USE, body)
         return self.root.replace(_IN_USE, body, before.etag)
 
 
-def changed(staging: Staging) -> DatasetChanged:
+def changed(staging: BucketStaging) -> DatasetChanged:
     """The refusal of candidates that are not what was discovered."""
     return DatasetChanged(
         f"{staging.access.place(staging.bucket, '')}: what is staged of dataset {staging.dataset} for run "

@@ -19,7 +19,7 @@ from lethe.stores.base import Problem
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, code_of, named
 from lethe.stores.buckets.listing import UNVERSIONED, Listing
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 from lethe.stores.buckets.table_formats import tables_around
 
 _NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "404", "MethodNotAllowed"})
@@ -103,7 +103,7 @@ def _rights(access: S3Access, dataset: BucketDataset) -> Iterator[Problem]:
 
 def _stage(access: S3Access, dataset: BucketDataset, tried: str) -> None:
     """Write, read and remove an object where a run would stage."""
-    area = Staging.of(access, dataset.bucket, tried, dataset.name)
+    area = BucketStaging.of(access, dataset.bucket, tried, dataset.name)
     try:
         area.put("check", b"")
         area.get("check")

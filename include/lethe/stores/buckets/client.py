@@ -27,7 +27,7 @@ from botocore.session import get_session
 
 from lethe.connections import Connection
 from lethe.errors import ConnectionMissing
-from lethe.stores.buckets.errors import Place, translate
+from lethe.stores.buckets.errors import Operation, translate
 from lethe.stores.buckets.leases import ServerClock, bound_answers, refuse_late
 from lethe.stores.buckets.listing import read_fast
 
@@ -152,9 +152,9 @@ class S3Access:
         refuse_late(client)
         return client
 
-    def place(self, bucket: str | None, action: str) -> Place:
+    def place(self, bucket: str | None, action: str) -> Operation:
         """What error messages say of a request; `action` in words, such as ``list versions``."""
-        return Place(self.conn_id, bucket, action)
+        return Operation(self.conn_id, bucket, action)
 
     def now(self, bucket: str) -> datetime:
         """The time by the server's clock, or a little less: what the `Date` of its answer says, whatever else it says.
@@ -324,7 +324,7 @@ def _assumed(connection: Connection, session: boto3.Session, role: str) -> boto3
         try:
             answer = sts.assume_role(**{"RoleArn": role, "RoleSessionName": "lethe", **options})["Credentials"]
         except (BotoCoreError, ClientError) as error:
-            raise translate(error, Place(connection.conn_id, None, "assume the role of its role_arn")) from None
+            raise translate(error, Operation(connection.conn_id, None, "assume the role of its role_arn")) from None
         return {
             "access_key": answer["AccessKeyId"],
             "secret_key": answer["SecretAccessKey"],

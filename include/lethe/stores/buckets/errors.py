@@ -60,7 +60,7 @@ GATEWAY_GAVE_UP = frozenset({502, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Operation:
     """What a message says of a request: connection, bucket and, in words, what was asked."""
 
     conn_id: str
@@ -103,7 +103,7 @@ def is_passing(code: str) -> bool:
     return code in PASSING_CODES
 
 
-def translate(error: BaseException, place: Place) -> StoreError:  # noqa: PLR0911 - one return a kind
+def translate(error: BaseException, place: Operation) -> StoreError:  # noqa: PLR0911 - one return a kind
     """The error of Lethe for one of botocore, urllib3 or the socket.
 
     `StoreUnavailable` where a retry may help, else `StoreError`; neither repeats keys, URLs or botocore's text.
@@ -129,7 +129,7 @@ def translate(error: BaseException, place: Place) -> StoreError:  # noqa: PLR091
     return StoreError(f"{place}: could not {place.action} ({type(error).__name__}): check the connection's extra")
 
 
-def _of_answer(code: str, status: int, place: Place) -> StoreError:
+def _of_answer(code: str, status: int, place: Operation) -> StoreError:
     if code in NO_BUCKET:
         return StoreError(f"{place}: there is no such bucket")
     if code in WRONG_CREDENTIALS:
@@ -146,7 +146,7 @@ def _of_answer(code: str, status: int, place: Place) -> StoreError:
 
 
 @contextmanager
-def named(place: Place) -> Iterator[None]:
+def named(place: Operation) -> Iterator[None]:
     """Turn errors of botocore, urllib3 and sockets that occur within into Lethe's.
 
     Raises:

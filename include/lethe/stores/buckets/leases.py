@@ -41,7 +41,7 @@ from botocore.awsrequest import (
 from lethe.errors import StoreUnavailable
 from lethe.stores import leasing
 from lethe.stores.base import Gate
-from lethe.stores.buckets.errors import GATEWAY_GAVE_UP, Place, fate_unknown
+from lethe.stores.buckets.errors import GATEWAY_GAVE_UP, Operation, fate_unknown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -70,7 +70,7 @@ class ServerClock:
         if learned is None or ahead > learned[0] or now - learned[1] > _LEARNED_SECONDS:
             self._learned = ahead, now
 
-    def at(self, moment: float, place: Place) -> float:
+    def at(self, moment: float, place: Operation) -> float:
         """How late it was at least, in seconds since 1970, when `time.monotonic` was `moment`.
 
         Raises:
@@ -90,14 +90,14 @@ def _told(http_response: Any) -> float | None:  # noqa: ANN401 - botocore's AWSR
 
 
 @dataclass
-class Lease(leasing.Lease):
+class S3Lease(leasing.Lease):
     """A lease whose requests S3 refuses after its deadline.
 
     Attributes:
         place: of the requests, for messages.
     """
 
-    place: Place
+    place: Operation
 
     @property
     def signed_at(self) -> str:
@@ -123,11 +123,11 @@ class Lease(leasing.Lease):
         return server_time >= math.floor(self.server_time) + self.valid_seconds
 
 
-_LEASE: ContextVar[Lease] = ContextVar("lethe_lease")
+_LEASE: ContextVar[S3Lease] = ContextVar("lethe_lease")
 
 
 @contextmanager
-def take(gate: Gate, clock: ServerClock, place: Place) -> Iterator[Lease]:
+def take(gate: Gate, clock: ServerClock, place: Operation) -> Iterator[S3Lease]:
     """A lease of the gate; kept to its end where a request was not answered.
 
     Raises:
@@ -136,7 +136,7 @@ def take(gate: Gate, clock: ServerClock, place: Place) -> Iterator[Lease]:
     """
     started = time.monotonic()
     with gate.lease() as rules:
-        lease = Lease(rules, started, gate.lease_seconds, clock.at(started, place), place)
+        lease = S3Lease(rules, started, gate.lease_seconds, clock.at(started, place), place)
         try:
             yield lease
         finally:
@@ -144,7 +144,7 @@ def take(gate: Gate, clock: ServerClock, place: Place) -> Iterator[Lease]:
 
 
 def refuse_late(client: S3Client) -> None:
-    """Have S3 refuse all requests of a client that reach it after the lease they are sent in (`Lease.sending`).
+    """Have S3 refuse all requests of a client that reach it after the lease they are sent in (`S3Lease.sending`).
 
     The client's calls raise `StoreUnavailable` then, and note in the lease where a request may still be carried out.
     """

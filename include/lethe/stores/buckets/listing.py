@@ -22,7 +22,7 @@ from urllib.parse import unquote_plus
 
 from botocore.parsers import ResponseParserError
 
-from lethe.stores.buckets.errors import Place, named
+from lethe.stores.buckets.errors import Operation, named
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,7 +79,7 @@ class Record(NamedTuple):
         return tuple(version for version in self.versions if not version.marker)
 
 
-class Page(NamedTuple):
+class ListingPage(NamedTuple):
     """One answer of ListObjectVersions. `following` are the parameters for the next, if there is one."""
 
     versions: tuple[Version, ...]
@@ -89,7 +89,7 @@ class Page(NamedTuple):
 
 
 def read_fast(client: S3Client) -> None:
-    """Have a client answer listings by a `Page` (under ``Page``) instead of by boto3's lists."""
+    """Have a client answer listings by a `ListingPage` (under ``ListingPage``) instead of by boto3's lists."""
     # botocore's own handler of "before-parse.s3.*" parses every answer too, to see whether a 200 is an error after all.
     # Handlers of a wildcard that stands further left come before it, and leave it nothing to do.
     client.meta.events.register("before-parse.*.ListObjectVersions", _read_page)
@@ -102,11 +102,11 @@ def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str
     by_folder = str(response_dict["headers"].get("server", "")).startswith("SeaweedFS")
     page = parse_page(response_dict["body"], by_folder=by_folder)
     if page is not None:
-        customized_response_dict["Page"] = page
+        customized_response_dict["ListingPage"] = page
         response_dict["body"] = b"<Result/>"
 
 
-def parse_page(body: bytes, *, by_folder: bool = False) -> Page | None:
+def parse_page(body: bytes, *, by_folder: bool = False) -> ListingPage | None:
     """Read an answer of ListObjectVersions, or of ListObjectsV2 without the token for going on.
 
     None: it is cut off, or an error in spite of its status; botocore sees that too, and tries again.
@@ -123,14 +123,14 @@ def parse_page(body: bytes, *, by_folder: bool = False) -> Page | None:
         raise ResponseParserError(f"not a listing ({type(error).__name__})") from None
 
 
-def _page(root: ET.Element, by_folder: bool) -> Page:
+def _page(root: ET.Element, by_folder: bool) -> ListingPage:
     space = root.tag[: root.tag.rfind("}") + 1]
     facts = {child.tag.removeprefix(space): child.text or "" for child in root if not len(child)}
     if "IsTruncated" not in facts:
         raise ValueError("no IsTruncated")
     read = unquote_plus if facts.get("EncodingType") == "url" else str
     folders = [read(field.text or "") for child in root.iterfind(f"{space}CommonPrefixes") for field in child]
-    return Page(tuple(_versions(root, space, read)), tuple(folders), _following(facts), by_folder)
+    return ListingPage(tuple(_versions(root, space, read)), tuple(folders), _following(facts), by_folder)
 
 
 def _versions(root: ET.Element, space: str, read: Callable[[str], str]) -> Iterator[Version]:
@@ -176,16 +176,16 @@ class Listing:
 
     client: S3Client
     bucket: str
-    place: Place
+    place: Operation
 
-    def page(self, prefix: str, *, folders: bool = False, after: Mapping[str, str] | None = None) -> Page:
+    def page(self, prefix: str, *, folders: bool = False, after: Mapping[str, str] | None = None) -> ListingPage:
         """One page. Raises `StoreUnavailable` or `StoreError`."""
         options: dict[str, Any] = {**({"Delimiter": "/"} if folders else {}), **(after or {})}
         with named(self.place):
             answer: Any = self.client.list_object_versions(
                 Bucket=self.bucket, Prefix=prefix, EncodingType="url", **options
             )
-        page: Page = answer["Page"]
+        page: ListingPage = answer["ListingPage"]
         return page
 
     def one(self, key: str) -> Record | None:
@@ -269,7 +269,7 @@ class Listing:
                 answer: Any = self.client.list_objects_v2(
                     Bucket=self.bucket, Prefix=prefix, EncodingType="url", **start
                 )
-            page: Page = answer["Page"]
+            page: ListingPage = answer["ListingPage"]
             for version in page.versions:
                 record = wanted.get(version.key)
                 if record is not None and _is_same(record.versions[0], version):
@@ -311,8 +311,8 @@ class _Pages:
     folders: bool = False
     nested: bool = False
     after: Mapping[str, str] | None = None
-    ready: Page | None = None
-    future: Future[Page] | None = None
+    ready: ListingPage | None = None
+    future: Future[ListingPage] | None = None
 
     def fetch(self, listing: Listing, pool: Executor) -> None:
         if self.ready is None and self.future is None:

@@ -1,7 +1,7 @@
 """What a run stages in a bucket: small objects under ``<scratch prefix><run>/<dataset>/``.
 
 Object names below that are the store's own business (manifests, intents, outcomes). They may hold personal data,
-as the bucket does anyway, and `Staging.clear` removes every version of every one of them.
+as the bucket does anyway, and `BucketStaging.clear` removes every version of every one of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Staging:
+class BucketStaging:
     """What one run staged for one dataset. Object names are relative, such as ``manifest/0``.
 
     All methods raise `StoreUnavailable` or `StoreError`.
@@ -67,7 +67,7 @@ class Staging:
     """Which of the run's areas (`buckets.areas`); all of them where left out."""
 
     @classmethod
-    def of(cls, access: S3Access, bucket: str, run: str, dataset: str) -> Staging:
+    def of(cls, access: S3Access, bucket: str, run: str, dataset: str) -> BucketStaging:
         """Staging for a dataset in `bucket`: in it, or in the connection's `lethe_scratch_bucket`."""
         return cls(access, access.scratch_bucket or bucket, run, dataset)
 
@@ -214,7 +214,7 @@ def _folders(access: S3Access, bucket: str, prefix: str) -> list[str]:
     return [folder.removeprefix(prefix).rstrip("/") for folder in found]
 
 
-class Gone(StoreError):
+class BucketGone(StoreError):
     """A bucket is not there (any more)."""
 
 
@@ -234,7 +234,7 @@ def names_in(access: S3Access, bucket: str, folder: str) -> Iterator[str]:
                     yield entry["Key"].removeprefix(prefix)
         except ClientError as error:
             if not access.scratch_bucket and code_of(error) in NO_BUCKET:
-                raise Gone(f"{access.place(bucket, '')}: there is no such bucket") from None
+                raise BucketGone(f"{access.place(bucket, '')}: there is no such bucket") from None
             raise
 
 

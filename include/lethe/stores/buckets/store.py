@@ -16,7 +16,7 @@ from lethe.stores.buckets.areas import Areas, changed
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.overview import overview
 from lethe.stores.buckets.remainders import remainders
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 
 
 class BucketStore(ABC):
@@ -39,11 +39,11 @@ class BucketStore(ABC):
         """
 
     @abstractmethod
-    def _stage(self, work: Work, holds: HoldRules, area: Staging, progress: Progress) -> Candidates:
+    def _stage(self, work: Work, holds: HoldRules, area: BucketStaging, progress: Progress) -> Candidates:
         """Find the candidates, and stage them in an area."""
 
     @abstractmethod
-    def _candidates_in(self, area: Staging) -> Candidates | None:
+    def _candidates_in(self, area: BucketStaging) -> Candidates | None:
         """What was staged in an area; None: it is not whole."""
 
     def place(self, dataset: Dataset) -> Place:
@@ -100,10 +100,10 @@ class BucketStore(ABC):
     def _areas(self, work: Work) -> Areas:
         return Areas(self._staging_of(work.run, work.dataset))
 
-    def _staged(self, work: Work, candidates: Candidates) -> Staging:
+    def _staged(self, work: Work, candidates: Candidates) -> BucketStaging:
         """Where candidates were staged. Raises `DatasetChanged` if they are none of this run and dataset."""
         return self._areas(work).of(candidates.reference)
 
-    def _staging_of(self, run: str, dataset: Dataset) -> Staging:
+    def _staging_of(self, run: str, dataset: Dataset) -> BucketStaging:
         found = self._in_bucket(dataset)
-        return Staging.of(self._access, found.bucket, run, found.name)
+        return BucketStaging.of(self._access, found.bucket, run, found.name)

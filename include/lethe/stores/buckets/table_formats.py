@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from lethe.errors import StoreError
 from lethe.policy import BucketDataset, ObjectDataset
-from lethe.stores.buckets.errors import Place, named
+from lethe.stores.buckets.errors import Operation, named
 from lethe.stores.buckets.listing import Record
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def refusing_tables(records: Iterable[Record], dataset: BucketDataset) -> Iterat
         yield record
 
 
-def tables_around(client: S3Client, dataset: BucketDataset, place: Place) -> Iterator[str]:
+def tables_around(client: S3Client, dataset: BucketDataset, place: Operation) -> Iterator[str]:
     """What a dataset's prefix, or a folder that it is in, is shown to be by what lies directly in these folders.
 
     Raises:

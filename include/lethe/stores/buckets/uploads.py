@@ -30,7 +30,7 @@ from botocore.exceptions import ClientError
 from lethe.errors import StoreUnavailable
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import named, status_of
-from lethe.stores.buckets.staging import UPLOADS, Gone, Staging, names_in
+from lethe.stores.buckets.staging import UPLOADS, BucketGone, BucketStaging, names_in
 
 INTENTS = "intent/"
 END_SECONDS = 10.0
@@ -52,21 +52,21 @@ class Upload:
         id: of the upload.
     """
 
-    staging: Staging
+    staging: BucketStaging
     note: str
     bucket: str
     key: str
     id: str
 
     @classmethod
-    def noted(cls, staging: Staging, attempt: str, bucket: str, key: str, upload: str) -> Upload:
+    def noted(cls, staging: BucketStaging, attempt: str, bucket: str, key: str, upload: str) -> Upload:
         """Note an upload, under a name of its own: another try at the same attempt has an upload of its own."""
         name = f"{attempt}-{secrets.token_hex(8)}"
         _notes(staging).put(name, json.dumps([bucket, key, upload]).encode())
         return cls(staging, name, bucket, key, upload)
 
     @classmethod
-    def read(cls, staging: Staging, note: str) -> Upload | None:
+    def read(cls, staging: BucketStaging, note: str) -> Upload | None:
         """What a note says; None: it was removed meanwhile."""
         body = _notes(staging).get(note)
         return None if body is None else cls(staging, note, *json.loads(body))
@@ -114,12 +114,12 @@ class Upload:
         return max(0.0, float(intent["lease_seconds"]) / 2 + _CLOCK_SECONDS - age)
 
 
-def _notes(staging: Staging) -> Staging:
+def _notes(staging: BucketStaging) -> BucketStaging:
     """Where the uploads of a run and dataset are noted."""
     return replace(staging, run=f"{UPLOADS}{staging.run}")
 
 
-def settle(staging: Staging, deadline: float, attempts: str = "") -> None:
+def settle(staging: BucketStaging, deadline: float, attempts: str = "") -> None:
     """End every upload that may still be completed by what was sent before, of some attempts or of all.
 
     Raises:
@@ -129,7 +129,7 @@ def settle(staging: Staging, deadline: float, attempts: str = "") -> None:
         _settle(staging, note, deadline)
 
 
-def _settle(staging: Staging, note: str, deadline: float) -> None:
+def _settle(staging: BucketStaging, note: str, deadline: float) -> None:
     """End a noted upload if it is in doubt. While its lease may be under way it is given the time to be answered."""
     while (upload := Upload.read(staging, note)) is not None:
         seconds = upload.in_doubt()
@@ -153,13 +153,13 @@ def settle_all(access: S3Access, buckets: Iterable[str], timeout: float) -> None
     """
     deadline = time.monotonic() + timeout
     for bucket in sorted(set(buckets)):
-        with suppress(Gone):
+        with suppress(BucketGone):
             for name in list(names_in(access, bucket, UPLOADS)):
                 run, dataset, area, note = name.split("/", 3)
-                _settle(Staging(access, bucket, run, dataset, area=area), note, deadline)
+                _settle(BucketStaging(access, bucket, run, dataset, area=area), note, deadline)
 
 
-def clean(staging: Staging) -> None:
+def clean(staging: BucketStaging) -> None:
     """Remove everything staged for a dataset of a run, after ending the uploads noted there. Again is harmless.
 
     Raises:

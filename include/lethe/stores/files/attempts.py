@@ -17,13 +17,13 @@ from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.staging import Stored
 from lethe.stores.buckets.uploads import Upload
 from lethe.stores.files.marks import Marks
-from lethe.stores.files.plan import Planned
+from lethe.stores.files.plan import PlannedVersion
 
 SPOOL_BYTES = 32 << 20
 """New content beyond this size is kept on disk until it is uploaded."""
 
 
-class State(StrEnum):
+class VersionState(StrEnum):
     """What a planned version is found to be."""
 
     READY = "ready"
@@ -86,11 +86,11 @@ class Attempt:
 
 
 @dataclass
-class Look:
+class Observation:
     """What was found of a key at one time."""
 
     record: Record | None
-    states: dict[str, State]
+    states: dict[str, VersionState]
     done: Attempt | None
     attempts: list[Attempt]
 
@@ -117,15 +117,15 @@ class Look:
     @property
     def untouched(self) -> bool:
         """Whether every planned version is as it was discovered."""
-        return all(state is State.READY for state in self.states.values())
+        return all(state is VersionState.READY for state in self.states.values())
 
-    def after(self, attempt: Attempt, sent: Prepared) -> Look:
+    def after(self, attempt: Attempt, sent: Prepared) -> Observation:
         """What there is when all that was prepared has been carried out, as its answers said."""
         versions = self.record.versions if self.record else ()
         left = tuple(version for version in versions if version.id not in attempt.removes)
-        return Look(
+        return Observation(
             Record(self.record.key, left) if self.record and left else None,
-            {**self.states, **{version.id: State.ERASED for version, _ in sent.going}},
+            {**self.states, **{version.id: VersionState.ERASED for version, _ in sent.going}},
             attempt if sent.content is not None else self.done,
             [*self.attempts, attempt],
         )
@@ -186,7 +186,7 @@ class Prepared:
     """
 
     rules: int
-    source: Planned | None = None
+    source: PlannedVersion | None = None
     content: Content | None = None
     request: dict[str, Any] = field(default_factory=dict)
     upload: Upload | None = None
@@ -196,7 +196,7 @@ class Prepared:
     marker: bool = False
     held: dict[str, Marks] = field(default_factory=dict)
     stays: dict[str, Outcome] = field(default_factory=dict)
-    going: list[tuple[Planned, Marks]] = field(default_factory=list)
+    going: list[tuple[PlannedVersion, Marks]] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:

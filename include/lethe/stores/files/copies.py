@@ -32,7 +32,7 @@ Digests = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Version:
+class JudgedVersion:
     """A version that was judged.
 
     Attributes:
@@ -45,7 +45,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Told:
+class SupersededRows:
     """What the expired rows of a superseded version are.
 
     Attributes:
@@ -64,7 +64,9 @@ class Comparison:
     path: Path
     key: tuple[str, ...]
 
-    def tell(self, rows: Marks, old: RowFile, current: Version | None, between: Sequence[Version]) -> Told:
+    def tell(
+        self, rows: Marks, old: RowFile, current: JudgedVersion | None, between: Sequence[JudgedVersion]
+    ) -> SupersededRows:
         """What some rows of a superseded version are, given the current one and those between both."""
         states = [np.full(size, _OWN, dtype=np.uint8) for size in rows.sizes]
         places: list[tuple[int, npt.NDArray[np.int64]]] = []
@@ -85,12 +87,14 @@ class Comparison:
             if sum(map(len, digests)) >= AT_ONCE:
                 settle()
         settle()
-        return Told(
+        return SupersededRows(
             rows.both(Marks.of(state == _OWN for state in states)),
             rows.both(Marks.of(state == _KEPT for state in states)),
         )
 
-    def _states(self, digests: Digests, current: Version | None, between: Sequence[Version]) -> npt.NDArray[np.uint8]:
+    def _states(
+        self, digests: Digests, current: JudgedVersion | None, between: Sequence[JudgedVersion]
+    ) -> npt.NDArray[np.uint8]:
         unique, inverse = np.unique(digests, axis=0, return_inverse=True)
         states = np.full(len(unique), _OWN, dtype=np.uint8)
         newer = [(version, version.expired) for version in between]

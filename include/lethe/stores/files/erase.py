@@ -59,18 +59,18 @@ from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, ENDED, PRECONDITION, code_of, is_passing, named, translate
 from lethe.stores.buckets.leases import take
 from lethe.stores.buckets.listing import UNVERSIONED, Listing, Version
-from lethe.stores.buckets.staging import Staging, pack
+from lethe.stores.buckets.staging import BucketStaging, pack
 from lethe.stores.buckets.uploads import Upload
-from lethe.stores.files.attempts import Attempt, Content, Look, Prepared, State
+from lethe.stores.files.attempts import Attempt, Content, Observation, Prepared, VersionState
 from lethe.stores.files.clocks import WrongSchema
 from lethe.stores.files.examine import contained, name_digest
-from lethe.stores.files.files import Changed, Head, LocalFile, Pin, S3File
+from lethe.stores.files.files import Changed, LocalFile, ObjectHead, Pin, S3File
 from lethe.stores.files.formats.base import NotRewritable, RowFile, Unreadable
-from lethe.stores.files.holds import Loaded, Matcher
-from lethe.stores.files.judge import Judge
+from lethe.stores.files.holds import Loaded, RowMatcher
+from lethe.stores.files.judge import DatasetJudge
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.outcomes import tally_of, tally_of_unit
-from lethe.stores.files.plan import Batch, Plan, Planned, Unit
+from lethe.stores.files.plan import PlannedBatch, PlannedVersion, RewritePlan, Unit
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -102,14 +102,14 @@ class _Again(Exception):
     """Something changed: look again."""
 
 
-class Eraser:
+class FileEraser:
     """Erases batches of one dataset of one run."""
 
     def __init__(
         self,
         access: S3Access,
         listing: Listing,
-        staging: Staging,
+        staging: BucketStaging,
         work: Work,
         dataset: FilesDataset,
         holds_version: int,
@@ -120,7 +120,7 @@ class Eraser:
         self._listing = listing
         self._staging = staging
         self._dataset = dataset
-        self._judge = Judge(dataset, work.expiry)
+        self._judge = DatasetJudge(dataset, work.expiry)
         self._holds_version = holds_version
         self._gate = gate
         self._loaded = loaded
@@ -133,7 +133,7 @@ class Eraser:
 
     # --- batches -------------------------------------------------------------------------------------------------
 
-    def run(self, plan: Plan, batches: range, progress: Progress, *, fresh: bool) -> Became:
+    def run(self, plan: RewritePlan, batches: range, progress: Progress, *, fresh: bool) -> Became:
         """Erase batches, several keys at a time, and end each batch with its outcome.
 
         Args:
@@ -146,7 +146,7 @@ class Eraser:
             DatasetChanged, StoreUnavailable, StoreError, RunError.
         """
         total = Became()
-        waiting: deque[tuple[Batch, list[Future[Mapping[str, Any]]]]] = deque()
+        waiting: deque[tuple[PlannedBatch, list[Future[Mapping[str, Any]]]]] = deque()
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lethe-erase")
         try:
             ended = set() if fresh else set(self._staging.names("outcome/"))
@@ -172,7 +172,7 @@ class Eraser:
             self._client.close()
         return total
 
-    def _end(self, batch: Batch, futures: Sequence[Future[Mapping[str, Any]]], progress: Progress) -> Became:
+    def _end(self, batch: PlannedBatch, futures: Sequence[Future[Mapping[str, Any]]], progress: Progress) -> Became:
         outcomes = []
         for unit, future in zip(batch.units, futures, strict=True):
             outcomes.append(future.result())
@@ -201,7 +201,7 @@ class Eraser:
 
     # --- one key -------------------------------------------------------------------------------------------------
 
-    def _key(self, batch: Batch, index: int, attempts: list[Attempt]) -> Mapping[str, Any]:
+    def _key(self, batch: PlannedBatch, index: int, attempts: list[Attempt]) -> Mapping[str, Any]:
         """Do what a key needs, and say what became of its versions."""
         unit = batch.units[index]
         faults = 0
@@ -224,7 +224,7 @@ class Eraser:
                 attempts = self._attempts(batch.number, index).get(index, [])
         raise StoreUnavailable(f"dataset {self._dataset.name}: file {name_digest(unit.key)} changes all the time")
 
-    def _carried_out(self, batch: Batch, index: int, look: Look) -> tuple[Look, dict[str, Any]]:
+    def _carried_out(self, batch: PlannedBatch, index: int, look: Observation) -> tuple[Observation, dict[str, Any]]:
         """Send what a key needs; give what there is after it, and what became of its versions."""
         unit = batch.units[index]
         prepared: Prepared | None = None
@@ -239,14 +239,14 @@ class Eraser:
             if prepared is not None:
                 prepared.close()
 
-    def _blocked(self, batch: Batch, unit: Unit, look: Look, why: str) -> dict[str, Any]:
+    def _blocked(self, batch: PlannedBatch, unit: Unit, look: Observation, why: str) -> dict[str, Any]:
         """What became of a key of which nothing can be sent: its rows that are there stay, and all others go."""
-        there = (State.READY, State.SUPERSEDED, State.LEFT_OVER)
+        there = (VersionState.READY, VersionState.SUPERSEDED, VersionState.LEFT_OVER)
         stays = {version.id: Outcome.BLOCKED for version in unit.versions if look.states[version.id] in there}
         kept_by = f"file {name_digest(unit.key)} under {self._dataset.location}: {why}"
         return {**self._outcome(batch, unit, look, Prepared(0, stays=stays)), "kept_by": kept_by}
 
-    def _look_at_last(self, batch: Batch, index: int, attempts: list[Attempt]) -> Look:
+    def _look_at_last(self, batch: PlannedBatch, index: int, attempts: list[Attempt]) -> Observation:
         """Read a key's real state, and all the intents that may have led to it.
 
         An intent is written before anything is sent for it. So where something has happened to the key, the intents
@@ -263,7 +263,7 @@ class Eraser:
                 return look
             attempts = known
 
-    def _last_word(self, key: str, look: Look, outcome: dict[str, Any]) -> dict[str, Any]:
+    def _last_word(self, key: str, look: Observation, outcome: dict[str, Any]) -> dict[str, Any]:
         """See that what is said of a key stays true: unless all of it is gone by us, nothing more is sent for it.
 
         Raises:
@@ -281,9 +281,9 @@ class Eraser:
             raise _Again
         return outcome
 
-    def _look(self, unit: Unit, attempts: list[Attempt]) -> Look:
+    def _look(self, unit: Unit, attempts: list[Attempt]) -> Observation:
         """Read a key's real state."""
-        look = Look(self._listing.one(unit.key), {}, None, attempts)
+        look = Observation(self._listing.one(unit.key), {}, None, attempts)
         for attempt in attempts:
             if attempt.etag and any(self._is_content(unit.key, found, attempt) for found in look.present.values()):
                 look.done = attempt
@@ -291,17 +291,21 @@ class Eraser:
             look.states[version.id] = self._state(unit, version, look)
         return look
 
-    def _state(self, unit: Unit, version: Planned, look: Look) -> State:
+    def _state(self, unit: Unit, version: PlannedVersion, look: Observation) -> VersionState:
         found = look.present.get(version.id)
         if found is None:
-            return State.ERASED if look.removed(version.id) or (version.current and look.done) else State.GONE
+            return (
+                VersionState.ERASED
+                if look.removed(version.id) or (version.current and look.done)
+                else VersionState.GONE
+            )
         if version.id == UNVERSIONED and not self._has_etag(unit.key, found, version.etag):
-            return State.ERASED if version.current and look.done else State.CHANGED
+            return VersionState.ERASED if version.current and look.done else VersionState.CHANGED
         if version.current and look.done:
-            return State.LEFT_OVER
+            return VersionState.LEFT_OVER
         if version.current and look.newest is not found:
-            return State.SUPERSEDED
-        return State.READY
+            return VersionState.SUPERSEDED
+        return VersionState.READY
 
     def _is_content(self, key: str, found: Version, attempt: Attempt) -> bool:
         """Whether a version has the content that an attempt was to write."""
@@ -324,7 +328,7 @@ class Eraser:
             return True
         return found.id == UNVERSIONED and self._head(key, found.id).etag.strip('"') == etag.strip('"')
 
-    def _head(self, key: str, version: str) -> Head:
+    def _head(self, key: str, version: str) -> ObjectHead:
         with named(self._access.place(self._dataset.bucket, "look at a file")):
             try:
                 answer = self._access.client.head_object(Bucket=self._dataset.bucket, Key=key, VersionId=version)
@@ -332,11 +336,11 @@ class Eraser:
                 if code_of(error) in ABSENT:
                     raise _Again from None
                 raise
-        return Head.of(answer, int(answer["ContentLength"]))
+        return ObjectHead.of(answer, int(answer["ContentLength"]))
 
     # --- preparing -----------------------------------------------------------------------------------------------
 
-    def _prepare(self, batch: Batch, unit: Unit, look: Look) -> Prepared:
+    def _prepare(self, batch: PlannedBatch, unit: Unit, look: Observation) -> Prepared:
         """What is to be sent, judged by the holds in force now."""
         rules = self._gate.current()
         prepared = Prepared(rules.version)
@@ -351,21 +355,27 @@ class Eraser:
         return prepared
 
     def _prepare_version(
-        self, batch: Batch, unit: Unit, version: Planned, look: Look, rules: HoldRules, prepared: Prepared
+        self,
+        batch: PlannedBatch,
+        unit: Unit,
+        version: PlannedVersion,
+        look: Observation,
+        rules: HoldRules,
+        prepared: Prepared,
     ) -> None:
         state = look.states[version.id]
-        if state in (State.ERASED, State.GONE, State.CHANGED):
+        if state in (VersionState.ERASED, VersionState.GONE, VersionState.CHANGED):
             return
-        if state is State.SUPERSEDED:  # whole ones, too: their rows may live on in what is there now
+        if state is VersionState.SUPERSEDED:  # whole ones, too: their rows may live on in what is there now
             prepared.stays[version.id] = Outcome.RENEWED
             return
         going = batch.going(version)
         rules_newer = rules.since(self._holds_version)
-        if version.current and state is State.READY and (rules_newer or not version.whole):
+        if version.current and state is VersionState.READY and (rules_newer or not version.whole):
             self._prepare_rewriting(unit, version, look, going, rules_newer, prepared)
         elif self._head(unit.key, version.id).locked:
             prepared.stays[version.id] = Outcome.HELD
-        elif state is State.LEFT_OVER:
+        elif state is VersionState.LEFT_OVER:
             held = look.done.held.get(version.id) if look.done else None
             going = going.without(Marks.loads(base64.b64decode(held), version.groups)) if held else going
             newer = rules.since(look.done.rules if look.done else 0)
@@ -380,7 +390,7 @@ class Eraser:
             self._remove_or_keep(unit, version, look, prepared, going, keep=keep)
 
     def _remove_or_keep(
-        self, unit: Unit, version: Planned, look: Look, prepared: Prepared, going: Marks, *, keep: bool
+        self, unit: Unit, version: PlannedVersion, look: Observation, prepared: Prepared, going: Marks, *, keep: bool
     ) -> None:
         if keep:
             prepared.stays[version.id] = Outcome.HELD
@@ -389,7 +399,7 @@ class Eraser:
         prepared.going.append((version, going))
 
     def _prepare_rewriting(
-        self, unit: Unit, version: Planned, look: Look, going: Marks, newer: HoldRules, prepared: Prepared
+        self, unit: Unit, version: PlannedVersion, look: Observation, going: Marks, newer: HoldRules, prepared: Prepared
     ) -> None:
         with self._rewriters:
             file = LocalFile(self._access, Pin(self._dataset.bucket, unit.key, version.id, version.etag), version.size)
@@ -429,7 +439,7 @@ class Eraser:
             answer = self._access.client.get_bucket_versioning(Bucket=self._dataset.bucket)
         return answer.get("Status") == "Enabled"
 
-    def _attributes(self, key: str, version: Planned, answer: Any) -> dict[str, Any]:  # noqa: ANN401
+    def _attributes(self, key: str, version: PlannedVersion, answer: Any) -> dict[str, Any]:  # noqa: ANN401
         """The object's own attributes, as parameters of the request that replaces it."""
         found = {name: answer[name] for name in _ATTRIBUTES if answer.get(name)}
         if answer.get("TagCount"):
@@ -442,7 +452,7 @@ class Eraser:
             found["Tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags])
         return found
 
-    def _settle_markers(self, look: Look, prepared: Prepared) -> None:
+    def _settle_markers(self, look: Observation, prepared: Prepared) -> None:
         """Remove a key's delete markers with its last version, or keep what stays from becoming current again."""
         if prepared.content is not None or look.record is None:
             return
@@ -455,7 +465,7 @@ class Eraser:
 
     # --- holds ---------------------------------------------------------------------------------------------------
 
-    def _covered(self, key: str, version: Planned, rows: Marks, rules: HoldRules) -> Marks:
+    def _covered(self, key: str, version: PlannedVersion, rows: Marks, rules: HoldRules) -> Marks:
         """Which of some rows of a version rules cover."""
         if not rules:
             return rows.without(rows)
@@ -469,13 +479,15 @@ class Eraser:
         if not rules or not rows.count:
             return rows.without(rows)
         region, read = self._dataset.phone_region, self._judge.format.identifiers
-        matcher = Matcher(rules, self._dataset.identifiers, self._loaded, region, read)
+        matcher = RowMatcher(rules, self._dataset.identifiers, self._loaded, region, read)
         try:
             return self._judge.bind(file.schema(self._judge.stored), key).held_rows(file, rows, matcher)
         except (pa.ArrowException, OSError) as error:
             raise Unreadable(f"a page cannot be read ({type(error).__name__})") from None
 
-    def _held_elsewhere(self, batch: Batch, unit: Unit, version: Planned, look: Look, rules: HoldRules) -> bool:
+    def _held_elsewhere(
+        self, batch: PlannedBatch, unit: Unit, version: PlannedVersion, look: Observation, rules: HoldRules
+    ) -> bool:
         """Whether every row of a superseded version that is held now is in the current version too."""
         going, before = batch.going(version), batch.held(version)
         if before is None and not rules.since(self._holds_version):
@@ -497,7 +509,7 @@ class Eraser:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
-    def _intend_and_send(self, batch: Batch, index: int, look: Look, prepared: Prepared) -> Look:
+    def _intend_and_send(self, batch: PlannedBatch, index: int, look: Observation, prepared: Prepared) -> Observation:
         """Write the intent, send everything inside a lease. Returns what there is after it.
 
         Raises:
@@ -594,7 +606,7 @@ class Eraser:
                 raise _Again from None
             raise translate(error, place) from None
 
-    def _replace(self, key: str, prepared: Prepared, source: Planned) -> None:
+    def _replace(self, key: str, prepared: Prepared, source: PlannedVersion) -> None:
         target: dict[str, Any] = {"Bucket": self._dataset.bucket, "Key": key, "IfMatch": source.etag}
         if prepared.upload is None:
             content = cast("Content", prepared.content)
@@ -642,7 +654,7 @@ class Eraser:
 
     # --- what became of it ---------------------------------------------------------------------------------------
 
-    def _outcome(self, batch: Batch, unit: Unit, look: Look, prepared: Prepared) -> dict[str, Any]:
+    def _outcome(self, batch: PlannedBatch, unit: Unit, look: Observation, prepared: Prepared) -> dict[str, Any]:
         """What became of a key's versions, from the store's real state."""
         versions = []
         freed = 0
@@ -651,12 +663,12 @@ class Eraser:
             held: str | None = None
             if version.id in prepared.stays:
                 outcome = prepared.stays[version.id]
-            elif state is State.ERASED:
+            elif state is VersionState.ERASED:
                 outcome = Outcome.ERASED
                 held = look.done.held.get(version.id) if look.done else None
                 freed += version.size - (look.done.size if look.done and version.current else 0)
             else:
-                outcome = Outcome.GONE if state is State.GONE else Outcome.RENEWED
+                outcome = Outcome.GONE if state is VersionState.GONE else Outcome.RENEWED
             versions.append({"outcome": outcome.value, "held": held})
         current = {version.id for version in unit.versions if version.current}
         there = {version.id for version in look.record.versions} if look.record else set()

@@ -46,11 +46,11 @@ from lethe.stores.buckets.listing import Record, Version
 from lethe.stores.buckets.table_formats import ADVICE, mark_in_file
 from lethe.stores.files import copies
 from lethe.stores.files.clocks import WrongSchema
-from lethe.stores.files.copies import Comparison, Told
+from lethe.stores.files.copies import Comparison, SupersededRows
 from lethe.stores.files.files import Changed, Pin, S3File
 from lethe.stores.files.formats.base import NotRewritable, RowFile, Unreadable
-from lethe.stores.files.holds import Matcher
-from lethe.stores.files.judge import Judge, Judgement
+from lethe.stores.files.holds import RowMatcher
+from lethe.stores.files.judge import DatasetJudge, FileJudgement
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.partition import Path, first_day_in_key
 
@@ -100,7 +100,7 @@ MOST_NAMED = 1000
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundVersion:
     """A version with rows that go.
 
     Attributes:
@@ -139,7 +139,7 @@ class Verdict:
 
     key: str
     totals: Totals
-    found: tuple[Found, ...]
+    found: tuple[FoundVersion, ...]
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ class Examiner:
 
     access: S3Access
     dataset: FilesDataset
-    judge: Judge
-    matcher: Matcher
+    judge: DatasetJudge
+    matcher: RowMatcher
 
     @cached_property
     def _has_grants(self) -> bool:
@@ -163,11 +163,11 @@ class Examiner:
             StoreUnavailable, StoreError.
         """
         totals = Totals()
-        found: list[Found] = []
+        found: list[FoundVersion] = []
         if not record.readable and record.content:
             self._unreadable(totals, record.key, 1)
             return Verdict(record.key, totals, ())
-        current: tuple[Judgement, RowFile] | None = None
+        current: tuple[FileJudgement, RowFile] | None = None
         for version in record.content:
             if is_mark(version):
                 continue
@@ -193,7 +193,7 @@ class Examiner:
                     totals.add(Totals(total=told.own.count, expired=told.own.count, held=told.own.count))
         return Verdict(record.key, totals, tuple(found))
 
-    def _judged(self, version: Version) -> tuple[S3File, RowFile, Judgement]:
+    def _judged(self, version: Version) -> tuple[S3File, RowFile, FileJudgement]:
         file = S3File(self.access, Pin(self.dataset.bucket, version.key, version.id, None), version.size)
         opened = self.judge.format.open(file, self.dataset)
         table = mark_in_file(opened.owners)
@@ -210,7 +210,7 @@ class Examiner:
                     not_before=self._not_before(version.key),
                 )
                 if bound
-                else Judgement(rows=0)
+                else FileJudgement(rows=0)
             )
         except WrongSchema as error:
             raise Unreadable(str(error), rows) from None
@@ -247,7 +247,7 @@ class Examiner:
         return all(shown.day >= cutoff.day for cutoff in self.judge.cutoffs)
 
     @staticmethod
-    def _count(totals: Totals, key: str, judged: Judgement) -> None:
+    def _count(totals: Totals, key: str, judged: FileJudgement) -> None:
         totals.total += judged.total
         totals.expired += judged.expired
         totals.kept_on += judged.kept_on
@@ -259,31 +259,31 @@ class Examiner:
     def _told(
         self,
         key: str,
-        judged: Judgement,
+        judged: FileJudgement,
         opened: RowFile,
-        current: tuple[Judgement, RowFile] | None,
-        found: Sequence[Found],
-    ) -> Told:
+        current: tuple[FileJudgement, RowFile] | None,
+        found: Sequence[FoundVersion],
+    ) -> SupersededRows:
         """What the expired rows of a superseded version are: records of their own, or copies."""
         compared = Comparison(Path.of(self.dataset, key), self.dataset.key)
-        newest = copies.Version(current[1], current[0].going.either(current[0].held)) if current else None
-        between = [copies.Version(one.rows, one.records) for one in found if not one.current]
+        newest = copies.JudgedVersion(current[1], current[0].going.either(current[0].held)) if current else None
+        between = [copies.JudgedVersion(one.rows, one.records) for one in found if not one.current]
         try:
             return compared.tell(judged.going.either(judged.held), opened, newest, between)
         except (pa.ArrowException, OSError, ValueError, OverflowError, PanicException):
             expired = judged.going.either(judged.held)  # what cannot be compared counts
-            return Told(expired, expired.without(expired))
+            return SupersededRows(expired, expired.without(expired))
 
     @staticmethod
     def _found(
-        version: Version, file: S3File, opened: RowFile, judged: Judgement, records: Marks, renewed: Marks | None
-    ) -> Found:
+        version: Version, file: S3File, opened: RowFile, judged: FileJudgement, records: Marks, renewed: Marks | None
+    ) -> FoundVersion:
         is_current = renewed is None
-        return Found(
+        return FoundVersion(
             version.id, file.head.etag, file.size, is_current, judged.going, judged.held, records, renewed, file, opened
         )
 
-    def _goes(self, totals: Totals, file: S3File, opened: RowFile, judged: Judgement) -> bool:
+    def _goes(self, totals: Totals, file: S3File, opened: RowFile, judged: FileJudgement) -> bool:
         """Whether the rows of the current version that should go can; counts them."""
         going = judged.going.count
         if file.head.locked:
@@ -305,7 +305,7 @@ class Examiner:
         return True
 
     @staticmethod
-    def _held_elsewhere(judged: Judgement, opened: RowFile, current: tuple[Judgement, RowFile] | None) -> bool:
+    def _held_elsewhere(judged: FileJudgement, opened: RowFile, current: tuple[FileJudgement, RowFile] | None) -> bool:
         """Whether every held row of a superseded version is in the current one too."""
         if not judged.held.count:
             return True
@@ -389,4 +389,4 @@ def check_grants(access: S3Access, pin: Pin) -> None:
         raise NotRewritable("others have been granted access to it")
 
 
-__all__ = ["Changed", "Examiner", "Found", "Totals", "Verdict", "contained", "is_mark", "name_digest"]
+__all__ = ["Changed", "Examiner", "FoundVersion", "Totals", "Verdict", "contained", "is_mark", "name_digest"]

@@ -56,7 +56,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ObjectHead:
     """What S3 says of a version.
 
     Attributes:
@@ -70,7 +70,7 @@ class Head:
     locked: bool
 
     @classmethod
-    def of(cls, answer: Any, size: int) -> Head:  # noqa: ANN401 - boto3's answers to GET and HEAD
+    def of(cls, answer: Any, size: int) -> ObjectHead:  # noqa: ANN401 - boto3's answers to GET and HEAD
         """Read it from the answer to a GET or HEAD."""
         until: datetime | None = answer.get("ObjectLockRetainUntilDate")
         retained = until is not None and until > datetime.now(UTC)
@@ -97,7 +97,7 @@ class S3File(io.RawIOBase):
         self.answer = answer
         content_range = str(answer.get("ContentRange") or f"bytes 0-{len(body) - 1}/{len(body)}")
         self.size = int(content_range.rpartition("/")[2])
-        self.head = Head.of(answer, self.size)
+        self.head = ObjectHead.of(answer, self.size)
         self.pin = Pin(pin.bucket, pin.key, pin.version, self.head.etag)
         self._tail = body
 
@@ -198,7 +198,7 @@ class LocalFile:
                     raise Changed from None
                 raise
             self.answer: Any = answer
-            self.head = Head.of(answer, int(answer["ContentLength"]))
+            self.head = ObjectHead.of(answer, int(answer["ContentLength"]))
             if self.head.size != size or (pin.etag is not None and self.head.etag != pin.etag):
                 answer["Body"].close()
                 raise Changed

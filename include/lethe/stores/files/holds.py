@@ -233,7 +233,7 @@ def _of_names(kind: IdentifierType, values: Sequence[str]) -> Hashes:
     return np.unique(_hashed(pl.Series([name for value in values for name in names(kind, value)], dtype=pl.String)))
 
 
-class Matcher:
+class RowMatcher:
     """Finds the rows that rules hold."""
 
     def __init__(

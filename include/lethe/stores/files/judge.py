@@ -42,7 +42,7 @@ from lethe.stores.files.clocks import (
 from lethe.stores.files.conditions import Answer, Zones, answer, unfit
 from lethe.stores.files.formats import format_of
 from lethe.stores.files.formats.base import AMBIGUOUS, UNREADABLE, As, Chunk, Format, RowFile
-from lethe.stores.files.holds import Matcher
+from lethe.stores.files.holds import RowMatcher
 from lethe.stores.files.literals import Literal, Unfit, among, fitting
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.partition import TEXT, Path
@@ -52,7 +52,7 @@ ROWS_AT_ONCE = 1 << 17
 
 
 @dataclass
-class Judgement:
+class FileJudgement:
     """What a file holds.
 
     Attributes:
@@ -85,7 +85,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Columns:
+class JudgedColumns:
     """The columns of a dataset that judging needs."""
 
     clocks: tuple[str, ...]
@@ -95,7 +95,7 @@ class Columns:
     key: tuple[str, ...]
 
     @classmethod
-    def of(cls, dataset: FilesDataset, expiry: Expiry) -> Columns:
+    def of(cls, dataset: FilesDataset, expiry: Expiry) -> JudgedColumns:
         """The columns that a dataset's declaration names."""
         others = [condition.column for condition in dataset.keep_while]
         if expiry.column is not None:
@@ -120,7 +120,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Judge:
+class DatasetJudge:
     """Judges the files of one dataset at one as-of moment."""
 
     dataset: FilesDataset
@@ -132,9 +132,9 @@ class Judge:
         return format_of(self.dataset.kind)
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> JudgedColumns:
         """What it needs to read."""
-        return Columns.of(self.dataset, self.expiry)
+        return JudgedColumns.of(self.dataset, self.expiry)
 
     @property
     def stored(self) -> list[str]:
@@ -206,7 +206,7 @@ class Judge:
 class FileJudge:
     """Judges a file: by its schema, with the columns that its key says."""
 
-    judge: Judge
+    judge: DatasetJudge
     schema: pa.Schema
     readers: Mapping[str, Reader]
     path: Path
@@ -214,11 +214,11 @@ class FileJudge:
     def judge_file(
         self,
         file: RowFile,
-        matcher: Matcher,
+        matcher: RowMatcher,
         *,
         unexpired: bool = False,
         not_before: Cutoff | None = None,
-    ) -> Judgement:
+    ) -> FileJudgement:
         """Judge all rows of a file.
 
         Args:
@@ -227,7 +227,7 @@ class FileJudge:
             unexpired: the file's key already shows that none of its clocks has expired.
             not_before: what the key says that none of its clocks is before.
         """
-        result = Judgement(rows=0)
+        result = FileJudgement(rows=0)
         going: list[Bits] = []
         held: list[Bits] = []
         for chunk in file.chunks():
@@ -255,7 +255,7 @@ class FileJudge:
         result.going, result.held = Marks.of(going), Marks.of(held)
         return result
 
-    def held_rows(self, file: RowFile, candidates: Marks, matcher: Matcher) -> Marks:
+    def held_rows(self, file: RowFile, candidates: Marks, matcher: RowMatcher) -> Marks:
         """Which of the candidates holds cover. Nothing is read of chunks without candidates."""
         found = []
         for index, chunk in enumerate(file.chunks()):
@@ -330,7 +330,7 @@ class FileJudge:
             raise OSError("a chunk has another number of rows than it says")
 
     def _expired(
-        self, chunk: Chunk, result: Judgement, *, unexpired: bool, not_before: Cutoff | None
+        self, chunk: Chunk, result: FileJudgement, *, unexpired: bool, not_before: Cutoff | None
     ) -> tuple[Bits, Bits, date | None]:
         """Rows of a chunk that have expired, and those of them that are kept on; counts the others."""
         rows = chunk.rows
@@ -372,7 +372,7 @@ class FileJudge:
         return unclear
 
     def _judged(
-        self, clocks: Mapping[str, ClockValues], data: Mapping[str, pa.Array], scope: Bits, result: Judgement
+        self, clocks: Mapping[str, ClockValues], data: Mapping[str, pa.Array], scope: Bits, result: FileJudgement
     ) -> Bits:
         """Which rows have expired."""
         values = list(clocks.values())
@@ -425,7 +425,7 @@ class FileJudge:
             last = pick(last, np.where(missing, neutral, high[rows]))
         return first, last
 
-    def _held(self, chunk: Chunk, candidates: Bits, matcher: Matcher) -> tuple[Bits, date | None]:
+    def _held(self, chunk: Chunk, candidates: Bits, matcher: RowMatcher) -> tuple[Bits, date | None]:
         """Which candidates of a chunk are held, and the earliest day of those that are not."""
         held = np.zeros(len(candidates), dtype=np.bool_)
         oldest: date | None = None

@@ -13,22 +13,22 @@ from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_keys
 from lethe.policy import FilesDataset
 from lethe.stores.base import Candidates, Progress
-from lethe.stores.buckets.staging import Staging, unpack
+from lethe.stores.buckets.staging import BucketStaging, unpack
 from lethe.stores.files.formats import format_of
 from lethe.stores.files.marks import Marks
-from lethe.stores.files.plan import Batch, Plan, Planned, Unit, staged_keys
+from lethe.stores.files.plan import PlannedBatch, PlannedVersion, RewritePlan, Unit, staged_keys
 
 MOST_KEEPERS = 20
 """Files that are named as what keeps rows; all are counted."""
 
 
-def held_marks(version: Planned, outcome: Mapping[str, Any]) -> Marks | None:
+def held_marks(version: PlannedVersion, outcome: Mapping[str, Any]) -> Marks | None:
     """The rows of a version that stayed because they are held; None: there are none."""
     held = outcome["held"]
     return None if held is None else Marks.loads(base64.b64decode(held), version.groups)
 
 
-def tally_of_unit(batch: Batch, unit: Unit, outcome: Mapping[str, Any]) -> Became:
+def tally_of_unit(batch: PlannedBatch, unit: Unit, outcome: Mapping[str, Any]) -> Became:
     """The sums of what became of the records of one file, all its versions together."""
     counts: Counter[Outcome] = Counter()
     for version, became in zip(unit.versions, outcome["versions"], strict=True):
@@ -49,7 +49,7 @@ def tally_of(body: bytes, progress: Progress) -> Became:
     return tally
 
 
-def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Became:
+def sum_of_outcomes(staging: BucketStaging, candidates: Candidates) -> Became:
     """The sum of the outcomes of all batches that have one."""
     total = Became()
     for number in range(candidates.batches):
@@ -66,7 +66,7 @@ def sum_of_outcomes(staging: Staging, candidates: Candidates) -> Became:
     return total
 
 
-def keepers(staging: Staging, candidates: Candidates) -> tuple[str, ...]:
+def keepers(staging: BucketStaging, candidates: Candidates) -> tuple[str, ...]:
     """What keeps the rows that are blocked: files, by the digests of their names, with why they cannot be rewritten."""
     bodies = (staging.get(f"outcome/{number}") for number in range(candidates.batches))
     outcomes = (outcome for body in bodies if body is not None for outcome in unpack(body)[1:])
@@ -76,7 +76,7 @@ def keepers(staging: Staging, candidates: Candidates) -> tuple[str, ...]:
 
 
 def record_outcomes(
-    staging: Staging, plan: Plan, candidates: Candidates, dataset: FilesDataset
+    staging: BucketStaging, plan: RewritePlan, candidates: Candidates, dataset: FilesDataset
 ) -> Iterator[tuple[bytes, Outcome]]:
     """The outcome of every candidate of the batches that have one."""
     for number in range(candidates.batches):
@@ -97,7 +97,9 @@ def record_outcomes(
                     yield key, Outcome.HELD if is_held else Outcome.RENEWED if is_there else what
 
 
-def _keys(staging: Staging, batch: Batch, unit: Unit, version: Planned, dataset: FilesDataset) -> Iterator[bytes]:
+def _keys(
+    staging: BucketStaging, batch: PlannedBatch, unit: Unit, version: PlannedVersion, dataset: FilesDataset
+) -> Iterator[bytes]:
     if dataset.key:
         yield from staged_keys(staging, format_of(dataset.kind), dataset.key, version.keys)
         return

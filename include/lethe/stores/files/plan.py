@@ -26,8 +26,8 @@ from lethe.errors import DatasetChanged
 from lethe.judging.keys import record_keys
 from lethe.stores.base import Candidates
 from lethe.stores.buckets.areas import changed
-from lethe.stores.buckets.staging import Staging, pack, unpack
-from lethe.stores.files.examine import Found, name_digest
+from lethe.stores.buckets.staging import BucketStaging, pack, unpack
+from lethe.stores.files.examine import FoundVersion, name_digest
 from lethe.stores.files.formats.base import As, Format
 from lethe.stores.files.marks import Marks
 from lethe.stores.files.partition import Path
@@ -43,7 +43,7 @@ KEYS_AT_ONCE = 250_000
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedVersion:
     """A version with rows that go.
 
     Attributes:
@@ -87,7 +87,7 @@ class Unit:
     """A key with the versions of it that have rows that go."""
 
     key: str
-    versions: tuple[Planned, ...]
+    versions: tuple[PlannedVersion, ...]
 
     @property
     def going(self) -> int:
@@ -101,30 +101,30 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PlannedBatch:
     """What one batch consists of."""
 
     number: int
     units: tuple[Unit, ...]
     marks: bytes
 
-    def going(self, version: Planned) -> Marks:
+    def going(self, version: PlannedVersion) -> Marks:
         """The rows of a version that go."""
         return self._marks(version.marks, version)
 
-    def records(self, version: Planned) -> Marks:
+    def records(self, version: PlannedVersion) -> Marks:
         """Those of the rows of a version that go that are due; the others are copies of them."""
         return self.going(version) if version.counted is None else self._marks(version.counted, version)
 
-    def renewed(self, version: Planned) -> Marks | None:
+    def renewed(self, version: PlannedVersion) -> Marks | None:
         """Those of them whose record stays, in the current version."""
         return None if version.renewed is None else self._marks(version.renewed, version)
 
-    def held(self, version: Planned) -> Marks | None:
+    def held(self, version: PlannedVersion) -> Marks | None:
         """The rows of a superseded version that were held when it was discovered."""
         return None if version.held is None else self._marks(version.held, version)
 
-    def _marks(self, where: tuple[int, int], version: Planned) -> Marks:
+    def _marks(self, where: tuple[int, int], version: PlannedVersion) -> Marks:
         offset, length = where
         return Marks.loads(self.marks[offset : offset + length], version.groups)
 
@@ -132,7 +132,7 @@ class Batch:
 class Planner:
     """Stages candidates as they are found, in the order of their keys."""
 
-    def __init__(self, staging: Staging, key_columns: tuple[str, ...], batch_rows: int) -> None:
+    def __init__(self, staging: BucketStaging, key_columns: tuple[str, ...], batch_rows: int) -> None:
         self._staging = staging
         self._key_columns = key_columns
         self._batch_rows = batch_rows
@@ -143,7 +143,7 @@ class Planner:
         self._rows = self._bytes = 0
         self.largest = batch_rows
 
-    def add(self, key: str, found: tuple[Found, ...]) -> None:
+    def add(self, key: str, found: tuple[FoundVersion, ...]) -> None:
         """Stage a key. To be called in the order of keys."""
         unit = Unit(key, tuple(self._planned(key, version) for version in found))
         for version in unit.versions:
@@ -155,8 +155,8 @@ class Planner:
         if self._rows >= self._batch_rows or self._bytes >= BATCH_BYTES or len(self._units) >= BATCH_FILES:
             self._end_batch()
 
-    def _planned(self, key: str, version: Found) -> Planned:
-        return Planned(
+    def _planned(self, key: str, version: FoundVersion) -> PlannedVersion:
+        return PlannedVersion(
             version.id,
             version.etag,
             version.size,
@@ -204,7 +204,7 @@ class Planner:
         return Candidates(**summary, reference=_reference(self._staging, plan))
 
 
-def _reference(staging: Staging, plan: bytes) -> str:
+def _reference(staging: BucketStaging, plan: bytes) -> str:
     return staging.reference(hashlib.sha256(plan).hexdigest())
 
 
@@ -213,7 +213,7 @@ def keys_name(key: str, version: str) -> str:
     return name_digest(f"{key}\x00{version}")[:32]
 
 
-def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str, found: Found) -> None:
+def stage_keys(staging: BucketStaging, columns: tuple[str, ...], path: Path, key: str, found: FoundVersion) -> None:
     """Stage the key columns of the rows of a version that are due, some at a time."""
     part = rows = 0
     batches: list[pa.RecordBatch] = []
@@ -244,7 +244,7 @@ def stage_keys(staging: Staging, columns: tuple[str, ...], path: Path, key: str,
         write()
 
 
-def staged_keys(staging: Staging, form: Format, columns: tuple[str, ...], name: str) -> Iterator[bytes]:
+def staged_keys(staging: BucketStaging, form: Format, columns: tuple[str, ...], name: str) -> Iterator[bytes]:
     """The staged keys of a version's rows, in order and in their canonical form."""
     for part in sorted(staging.names(f"keys/{name}/")):
         body = staging.get(part)
@@ -254,10 +254,10 @@ def staged_keys(staging: Staging, form: Format, columns: tuple[str, ...], name: 
             yield from record_keys([form.key_values(batch.column(column)) for column in columns])
 
 
-class Plan:
+class RewritePlan:
     """What was staged for a run, as erasing reads it."""
 
-    def __init__(self, staging: Staging, candidates: Candidates) -> None:
+    def __init__(self, staging: BucketStaging, candidates: Candidates) -> None:
         """Read it.
 
         Raises:
@@ -272,12 +272,12 @@ class Plan:
             raise changed(staging)
 
     @staticmethod
-    def candidates(staging: Staging) -> Candidates | None:
+    def candidates(staging: BucketStaging) -> Candidates | None:
         """What an earlier discovery of the run staged."""
         body = staging.get("plan")
         return None if body is None else Candidates(**unpack(body)[0], reference=_reference(staging, body))
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> PlannedBatch:
         """Read a batch.
 
         Raises:
@@ -291,14 +291,14 @@ class Plan:
         ):
             raise changed(self._staging)
         end = 8 + int.from_bytes(body[:8], "big")
-        return Batch(number, tuple(_unit(row) for row in unpack(body[8:end])), body[end:])
+        return PlannedBatch(number, tuple(_unit(row) for row in unpack(body[8:end])), body[end:])
 
 
 def _unit(row: dict[str, Any]) -> Unit:
     return Unit(
         row["key"],
         tuple(
-            Planned(
+            PlannedVersion(
                 **{
                     **version,
                     "groups": tuple(version["groups"]),

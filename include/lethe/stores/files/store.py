@@ -38,22 +38,22 @@ from lethe.stores.base import (
 from lethe.stores.buckets import checks as bucket_checks
 from lethe.stores.buckets import uploads
 from lethe.stores.buckets.listing import Listing, Record, read_fast
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 from lethe.stores.buckets.store import BucketStore
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.files.clocks import WrongSchema, is_text, plain, reader
 from lethe.stores.files.conditions import unfit
-from lethe.stores.files.erase import Eraser
+from lethe.stores.files.erase import FileEraser
 from lethe.stores.files.examine import Examiner, Totals, Verdict, is_mark
 from lethe.stores.files.files import Changed, Pin, S3File
 from lethe.stores.files.formats import format_of
 from lethe.stores.files.formats.base import RowFile, Unreadable
-from lethe.stores.files.holds import Loaded, Matcher
-from lethe.stores.files.judge import Judge
+from lethe.stores.files.holds import Loaded, RowMatcher
+from lethe.stores.files.judge import DatasetJudge
 from lethe.stores.files.literals import Unfit, fitting
 from lethe.stores.files.outcomes import keepers, record_outcomes, sum_of_outcomes
 from lethe.stores.files.partition import Path
-from lethe.stores.files.plan import BATCH_ROWS, Plan, Planner, stage_keys
+from lethe.stores.files.plan import BATCH_ROWS, Planner, RewritePlan, stage_keys
 from lethe.stores.files.validation import frames, staged_rows
 from lethe.stores.sources import FrameSource, RowSource
 
@@ -185,7 +185,7 @@ class FileStore(BucketStore):
             totals.add(verdict.totals)
         return Found(**_counts(totals))
 
-    def _stage(self, work: Work, holds: HoldRules, area: Staging, progress: Progress) -> Candidates:
+    def _stage(self, work: Work, holds: HoldRules, area: BucketStaging, progress: Progress) -> Candidates:
         totals = Totals()
         planner = Planner(area, _files(work.dataset).key, self._batch_rows)
         for verdict in self._verdicts(work, holds, area, progress):
@@ -194,16 +194,18 @@ class FileStore(BucketStore):
                 planner.add(verdict.key, verdict.found)
         return planner.finish(Found(**_counts(totals)).model_dump(mode="json"), holds.version)
 
-    def _candidates_in(self, area: Staging) -> Candidates | None:
-        return Plan.candidates(area)
+    def _candidates_in(self, area: BucketStaging) -> Candidates | None:
+        return RewritePlan.candidates(area)
 
-    def _verdicts(self, work: Work, holds: HoldRules, staging: Staging | None, progress: Progress) -> Iterator[Verdict]:
+    def _verdicts(
+        self, work: Work, holds: HoldRules, staging: BucketStaging | None, progress: Progress
+    ) -> Iterator[Verdict]:
         """What every key holds, in the order of keys; some are examined at a time."""
         require_able(work, self.abilities)
         dataset = _files(work.dataset)
-        judge = Judge(dataset, work.expiry)
+        judge = DatasetJudge(dataset, work.expiry)
         region, read = dataset.phone_region, judge.format.identifiers
-        matcher = Matcher(holds, dataset.identifiers, self._loaded, region, read)
+        matcher = RowMatcher(holds, dataset.identifiers, self._loaded, region, read)
         examiner = Examiner(self._access, dataset, judge, matcher)
         listing = self._listing(dataset)
 
@@ -240,9 +242,9 @@ class FileStore(BucketStore):
         require_able(work, self.abilities)
         dataset = _files(work.dataset)
         staging = self._staged(work, candidates)
-        plan = Plan(staging, candidates)
+        plan = RewritePlan(staging, candidates)
         fresh = self._areas(work).begin(candidates.reference)
-        eraser = Eraser(
+        eraser = FileEraser(
             self._access, self._listing(dataset), staging, work, dataset, candidates.holds_version, gate, self._loaded
         )
         return eraser.run(plan, batches, progress, fresh=fresh)
@@ -250,7 +252,7 @@ class FileStore(BucketStore):
     def outcomes(self, work: Work, candidates: Candidates) -> Iterator[tuple[bytes, Outcome]]:
         """The outcome of every candidate; without `dataset.key`, a record's key is (object key, number of the row)."""
         staging = self._staged(work, candidates)
-        return record_outcomes(staging, Plan(staging, candidates), candidates, _files(work.dataset))
+        return record_outcomes(staging, RewritePlan(staging, candidates), candidates, _files(work.dataset))
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
         """The sum of the outcomes of all batches that have one.
@@ -259,7 +261,7 @@ class FileStore(BucketStore):
             DatasetChanged: if what was staged is not there any more, so that nothing can be told.
         """
         staging = self._staged(work, candidates)
-        Plan(staging, candidates)
+        RewritePlan(staging, candidates)
         return sum_of_outcomes(staging, candidates)
 
     def kept_by(self, work: Work, candidates: Candidates) -> tuple[str, ...]:
@@ -271,13 +273,13 @@ class FileStore(BucketStore):
     def candidates_source(self, work: Work, candidates: Candidates) -> RowSource:
         """The rows that are to go, counted by their days; see `validation`."""
         dataset = _files(work.dataset)
-        plan = Plan(self._staged(work, candidates), candidates)
+        plan = RewritePlan(self._staged(work, candidates), candidates)
         return RowSource(staged_rows(self._access, work, dataset, plan, candidates))
 
     def records_source(self, work: Work, candidates: Candidates, columns: Sequence[str]) -> FrameSource:
         """Some columns of the rows that are to go."""
         dataset = _files(work.dataset)
-        plan = Plan(self._staged(work, candidates), candidates)
+        plan = RewritePlan(self._staged(work, candidates), candidates)
         return FrameSource(frames(self._access, work, dataset, plan, candidates, columns))
 
     # --- staging -------------------------------------------------------------------------------------------------

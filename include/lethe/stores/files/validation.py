@@ -23,9 +23,9 @@ from lethe.stores.buckets.client import S3Access
 from lethe.stores.files.clocks import Bits, Numbers, WrongSchema, flat, is_temporal
 from lethe.stores.files.files import Changed, Pin, S3File
 from lethe.stores.files.formats.base import As, Chunk, Unreadable
-from lethe.stores.files.judge import FileJudge, Judge
+from lethe.stores.files.judge import DatasetJudge, FileJudge
 from lethe.stores.files.marks import Marks
-from lethe.stores.files.plan import Plan
+from lethe.stores.files.plan import RewritePlan
 from lethe.stores.sources import Staged
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Days = Counter[tuple[date | None, date | None]]
 
 
 def staged_rows(
-    access: S3Access, work: Work, dataset: FilesDataset, plan: Plan, candidates: Candidates
+    access: S3Access, work: Work, dataset: FilesDataset, plan: RewritePlan, candidates: Candidates
 ) -> Iterator[Staged]:
     """The records that are to go, those of one file, day and cutoff together; of several copies of one, one.
 
@@ -58,7 +58,12 @@ def staged_rows(
 
 
 def frames(
-    access: S3Access, work: Work, dataset: FilesDataset, plan: Plan, candidates: Candidates, columns: Sequence[str]
+    access: S3Access,
+    work: Work,
+    dataset: FilesDataset,
+    plan: RewritePlan,
+    candidates: Candidates,
+    columns: Sequence[str],
 ) -> Iterator[pd.DataFrame]:
     """Some columns of the rows that are to go, in frames of rows of one file.
 
@@ -66,7 +71,7 @@ def frames(
         StoreError: if a file lacks one of the columns.
         DatasetChanged, StoreUnavailable: as above.
     """
-    judge = Judge(dataset, work.expiry)
+    judge = DatasetJudge(dataset, work.expiry)
     for pin, size, going in _files(dataset, plan, candidates):
         with _unchanged(access, work, dataset), S3File(access, pin, size) as file:
             opened = judge.format.open(file, dataset)
@@ -90,7 +95,7 @@ def _moments(column: pa.Array) -> pa.Array:
     return column.cast(pa.timestamp("us", "UTC"), safe=False)
 
 
-def _files(dataset: FilesDataset, plan: Plan, candidates: Candidates) -> Iterator[tuple[Pin, int, Marks]]:
+def _files(dataset: FilesDataset, plan: RewritePlan, candidates: Candidates) -> Iterator[tuple[Pin, int, Marks]]:
     """Every version that is staged, its bytes, and the rows of it that are to go."""
     for number in range(candidates.batches):
         batch = plan.batch(number)
@@ -117,7 +122,7 @@ class _Clocks:
     def __init__(self, dataset: FilesDataset, expiry: Expiry) -> None:
         self._dataset = dataset
         self._expiry = expiry
-        self._judge = Judge(dataset, expiry)
+        self._judge = DatasetJudge(dataset, expiry)
         self._columns = dict.fromkeys([*dataset.clock.columns, *([expiry.column] if expiry.column else [])], As.VALUE)
 
     def count(self, access: S3Access, pin: Pin, size: int, going: Marks) -> Days:

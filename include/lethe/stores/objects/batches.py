@@ -15,7 +15,7 @@ from typing import Any
 from lethe.counts import Became, Outcome
 from lethe.errors import DatasetChanged, StoreError
 from lethe.stores.buckets.listing import Record, Version
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 from lethe.stores.objects.manifest import Part
 
 FOLDER = "batches/"
@@ -121,7 +121,7 @@ class Progressed:
 
 
 @dataclass
-class Batch:
+class ObjectBatch:
     """A batch that this process works on; never from two threads at the same time.
 
     Attributes:
@@ -163,7 +163,7 @@ class Batch:
 class BatchStates:
     """Reads and changes the states of a run's batches. All methods raise `StoreUnavailable` or `StoreError`."""
 
-    staging: Staging
+    staging: BucketStaging
 
     def read(self, number: int) -> Progressed | None:
         """The state of a batch; None: nothing was begun."""

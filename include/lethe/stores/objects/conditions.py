@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, PRECONDITION, named
 from lethe.stores.buckets.listing import UNVERSIONED
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,7 +26,7 @@ _OTHER = '"00000000000000000000000000000000"'
 """An ETag that nothing has."""
 
 
-def are_kept(access: S3Access, bucket: str, staging: Staging) -> bool:
+def are_kept(access: S3Access, bucket: str, staging: BucketStaging) -> bool:
     """Whether deletes from `bucket`, which never had versioning, are compared with what is there.
 
     Raises:
@@ -40,7 +40,7 @@ def are_kept(access: S3Access, bucket: str, staging: Staging) -> bool:
     return _refuses(access.client, staging)
 
 
-def _refuses(client: S3Client, staging: Staging) -> bool:
+def _refuses(client: S3Client, staging: BucketStaging) -> bool:
     there, missing = (staging.prefix + _FOLDER + name for name in ("there", "missing"))
     objects: Any = [{"Key": key, "VersionId": UNVERSIONED, "ETag": _OTHER} for key in (there, missing)]
     try:

@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from lethe.counts import Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
-from lethe.stores.buckets.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Place, code_of, is_passing, named
-from lethe.stores.buckets.leases import Lease
+from lethe.stores.buckets.errors import ABSENT, NOT_ALLOWED, PRECONDITION, Operation, code_of, is_passing, named
+from lethe.stores.buckets.leases import S3Lease
 from lethe.stores.buckets.listing import UNVERSIONED, Version, chunks
-from lethe.stores.objects.batches import Batch
+from lethe.stores.objects.batches import ObjectBatch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,7 +45,7 @@ class Term:
         stopped: whether no request may be sent any more, whatever the time.
     """
 
-    lease: Lease
+    lease: S3Lease
     rules: HoldRules
     long: float
     last: bool = False
@@ -100,14 +100,14 @@ class Deleter:
         pace: how large requests are.
     """
 
-    place: Place
+    place: Operation
     bucket: str
     client: S3Client
     senders: Executor
     locked: Callable[[Version], bool]
     pace: Pace = field(default_factory=Pace)
 
-    def delete(self, batch: Batch, sends: Mapping[int, Sequence[Version]], term: Term) -> bool:
+    def delete(self, batch: ObjectBatch, sends: Mapping[int, Sequence[Version]], term: Term) -> bool:
         """Delete versions, and set the outcomes of the candidates of which all could be.
 
         True where the look that it went by still holds for the others: no request for them was sent.
@@ -130,7 +130,7 @@ class Deleter:
         return batch.error is None and all(len(sends[position]) == 1 for position in unsent)
 
     def _requests(
-        self, batch: Batch, versions: Sequence[tuple[int, Version]], term: Term
+        self, batch: ObjectBatch, versions: Sequence[tuple[int, Version]], term: Term
     ) -> list[tuple[int, Version, str]]:
         """Send the requests, some beside each other, and wait for all; what failed, with S3's error code.
 
@@ -190,7 +190,7 @@ class Deleter:
             return code_of(error) or "InternalError"
         return ""
 
-    def _failed(self, batch: Batch, position: int, version: Version, code: str) -> None:
+    def _failed(self, batch: ObjectBatch, position: int, version: Version, code: str) -> None:
         """What one version's error means for its candidate."""
         if code in PRECONDITION:
             batch.outcomes[position] = Outcome.RENEWED

@@ -51,10 +51,10 @@ from lethe.stores.base import Candidates, Gate, Progress
 from lethe.stores.buckets.client import S3Access, write_fast
 from lethe.stores.buckets.listing import Listing
 from lethe.stores.heap import quick_collections
-from lethe.stores.objects.batches import Batch, BatchStates
+from lethe.stores.objects.batches import BatchStates, ObjectBatch
 from lethe.stores.objects.conditions import are_kept
 from lethe.stores.objects.deleting import Deleter
-from lethe.stores.objects.judging import Judge
+from lethe.stores.objects.judging import ObjectJudge
 from lethe.stores.objects.manifest import Manifest
 from lethe.stores.objects.worker import WIDTH, Erasure, Worker
 
@@ -67,7 +67,7 @@ ASIDE = 8
 
 
 @dataclass(frozen=True)
-class Eraser:
+class ObjectEraser:
     """Erases batches of one dataset in one run; see the module's docstring.
 
     Attributes:
@@ -81,7 +81,7 @@ class Eraser:
 
     access: S3Access
     bucket: str
-    judge: Judge
+    judge: ObjectJudge
     manifest: Manifest
     candidates: Candidates
     gate: Gate
@@ -97,7 +97,7 @@ class Eraser:
         client = self.access.leased(self.gate.lease_seconds)
         write_fast(client)
         states = BatchStates(self.manifest.staging)
-        events: SimpleQueue[Batch | Future[None]] = SimpleQueue()
+        events: SimpleQueue[ObjectBatch | Future[None]] = SimpleQueue()
         with (
             quick_collections(),
             closing(client),
@@ -139,7 +139,7 @@ class Eraser:
         return Listing(self.access.lister, self.bucket, place)
 
 
-def _sum(events: SimpleQueue[Batch | Future[None]], workers: int, progress: Progress) -> Became:
+def _sum(events: SimpleQueue[ObjectBatch | Future[None]], workers: int, progress: Progress) -> Became:
     """The sum of what the workers do, until all have ended. Raises what the first that fails raises."""
     total = Became()
     while workers:

@@ -40,7 +40,7 @@ from lethe.stores.base import Work
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, code_of, named
 from lethe.stores.buckets.listing import Record, Version
-from lethe.stores.objects.matching import Identifiers, Matcher
+from lethe.stores.objects.matching import Identifiers, ObjectMatcher
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -49,7 +49,7 @@ _NAMED_AT_MOST = 1000
 """Unreadable objects whose digests a survey lists."""
 
 
-class State(Enum):
+class RecordState(Enum):
     """What a record is."""
 
     KEPT = "kept"
@@ -62,7 +62,7 @@ class Judged(NamedTuple):
     """A record with what it was found to be, the local day of its clock, and its identifiers where it has expired."""
 
     record: Record
-    state: State | Unjudgeable
+    state: RecordState | Unjudgeable
     day: date | None = None
     identifiers: Identifiers = {}  # noqa: RUF012 - never changed
 
@@ -89,7 +89,7 @@ def _placed(
 
 
 @dataclass(frozen=True)
-class Judge:
+class ObjectJudge:
     """Judges the records of one dataset in one run. Safe to use from several threads.
 
     Attributes:
@@ -102,8 +102,8 @@ class Judge:
 
     work: Work
     dataset: ObjectDataset
-    reader: Reader
-    matcher: Matcher
+    reader: VersionReader
+    matcher: ObjectMatcher
     locks: bool
 
     @property
@@ -150,10 +150,10 @@ class Judge:
         day = day_of(clock, self.work.expiry.zone, self.work.expiry.zone)
         expired = clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
         if not expired:
-            return Judged(record, State.KEPT, day)
+            return Judged(record, RecordState.KEPT, day)
         identifiers = self.identifiers(record)
         held = self.holds(rules, record, day, identifiers) or (self.locks and self.locked(record))
-        return Judged(record, State.HELD if held else State.EXPIRED, day, identifiers)
+        return Judged(record, RecordState.HELD if held else RecordState.EXPIRED, day, identifiers)
 
     def holds(self, rules: HoldRules, record: Record, day: date | None, identifiers: Identifiers) -> bool:
         """Whether rules cover a record with this day of its clock; with any of its days, where its key says several."""
@@ -222,7 +222,7 @@ class Judge:
         return any(self.reader.locked(version) for version in record.content)
 
 
-class Reader:
+class VersionReader:
     """Reads what a listing does not tell of a version. Safe to use from several threads.
 
     Raises:
@@ -300,10 +300,10 @@ class Census:
             if judged.state is Unjudgeable.UNREADABLE and len(self.unreadable) < _NAMED_AT_MOST:
                 key = judged.record.key.encode("utf-8", "surrogatepass")
                 self.unreadable.append(hashlib.sha256(key).hexdigest())
-        elif judged.state is not State.KEPT:
+        elif judged.state is not RecordState.KEPT:
             self.expired += 1
-            self.held += judged.state is State.HELD
-            if judged.state is State.EXPIRED and judged.day and (self.oldest is None or judged.day < self.oldest):
+            self.held += judged.state is RecordState.HELD
+            if judged.state is RecordState.EXPIRED and judged.day and (self.oldest is None or judged.day < self.oldest):
                 self.oldest = judged.day
 
     def result(self) -> Found:

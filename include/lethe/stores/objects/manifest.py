@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 from lethe.counts import Found
 from lethe.judging.identifiers import IdentifierType
-from lethe.judging.keys import KeyColumn, Kind
+from lethe.judging.keys import KeyColumn, KeyKind
 from lethe.stores.base import Candidates
 from lethe.stores.buckets.areas import changed
 from lethe.stores.buckets.listing import Record, Version
-from lethe.stores.buckets.staging import Staging, pack, unpack
+from lethe.stores.buckets.staging import BucketStaging, pack, unpack
 from lethe.stores.objects.judging import Judged
 from lethe.stores.objects.matching import Identifiers
 
@@ -33,7 +33,7 @@ SPAN = 4000
 
 _INDEX = "index"
 _WRITES_AT_ONCE = 4
-_KEY = KeyColumn(name="the object's key", kind=Kind.TEXT)
+_KEY = KeyColumn(name="the object's key", kind=KeyKind.TEXT)
 
 
 class Candidate(NamedTuple):
@@ -98,7 +98,7 @@ class ManifestWriter:
     come `SPAN` versions further.
     """
 
-    staging: Staging
+    staging: BucketStaging
     pool: Executor
     batch_size: int = BATCH_SIZE
     _part: list[Candidate] = field(default_factory=list)
@@ -166,20 +166,20 @@ def _part_name(number: int) -> str:
     return f"parts/{number:08}"
 
 
-def staged(staging: Staging) -> Candidates | None:
+def staged(staging: BucketStaging) -> Candidates | None:
     """What is staged already; None where nothing is, or not all of it."""
     index = staging.get(_INDEX)
     return None if index is None else _read(staging, index)
 
 
-def _read(staging: Staging, index: bytes) -> Candidates | None:
+def _read(staging: BucketStaging, index: bytes) -> Candidates | None:
     try:
         return _candidates(staging, index, unpack(index)[0])
     except (ValueError, IndexError, TypeError):
         return None
 
 
-def _candidates(staging: Staging, index: bytes, facts: dict[str, Any]) -> Candidates:
+def _candidates(staging: BucketStaging, index: bytes, facts: dict[str, Any]) -> Candidates:
     return Candidates.model_validate({**facts, "reference": staging.reference(hashlib.sha256(index).hexdigest())})
 
 
@@ -187,11 +187,11 @@ def _candidates(staging: Staging, index: bytes, facts: dict[str, Any]) -> Candid
 class Manifest:
     """Staged candidates, as checked against the value that stands for them."""
 
-    staging: Staging
+    staging: BucketStaging
     hashes: tuple[str, ...]
 
     @classmethod
-    def open(cls, staging: Staging, candidates: Candidates) -> Manifest:
+    def open(cls, staging: BucketStaging, candidates: Candidates) -> Manifest:
         """Read the index.
 
         Raises:

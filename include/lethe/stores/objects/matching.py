@@ -23,7 +23,7 @@ def compared(kind: IdentifierType, text: str) -> set[str]:
     return {key for spelling in plus for key in keys(kind, spelling)}
 
 
-class Matcher:
+class ObjectMatcher:
     """Hold rules with their identifiers loaded, for comparing records with them. Safe to use from several threads."""
 
     def __init__(self) -> None:

@@ -37,14 +37,14 @@ from lethe.stores.base import (
 )
 from lethe.stores.buckets import checks as bucket_checks
 from lethe.stores.buckets.listing import Listing, chunks
-from lethe.stores.buckets.staging import Staging
+from lethe.stores.buckets.staging import BucketStaging
 from lethe.stores.buckets.store import BucketStore
 from lethe.stores.buckets.table_formats import refusing_tables
 from lethe.stores.objects.batches import BatchStates, Done
-from lethe.stores.objects.erasing import Eraser
-from lethe.stores.objects.judging import Census, Judge, Judged, Reader, State
+from lethe.stores.objects.erasing import ObjectEraser
+from lethe.stores.objects.judging import Census, Judged, ObjectJudge, RecordState, VersionReader
 from lethe.stores.objects.manifest import BATCH_SIZE, Candidate, Manifest, ManifestWriter, staged
-from lethe.stores.objects.matching import Matcher
+from lethe.stores.objects.matching import ObjectMatcher
 from lethe.stores.objects.validation import frames, staged_keys
 from lethe.stores.sources import FrameSource, RowSource
 
@@ -99,7 +99,7 @@ class S3ObjectStore(BucketStore):
 
     def _check_attributes(self, dataset: ObjectDataset) -> None:
         """Read the attributes of one object, which shows whether the connection may."""
-        reader = Reader(self._access, dataset.bucket)
+        reader = VersionReader(self._access, dataset.bucket)
         page = self._listing(dataset).page(dataset.prefix)
         version = next((one for one in page.versions if not one.marker and not one.key.endswith("/")), None)
         attributes: list[ObjectAttribute | ObjectClock] = [dataset.clock, *dataset.identifiers.values()]
@@ -126,20 +126,20 @@ class S3ObjectStore(BucketStore):
                 census.add(judged)
         return census.result()
 
-    def _stage(self, work: Work, holds: HoldRules, area: Staging, progress: Progress) -> Candidates:
+    def _stage(self, work: Work, holds: HoldRules, area: BucketStaging, progress: Progress) -> Candidates:
         census = Census()
         with ThreadPoolExecutor(2, thread_name_prefix="lethe-stage") as pool, self._judged(work, holds) as records:
             writer = ManifestWriter(area, pool, self._batch_size)
             for number, judged in enumerate(records, start=1):
                 census.add(judged)
-                expired = judged.state is State.EXPIRED
+                expired = judged.state is RecordState.EXPIRED
                 writer.see(judged, Candidate(judged.record, judged.day, judged.identifiers) if expired else None)
                 if number % _CHUNK == 0:
                     progress(_CHUNK)
             progress(census.total % _CHUNK)
             return writer.finish(census.result(), holds.version)
 
-    def _candidates_in(self, area: Staging) -> Candidates | None:
+    def _candidates_in(self, area: BucketStaging) -> Candidates | None:
         return staged(area)
 
     @contextmanager
@@ -174,7 +174,7 @@ class S3ObjectStore(BucketStore):
         judge = self._judge(work)
         manifest = Manifest.open(self._staged(work, candidates), candidates)
         self._areas(work).begin(candidates.reference)
-        eraser = Eraser(self._access, _objects(work.dataset).bucket, judge, manifest, candidates, gate)
+        eraser = ObjectEraser(self._access, _objects(work.dataset).bucket, judge, manifest, candidates, gate)
         return eraser.run(batches, progress)
 
     def tally(self, work: Work, candidates: Candidates) -> Became:
@@ -238,11 +238,11 @@ class S3ObjectStore(BucketStore):
         place = self._access.place(dataset.bucket, "list the versions of objects (s3:ListBucketVersions)")
         return Listing(self._access.lister, dataset.bucket, place)
 
-    def _judge(self, work: Work) -> Judge:
+    def _judge(self, work: Work) -> ObjectJudge:
         require_able(work, self.abilities)
         dataset = _objects(work.dataset)
         locks = bucket_checks.lock_configuration(self._access, dataset.bucket) is not None
-        return Judge(work, dataset, Reader(self._access, dataset.bucket), Matcher(), locks)
+        return ObjectJudge(work, dataset, VersionReader(self._access, dataset.bucket), ObjectMatcher(), locks)
 
 
 def _objects(dataset: Dataset) -> ObjectDataset:

@@ -15,12 +15,12 @@ from lethe.counts import Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import Gate
-from lethe.stores.buckets.errors import Place
-from lethe.stores.buckets.leases import Lease, ServerClock, take
+from lethe.stores.buckets.errors import Operation
+from lethe.stores.buckets.leases import S3Lease, ServerClock, take
 from lethe.stores.buckets.listing import UNVERSIONED, Listing, Record, Version
-from lethe.stores.objects.batches import Batch, BatchStates, Done, Intent
+from lethe.stores.objects.batches import BatchStates, Done, Intent, ObjectBatch
 from lethe.stores.objects.deleting import Deleter, Term
-from lethe.stores.objects.judging import Judge
+from lethe.stores.objects.judging import ObjectJudge
 from lethe.stores.objects.manifest import Manifest
 
 WIDTH = 8
@@ -82,7 +82,7 @@ class Erasure:
         done: called with each batch that has an outcome.
     """
 
-    judge: Judge
+    judge: ObjectJudge
     manifest: Manifest
     holds_version: int
     gate: Gate
@@ -97,7 +97,7 @@ class Erasure:
     aside: Executor
     todo: deque[int]
     workers: int
-    done: Callable[[Batch], None]
+    done: Callable[[ObjectBatch], None]
 
 
 @dataclass
@@ -108,9 +108,9 @@ class Worker:
     _stopped: bool = False
     _term: Term | None = None
     _width: float = 2.0
-    _reading: deque[Future[Batch]] = field(default_factory=deque)
-    _waiting: deque[Batch] = field(default_factory=deque)
-    _recording: list[Future[Batch]] = field(default_factory=list)
+    _reading: deque[Future[ObjectBatch]] = field(default_factory=deque)
+    _waiting: deque[ObjectBatch] = field(default_factory=deque)
+    _recording: list[Future[ObjectBatch]] = field(default_factory=list)
 
     def stop(self) -> None:
         """From any thread: begin nothing more; what is under way is waited for."""
@@ -161,9 +161,9 @@ class Worker:
 
     # --- before a wave --------------------------------------------------------------------------------------------
 
-    def _open(self, number: int) -> Batch:
+    def _open(self, number: int) -> ObjectBatch:
         part = self.erasure.manifest.part(number)
-        batch = Batch(number, part, self._intent(), listed_at=time.monotonic() - part.age)
+        batch = ObjectBatch(number, part, self._intent(), listed_at=time.monotonic() - part.age)
         if number in self.erasure.begun:
             self._adopt(batch)
         if batch.done is None and not batch.ready_at:
@@ -173,7 +173,7 @@ class Worker:
     def _intent(self) -> Intent:
         return Intent(owner=secrets.token_hex(8), lease_seconds=self.erasure.gate.lease_seconds)
 
-    def _adopt(self, batch: Batch) -> None:
+    def _adopt(self, batch: ObjectBatch) -> None:
         """Take over what staging says of the batch: its outcome, or the intent of another process."""
         progressed = self.erasure.states.read(batch.number)
         if progressed is None:
@@ -187,7 +187,7 @@ class Worker:
             patience = max(theirs.lease_seconds, self.erasure.gate.lease_seconds)
             batch.ready_at = time.monotonic() + max(0.0, patience - progressed.age)
 
-    def _next_wave(self) -> list[Batch]:
+    def _next_wave(self) -> list[ObjectBatch]:
         """The batches to go on with: those that waited and may go on, then new ones; waits if there is nothing else."""
         wave = [batch for batch in self._waiting if batch.ready_at <= time.monotonic()][: int(self._width)]
         if not wave and not self._reading and not self._recording:
@@ -202,7 +202,7 @@ class Worker:
             (self._waiting if batch.done is None and batch.ready_at else wave).append(batch)
         return wave
 
-    def _settle(self, batch: Batch) -> None:
+    def _settle(self, batch: ObjectBatch) -> None:
         """Having waited: see again what staging says of it, and what is there now."""
         if batch.done is None and batch.ready_at:
             self._adopt(batch)
@@ -212,7 +212,7 @@ class Worker:
             keys = enumerate(candidate.record.key for candidate in batch.part.candidates)
             batch.known_gone = frozenset(position for position, key in keys if key not in batch.there)
 
-    def _look(self, batch: Batch) -> None:
+    def _look(self, batch: ObjectBatch) -> None:
         """See which of the batch's keys exist, with which versions, and whether they still are expired."""
         batch.looked_at = time.monotonic()
         candidates = batch.part.candidates
@@ -232,7 +232,7 @@ class Worker:
                 and not self.erasure.judge.expired(now)
             )
 
-    def _may_trust(self, batch: Batch) -> bool:
+    def _may_trust(self, batch: ObjectBatch) -> bool:
         """Whether what discovery listed does for a look: S3 compares it, and nothing was sent yet that changed it."""
         return (
             self.erasure.compared
@@ -243,7 +243,7 @@ class Worker:
 
     # --- a wave ---------------------------------------------------------------------------------------------------
 
-    def _wave(self, batches: Sequence[Batch]) -> None:
+    def _wave(self, batches: Sequence[ObjectBatch]) -> None:
         batches = [batch for batch in batches if not batch.ready_at]
         if not batches:
             return
@@ -273,7 +273,7 @@ class Worker:
             future.result()
         self._adapt(time.monotonic() - lease.started, len(batches))
 
-    def _begin(self, lease: Lease, rules: HoldRules) -> Term:
+    def _begin(self, lease: S3Lease, rules: HoldRules) -> Term:
         term = Term(lease, rules, time.monotonic() + LEASE_SECONDS, last=not self.erasure.todo and not self._reading)
         self._term = term  # before looking at _stopped, which `stop` sets before it looks for a term
         term.stopped = self._stopped
@@ -285,7 +285,7 @@ class Worker:
         elif seconds < WAVE_SECONDS:
             self._width = _wider(self._width)
 
-    def _recheck(self, batches: Sequence[Batch]) -> list[Recheck]:
+    def _recheck(self, batches: Sequence[ObjectBatch]) -> list[Recheck]:
         """Read tags and locks again, where the dataset has them."""
         if not self.erasure.judge.changes:
             return [Recheck() for _ in batches]
@@ -302,7 +302,7 @@ class Worker:
             )
         return found
 
-    def _attempt(self, batch: Batch, rechecked: Recheck, term: Term) -> None:
+    def _attempt(self, batch: ObjectBatch, rechecked: Recheck, term: Term) -> None:
         """Within the lease: decide, announce, delete. Whatever goes wrong is left in the batch."""
         batch.error, batch.failed = None, 0
         looked_at, batch.looked_at = batch.looked_at, -math.inf
@@ -323,7 +323,7 @@ class Worker:
         except StoreError as error:
             batch.error = error
 
-    def _decide(self, batch: Batch, rechecked: Recheck, rules: HoldRules) -> dict[int, Sequence[Version]]:
+    def _decide(self, batch: ObjectBatch, rechecked: Recheck, rules: HoldRules) -> dict[int, Sequence[Version]]:
         """Set the outcomes that need no request, and give the versions to delete of the other candidates."""
         sends: dict[int, Sequence[Version]] = {}
         batch.outcomes = {}
@@ -345,7 +345,7 @@ class Worker:
                 sends[position] = left
         return sends
 
-    def _announce(self, batch: Batch, sends: Mapping[int, Sequence[Version]]) -> bool:
+    def _announce(self, batch: ObjectBatch, sends: Mapping[int, Sequence[Version]]) -> bool:
         """Write the intent; false where another process changed the state since."""
         absent = {**batch.intent.absent}
         for position in sends.keys() - batch.intent.sent:
@@ -363,7 +363,7 @@ class Worker:
 
     # --- after a wave ---------------------------------------------------------------------------------------------
 
-    def _record(self, batch: Batch) -> Batch:
+    def _record(self, batch: ObjectBatch) -> ObjectBatch:
         """Write the outcome of a batch all of whose candidates have one."""
         complete = len(batch.outcomes) == len(batch.part.candidates)
         if batch.done is None and complete and not batch.error and not batch.ready_at:
@@ -393,7 +393,7 @@ def _pinned(record: Record, now: Record) -> Sequence[Version]:
     return [version for version in now.versions if version.identity in pinned]
 
 
-def _give_up(waiting: Iterable[Batch], place: Place) -> None:
+def _give_up(waiting: Iterable[ObjectBatch], place: Operation) -> None:
     """Raise where batches cannot be completed; else wait a little before they are tried again."""
     failing = [batch for batch in waiting if batch.error is not None]
     if not failing:

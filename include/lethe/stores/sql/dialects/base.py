@@ -28,7 +28,7 @@ from lethe.judging.dates import (
     from_epoch,
 )
 from lethe.judging.identifiers import IdentifierType
-from lethe.judging.keys import Kind as KeyKind
+from lethe.judging.keys import KeyKind
 from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import ForeignKey, Need, Relation, Trigger

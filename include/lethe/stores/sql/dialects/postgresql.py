@@ -51,8 +51,7 @@ from lethe.judging.identifiers import (
     tails,
     whole_names,
 )
-from lethe.judging.keys import SEPARATOR, Address, Json, Padded, Single
-from lethe.judging.keys import Kind as KeyKind
+from lethe.judging.keys import SEPARATOR, Address, Json, KeyKind, Padded, Single
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
 from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Need, Relation, Trigger

@@ -20,14 +20,14 @@ from lethe.stores.files.marks import Marks
 
 
 @dataclass(frozen=True)
-class Gone:
+class RemovedSpans:
     """What goes of some content: from where to where, in order."""
 
     starts: Offsets
     ends: Offsets
 
     @classmethod
-    def of(cls, block: Block, rows: Any) -> Gone:  # noqa: ANN401 - an array of truth values
+    def of(cls, block: Block, rows: Any) -> RemovedSpans:  # noqa: ANN401 - an array of truth values
         """The lines of some rows of a block, by their place in the whole content."""
         starts, ends = (span[rows] + block.offset for span in block.spans)
         if not len(starts):
@@ -35,10 +35,10 @@ class Gone:
         apart = starts[1:] != ends[:-1]
         return cls(starts[np.append(True, apart)], ends[np.append(apart, True)])
 
-    def within(self, first: int, last: int) -> Gone:
+    def within(self, first: int, last: int) -> RemovedSpans:
         """The same of a part of the content."""
         some = slice(np.searchsorted(self.ends, first, "right"), np.searchsorted(self.starts, last, "left"))
-        return Gone(np.maximum(self.starts[some], first), np.minimum(self.ends[some], last))
+        return RemovedSpans(np.maximum(self.starts[some], first), np.minimum(self.ends[some], last))
 
     @property
     def size(self) -> int:
@@ -65,23 +65,23 @@ def write(source: Source, compression: Compression | None, going: Marks, sink: S
         return
     frames: list[Frame] = []
     parts = [gone for _, gone in _gone(blocks(compression.content(source, frames)), going)]
-    gone = Gone(np.concatenate([part.starts for part in parts]), np.concatenate([part.ends for part in parts]))
+    gone = RemovedSpans(np.concatenate([part.starts for part in parts]), np.concatenate([part.ends for part in parts]))
     for frame in frames:
         _write_frame(source, compression, frame, gone.within(frame.first, frame.last), sink)
 
 
-def _gone(found: Iterator[Block], going: Marks) -> Iterator[tuple[Block, Gone]]:
+def _gone(found: Iterator[Block], going: Marks) -> Iterator[tuple[Block, RemovedSpans]]:
     """The blocks of a file with what goes of each."""
     count = 0
     for count, block in enumerate(found, start=1):
         if count > len(going.sizes) or going.sizes[count - 1] != block.rows:
             raise Unreadable("it has other lines than when it was judged")
-        yield block, Gone.of(block, going.rows(count - 1))
+        yield block, RemovedSpans.of(block, going.rows(count - 1))
     if count != len(going.sizes):
         raise Unreadable("it has other lines than when it was judged")
 
 
-def _write_frame(source: Source, compression: Compression, frame: Frame, gone: Gone, sink: Sink) -> None:
+def _write_frame(source: Source, compression: Compression, frame: Frame, gone: RemovedSpans, sink: Sink) -> None:
     if not gone.size:
         copy(source, frame.start, frame.end, sink)
     elif gone.size < frame.last - frame.first:
@@ -93,7 +93,7 @@ def _write_frame(source: Source, compression: Compression, frame: Frame, gone: G
         encoder.end()
 
 
-def _write_rest(data: bytes, offset: int, gone: Gone, write: Callable[[Any], object]) -> None:
+def _write_rest(data: bytes, offset: int, gone: RemovedSpans, write: Callable[[Any], object]) -> None:
     """Write what stays of some content that begins at an offset."""
     view, stays, at = memoryview(data), [], 0
     for start, end in zip((gone.starts - offset).tolist(), (gone.ends - offset).tolist(), strict=True):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lethe.stores.files.formats.base import Unreadable
-from lethe.stores.files.formats.parquet.thrift import BINARY, I64, LIST, Field, Reader, Struct, ThriftError, dumps
+from lethe.stores.files.formats.parquet.thrift import BINARY, I64, LIST, Field, Struct, ThriftError, ThriftReader, dumps
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
@@ -42,7 +42,7 @@ class RowGroup:
     COLUMNS, BYTES, ROWS, SORTING, FILE_OFFSET, COMPRESSED, ORDINAL = range(1, 8)
 
 
-class Chunk:
+class ColumnChunk:
     """Field ids of a column chunk."""
 
     FILE_PATH, FILE_OFFSET, META, OFFSET_INDEX, OFFSET_INDEX_LENGTH, COLUMN_INDEX, COLUMN_INDEX_LENGTH = range(1, 8)
@@ -145,7 +145,7 @@ def leaves(schema: list[Struct]) -> list[Leaf]:
     return found
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Something whose bytes can be read anywhere."""
 
     def read_at(self, length: int, offset: int) -> Any:  # noqa: ANN401 - bytes or pyarrow.Buffer
@@ -167,12 +167,12 @@ def read(tail: bytes, size: int) -> Struct:
     if len(tail) < length_ + TAIL:
         raise ValueError("the footer is longer than the given tail")
     try:
-        found = Reader(tail[len(tail) - TAIL - length_ : len(tail) - TAIL]).struct()
+        found = ThriftReader(tail[len(tail) - TAIL - length_ : len(tail) - TAIL]).struct()
     except ThriftError as error:
         raise Unreadable(str(error)) from None
     if FileMetaData.ENCRYPTION in found or any(_is_encrypted(chunk) for chunk in chunks(found)):
         raise Unreadable("the file is encrypted", number(found, FileMetaData.ROWS))
-    if any(Chunk.FILE_PATH in chunk for chunk in chunks(found)):
+    if any(ColumnChunk.FILE_PATH in chunk for chunk in chunks(found)):
         raise Unreadable("a summary of other files")
     _check(found, size)
     return found
@@ -199,7 +199,7 @@ def length(tail: bytes, size: int) -> int:
 
 
 def _is_encrypted(chunk: Struct) -> bool:
-    return Chunk.CRYPTO in chunk or Chunk.ENCRYPTED_META in chunk
+    return ColumnChunk.CRYPTO in chunk or ColumnChunk.ENCRYPTED_META in chunk
 
 
 def chunks(fields: Struct) -> Iterator[Struct]:
@@ -211,7 +211,7 @@ def chunks(fields: Struct) -> Iterator[Struct]:
 def column_meta(group: Struct, name: str) -> Struct | None:
     """The metadata of a top-level column in a row group."""
     for chunk in structs(group, RowGroup.COLUMNS):
-        meta = substruct(chunk, Chunk.META)
+        meta = substruct(chunk, ColumnChunk.META)
         path = meta.get(ChunkMeta.PATH) if meta else None
         if path is not None and path.type == LIST and path.value.values == [name.encode()]:
             return meta
@@ -236,7 +236,7 @@ def _check(footer: Struct, size: int) -> None:
         if len(found) != len(columns):
             raise Unreadable("a row group does not have the columns of the schema")
         for chunk in found:
-            meta = substruct(chunk, Chunk.META)
+            meta = substruct(chunk, ColumnChunk.META)
             if meta is None:
                 raise Unreadable("a column has no metadata")
             start, end = chunk_range(meta)

@@ -32,16 +32,16 @@ import pyarrow.parquet as pq
 
 from lethe.stores.files.formats.base import NotRewritable, Sink, Unreadable
 from lethe.stores.files.formats.parquet import footer as ft
-from lethe.stores.files.formats.parquet.footer import Chunk, ChunkMeta, Element, FileMetaData, RowGroup
+from lethe.stores.files.formats.parquet.footer import ChunkMeta, ColumnChunk, Element, FileMetaData, RowGroup
 from lethe.stores.files.formats.parquet.thrift import (
     I32,
     LIST,
     STRUCT,
     Field,
     Items,
-    Reader,
     Struct,
     ThriftError,
+    ThriftReader,
     dumps,
 )
 from lethe.stores.files.marks import Marks
@@ -187,11 +187,11 @@ def _stripped_chunk(chunk: Struct) -> Struct:
         meta[ChunkMeta.TYPE] = Field(I32, ft.FIXED)
     for identity in (ChunkMeta.STATISTICS, ChunkMeta.KEY_VALUES, ChunkMeta.SIZE_STATISTICS, ChunkMeta.GEOSPATIAL):
         meta.pop(identity, None)
-    return {Chunk.FILE_OFFSET: ft.long(0), Chunk.META: Field(STRUCT, meta)}
+    return {ColumnChunk.FILE_OFFSET: ft.long(0), ColumnChunk.META: Field(STRUCT, meta)}
 
 
 def _meta(chunk: Struct) -> Struct:
-    meta = ft.substruct(chunk, Chunk.META)
+    meta = ft.substruct(chunk, ColumnChunk.META)
     if meta is None:
         raise Unreadable("a column has no metadata")
     return meta
@@ -215,7 +215,7 @@ def check_rewritable(footer: Struct) -> None:
 
 
 def _codec(chunk: Struct) -> str:
-    if Chunk.FILE_PATH in chunk:
+    if ColumnChunk.FILE_PATH in chunk:
         raise NotRewritable("a column is kept in another file")
     codec = _CODECS.get(ft.number(_meta(chunk), ChunkMeta.CODEC))
     if codec is None or (codec != "NONE" and not pa.Codec.is_available(codec.lower().replace("lz4", "lz4_raw"))):
@@ -224,7 +224,7 @@ def _codec(chunk: Struct) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageHeader:
     """What the header of a page tells."""
 
     kind: int
@@ -233,17 +233,17 @@ class Page:
     checksum: bool
 
 
-def _page(source: ft.Source, offset: int, size: int) -> Page:
+def _page(source: ft.ByteSource, offset: int, size: int) -> PageHeader:
     for length in (512, 1 << 16, 1 << 20):
         try:
-            header = Reader(memoryview(source.read_at(min(length, size - offset), offset))).struct()
+            header = ThriftReader(memoryview(source.read_at(min(length, size - offset), offset))).struct()
             break
         except ThriftError:
             continue
     else:
         raise Unreadable("a page has no readable header")
     dictionary = ft.substruct(header, 7) or {}
-    return Page(ft.number(header, 1), ft.number(header, 2), ft.number(dictionary, 1), 4 in header)
+    return PageHeader(ft.number(header, 1), ft.number(header, 2), ft.number(dictionary, 1), 4 in header)
 
 
 class Rewriter:
@@ -428,7 +428,7 @@ class Rewriter:
             "data_page_version": "2.0" if page.kind == 3 else "1.0",
             "write_page_checksum": page.checksum,
             "write_statistics": [path for path, meta in metas.items() if ChunkMeta.STATISTICS in meta] or False,
-            "write_page_index": any(Chunk.OFFSET_INDEX in chunk for chunk in chunks),
+            "write_page_index": any(ColumnChunk.OFFSET_INDEX in chunk for chunk in chunks),
             "dictionary_pagesize_limit": max([_DEFAULT_DICTIONARY_BYTES, *sizes]),
             "store_schema": False,
             **({"bloom_filter_options": blooms} if blooms else {}),
@@ -439,7 +439,7 @@ class Rewriter:
         raw = self._source.read_at(
             min(64, self._size - ft.number(meta, ChunkMeta.BLOOM)), ft.number(meta, ChunkMeta.BLOOM)
         )
-        bits = 8 * ft.number(Reader(memoryview(raw)).struct(), 1)
+        bits = 8 * ft.number(ThriftReader(memoryview(raw)).struct(), 1)
         share = 0.05
         return {"ndv": max(1, int(-bits / 8 * log(1 - share ** (1 / 8)) * 0.9)), "fpp": share}
 
@@ -491,7 +491,7 @@ class Rewriter:
             moved = dict(meta)
             if ChunkMeta.BLOOM in meta:
                 moved[ChunkMeta.BLOOM] = ft.long(self._copied_bloom(meta, out) - shift)
-            placed = {**chunk, Chunk.META: Field(STRUCT, moved)}
+            placed = {**chunk, ColumnChunk.META: Field(STRUCT, moved)}
             copied.append(out.placed(placed, shift, lambda at, length: self._source.read_at(length, at)))
         return _group(group, group, copied)
 
@@ -499,7 +499,7 @@ class Rewriter:
         offset = ft.number(meta, ChunkMeta.BLOOM)
         length = ft.number(meta, ChunkMeta.BLOOM_LENGTH)
         if not length:
-            reader = Reader(memoryview(self._source.read_at(min(64, self._size - offset), offset)))
+            reader = ThriftReader(memoryview(self._source.read_at(min(64, self._size - offset), offset)))
             length = ft.number(reader.struct(), 1) + reader.position
         here = out.position
         out.write(memoryview(self._source.read_at(length, offset)))
@@ -525,23 +525,23 @@ class _Output:
             # Some writers say 0 for a dictionary page that is not there.
             if ft.number(meta, identity):
                 meta[identity] = ft.long(ft.number(meta, identity) + shift)
-        placed = {**chunk, Chunk.META: Field(STRUCT, meta)}
-        if ft.number(chunk, Chunk.FILE_OFFSET):
-            placed[Chunk.FILE_OFFSET] = ft.long(ft.chunk_range(meta)[0])
+        placed = {**chunk, ColumnChunk.META: Field(STRUCT, meta)}
+        if ft.number(chunk, ColumnChunk.FILE_OFFSET):
+            placed[ColumnChunk.FILE_OFFSET] = ft.long(ft.chunk_range(meta)[0])
         for identity, length in (
-            (Chunk.COLUMN_INDEX, Chunk.COLUMN_INDEX_LENGTH),
-            (Chunk.OFFSET_INDEX, Chunk.OFFSET_INDEX_LENGTH),
+            (ColumnChunk.COLUMN_INDEX, ColumnChunk.COLUMN_INDEX_LENGTH),
+            (ColumnChunk.OFFSET_INDEX, ColumnChunk.OFFSET_INDEX_LENGTH),
         ):
             if identity in chunk:
                 body = bytes(memoryview(read(ft.number(chunk, identity), ft.number(chunk, length))))
                 self._indexes.append(
-                    (placed, identity, body if identity == Chunk.COLUMN_INDEX else _moved(body, shift))
+                    (placed, identity, body if identity == ColumnChunk.COLUMN_INDEX else _moved(body, shift))
                 )
         return placed
 
     def write_indexes(self) -> None:
         """Append the page indexes: all column indexes, then all offset indexes."""
-        for wanted in (Chunk.COLUMN_INDEX, Chunk.OFFSET_INDEX):
+        for wanted in (ColumnChunk.COLUMN_INDEX, ColumnChunk.OFFSET_INDEX):
             for chunk, identity, body in self._indexes:
                 if identity == wanted:
                     chunk[identity] = ft.long(self.position)
@@ -551,7 +551,7 @@ class _Output:
 
 def _moved(offset_index: bytes, shift: int) -> bytes:
     """An offset index whose pages are `shift` bytes further on."""
-    index = Reader(offset_index).struct()
+    index = ThriftReader(offset_index).struct()
     pages = [{**page, 1: ft.long(ft.number(page, 1) + shift)} for page in ft.structs(index, 1)]
     return dumps({**index, 1: _list(pages)})
 
@@ -559,7 +559,7 @@ def _moved(offset_index: bytes, shift: int) -> bytes:
 def _first_index(chunks: list[Struct], end: int) -> int:
     """Where pages and Bloom filters end and page indexes begin."""
     for chunk in chunks:
-        for identity in (Chunk.COLUMN_INDEX, Chunk.OFFSET_INDEX):
+        for identity in (ColumnChunk.COLUMN_INDEX, ColumnChunk.OFFSET_INDEX):
             if identity in chunk:
                 end = min(end, ft.number(chunk, identity))
     if any(ft.number(_meta(chunk), ChunkMeta.BLOOM) >= end for chunk in chunks):
@@ -579,12 +579,12 @@ def _described(chunk: Struct, original: Struct, element: Struct) -> Struct:
     if not _has_statistics(element):
         statistics = ft.substruct(meta, ChunkMeta.STATISTICS) or {}
         meta[ChunkMeta.STATISTICS] = Field(STRUCT, {k: v for k, v in statistics.items() if k == 3})
-        found.pop(Chunk.COLUMN_INDEX, None)
-        found.pop(Chunk.COLUMN_INDEX_LENGTH, None)
+        found.pop(ColumnChunk.COLUMN_INDEX, None)
+        found.pop(ColumnChunk.COLUMN_INDEX_LENGTH, None)
     if ChunkMeta.STATISTICS not in before:
         meta.pop(ChunkMeta.STATISTICS, None)
-    found[Chunk.FILE_OFFSET] = ft.long(1 if ft.number(original, Chunk.FILE_OFFSET) else 0)
-    found[Chunk.META] = Field(STRUCT, meta)
+    found[ColumnChunk.FILE_OFFSET] = ft.long(1 if ft.number(original, ColumnChunk.FILE_OFFSET) else 0)
+    found[ColumnChunk.META] = Field(STRUCT, meta)
     return found
 
 

@@ -36,7 +36,7 @@ class ThriftError(ValueError):
     """The bytes are no struct in the compact protocol."""
 
 
-class Reader:
+class ThriftReader:
     """Reads values from bytes; `position` is that of the next one."""
 
     def __init__(self, data: bytes | memoryview, position: int = 0) -> None:
