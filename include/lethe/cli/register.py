@@ -96,7 +96,10 @@ def as_markdown(rows: Rows, policies: Policies) -> str:
 
 
 def _section(policy: Policy, row: ScheduleRow | None) -> Iterator[str]:
-    yield f"{policy.title}: {row.records if row else policy.description}".rstrip(". ") + "."
+    records = (row.records if row else policy.description).rstrip(". ")
+    if not records.casefold().startswith(policy.title.casefold()):
+        records = f"{policy.title}: {records}"
+    yield f"{records[:1].upper()}{records[1:]}."
     yield ""
     yield f"* Kept: {rule_of(policy, row)}"
     yield f"* Legal basis: {policy.legal_basis} ({policy.source})"

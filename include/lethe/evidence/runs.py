@@ -117,8 +117,8 @@ class Runs:
         An open run of the category is superseded where `is_running` says that it is dead (or, where that does not know,
         no sign of life came for `RunTimeouts.dead_after` and it waits for no person), where the same trigger has
         started it for another moment, policy, person or choice of datasets, where it is a dry run (which erases
-        nothing, and may have failed), or with `take_over`: a person says that it is dead. `unsettled` then gives it. Should it be alive
-        after all, the gate refuses its next batch.
+        nothing, and may have failed), or with `take_over`: a person says that it is dead. `unsettled` then gives it.
+        Should it be alive after all, the gate refuses its next batch.
 
         Raises:
             RunBusy: if another run of the category is under way.
