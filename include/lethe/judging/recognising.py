@@ -120,6 +120,17 @@ def forms_of(values: Iterable[object]) -> tuple[int, int, dict[str, int]]:
     return len(texts), len(set(texts)), {form: count for form, count in counts.items() if count}
 
 
+def named_for_somebody(name: str) -> bool:
+    """Whether what is used as a name (of a field, a folder) is a value of somebody's, or looks like it."""
+    return _named(name) is None and any(_FORMS[form](name.strip()) for form in (Personal.NAME, "at", "digits"))
+
+
+def is_header(cells: Iterable[str]) -> bool:
+    """Whether the first line of a file names its columns, rather than being a row of it like all others."""
+    names = list(cells)
+    return any(map(_named, names)) and not any(map(named_for_somebody, names))
+
+
 _NAMES: tuple[tuple[Personal, str], ...] = (
     (Personal.EMAIL, r"e_?mail(_?addr(ess)?)?|mail|correo|courriel"),
     (Personal.PHONE, r"(tele)?phone(_?(number|no|num))?|tel|mobile(_(number|no|phone))?|cell|fax|msisdn|telefon|gsm"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lethe.judging.recognising import ColumnSeen, forms_of
+from lethe.judging.recognising import ColumnSeen, forms_of, is_header, named_for_somebody
 from lethe.stores.base import TableSeen
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import translate
@@ -65,13 +65,18 @@ def _folders(
         below += [one["Prefix"] for one in page.get("CommonPrefixes", ())]
     if first is not None:
         yield shown, first
-    many = [one for one in below if _VARIES.search(one[len(prefix) :]) and not one.startswith(skipped)]
-    named = [one for one in below if not _VARIES.search(one[len(prefix) :]) and not one.startswith(skipped)]
+    below = [one for one in below if not one.startswith(skipped)]
+    many = [one for one in below if _varies(one[len(prefix) : -1])]
+    named = [one for one in below if not _varies(one[len(prefix) : -1])]
     if depth < _DEEPEST:
         for one in named:
             yield from _folders(access, bucket, one, shown + one[len(prefix) :], skipped, depth + 1)
         for one in many[:1]:
             yield from _folders(access, bucket, one, f"{shown}…/", skipped, depth + 1)
+
+
+def _varies(folder: str) -> bool:
+    return _VARIES.search(folder) is not None or named_for_somebody(folder)
 
 
 def _columns(access: S3Access, bucket: str, key: str, sample: int) -> tuple[ColumnSeen, ...] | None:
@@ -107,7 +112,10 @@ def _parquet(body: bytes, sample: int) -> list[dict[str, Any]] | None:
 
 
 def _text(body: bytes, sample: int) -> list[dict[str, Any]] | None:
-    """Lines of JSON, comma-separated values, or lines of text; None where it is no text."""
+    """Lines of JSON, comma-separated values, or lines of text; None where it is no text.
+
+    Columns of values without a header have numbers: their first line is a row, and somebody's.
+    """
     if body[:2] == b"\x1f\x8b":
         try:
             body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(_BYTES)
@@ -121,14 +129,17 @@ def _text(body: bytes, sample: int) -> list[dict[str, Any]] | None:
     except ValueError:
         header, *rest = csv.reader(lines) if lines else [[]]
     if len(header) > 1 and all(len(one) == len(header) for one in rest):
-        return [dict(zip(header, one, strict=True)) for one in rest]
+        if is_header(header):
+            return [dict(zip(header, one, strict=True)) for one in rest]
+        return [{f"column {n}": cell for n, cell in enumerate(one, 1)} for one in (header, *rest)]
     return [{"line": one} for one in lines]
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The single values of a row, by their path."""
+    """The single values of a row, by their path; what is filed under somebody is not named for them."""
     if isinstance(value, Mapping):
         for key, part in value.items():
-            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+            own = "…" if named_for_somebody(str(key)) else str(key)
+            yield from _leaves(part, f"{name}.{own}" if name else own)
     else:
         yield name or "value", value
