@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lethe.airflow.builder import retention_dag
+    from lethe.airflow.watching import coverage_dag, evidence_dag
 
-__all__ = ["retention_dag"]
+__all__ = ["coverage_dag", "evidence_dag", "retention_dag"]
 
 
 def __getattr__(name: str) -> object:
-    """`retention_dag`, once a DAG file asks for it: the plugin and the list of pools do without operators."""
+    """What builds DAGs, once a DAG file asks for it: the plugin and the list of pools do without operators."""
     if name == "retention_dag":
         from lethe.airflow.builder import retention_dag
 
         return retention_dag
+    if name in ("coverage_dag", "evidence_dag"):
+        from lethe.airflow import watching
+
+        return getattr(watching, name)
     raise AttributeError(name)

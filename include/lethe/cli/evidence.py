@@ -65,34 +65,26 @@ def verify_ledger(
     records: Annotated[bool, typer.Option("--records", help="Also all record-level outcomes, one by one.")] = False,
 ) -> None:
     """Check every entry of the ledger, every certificate and every anchor. Ends with 1 if anything is wrong."""
-    from lethe.evidence.anchors import vouched_heads
-    from lethe.evidence.certificate import audit
+    from lethe.stages.audit import audit_evidence
 
     with environment() as env:
         trusted = _trusted(env, public_key)
-        outside = [
-            head for place in anchor or () for head in vouched_heads(place, env.connection, trusted, conn_id=connection)
-        ]
-        audited = audit(env.governance, trusted, leaves=records)
-        verification = env.ledger.verify([*outside, *audited.heads])
-        unguarded = env.ledger.unguarded()
-    for flaw in verification.findings:
-        say(f"{flaw.message}.")
-    for text in audited.findings:
-        say(f"{text}.")
-    if unguarded:
-        say(f"Warning: the database does not refuse changes of the ledger; triggers missing: {', '.join(unguarded)}.")
-    head = verification.head
+        found = audit_evidence(env, trusted, anchors=anchor or (), conn_id=connection, leaves=records)
+    for text in found.findings:
+        say(text)
+    if found.unguarded:
+        missing = ", ".join(found.unguarded)
+        say(f"Warning: the database does not refuse changes of the ledger; triggers missing: {missing}.")
     say(
-        f"{verification.entries:,} entries, {audited.certificates:,} certificates and {len(outside):,} anchors from "
-        f"elsewhere were compared. The last entry is {head.seq}, {head.hash}."
+        f"{found.entries:,} entries, {found.certificates:,} certificates and {found.anchors:,} anchors from "
+        f"elsewhere were compared. The last entry is {found.head.seq}, {found.head.hash}."
     )
-    if not outside:
+    if not found.anchors:
         say(
             "Without an anchor from elsewhere, entries after the latest certificate that were cut off or written anew "
             "do not show; see `lethe ledger anchor`."
         )
-    if verification.findings or audited.findings:
+    if found.findings:
         say("The evidence does NOT hold. Compare it with a backup, and find out who changed it.")
         raise typer.Exit(1)
     say("The evidence holds.")

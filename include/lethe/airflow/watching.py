@@ -1,0 +1,181 @@
+"""DAGs that look after retention as a whole, beside those of categories: what is not covered, does the evidence hold?
+
+A finding turns their run red, with the first ones in its message and all of them in its log: names of tables, folders,
+columns and ledger entries, and nothing of any record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator, Context, CronTriggerTimetable
+from airflow.sdk.exceptions import AirflowFailException
+
+from lethe.airflow.connections import open_environment
+from lethe.airflow.faults import TRIES, Patience, told_apart
+from lethe.airflow.operators import Json, note_nowhere
+
+PREFIX = "lethe_"
+"""What the ids of these DAGs begin with."""
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_MOST = 5
+"""Findings in the message of a red task; all are in its log."""
+
+_COVERAGE = """Looks through the databases and buckets that policies name for personal data that no policy has.
+
+### When a run is red
+
+Each finding in the log of its task names a table or folder, and the columns with what they look like. Add it to a
+policy, or, where none is needed, declare it in `coverage.yaml`, beside the folder of policies: `store`, `table`,
+`columns`, `reason`, and `look_again`, a date. `lethe coverage` says the same at once.
+"""
+_EVIDENCE = """Checks every entry of the ledger, every certificate, and the anchors that are kept elsewhere. Where all
+holds, it keeps a new anchor there.
+
+### When a run is red
+
+The evidence was changed. Let nobody write to the governance database, compare it with a backup, and find out who
+changed it: `lethe ledger verify --records` says more. Without an anchor from elsewhere, entries after the latest
+certificate that were cut off do not show: `evidence_dag(anchor=..., conn_id=...)` in the DAG file names a place.
+"""
+
+
+class CoverageOperator(BaseOperator):  # type: ignore[misc]
+    """Find personal data that no policy has; fail where there is any.
+
+    Args:
+        sample: rows of each table that are looked at.
+    """
+
+    ui_color = "#e4ddf4"
+
+    def __init__(self, *, sample: int, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's
+        super().__init__(**kwargs)
+        self.sample = sample
+
+    def execute(self, context: Context) -> Json:
+        """Look through all stores.
+
+        Returns:
+            How many findings there are: 0.
+
+        Raises:
+            AirflowFailException: if there are any.
+        """
+        from lethe.stages.coverage import coverage
+
+        ti = context["ti"]
+        with (
+            told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
+            open_environment() as env,
+        ):
+            found = [str(one) for one in coverage(env, datetime.now(UTC).date(), self.sample)]
+        for text in found:
+            self.log.warning("%s", text)
+        _fail_of(found, "are in no policy and not declared, or are gone")
+        self.log.info("All that looks like personal data is in a policy, or declared")
+        return {"findings": 0}
+
+
+class EvidenceOperator(BaseOperator):  # type: ignore[misc]
+    """Audit the evidence; where it holds, keep an anchor of the ledger elsewhere.
+
+    Args:
+        anchor: where anchors are kept, ``s3://bucket/prefix`` or a file that every worker sees. None: nowhere.
+        conn_id: the connection of that bucket.
+    """
+
+    ui_color = "#e4ddf4"
+
+    def __init__(self, *, anchor: str | None, conn_id: str | None, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's
+        super().__init__(**kwargs)
+        self.anchor = anchor
+        self.conn_id = conn_id
+
+    def execute(self, context: Context) -> Json:
+        """Audit all evidence.
+
+        Returns:
+            How many entries, certificates and anchors were compared.
+
+        Raises:
+            AirflowFailException: if it does not hold.
+        """
+        from lethe.evidence.anchors import keep
+        from lethe.stages.audit import audit_evidence
+
+        ti = context["ti"]
+        with (
+            told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
+            open_environment() as env,
+        ):
+            trusted = [env.keys.signing_key().public_key()]
+            places = [self.anchor] if self.anchor else []
+            found = audit_evidence(env, trusted, anchors=places, conn_id=self.conn_id)
+            for text in found.findings:
+                self.log.error("%s", text)
+            _fail_of(found.findings, "say that the evidence does not hold")
+            if found.unguarded:
+                self.log.warning("The database does not refuse changes of the ledger: %s", ", ".join(found.unguarded))
+            if self.anchor:
+                where = keep(env.ledger.anchor(env.keys), self.anchor, env.connection, conn_id=self.conn_id)
+                self.log.info("The ledger is anchored in %s", where)
+        return {"entries": found.entries, "certificates": found.certificates, "anchors": found.anchors}
+
+
+def _fail_of(findings: Sequence[str], what: str) -> None:
+    if findings:
+        more = f" and {len(findings) - _MOST} more, in the log" if len(findings) > _MOST else ""
+        raise AirflowFailException(f"{len(findings)} findings {what}: {' '.join(findings[:_MOST])}{more}")
+
+
+def coverage_dag(*, schedule: str | None = "30 6 * * 1", sample: int = 200) -> DAG:
+    """The DAG that looks for what no policy has.
+
+    Args:
+        schedule: a cron expression in UTC; weekly where nothing is said. None: only when a person starts it.
+        sample: rows of each table that are looked at.
+    """
+    with _dag("coverage", "Is there personal data that no policy has?", schedule, _COVERAGE) as dag:
+        CoverageOperator(task_id="look", sample=sample, execution_timeout=timedelta(hours=4))
+    return dag
+
+
+def evidence_dag(*, schedule: str | None = "15 5 * * *", anchor: str | None = None, conn_id: str | None = None) -> DAG:
+    """The DAG that checks the evidence.
+
+    Args:
+        schedule: a cron expression in UTC; nightly where nothing is said. None: only when a person starts it.
+        anchor: where anchors of the ledger are kept, ``s3://bucket/prefix`` or a file that every worker sees: a place
+            that those who can write to the governance database cannot write to. The first is made by
+            `lethe ledger anchor`, so that one that was taken away shows.
+        conn_id: the connection of that bucket.
+    """
+    with _dag("evidence", "Does the evidence hold?", schedule, _EVIDENCE) as dag:
+        EvidenceOperator(task_id="audit", anchor=anchor, conn_id=conn_id, execution_timeout=timedelta(hours=4))
+    return dag
+
+
+def _dag(name: str, question: str, schedule: str | None, words: str) -> DAG:
+    return DAG(
+        dag_id=f"{PREFIX}{name}",
+        description=question,
+        schedule=CronTriggerTimetable(schedule, timezone="UTC") if schedule else None,
+        start_date=_START,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(hours=12),
+        tags=["lethe", "watching"],
+        doc_md=words,
+        default_args={
+            "owner": "lethe",
+            "retries": TRIES - 1,
+            "retry_delay": timedelta(seconds=30),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=10),
+            "retry_policy": Patience(),
+        },
+    )
