@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from lethe.environment import Environment
-from lethe.errors import ConnectionMissing, PolicyError, StoreError, StoreUnavailable
-from lethe.policy import Dataset, Policy, TableDataset, exclude_each_other, load, may_overlap, policy_files
+from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
+from lethe.policy import Dataset, Policy, TableDataset, exclude_each_other, load_each, may_overlap
 from lethe.stores import family
 from lethe.stores.base import Place
 
@@ -162,11 +162,7 @@ def _name(policy: Policy, dataset: Dataset) -> str:
 
 def readable(env: Environment) -> list[Policy]:
     """The policies whose files can be read; what is wrong with the others, `lethe policy check` says."""
-    found = []
-    for path in policy_files(env.settings.policies):
-        with contextlib.suppress(PolicyError):
-            found.append(load(path))
-    return found
+    return [policy for policy in load_each(env.settings.policies).values() if isinstance(policy, Policy)]
 
 
 def _apart(one: Dataset, two: Dataset) -> bool:

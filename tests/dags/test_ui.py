@@ -129,7 +129,9 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
         f"/lethe/runs/{run_id}/datasets/registrations/data-docs",
         "/lethe/dag-runs/a/b",
     ):
-        assert anyone.get(path, follow_redirects=False).status_code == 401, path
+        answer = anyone.get(path, follow_redirects=False)
+        assert answer.status_code == 401, path
+        assert "Sign in to Airflow" in answer.text
     assert anyone.get("/lethe/docs").status_code == 404
     assert anyone.get("/lethe/openapi.json").status_code == 404
 
@@ -256,7 +258,91 @@ def test_all_runs_of_a_category_are_listed_page_by_page(viewer: TestClient, run_
         address = older[1] if older else ""
     assert seen == [*reversed(ids), run_id]
     assert viewer.get("/lethe/categories/webinars?before=nothing").status_code == 404
-    assert viewer.get("/lethe/categories/weddings").status_code == 403
+    assert viewer.get("/lethe/categories/weddings").status_code == 404
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The policies, to be spoilt."""
+    copied = tmp_path / "policies"
+    shutil.copytree(root / "include" / "policies", copied)
+    monkeypatch.setenv("LETHE_POLICIES", str(copied))
+    return copied
+
+
+def records(run_id: str) -> list[str]:
+    """All that there is to see of a run."""
+    run = f"/lethe/runs/{run_id}"
+    pages = ["", "/certificate.json", "/certificate.html", "/datasets/registrations/data-docs"]
+    return [*(run + page for page in pages), "/lethe/categories/webinars", f"/lethe/dag-runs/{TRIGGER[8:]}"]
+
+
+@pytest.mark.parametrize("spoilt", ["events", "webinars"])
+def test_a_policy_that_cannot_be_read_hides_nothing(viewer: TestClient, run_id: str, folder: Path, spoilt: str) -> None:
+    text = (folder / f"{spoilt}.yaml").read_text()
+    (folder / f"{spoilt}.yaml").write_text(text.replace("keep_for", "kept_for"))
+    page = viewer.get("/lethe/")
+    assert page.status_code == 200
+    for words in ("webinars", "events", "logistics", "leads", "analytics", f"Nothing runs: {spoilt}.yaml", run_id):
+        assert words in page.text
+    assert page.text.count("Nothing runs") == 1
+    for address in records(run_id):
+        assert viewer.get(address).status_code == 200, address
+
+
+def test_the_records_of_a_retired_category_stay_for_those_who_may_read_its_dag(
+    viewer: TestClient, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    (folder / "webinars.yaml").unlink()
+    page = viewer.get("/lethe/").text
+    assert page.count("retired: it has no policy any more") == 1
+    assert run_id in page
+    for address in records(run_id):
+        assert viewer.get(address).status_code == 200, address
+
+    def all_but_webinars(_manager: object, *, details: DagDetails, **_rest: object) -> bool:
+        return bool(details.id != "webinars")
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", all_but_webinars)
+    assert "webinars" not in viewer.get("/lethe/").text
+    for address in records(run_id):
+        assert viewer.get(address).status_code == 403, address
+
+
+def test_without_any_policy_the_records_are_there_and_the_page_says_what_is_missing(
+    viewer: TestClient, run_id: str, folder: Path
+) -> None:
+    for file in folder.glob("*.yaml"):
+        file.unlink()
+    page = viewer.get("/lethe/")
+    assert page.status_code == 200
+    assert "there are no policies" in page.text
+    assert run_id in page.text
+    assert "retired" not in page.text
+
+
+@pytest.mark.parametrize(
+    "odd", ["%00", "a%00b", "%1f", "%7f", "%e2%80%ae", "..%2f..%2fetc", "%ff", "x" * 3000, "'%22<b>"]
+)
+def test_ids_that_nothing_can_have_are_not_found(viewer: TestClient, run_id: str, odd: str) -> None:
+    for address in (
+        f"/lethe/categories/{odd}",
+        f"/lethe/categories/webinars?before={odd}",
+        f"/lethe/runs/{odd}",
+        f"/lethe/runs/{odd}/certificate.json",
+        f"/lethe/runs/{odd}/certificate.html",
+        f"/lethe/runs/{run_id}/datasets/{odd}/data-docs",
+        f"/lethe/dag-runs/webinars/{odd}",
+        f"/lethe/dag-runs/{odd}/a",
+    ):
+        answer = viewer.get(address)
+        assert answer.status_code == 404, address
+        assert "text/html" in answer.headers["content-type"]
+        assert "Retention</a>" in answer.text
+        assert "<b>" not in answer.text
 
 
 def test_pages_carry_no_personal_data(viewer: TestClient, run_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,10 +13,10 @@ from lethe import stages
 from lethe.checks import pages as data_docs_pages
 from lethe.counts import Became, Outcome
 from lethe.environment import Environment
-from lethe.errors import RunError
+from lethe.errors import PolicyError, RunError
 from lethe.evidence.records import RunRecord
 from lethe.governance import schema
-from lethe.policy import Policy
+from lethe.policy import Policy, load_each
 from lethe.stages import DatasetReport, Report
 
 _LATEST = 20
@@ -25,6 +25,9 @@ _LATEST = 20
 _A_PAGE = 50
 """How many runs of a category one page lists."""
 
+
+MayRead = Callable[[str], bool]
+"""Whether a user may read the DAG runs of a category."""
 
 Figures = Mapping[str, int | None]
 """A run, or one of its datasets, in records by heading. None where it did not get so far."""
@@ -71,9 +74,20 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class CategoryLine:
-    """A category in the overview."""
+    """A category in the overview.
 
-    policy: Policy
+    Attributes:
+        name: of the category, and of its DAG.
+        policy: in force; where its file cannot be read, or is there no more, the one that ran last; None: neither.
+        problem: what is wrong with the file.
+        retired: there is no file any more.
+        last: its last run.
+    """
+
+    name: str
+    policy: Policy | None
+    problem: str | None
+    retired: bool
     last: RunLine | None
 
 
@@ -89,8 +103,9 @@ class MatterLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The page of all categories."""
+    """The page of all categories. `problem` says why no policy could be read, where that is so."""
 
+    problem: str | None
     categories: tuple[CategoryLine, ...]
     runs: tuple[RunLine, ...]
     matters: tuple[MatterLine, ...]
@@ -116,21 +131,46 @@ class RunPage:
     certified: bool
 
 
-def overview(env: Environment, visible: Collection[str]) -> Overview:
-    """All categories that a user may see, each with its last run; their latest runs; and the matters of all holds."""
-    categories = {name: policy for name, policy in env.policies.items() if name in visible}
-    latest = {name: env.runs.latest(_LATEST, category=name) for name in categories}
+def overview(env: Environment, may_read: MayRead) -> Overview:
+    """All categories that a user may see, each with its last run; their latest runs; and the matters of all holds.
+
+    A policy that cannot be read hides no other, and a category that has none any more is there for as long as runs
+    of it are on record.
+    """
+    written, wrong = _written(env)
+    known = dict.fromkeys([*written, *env.runs.categories()])
+    latest = {name: env.runs.latest(_LATEST, category=name) for name in known if may_read(name)}
     records = sorted(chain.from_iterable(latest.values()), key=lambda one: (one.started_at, one.id), reverse=True)
     listed = records[:_LATEST]
     newest = [found[0] for found in latest.values() if found]
     lines = {record.id: _line(env, record) for record in {one.id: one for one in (*newest, *listed)}.values()}
     return Overview(
+        problem=wrong,
         categories=tuple(
-            CategoryLine(policy, lines[latest[name][0].id] if latest[name] else None)
-            for name, policy in categories.items()
+            _category_line(name, written, lines[found[0].id] if found else None) for name, found in latest.items()
         ),
         runs=tuple(lines[record.id] for record in listed),
         matters=_matters(env),
+    )
+
+
+def _written(env: Environment) -> tuple[Mapping[str, Policy | PolicyError], str | None]:
+    """The policies, each read by itself; and why there is none."""
+    try:
+        return load_each(env.settings.policies), None
+    except PolicyError as error:
+        return {}, str(error)
+
+
+def _category_line(name: str, written: Mapping[str, Policy | PolicyError], last: RunLine | None) -> CategoryLine:
+    found = written.get(name)
+    ran = last.record.policy if last else None
+    return CategoryLine(
+        name=name,
+        policy=found if isinstance(found, Policy) else ran,
+        problem=str(found) if isinstance(found, PolicyError) else None,
+        retired=bool(written) and found is None,
+        last=last,
     )
 
 
@@ -138,8 +178,10 @@ def category_page(env: Environment, category: str, before: str | None = None) ->
     """The runs of a category, newest first: a page of them, of those that started before a given run.
 
     Raises:
-        RunError: if there is no such run.
+        RunError: if there is no such run, or neither a policy nor a run of such a category.
     """
+    if category not in _written(env)[0] and category not in env.runs.categories():
+        raise RunError(f"there is no category {category}: neither a policy nor a run of it")
     earlier = env.runs.get(before) if before else None
     records = env.runs.latest(_A_PAGE + 1, category=category, before=earlier)
     return CategoryPage(

@@ -6,47 +6,77 @@ categories whose DAG that user may read.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, FastAPI, HTTPException, Request, status
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from lethe.airflow import pages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import airflow_path, page_path
 from lethe.errors import LetheError, RunError
 from lethe.evidence import certificate
-from lethe.policy import load_all
-from lethe.settings import Settings
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
-def visible_categories(user: GetUserDep) -> set[str]:
-    """The categories whose DAG runs the user may read."""
-    auth = get_auth_manager()
-    return {
-        category
-        for category in load_all(Settings().policies)
-        if auth.is_authorized_dag(
-            method="GET", access_entity=DagAccessEntity.RUN, details=DagDetails(id=category), user=user
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Somebody who has signed in to Airflow.
+
+    Whether a category is theirs to see, Airflow's auth manager says by the category's name, which is its DAG's: also
+    of a category that has no policy and no DAG any more, whose records stay with those who may read every DAG.
+    """
+
+    user: BaseUser
+
+    def may_read(self, category: str) -> bool:
+        """Whether they may read the DAG runs of a category."""
+        runs = DagAccessEntity.RUN
+        return bool(
+            get_auth_manager().is_authorized_dag(
+                method="GET", access_entity=runs, details=DagDetails(id=category), user=self.user
+            )
         )
-    }
+
+    def require(self, category: str) -> None:
+        """Refuse to show anything of a category.
+
+        Raises:
+            HTTPException: 403, if they may not read its DAG runs.
+        """
+        if not self.may_read(category):
+            raise HTTPException(status.HTTP_403_FORBIDDEN, "You may not read the DAG runs of this category")
 
 
-Visible = Annotated[set[str], Depends(visible_categories)]
+def reader(user: GetUserDep, request: Request) -> Reader:
+    """Who asks, and for something that there can be.
+
+    Raises:
+        HTTPException: 401 without a user; 404 for an id with characters that no id has, which some databases refuse.
+    """
+    asked = (*request.path_params.values(), *request.query_params.values())
+    if not all(str(text).isprintable() for text in asked):
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "There is nothing of this name: it has characters of control")
+    return Reader(user)
+
+
+Reading = Annotated[Reader, Depends(reader)]
 
 
 def create_app() -> FastAPI:
-    """The application. Every route asks for `Visible`, and so for a user."""
+    """The application. Every route asks for `Reading`, and so for a user."""
     app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", show_overview, response_class=HTMLResponse)
     app.add_api_route("/categories/{category}", show_category, response_class=HTMLResponse)
@@ -56,34 +86,35 @@ def create_app() -> FastAPI:
     app.add_api_route("/runs/{run_id}/datasets/{dataset}/data-docs", show_data_docs, response_class=HTMLResponse)
     app.add_api_route("/dag-runs/{dag_id}/{dag_run_id:path}", go_to_run)
     app.add_exception_handler(LetheError, show_error)
+    app.add_exception_handler(AnyHTTPException, show_refusal)
     return app
 
 
-def show_overview(visible: Visible) -> HTMLResponse:
+def show_overview(who: Reading) -> HTMLResponse:
     """All categories, their latest runs, and the holds in force by matter."""
     with open_environment() as env:
-        return _render("overview.html.j2", page=pages.overview(env, visible))
+        return _render("overview.html.j2", page=pages.overview(env, who.may_read))
 
 
-def show_category(category: str, visible: Visible, before: str | None = None) -> HTMLResponse:
+def show_category(category: str, who: Reading, before: str | None = None) -> HTMLResponse:
     """The runs of one category, newest first; of those that started before a run."""
-    _require(category in visible)
+    who.require(category)
     with open_environment() as env:
         return _render("category.html.j2", page=pages.category_page(env, category, before))
 
 
-def show_run(run_id: str, visible: Visible) -> HTMLResponse:
+def show_run(run_id: str, who: Reading) -> HTMLResponse:
     """The record of one run."""
     with open_environment() as env:
         page = pages.run_page(env, run_id)
-        _require(page.record.category in visible)
+        who.require(page.record.category)
         return _render("run.html.j2", page=page)
 
 
-def download_certificate(run_id: str, visible: Visible) -> Response:
+def download_certificate(run_id: str, who: Reading) -> Response:
     """The signed certificate of a run."""
     with open_environment() as env:
-        _require(env.runs.get(run_id).category in visible)
+        who.require(env.runs.get(run_id).category)
         document = pages.certificate(env, run_id)
     if document is None:
         raise RunError(f"run {run_id} has no certificate yet")
@@ -91,24 +122,24 @@ def download_certificate(run_id: str, visible: Visible) -> Response:
     return Response(document, media_type="application/json", headers=_HEADERS | disposition)
 
 
-def show_certificate(run_id: str, visible: Visible) -> HTMLResponse:
+def show_certificate(run_id: str, who: Reading) -> HTMLResponse:
     """The certificate of a run as a page that prints well."""
     with open_environment() as env:
-        _require(env.runs.get(run_id).category in visible)
+        who.require(env.runs.get(run_id).category)
         return HTMLResponse(certificate.page(certificate.get(env.governance, run_id)), headers=_HEADERS)
 
 
-def show_data_docs(run_id: str, dataset: str, visible: Visible) -> HTMLResponse:
+def show_data_docs(run_id: str, dataset: str, who: Reading) -> HTMLResponse:
     """What Great Expectations found in a dataset of a run."""
     with open_environment() as env:
         record = env.runs.get(run_id)
-        _require(record.category in visible)
+        who.require(record.category)
         return HTMLResponse(pages.data_docs(env, record, dataset), headers=_HEADERS)
 
 
-def go_to_run(dag_id: str, dag_run_id: str, visible: Visible) -> Response:
+def go_to_run(dag_id: str, dag_run_id: str, who: Reading) -> Response:
     """From a DAG run to the record of the run that it started."""
-    _require(dag_id in visible)
+    who.require(dag_id)
     with open_environment() as env:
         run_id = pages.run_of(env, dag_id, dag_run_id)
     return RedirectResponse(page_path(f"/runs/{quote(run_id, safe='')}"), headers=_HEADERS)
@@ -119,12 +150,14 @@ async def show_error(request: Request, error: Exception) -> HTMLResponse:
     del request
     missing = isinstance(error, RunError)
     code = status.HTTP_404_NOT_FOUND if missing else status.HTTP_503_SERVICE_UNAVAILABLE
-    return _render("error.html.j2", code, message=str(error))
+    return _render("error.html.j2", code, message=str(error), signed_in=True)
 
 
-def _require(allowed: bool) -> None:
-    if not allowed:
-        raise HTTPException(status.HTTP_403_FORBIDDEN, "You may not read the DAG runs of this category")
+async def show_refusal(request: Request, error: Exception) -> HTMLResponse:
+    """Why something is not shown, with a way on."""
+    del request
+    refused = error if isinstance(error, AnyHTTPException) else AnyHTTPException(status.HTTP_500_INTERNAL_SERVER_ERROR)
+    return _render("error.html.j2", refused.status_code, message=refused.detail, signed_in=refused.status_code != 401)
 
 
 @cache

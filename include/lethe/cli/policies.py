@@ -85,20 +85,15 @@ def _end(problems: list[str]) -> None:
 
 def _read(folder: Path) -> tuple[dict[str, Policy], list[str]]:
     """The policies that can be read, and a message for each that cannot, and for datasets that overlap."""
-    from lethe.policy import load, overlaps, policy_files
+    from lethe.policy import Policy, load_each, overlaps
 
-    policies: dict[str, Policy] = {}
-    problems: list[str] = []
     try:
-        files = policy_files(folder)
+        found = load_each(folder)
     except PolicyError as error:
-        return policies, [str(error)]
-    for path in files:
-        try:
-            policies[path.stem] = load(path)
-        except PolicyError as error:
-            problems.append(str(error))
-    return policies, problems + list(overlaps(policies.values()))
+        return {}, [str(error)]
+    policies = {name: policy for name, policy in found.items() if isinstance(policy, Policy)}
+    wrong = [str(policy) for policy in found.values() if isinstance(policy, PolicyError)]
+    return policies, [*wrong, *overlaps(policies.values())]
 
 
 def check_dataset(env: Environment, policy: Policy, dataset: Dataset) -> tuple[list[str], list[str]]:

@@ -422,6 +422,11 @@ class Runs:
         with self._governance.read() as connection:
             return _runs(connection, query)
 
+    def categories(self) -> list[str]:
+        """The categories that ever had a run, whether or not they still have a policy."""
+        with self._governance.read() as connection:
+            return list(connection.scalars(sa.select(schema.run.c.category).distinct().order_by("category")))
+
     def triggered_by(self, trigger: str) -> RunRecord | None:
         """The latest run that a trigger has started, if it has started any."""
         table = schema.run.c

@@ -38,7 +38,7 @@ from lethe.policy.fields import (
     WholeNumber,
     name_parts,
 )
-from lethe.policy.loading import json_schema, load, load_all, load_beside, parse, policy_files, policy_of
+from lethe.policy.loading import json_schema, load, load_all, load_beside, load_each, parse, policy_files, policy_of
 from lethe.policy.masks import Mask, MaskKind
 from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps
 from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
@@ -89,6 +89,7 @@ __all__ = [
     "load",
     "load_all",
     "load_beside",
+    "load_each",
     "may_overlap",
     "name_parts",
     "newly_erasing",

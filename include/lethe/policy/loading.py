@@ -171,6 +171,24 @@ def load_all(folder: Path) -> dict[str, Policy]:
     return policies
 
 
+def load_each(folder: Path) -> dict[str, Policy | PolicyError]:
+    """Read every policy of a folder by itself, by the name of its file: one that is wrong hides no other.
+
+    Overlaps are not looked for.
+
+    Raises:
+        PolicyError: if there are none, or one has an ending that would be overlooked.
+    """
+    return {path.stem: _tried(path) for path in policy_files(folder)}
+
+
+def _tried(path: Path) -> Policy | PolicyError:
+    try:
+        return load(path)
+    except PolicyError as error:
+        return error
+
+
 def policy_files(folder: Path) -> list[Path]:
     """The policy files of a folder, sorted by name.
 
