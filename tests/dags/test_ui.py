@@ -146,6 +146,82 @@ def test_the_overview_has_every_category_with_its_last_run(viewer: TestClient, r
     assert "2026/117" in page.text
 
 
+def standings(viewer: TestClient) -> str:
+    """The line on top of the overview."""
+    line = re.search(r'<p id="standings">(.*?)</p>', viewer.get("/lethe/").text, re.DOTALL)
+    assert line
+    return re.sub("<[^>]+>", "", line[1])
+
+
+def now_as_of(run_id: str, **changed: object) -> None:
+    """Have a run be of this moment."""
+    moment = datetime.now(UTC)
+    with open_environment() as env, env.governance.write() as connection:
+        values = {"as_of": moment, "started_at": moment, **changed}
+        connection.execute(sa.update(schema.run).where(schema.run.c.id == run_id).values(values))
+
+
+def test_one_line_says_how_all_categories_stand(viewer: TestClient, run_id: str) -> None:
+    now_as_of(run_id)
+    assert standings(viewer) == "1 on time, 4 never run"
+    (dry,) = many(run_id, 1, dry_run=True, state="failed")
+    page = viewer.get("/lethe/").text
+    assert standings(viewer) == "1 on time, 4 never run", "a dry run takes no place of the real one"
+    assert dry not in page.partition("Latest runs")[0]
+    many(run_id, 1, id="one-of-two", state="failed", started_at=datetime.now(UTC) + timedelta(minutes=5))
+    assert standings(viewer) == "4 never run, 1 failed"
+    assert "succeeded<br>" in viewer.get("/lethe/").text, "when it last went well"
+    waiting = {"state": "open", "waiting_until": datetime.now(UTC) + timedelta(hours=9)}
+    many(run_id, 1, id="asks", started_at=datetime.now(UTC) + timedelta(minutes=9), **waiting)
+    assert standings(viewer) == "4 never run, 1 waits for a decision"
+
+
+def test_a_run_of_some_datasets_is_no_success_of_all(viewer: TestClient, run_id: str) -> None:
+    now_as_of(run_id)
+    with open_environment() as env, env.governance.write() as connection:
+        connection.execute(sa.delete(schema.run_dataset).where(schema.run_dataset.c.run_id == run_id))
+    assert standings(viewer) == "5 never run"
+
+
+@pytest.mark.parametrize(("conf", "said"), [({}, "1 failed"), ({"dry_run": True}, "1 on time")])
+def test_a_run_that_failed_before_anything_was_planned_is_seen(
+    viewer: TestClient, run_id: str, conf: dict[str, object], said: str
+) -> None:
+    """In Airflow alone; with when the next one starts, and whether the DAG is paused."""
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+    now_as_of(run_id)
+    at = datetime.now(UTC) + timedelta(minutes=1)
+    with create_session() as session:
+        session.merge(DagBundleModel(name="pages"))
+        session.flush()
+        dag = session.get(DagModel, "webinars") or DagModel(dag_id="webinars", bundle_name="pages")
+        dag.is_paused, dag.is_stale, dag.next_dagrun_create_after = False, False, datetime(2027, 1, 2, 3, 4, tzinfo=UTC)
+        session.add(dag)
+        session.flush()
+        run = DagRun(
+            dag_id="webinars", run_id="failed_in_plan", run_type=DagRunType.MANUAL, conf=conf, run_after=at,
+            start_date=at, state=DagRunState.FAILED, triggered_by=DagRunTriggeredByType.TEST,
+        )  # fmt: skip
+        session.add(run)
+    try:
+        assert said in standings(viewer)
+        assert "2027-01-02 03:04" in viewer.get("/lethe/").text
+        with create_session() as session:
+            session.get(DagModel, "webinars").is_paused = True
+        assert ("1 paused" if "on time" in said else said) in standings(viewer)
+        assert "2027-01-02 03:04" not in viewer.get("/lethe/").text
+    finally:
+        with create_session() as session:
+            session.execute(sa.delete(DagRun).where(DagRun.run_id == "failed_in_plan"))
+            session.execute(sa.delete(DagModel).where(DagModel.dag_id == "webinars"))
+
+
 def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: TestClient, run_id: str) -> None:
     page = viewer.get(f"/lethe/runs/{run_id}")
     assert page.status_code == 200

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from lethe.evidence.records import RunRecord
 from lethe.governance import schema
 from lethe.policy import Policy, load_each
 from lethe.stages import DatasetReport, Report
+from lethe.stages.standing import Scheduled, Standing, records_of, standing
 
 _LATEST = 20
 """How many runs the overview lists."""
@@ -28,6 +30,9 @@ _A_PAGE = 50
 
 MayRead = Callable[[str], bool]
 """Whether a user may read the DAG runs of a category."""
+
+Schedules = Callable[[Collection[str]], Mapping[str, Scheduled]]
+"""What a scheduler knows of categories."""
 
 Figures = Mapping[str, int | None]
 """A run, or one of its datasets, in records by heading. None where it did not get so far."""
@@ -81,13 +86,19 @@ class CategoryLine:
         policy: in force; where its file cannot be read, or is there no more, the one that ran last; None: neither.
         problem: what is wrong with the file.
         retired: there is no file any more.
-        last: its last run.
+        standing: how it stands; None: it is retired.
+        success: its newest run that succeeded.
+        following: when its next run starts; None: not known, or only when a person starts it.
+        last: its last run that was no dry run.
     """
 
     name: str
     policy: Policy | None
     problem: str | None
     retired: bool
+    standing: Standing | None
+    success: RunRecord | None
+    following: datetime | None
     last: RunLine | None
 
 
@@ -103,9 +114,18 @@ class MatterLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The page of all categories. `problem` says why no policy could be read, where that is so."""
+    """The page of all categories.
+
+    Attributes:
+        problem: why no policy could be read, where that is so.
+        standings: how many categories stand how.
+        categories: in the order of their policies, retired ones after them.
+        runs: the latest.
+        matters: of the holds in force.
+    """
 
     problem: str | None
+    standings: Mapping[Standing, int]
     categories: tuple[CategoryLine, ...]
     runs: tuple[RunLine, ...]
     matters: tuple[MatterLine, ...]
@@ -131,25 +151,30 @@ class RunPage:
     certified: bool
 
 
-def overview(env: Environment, may_read: MayRead) -> Overview:
+def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: datetime) -> Overview:
     """All categories that a user may see, each with its last run; their latest runs; and the matters of all holds.
 
     A policy that cannot be read hides no other, and a category that has none any more is there for as long as runs
     of it are on record.
+
+    Args:
+        env: whose records.
+        may_read: what the user may see.
+        schedules: what a scheduler knows of categories.
+        now: the moment.
     """
     written, wrong = _written(env)
-    known = dict.fromkeys([*written, *env.runs.categories()])
-    latest = {name: env.runs.latest(_LATEST, category=name) for name in known if may_read(name)}
-    records = sorted(chain.from_iterable(latest.values()), key=lambda one: (one.started_at, one.id), reverse=True)
-    listed = records[:_LATEST]
-    newest = [found[0] for found in latest.values() if found]
-    lines = {record.id: _line(env, record) for record in {one.id: one for one in (*newest, *listed)}.values()}
+    known = [name for name in dict.fromkeys([*written, *env.runs.categories()]) if may_read(name)]
+    scheduled = schedules(known)
+    categories = [_category_line(env, name, written, scheduled.get(name), now) for name in known]
+    latest = chain.from_iterable(env.runs.latest(_LATEST, category=name) for name in known)
+    listed = sorted(latest, key=lambda one: (one.started_at, one.id), reverse=True)[:_LATEST]
+    standings = Counter(line.standing for line in categories if line.standing)
     return Overview(
         problem=wrong,
-        categories=tuple(
-            _category_line(name, written, lines[found[0].id] if found else None) for name, found in latest.items()
-        ),
-        runs=tuple(lines[record.id] for record in listed),
+        standings={one: standings[one] for one in reversed(Standing) if standings[one]},
+        categories=tuple(categories),
+        runs=tuple(_line(env, record) for record in listed),
         matters=_matters(env),
     )
 
@@ -162,15 +187,26 @@ def _written(env: Environment) -> tuple[Mapping[str, Policy | PolicyError], str 
         return {}, str(error)
 
 
-def _category_line(name: str, written: Mapping[str, Policy | PolicyError], last: RunLine | None) -> CategoryLine:
+def _category_line(
+    env: Environment,
+    name: str,
+    written: Mapping[str, Policy | PolicyError],
+    scheduled: Scheduled | None,
+    now: datetime,
+) -> CategoryLine:
     found = written.get(name)
-    ran = last.record.policy if last else None
+    policy = found if isinstance(found, Policy) else None
+    records = records_of(env, name, [dataset.name for dataset in policy.datasets] if policy else [])
+    retired = bool(written) and found is None
     return CategoryLine(
         name=name,
-        policy=found if isinstance(found, Policy) else ran,
+        policy=policy or (records.newest.policy if records.newest else None),
         problem=str(found) if isinstance(found, PolicyError) else None,
-        retired=bool(written) and found is None,
-        last=last,
+        retired=retired,
+        standing=None if retired else standing(policy, records, scheduled, now),
+        success=records.success,
+        following=scheduled.following if scheduled else None,
+        last=_line(env, records.newest) if records.newest else None,
     )
 
 

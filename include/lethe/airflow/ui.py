@@ -7,7 +7,7 @@ categories whose DAG that user may read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from lethe.airflow import pages
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import airflow_path, page_path
+from lethe.airflow.scheduled import scheduled
 from lethe.errors import LetheError, RunError
 from lethe.evidence import certificate
 
@@ -93,7 +94,7 @@ def create_app() -> FastAPI:
 def show_overview(who: Reading) -> HTMLResponse:
     """All categories, their latest runs, and the holds in force by matter."""
     with open_environment() as env:
-        return _render("overview.html.j2", page=pages.overview(env, who.may_read))
+        return _render("overview.html.j2", page=pages.overview(env, who.may_read, scheduled, datetime.now(UTC)))
 
 
 def show_category(category: str, who: Reading, before: str | None = None) -> HTMLResponse:

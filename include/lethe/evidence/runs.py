@@ -410,12 +410,24 @@ class Runs:
             finished = sa.select(schema.run.c.finished_at).where(schema.run.c.id == run_id)
             return connection.scalar(finished) is not None
 
-    def latest(self, count: int, *, category: str | None = None, before: RunRecord | None = None) -> list[RunRecord]:
-        """The latest runs, newest first; of a category, or of those that started before a given run."""
+    def latest(
+        self,
+        count: int,
+        *,
+        category: str | None = None,
+        before: RunRecord | None = None,
+        dry_run: bool | None = None,
+        state: str | None = None,
+    ) -> list[RunRecord]:
+        """The latest runs, newest first; of a category, of those that started before a given run, or of some kind."""
         table = schema.run.c
         query = sa.select(schema.run).order_by(table.started_at.desc(), table.id.desc()).limit(count)
         if category is not None:
             query = query.where(table.category == category)
+        if dry_run is not None:
+            query = query.where(table.dry_run.is_(dry_run))
+        if state is not None:
+            query = query.where(table.state == state)
         if before is not None:
             same = sa.and_(table.started_at == before.started_at, table.id < before.id)
             query = query.where(sa.or_(table.started_at < before.started_at, same))

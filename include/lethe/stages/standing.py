@@ -1,0 +1,117 @@
+"""How a category stands: whether its schedule is kept, as far as the records of its runs and its scheduler say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from lethe.environment import Environment
+from lethe.evidence.records import RunRecord
+from lethe.policy import Policy
+
+GRACE = timedelta(hours=24)
+"""How long after the time that its schedule says a run may take to succeed: a day, the longest that one is given."""
+
+_LOOKED_AT = 20
+"""Successful runs that are looked at for the one as of the latest moment: a backfill is newer, and as of an earlier."""
+
+
+class Standing(StrEnum):
+    """How a category stands, in the words of pages; what needs somebody first, first."""
+
+    WAITING = "waits for a decision"
+    FAILED = "failed"
+    NEVER = "never run"
+    LATE = "late"
+    PAUSED = "paused"
+    ON_TIME = "on time"
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """What a scheduler knows of a category.
+
+    Attributes:
+        paused: nothing is started by its schedule.
+        following: when it starts the next run; None: not known, or only a person does.
+        failed_at: when its newest run that is over and was no dry run began, where that failed.
+    """
+
+    paused: bool
+    following: datetime | None
+    failed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The newest runs of a category that were no dry runs, None where there is none.
+
+    Attributes:
+        newest: whatever became of it.
+        success: the one of all its datasets that succeeded, as of the latest moment.
+    """
+
+    newest: RunRecord | None
+    success: RunRecord | None
+
+
+def records_of(env: Environment, category: str, datasets: Sequence[str]) -> Records:
+    """The runs by which a category stands.
+
+    Args:
+        env: whose records.
+        category: its name.
+        datasets: those of its policy: a run of some of them is no success of all.
+    """
+    newest = env.runs.latest(1, category=category, dry_run=False)
+    succeeded = [
+        record
+        for record in env.runs.latest(_LOOKED_AT, category=category, dry_run=False, state="succeeded")
+        if {one.dataset for one in env.runs.datasets(record.id)} >= set(datasets)
+    ]
+    return Records(
+        newest=newest[0] if newest else None,
+        success=max(succeeded, key=lambda record: (record.as_of, record.started_at), default=None),
+    )
+
+
+def standing(policy: Policy | None, found: Records, scheduled: Scheduled | None, now: datetime) -> Standing:
+    """How a category stands.
+
+    Args:
+        policy: in force; None where its file cannot be read, and so no run succeeds.
+        found: its runs.
+        scheduled: what a scheduler knows of it; None: nothing.
+        now: the moment.
+    """
+    newest, success = found.newest, found.success
+    if newest and newest.state == "open" and newest.waiting_until and newest.waiting_until > now:
+        return Standing.WAITING
+    if policy is None or _failed(newest, success, scheduled):
+        return Standing.FAILED
+    if success is None:
+        return Standing.NEVER
+    if is_late(policy, success.as_of, now):
+        return Standing.LATE
+    return Standing.PAUSED if scheduled and scheduled.paused and policy.schedule else Standing.ON_TIME
+
+
+def _failed(newest: RunRecord | None, success: RunRecord | None, scheduled: Scheduled | None) -> bool:
+    """Whether the last that is known is a failure: of a run on record, or of one that was never planned."""
+    if newest and newest.state == "failed":
+        return success is None or newest.started_at > success.started_at
+    failed_at = scheduled.failed_at if scheduled else None
+    return failed_at is not None and (success is None or failed_at > success.started_at)
+
+
+def is_late(policy: Policy, as_of: datetime, now: datetime) -> bool:
+    """Whether a run should have succeeded since the one as of a moment: a scheduled time, and `GRACE`, have passed."""
+    if policy.schedule is None:
+        return False
+    due: datetime = croniter(policy.schedule, as_of.astimezone(ZoneInfo(policy.time_zone))).get_next(datetime)
+    return now > due + GRACE
