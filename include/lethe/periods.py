@@ -63,6 +63,14 @@ class Period:
             return f"P{self.months // 12}Y" if self.months % 12 == 0 else f"P{self.months}M"
         return f"P{self.days}D"
 
+    @property
+    def words(self) -> str:
+        """As people say it: ``18 months``, ``3 years``, ``1 day``."""
+        number, unit = (self.months, "month") if self.months else (self.days, "day")
+        if self.months and self.months % 12 == 0:
+            number, unit = self.months // 12, "year"
+        return f"{number} {unit}{'' if number == 1 else 's'}"
+
     def last_day(self, start: date) -> date:
         """The day with whose last hour the period ends, when it started by an event on `start`.
 

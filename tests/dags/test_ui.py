@@ -139,7 +139,7 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
 def test_the_overview_has_every_category_with_its_last_run(viewer: TestClient, run_id: str) -> None:
     page = viewer.get("/lethe/")
     assert page.status_code == 200
-    for words in ("webinars", "events", "logistics", "leads", "analytics", "for P18M", run_id, "succeeded"):
+    for words in ("webinars", "events", "logistics", "leads", "analytics", "for 18 months", run_id, "succeeded"):
         assert words in page.text
     for count in ("1,250", "1,220", ">30<", ">7<", ">0<"):
         assert count in page.text

@@ -136,7 +136,7 @@ def test_a_defect_is_told_without_what_it_was_told(lethe: Command, monkeypatch: 
 
 def test_policies_that_are_right_are_said_to_be(lethe: Command) -> None:
     text = lethe("policy", "check")
-    assert cells(text, "webinars") == ["webinars", "registrations", "crm", "registrations", "for P18M", "yes"]
+    assert cells(text, "webinars") == ["webinars", "registrations", "crm", "registrations", "for 18 months", "yes"]
     assert "1 policy is fine." in text
     lethe("policy", "check", "webinars")
 

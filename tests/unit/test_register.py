@@ -171,7 +171,7 @@ def test_dbt_sources_and_the_older_place_of_meta_are_read(policies: dict[str, Po
         "meta: {retention: {period: P2Y}}}]}]\n"
     )
     [told] = against(path, policies)
-    assert told.startswith("schema.yml: webinar_registrations is kept for P2Y; webinars.yaml says for P18M")
+    assert told.startswith("schema.yml: webinar_registrations is kept for P2Y; webinars.yaml says for 18 months")
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,7 @@ def _category_line(
     policy = found if isinstance(found, Policy) else None
     records = records_of(env, name, [dataset.name for dataset in policy.datasets] if policy else [])
     retired = bool(written) and found is None
+    following = scheduled.following if scheduled else None
     return CategoryLine(
         name=name,
         policy=policy or (records.newest.policy if records.newest else None),
@@ -205,7 +206,7 @@ def _category_line(
         retired=retired,
         standing=None if retired else standing(policy, records, scheduled, now),
         success=records.success,
-        following=scheduled.following if scheduled else None,
+        following=following if following and following > now else None,
         last=_line(env, records.newest) if records.newest else None,
     )
 

@@ -14,7 +14,7 @@ import yaml
 from lethe.errors import PolicyError
 from lethe.periods import Period
 from lethe.policy import Dataset, Policy, TableDataset, name_parts
-from lethe.policy.schedule import ScheduleRow, in_words
+from lethe.policy.schedule import ScheduleRow
 
 Rows = Mapping[str, ScheduleRow]
 Policies = Mapping[str, Policy]
@@ -79,7 +79,7 @@ def rule_of(policy: Policy, row: ScheduleRow | None) -> str:
     rule = row.rule if row else policy.rule
     by_value = policy.retention.by_value
     if by_value is not None and row is not None:
-        rule += "; " + ", ".join(f"{by_value.column} {v}: {in_words(p)}" for v, p in by_value.periods.items())
+        rule += "; " + ", ".join(f"{by_value.column} {v}: {p.words}" for v, p in by_value.periods.items())
     return f"{rule}; to the end of a working day ({policy.calendar})" if row and policy.extends else rule
 
 
@@ -227,7 +227,7 @@ def _names(dataset: Dataset) -> Iterator[str]:
 
 
 def _value(period: Period) -> dict[str, object]:
-    number, unit = in_words(period).split()
+    number, unit = period.words.split()
     return {"value": int(number), "unit": unit if unit.endswith("s") else f"{unit}s"}
 
 

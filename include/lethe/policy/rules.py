@@ -84,12 +84,12 @@ class Retention(Model):
         if self.at_once:
             parts.append("at once")
         elif self.keep_for:
-            parts.append(f"for {self.keep_for}")
-        elif self.erase_within:
-            parts.append(f"within {self.erase_within}, starting {self.lead_time} before")
+            parts.append(f"for {self.keep_for.words}")
+        elif self.erase_within and self.lead_time:
+            parts.append(f"within {self.erase_within.words}, starting {self.lead_time.words} before")
         if self.by_value:
             parts.append(
-                f"by {self.by_value.column}: " + ", ".join(f"{k} {v}" for k, v in self.by_value.periods.items())
+                f"by {self.by_value.column}: " + ", ".join(f"{k} {v.words}" for k, v in self.by_value.periods.items())
             )
         if self.counted_from is CountedFrom.END_OF_YEAR:
             parts.append("counted from the end of the year")

@@ -48,9 +48,9 @@ class ScheduleRow(Model):
         """The rule in words, such as `18 months after the day of the webinar`."""
         event = f"{'the end of the year of ' if self.counted_from is CountedFrom.END_OF_YEAR else ''}{self.starts_on}"
         if self.keep_for is not None:
-            text = f"{in_words(self.keep_for)} after {event}"
+            text = f"{self.keep_for.words} after {event}"
         elif self.erase_within is not None:
-            text = f"within {in_words(self.erase_within)} after {event}"
+            text = f"within {self.erase_within.words} after {event}"
         else:
             text = f"at once on {event}" if self.at_once else f"as stated per {self.stated_per}, from {event}"
         return f"{text}; kept on while {self.kept_while}" if self.kept_while else text
@@ -65,14 +65,6 @@ class _Schedule(Model):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rows: {', '.join(twice)} is there twice: leave it out once")
         return self
-
-
-def in_words(period: Period) -> str:
-    """A period as people say it: `18 months`."""
-    number, unit = (period.months, "month") if period.months else (period.days, "day")
-    if period.months and period.months % 12 == 0:
-        number, unit = period.months // 12, "year"
-    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def load_schedule(policies: Path) -> dict[str, ScheduleRow]:
