@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 import sqlalchemy as sa
 from airflow.sdk import Context
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx2 import Response
 
 from lethe.airflow.approval import ApproveOperator
-from lethe.airflow.operators import requester
+from lethe.airflow.operators import carried_out_again, requester
 from lethe.people import UNNAMED
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
@@ -67,10 +71,13 @@ class Office:
     def post(self, user: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """What Airflow answers to a request that it grants."""
         self.known()
-        answer = self.as_(user).post(f"/api/v2{path}", json=body)
-        assert answer.status_code in (200, 201), answer.text
-        found: dict[str, Any] = answer.json()
+        found: dict[str, Any] = self._granted(self.as_(user).post(f"/api/v2{path}", json=body)).json()
         return found
+
+    @staticmethod
+    def _granted(answer: Response) -> Response:
+        assert answer.status_code in (200, 201, 204), answer.text
+        return answer
 
     def known(self) -> None:
         """Have Airflow know the DAG and its assets, as the DAG processor does."""
@@ -131,26 +138,88 @@ class Office:
             )  # fmt: skip
             return str(run.run_id)
 
+    # --- having a run carried out again --------------------------------------------------------------------------
+
+    def clear(self, user: str, run_id: str) -> None:
+        """Clear the run, as the page of a run does."""
+        self._granted(self._on(user, "POST", f"/dagRuns/{run_id}/clear", {"dry_run": False}))
+
+    def clear_several(self, user: str, run_id: str) -> None:
+        """Clear a list of runs."""
+        self._granted(self._on(user, "POST", "/clearDagRuns", {"dry_run": False, "dag_runs": [{"dag_run_id": run_id}]}))
+
+    def clear_tasks(self, user: str, run_id: str, **body: object) -> None:
+        """Clear tasks of the run: all of them, unless it says which."""
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id, **body}
+        self._granted(self._on(user, "POST", "/clearTaskInstances", body))
+
+    def clear_tasks_and_queue(self, user: str, run_id: str) -> None:
+        """Clear tasks without the run, which Airflow does not count as clearing it, then have the run queued."""
+        self.clear_tasks(user, run_id, reset_dag_runs=False)
+        self._granted(self._on(user, "PATCH", f"/dagRuns/{run_id}", {"state": "queued"}))
+
+    def fail_and_clear(self, user: str, run_id: str) -> None:
+        """Mark `plan` and the run as failed, then clear what failed, with what comes after it."""
+        self._granted(self._on(user, "PATCH", f"/dagRuns/{run_id}/taskInstances/plan", {"new_state": "failed"}))
+        self._granted(self._on(user, "PATCH", f"/dagRuns/{run_id}", {"state": "failed"}))
+        self.clear_tasks(user, run_id, only_failed=True, include_downstream=True)
+        self.clear_tasks(user, run_id, task_ids=["plan"], include_downstream=True)
+
+    def make_tasks_anew(self, user: str, run_id: str) -> None:
+        """Delete all tasks of the run and have it queued: the scheduler makes them anew with the DAG's next version."""
+        from airflow.models.dagrun import DagRun
+        from airflow.models.serialized_dag import SerializedDagModel
+        from airflow.utils.session import create_session
+
+        tasks = self._granted(self._on(user, "GET", f"/dagRuns/{run_id}/taskInstances")).json()["task_instances"]
+        for task in tasks:
+            path = f"/dagRuns/{run_id}/taskInstances/{task['task_id']}?map_index={task['map_index']}"
+            self._granted(self._on(user, "DELETE", path))
+        self._granted(self._on(user, "PATCH", f"/dagRuns/{run_id}", {"state": "queued"}))
+        with create_session() as session:
+            run = session.scalars(sa.select(DagRun).where(DagRun.run_id == run_id)).one()
+            run.dag = SerializedDagModel.get_dag("webinars", session=session)
+            run.verify_integrity(session=session, dag_version_id=run.created_dag_version_id)
+
+    def _on(self, user: str, method: str, path: str, body: dict[str, Any] | None = None) -> Response:
+        return self.as_(user).request(method, f"/api/v2/dags/webinars{path}", json=body)
+
+    def task(self, run_id: str, task_id: str) -> tuple[str, int]:
+        """The state of a task, and how often it was tried."""
+        found = self._granted(self._on("eva", "GET", f"/dagRuns/{run_id}/taskInstances/{task_id}")).json()
+        return found["state"], found["try_number"]
+
+    def answer(self, user: str, run_id: str, choice: str) -> int:
+        """Answer the run's question. Gives the status that this person is told."""
+        body = {"chosen_options": [choice], "params_input": {}}
+        return self._on(user, "PATCH", f"/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails", body).status_code
+
     @contextmanager
     def answering(self, run_id: str, answers: Sequence[tuple[str, str]]) -> Iterator[list[int]]:
         """Within, these people answer the run's question, one after the other. Gives the status that each was told."""
-        over, told = threading.Event(), list[int]()
-        clients = {user: self.as_(user) for user, _ in answers}
-        path = f"/api/v2/dags/webinars/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        told = list[int]()
 
-        def answer() -> None:
-            left = list(answers)
+        def act(user: str, choice: str) -> None:
+            told.append(self.answer(user, run_id, choice))
+
+        with self.acting(run_id, [partial(act, *answer) for answer in answers]):
+            yield told
+
+    @contextmanager
+    def acting(self, run_id: str, acts: Sequence[Callable[[], object]]) -> Iterator[None]:
+        """Within, these things are done one after the other, each when the run waits for an answer."""
+        over = threading.Event()
+
+        def act() -> None:
+            left = list(acts)
             while not over.wait(0.3):
-                if _lost(run_id) or not left or not _asked(run_id):
-                    continue
-                user, choice = left.pop(0)
-                body = {"chosen_options": [choice], "params_input": {}}
-                told.append(clients[user].patch(path, json=body).status_code)
+                if not _lost(run_id) and left and _asked(run_id):
+                    left.pop(0)()
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=act)
         thread.start()
         try:
-            yield told
+            yield
         finally:
             over.set()
             thread.join()
@@ -264,6 +333,93 @@ def test_a_backfill_that_reprocesses_a_run_has_no_name_and_is_refused_at_once(wo
     assert world.registrations() == ALL
 
 
+LONG = bool(os.environ.get("LONG"))
+STARTS = (Office.trigger, Office.materialise, Office.backfill, Office.schedule)
+AGAIN = (
+    Office.clear,
+    Office.clear_several,
+    Office.clear_tasks,
+    Office.clear_tasks_and_queue,
+    Office.fail_and_clear,
+    Office.make_tasks_anew,
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [
+        (start, again)
+        for start in STARTS
+        for again in AGAIN
+        if LONG or start is Office.schedule or again is Office.clear
+    ],
+)
+def test_who_has_a_run_carried_out_again_cannot_approve_it(
+    world: World,
+    office: Office,
+    start: Any,  # noqa: ANN401
+    again: Any,  # noqa: ANN401
+) -> None:
+    """Whoever had started it. Airflow does not say who that is: nobody is asked, and no earlier question is open."""
+    run_id = start(office) if start is Office.schedule else start(office, "jan")
+    with office.answering(run_id, [("pavel", "Reject")]) as told:
+        assert world.carry_out(run_id).state == "failed"
+    assert told == [200]
+    again(office, "eva", run_id)
+    office.answer("eva", run_id, "Approve")
+    with office.answering(run_id, [("eva", "Approve")]) as told:
+        run = world.carry_out(run_id)
+    assert told == [], "nobody was asked"
+    assert run.state == "failed"
+    assert states(run)["approve"] == "failed"
+    assert world.registrations() == ALL
+    assert world.last_run()[0].requested_by == UNNAMED
+
+
+@pytest.mark.parametrize("tasks", [["approve"], ["registrations.discover"], ["plan"]])
+@pytest.mark.parametrize("reset", [True, False])
+def test_who_clears_tasks_while_a_question_is_open_cannot_answer_it(
+    world: World, office: Office, tasks: list[str], reset: bool
+) -> None:
+    """Whether or not Airflow counts the run as cleared, and whatever was answered to the earlier question."""
+    run_id = office.schedule()
+
+    def clear() -> None:
+        office.clear_tasks("eva", run_id, task_ids=tasks, include_downstream=True, reset_dag_runs=reset)
+        office.answer("eva", run_id, "Approve")
+
+    with office.acting(run_id, [clear, lambda: office.answer("eva", run_id, "Approve")]):
+        run = world.carry_out(run_id)
+    assert run.state == "failed"
+    assert states(run)["approve"] == "failed"
+    assert world.registrations() == ALL
+
+
+def test_who_has_candidates_found_anew_while_a_question_is_open_ends_it(world: World, office: Office) -> None:
+    run_id = office.schedule()
+
+    def find_anew() -> None:
+        office.clear_tasks("eva", run_id, task_ids=["registrations.discover"], reset_dag_runs=False)
+        while office.task(run_id, "registrations.discover") != ("success", 2):
+            time.sleep(0.3)
+
+    with office.acting(run_id, [find_anew, lambda: office.answer("jan", run_id, "Approve")]):
+        run = world.carry_out(run_id)
+    assert states(run)["approve"] == "failed"
+    assert world.registrations() == ALL
+
+
+def test_a_cleared_run_within_the_limits_goes_on_by_itself(world: World, office: Office) -> None:
+    run_id = office.schedule()
+    with office.answering(run_id, [("pavel", "Reject")]):
+        world.carry_out(run_id)
+    world.write_policy()
+    world.monkeypatch.setenv("LETHE_ASK_UNSEEN", "no")
+    office.clear("eva", run_id)
+    assert world.carry_out(run_id).state == "success"
+    assert world.registrations() == KEPT
+
+
 def test_only_those_who_are_named_may_answer(world: World, office: Office) -> None:
     world.monkeypatch.setenv("LETHE_APPROVERS", "Jan,9=Dana")
     run_id = office.trigger("eva")
@@ -285,8 +441,8 @@ def test_where_nobody_could_answer_the_run_ends_at_once(world: World, office: Of
     ("run_type", "name", "who"),
     [
         ("scheduled", None, None),
-        ("operator_triggered", None, None),
-        ("operator_triggered", "eva", "eva"),
+        ("operator_triggered", None, UNNAMED),
+        ("operator_triggered", "eva", UNNAMED),
         ("asset_triggered", None, UNNAMED),
         ("manual", None, UNNAMED),
         ("backfill", None, UNNAMED),
@@ -297,3 +453,21 @@ def test_where_nobody_could_answer_the_run_ends_at_once(world: World, office: Of
 def test_who_asked_is_anybody_where_airflow_does_not_say(run_type: str, name: str | None, who: str | None) -> None:
     run = SimpleNamespace(run_type=run_type, run_id=f"{run_type}__x", clear_number=0, triggering_user_name=name)
     assert requester(run) == who
+    run.clear_number = 1
+    assert requester(run) == UNNAMED
+
+
+@pytest.mark.parametrize(
+    ("cleared", "max_tries", "again"), [(0, 5, False), (1, 5, True), (0, 6, True), (0, 8, True), (0, 0, False)]
+)
+def test_a_task_that_is_tried_again_by_itself_is_not_one_that_was_cleared(
+    cleared: int, max_tries: int, again: bool
+) -> None:
+    """Clearing adds to the tries that a task has; trying again does not."""
+    task = SimpleNamespace(retries=5)
+    for tried in range(1, 6):
+        context: Any = {
+            "dag_run": SimpleNamespace(clear_number=cleared),
+            "ti": SimpleNamespace(try_number=tried, max_tries=max_tries),
+        }
+        assert carried_out_again(cast("Any", task), context) is again

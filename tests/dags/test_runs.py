@@ -401,7 +401,11 @@ def test_a_second_run_waits_while_one_is_under_way(world: World) -> None:
         "ti": SimpleNamespace(try_number=1, max_tries=48),
         "params": {},
         "dag_run": SimpleNamespace(
-            logical_date=AS_OF, partition_date=None, run_type="scheduled", triggering_user_name=None
+            logical_date=AS_OF,
+            partition_date=None,
+            run_type="scheduled",
+            triggering_user_name=None,
+            clear_number=0,
         ),
     }
     with pytest.raises(RunBusy) as raised:

@@ -61,8 +61,22 @@ def test_a_run_is_recorded_as_it_was_asked_for(office: Office) -> None:
     assert kinds(office) == ["policy.changed", "run.planned"]
 
 
+def test_who_has_an_open_run_carried_out_again_has_asked_for_it(office: Office) -> None:
+    run = start(office, requested_by="Eva")
+    office.runs.repeated(run.id, "Jan")
+    office.runs.repeated(run.id, "Jan")
+    assert office.runs.get(run.id).requested_by == "Jan"
+    assert kinds(office)[-2:] == ["run.planned", "run.repeated"]
+    office.runs.close(run.id)
+    office.runs.repeated(run.id, "Pavel")
+    assert office.runs.get(run.id).requested_by == "Jan"
+    scheduled = start(office, "dag run 2")
+    office.runs.repeated(scheduled.id, "Jan")
+    assert office.runs.get(scheduled.id).requested_by == "Jan"
+
+
 def test_the_same_trigger_comes_back_to_its_run(office: Office) -> None:
-    """A retried or cleared task of a DAG run is the same run: nothing is counted twice."""
+    """A task of a DAG run that is tried again is the same run: nothing is counted twice."""
     first = start(office)
     assert start(office).id == first.id
     assert start(office, datasets=tuple(reversed(BOTH))).id == first.id

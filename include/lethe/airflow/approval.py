@@ -19,7 +19,7 @@ from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
 from lethe.airflow.links import RecordLink
 from lethe.airflow.openlineage import OpenLineageMixin
-from lethe.airflow.operators import Json, note_nowhere
+from lethe.airflow.operators import Json, carried_out_again, note_nowhere
 from lethe.environment import Environment
 from lethe.errors import RunError
 from lethe.evidence.records import Decision, RunRecord
@@ -83,7 +83,7 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
                 return _told(stages.decide(env, planned))
             digest = stages.run_digest(planned, candidates)
             failed = stages.failures(env, planned)
-            who = _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
+            who = self._who_may_answer(env, planned, context)
             until = datetime.now(UTC) + self.response_timeout
             env.runs.wait_for_person(planned.run, until)
         along = sum(found.rows_along for found in candidates.values())
@@ -108,8 +108,8 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
 
         Raises:
             TaskAwaitingInput: if the question stays open.
-            AirflowFailException: if it is a rejection, if none came in time, or if the candidates have changed since
-                the question was asked.
+            AirflowFailException: if it is a rejection, if none came in time, if the candidates have changed since the
+                question was asked, or if somebody has cleared tasks of the run since.
         """
         planned, ti = self._planned(), context["ti"]
         with (
@@ -117,11 +117,13 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
             open_environment() as env,
         ):
             if "error" in event:
-                raise RunError(f"{planned.category}: there is no usable answer; nothing is erased: clear plan")
+                raise RunError(f"{planned.category}: there is no usable answer; nothing is erased: trigger a new run")
+            self._who_may_answer(env, planned, context)
             candidates = self._candidates(env, planned)
             if stages.run_digest(planned, candidates) != digest:
                 raise RunError(
-                    f"{planned.category}: the candidates have changed since the question was asked; clear plan"
+                    f"{planned.category}: the candidates have changed since the question was asked; nothing is erased: "
+                    "trigger a new run"
                 )
             answer = super().execute_complete(context, event)
             person = answer.get("responded_by_user")
@@ -132,6 +134,16 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
                 return _told(stages.decide(env, planned, by=by, approved=approved))
         self.log.warning("%s. The question stays open until %s", refusal, until)
         return self._ask(context, digest, datetime.fromisoformat(until))
+
+    def _who_may_answer(self, env: Environment, planned: Plan, context: Context) -> str:
+        """Whose answer counts, in a sentence for those who are asked. Who had the run carried out again asked for it.
+
+        Raises:
+            RunError: if nobody's would: refused at once rather than after hours of waiting.
+        """
+        if carried_out_again(self, context):
+            env.runs.repeated(planned.run, UNNAMED)
+        return _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
 
     def _planned(self) -> Plan:
         return Plan.model_validate(self.plan)
@@ -157,15 +169,12 @@ def _told(decision: Decision) -> Json:
 
 
 def _who_may_answer(record: RunRecord, entitled: Sequence[str]) -> str:
-    """Whose answer counts, in a sentence for those who are asked.
-
-    Raises:
-        RunError: if nobody's would: refused at once rather than after hours of waiting.
-    """
     if record.requested_by == UNNAMED:
         raise RunError(
             f"{record.category}: a person must approve, who is not the one that asked for the run, and Airflow does "
-            "not say who that is: a backfill reprocesses it, or it has no name. Nothing is erased; trigger a new run"
+            "not say who that is: the run was cleared, a backfill reprocesses it, another DAG started it, or it has no "
+            f"name. Nothing is erased; trigger a new run with as_of {record.as_of.isoformat()}, and have somebody else "
+            "approve it"
         )
     if entitled and all(stages.asked_for(record, name) for name in entitled):
         raise RunError(

@@ -17,11 +17,13 @@ _RUNBOOK = """\
 | a store does not answer | Nothing: it is retried. If it is red at last, clear `plan` once the store is back. |
 | expectations do not hold | Read the dataset's Data Docs in the run's record. Correct data or policy, then run anew. |
 | a person must approve, or did not | Look at *Required actions* of `approve`. No answer erases nothing. |
+| Airflow does not say who that is | The run was cleared, by whom is not known. Trigger a new run. |
 | being run by another run | Nothing: `plan` waits for it. |
 | may not erase any more | The run is closed. Clear `plan` with everything after it, or trigger a new run. |
 | something expired is left | It came in while the run was under way. Trigger a new run. |
 
 To clear a run, clear **`plan` with its downstream tasks**. Clearing single tasks of a run that is closed does nothing.
+Where a person has to approve, trigger a new run instead: one that was cleared only goes on within the limits.
 
 ### To see what would go
 

@@ -20,6 +20,7 @@ from lethe.airflow.links import RecordLink
 from lethe.airflow.openlineage import OpenLineageMixin
 from lethe.environment import Environment
 from lethe.errors import LetheError, ParameterError
+from lethe.evidence.runs import OPEN
 from lethe.lineage import Stage
 from lethe.people import UNNAMED
 from lethe.stages import Plan
@@ -108,7 +109,7 @@ class PlanOperator(OpenLineageMixin, BaseOperator):  # type: ignore[misc]
                 self.category,
                 as_of_moment(params.get("as_of"), run),
                 trigger=self.trigger,
-                requested_by=requester(run),
+                requested_by=UNNAMED if self._carried_out_again(env, context) else requester(run),
                 dry_run=bool(params.get("dry_run")),
                 datasets=params.get("datasets") or (),
                 expect=params.get("expect") or None,
@@ -118,6 +119,15 @@ class PlanOperator(OpenLineageMixin, BaseOperator):  # type: ignore[misc]
             self.keep_lineage(env, self.category, {name: {} for name in planned.datasets})
         self.log.info("Run %s as of %s, cutoff %s", planned.run, planned.as_of.isoformat(), planned.cutoff)
         return planned.model_dump(mode="json")
+
+    def _carried_out_again(self, env: Environment, context: Context) -> bool:
+        """Whether this DAG run was planned before, and not just by an earlier try of this task.
+
+        Asked of the governance database, too: of tasks that were deleted and made anew Airflow knows nothing any more.
+        """
+        before = env.runs.triggered_by(self.trigger)
+        again = before is not None and (before.state != OPEN or context["ti"].try_number == 1)
+        return again or carried_out_again(self, context)
 
     _planned: Plan | None = None
 
@@ -160,16 +170,23 @@ def runs_in_airflow(ti: Any, trigger: str) -> bool | None:  # noqa: ANN401 - a t
 def requester(run: Any) -> str | None:  # noqa: ANN401 - a DAG run of Airflow
     """The person who asked for a DAG run: by hand, through the API, by a backfill or by materialising an asset.
 
-    None where no person did, as Airflow's schedules. A backfill that reprocesses an earlier run takes that run over
-    with its name, or without one, and parameters of its own: who asked for it, Airflow does not say.
+    None where no person did, as Airflow's schedules. A run that was cleared keeps its name, or has none as before; a
+    backfill that reprocesses an earlier run takes that over in the same way, with parameters of its own; and a task of
+    another DAG hands on who started that one, not who cleared it. Who asked for these, Airflow does not say.
     """
-    if run.run_type == "backfill" and (run.clear_number or not run.run_id.startswith("backfill__")):
+    reprocessed = run.run_type == "backfill" and not run.run_id.startswith("backfill__")
+    if run.clear_number or reprocessed or run.run_type == "operator_triggered":
         return UNNAMED
-    return run.triggering_user_name or (None if run.run_type in _BY_THEMSELVES else UNNAMED)
+    return run.triggering_user_name or (None if run.run_type == "scheduled" else UNNAMED)
 
 
-_BY_THEMSELVES = ("scheduled", "operator_triggered")
-"""Types of runs that no person starts, unless Airflow names one: a task of another DAG hands on who started that."""
+def carried_out_again(task: BaseOperator, context: Context) -> bool:
+    """Whether a task is carried out again because somebody cleared it, or another task of its DAG run.
+
+    Airflow tells a task that there was such a person, and not who. A task that is cleared gets as many tries as it had
+    used on top of its own, also where clearing left the DAG run as it was (`reset_dag_runs` of Airflow's API).
+    """
+    return bool(context["dag_run"].clear_number) or context["ti"].max_tries > task.retries
 
 
 class DatasetOperator(RetentionOperator):
@@ -199,6 +216,8 @@ class DatasetOperator(RetentionOperator):
         with open_environment() as env:
             note = self._noting(env, planned)
             with told_apart(note, try_number=ti.try_number, max_tries=ti.max_tries):
+                if not self.erases and carried_out_again(self, context):  # what is erased has been decided on
+                    env.runs.repeated(planned.run, UNNAMED)
                 return self.perform(env, planned)
 
     def _noting(self, env: Environment, planned: Plan) -> Callable[[LetheError], None]:

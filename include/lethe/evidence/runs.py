@@ -287,6 +287,18 @@ class Runs:
         with self._governance.write() as connection:
             self._touch(connection, run_id, waiting_until=until)
 
+    def repeated(self, run_id: str, by: str) -> None:
+        """Note that an open run is carried out again, and by whom: from then on that is who asked for it.
+
+        Harmless if it is noted already, or the run is not open any more.
+        """
+        table = schema.run.c
+        others = sa.or_(table.requested_by.is_(None), table.requested_by != by)
+        with self._governance.write() as connection:
+            noted = sa.update(schema.run).where(table.id == run_id, _IS_OPEN, others).values(requested_by=by)
+            if connection.execute(noted).rowcount:
+                self._ledger.append(connection, "run.repeated", run_id, {"requested_by": by})
+
     @staticmethod
     def _heartbeat(beat: Callable[[], None], every: timedelta) -> Heartbeat:
         return Heartbeat(beat, every=every.total_seconds(), longest=ALIVE_WITHIN.total_seconds())
