@@ -222,6 +222,30 @@ def test_a_run_that_failed_before_anything_was_planned_is_seen(
             session.execute(sa.delete(DagModel).where(DagModel.dag_id == "webinars"))
 
 
+def said_of(viewer: TestClient, run_id: str) -> str:
+    """The sentence on a run's page."""
+    line = re.search(r'<p id="summary">(.*?)</p>', viewer.get(f"/lethe/runs/{run_id}").text)
+    assert line
+    return line[1]
+
+
+def test_a_run_says_in_a_sentence_what_it_did_and_a_dry_run_what_it_would_do(viewer: TestClient, run_id: str) -> None:
+    assert said_of(viewer, run_id) == "In records: 1,220 erased."
+    with open_environment() as env, env.governance.write() as connection:
+        table = schema.run.c
+        of_it = sa.update(schema.run).where(table.id == run_id)
+        connection.execute(of_it.values(dry_run=True, state="dry"))
+    assert said_of(viewer, run_id) == "Would erase 1,220 records."
+    with open_environment() as env, env.governance.write() as connection:
+        connection.execute(of_it.values(dry_run=False, state="open", finished_at=None))
+    assert said_of(viewer, run_id) == "It is not over; what it did is certain at its end."
+    with open_environment() as env, env.governance.write() as connection:
+        connection.execute(of_it.values(state="failed", finished_at=AS_OF))
+        mine = sa.update(schema.run_dataset).where(schema.run_dataset.c.run_id == run_id)
+        connection.execute(mine.values(tally=None))
+    assert said_of(viewer, run_id) == "What it did is not known of any dataset."
+
+
 def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: TestClient, run_id: str) -> None:
     page = viewer.get(f"/lethe/runs/{run_id}")
     assert page.status_code == 200

@@ -142,9 +142,10 @@ class CategoryPage:
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """The page of one run."""
+    """The page of one run; `summary` says in a sentence what it did, or would do."""
 
     record: RunRecord
+    summary: str
     report: Report
     policy: Policy
     rows: tuple[tuple[DatasetReport, Figures], ...]
@@ -257,11 +258,35 @@ def run_page(env: Environment, run_id: str) -> RunPage:
     report = stages.report_of(env, run_id)
     return RunPage(
         record=record,
+        summary=summary(record, report),
         report=report,
         policy=record.policy,
         rows=tuple((dataset, figures([dataset])) for dataset in report.datasets),
         certified=certificate(env, run_id) is not None,
     )
+
+
+def summary(record: RunRecord, report: Report) -> str:
+    """What a run did, or a dry run would do, in a sentence. What is not known of every dataset is said to be so."""
+    found = [one.candidates for one in report.datasets if one.candidates is not None]
+    unknown = len(report.datasets) - len(found)
+    of_all = "" if not unknown else f" (of {unknown} of {len(report.datasets)} datasets it is not known)"
+    if record.dry_run:
+        along = sum(one.rows_along for one in found)
+        rows = f", and {along:,} rows that go along" if along else ""
+        due = sum(one.due for one in found)
+        return f"Would {record.policy.disposition} {due:,} records{rows}{of_all}." if found else "Nothing is known yet."
+    if record.finished_at is None:
+        return "It is not over; what it did is certain at its end."
+    done = [one.tally for one in report.datasets if one.tally is not None]
+    if not done:
+        return "What it did is not known of any dataset."
+    became = sum(done, Became())
+    said = [f"{count:,} {outcome}" for outcome, count in became.outcomes.items() if count] or ["nothing erased"]
+    untold = len(report.datasets) - len(done)
+    missing = f"; of {untold} of {len(report.datasets)} datasets it is not known" if untold else ""
+    left = sum(one.left.due for one in report.datasets if one.left is not None)
+    return f"In records: {', '.join(said)}{missing}{f'; {left:,} that had to go are left' if left else ''}."
 
 
 def run_of(env: Environment, dag_id: str, dag_run_id: str) -> str:
