@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -166,16 +166,19 @@ class Office:
         self.clear_tasks(user, run_id, task_ids=["plan"], include_downstream=True)
 
     def make_tasks_anew(self, user: str, run_id: str) -> None:
-        """Delete all tasks of the run and have it queued: the scheduler makes them anew with the DAG's next version."""
+        """Delete all tasks of the run, and have it queued."""
+        tasks = self._granted(self._on(user, "GET", f"/dagRuns/{run_id}/taskInstances")).json()["task_instances"]
+        self.delete_tasks(user, run_id, {task["task_id"]: task["map_index"] for task in tasks})
+        self._granted(self._on(user, "PATCH", f"/dagRuns/{run_id}", {"state": "queued"}))
+
+    def delete_tasks(self, user: str, run_id: str, tasks: Mapping[str, int]) -> None:
+        """Delete tasks of the run, by name and index: the scheduler makes them anew with the DAG's next version."""
         from airflow.models.dagrun import DagRun
         from airflow.models.serialized_dag import SerializedDagModel
         from airflow.utils.session import create_session
 
-        tasks = self._granted(self._on(user, "GET", f"/dagRuns/{run_id}/taskInstances")).json()["task_instances"]
-        for task in tasks:
-            path = f"/dagRuns/{run_id}/taskInstances/{task['task_id']}?map_index={task['map_index']}"
-            self._granted(self._on(user, "DELETE", path))
-        self._granted(self._on(user, "PATCH", f"/dagRuns/{run_id}", {"state": "queued"}))
+        for task, index in tasks.items():
+            self._granted(self._on(user, "DELETE", f"/dagRuns/{run_id}/taskInstances/{task}?map_index={index}"))
         with create_session() as session:
             run = session.scalars(sa.select(DagRun).where(DagRun.run_id == run_id)).one()
             run.dag = SerializedDagModel.get_dag("webinars", session=session)
@@ -404,6 +407,18 @@ def test_who_has_candidates_found_anew_while_a_question_is_open_ends_it(world: W
             time.sleep(0.3)
 
     with office.acting(run_id, [find_anew, lambda: office.answer("jan", run_id, "Approve")]):
+        run = world.carry_out(run_id)
+    assert states(run)["approve"] == "failed"
+    assert world.registrations() == ALL
+
+
+def test_who_deletes_a_question_has_it_not_put_again(world: World, office: Office) -> None:
+    run_id = office.schedule()
+    acts = [
+        lambda: office.delete_tasks("eva", run_id, {"approve": -1}),
+        lambda: office.answer("eva", run_id, "Approve"),
+    ]
+    with office.acting(run_id, acts):
         run = world.carry_out(run_id)
     assert states(run)["approve"] == "failed"
     assert world.registrations() == ALL

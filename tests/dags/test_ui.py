@@ -63,8 +63,9 @@ def run_id(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         request = HoldRequest(matter="2026/117", reason="dispute", identifiers=people)
         env.registry.place(request, by="legal", policies=env.policies)
         record = env.runs.start(
-            policy, AS_OF, datasets=["registrations"], dry_run=False, expected_digest=None, trigger=TRIGGER
-        )
+            policy, AS_OF, datasets=["registrations"], dry_run=False, expected_digest=None, trigger=TRIGGER,
+            requested_by="eva",
+        )  # fmt: skip
         name, since = "registrations", env.runs.dataset(record.id, "registrations")
         since = env.runs.record(record.id, name, Discovered(found, since))
         since = env.runs.record(record.id, name, DatasetValidated("before", VALIDATION, None, since))
@@ -250,6 +251,7 @@ def test_a_run_says_what_it_did_and_leads_to_dag_run_and_certificate(viewer: Tes
     page = viewer.get(f"/lethe/runs/{run_id}")
     assert page.status_code == 200
     assert "/dags/webinars/runs/manual__2026-11-20T01%3A15%3A00%2B00%3A00" in page.text
+    assert "<dt>Asked for by</dt><dd>eva</dd>" in page.text
     document = viewer.get(f"/lethe/runs/{run_id}/certificate.json")
     assert run_id in document.text
     assert "signature" in document.json()

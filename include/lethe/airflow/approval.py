@@ -83,7 +83,8 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
                 return _told(stages.decide(env, planned))
             digest = stages.run_digest(planned, candidates)
             failed = stages.failures(env, planned)
-            who = self._who_may_answer(env, planned, context)
+            made_anew = ti.try_number == 1 and env.runs.get(planned.run).waiting_until is not None
+            who = self._who_may_answer(env, planned, context, made_anew=made_anew)
             until = datetime.now(UTC) + self.response_timeout
             env.runs.wait_for_person(planned.run, until)
         along = sum(found.rows_along for found in candidates.values())
@@ -135,13 +136,15 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
         self.log.warning("%s. The question stays open until %s", refusal, until)
         return self._ask(context, digest, datetime.fromisoformat(until))
 
-    def _who_may_answer(self, env: Environment, planned: Plan, context: Context) -> str:
+    def _who_may_answer(self, env: Environment, planned: Plan, context: Context, *, made_anew: bool = False) -> str:
         """Whose answer counts, in a sentence for those who are asked. Who had the run carried out again asked for it.
+
+        `made_anew`: this task was deleted while its question was open, and asks for the first time once more.
 
         Raises:
             RunError: if nobody's would: refused at once rather than after hours of waiting.
         """
-        if carried_out_again(self, context):
+        if made_anew or carried_out_again(self, context):
             env.runs.repeated(planned.run, UNNAMED)
         return _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
 
