@@ -11,7 +11,7 @@ import binascii
 import hmac
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -75,6 +75,16 @@ class Keys:
             )
         return Ed25519PrivateKey.from_private_bytes(self._signing_seed)
 
+    def with_new_signing_key(self) -> Keys:
+        """These keys with another signing key, a new one."""
+        return replace(self, _signing_seed=os.urandom(_KEY_BYTES))
+
+    def as_connection(self) -> str:
+        """The connection `lethe_keys` that has them, in Airflow's JSON format."""
+        extra = {"signing_key": base64.b64encode(self._signing_seed).decode()} if self._signing_seed else {}
+        password = base64.b64encode(self._master).decode()
+        return json.dumps({"conn_type": "generic", "password": password, "extra": extra})
+
 
 def load_keys(resolve: Resolver) -> Keys:
     """The keys behind the connection `lethe_keys`.
@@ -104,5 +114,4 @@ def _secret(name: str, text: str) -> bytes:
 
 def new_connection() -> str:
     """A fresh `lethe_keys` connection in Airflow's JSON format."""
-    master, seed = (base64.b64encode(os.urandom(_KEY_BYTES)).decode() for _ in range(2))
-    return json.dumps({"conn_type": "generic", "password": master, "extra": {"signing_key": seed}})
+    return Keys(_master=os.urandom(_KEY_BYTES)).with_new_signing_key().as_connection()

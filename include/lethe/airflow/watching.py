@@ -105,6 +105,7 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
             AirflowFailException: if it does not hold.
         """
         from lethe.evidence.anchors import keep
+        from lethe.evidence.signing_keys import trusted_keys
         from lethe.stages.audit import audit_evidence
 
         ti = context["ti"]
@@ -112,7 +113,7 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
             told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
             open_environment() as env,
         ):
-            trusted = [env.keys.signing_key().public_key()]
+            trusted = trusted_keys(env.governance, env.keys)
             places = [self.anchor] if self.anchor else []
             found = audit_evidence(env, trusted, anchors=places, conn_id=self.conn_id)
             for text in found.findings:

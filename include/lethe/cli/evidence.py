@@ -348,6 +348,27 @@ def public() -> None:
     typer.echo(f"key id {key_id(key)}", err=True)
 
 
+@keys_app.command()
+def rotate(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the connection with the new key.")],
+    signing: Annotated[bool, typer.Option("--signing", help="Replace the signing key.")] = False,
+) -> None:
+    """Replace the signing key. What the key before has signed stays good; the master secret stays."""
+    from lethe.evidence.rotation import replace_signing_key
+    from lethe.evidence.signed import key_id
+
+    if not signing:
+        raise typer.BadParameter("say what to replace: --signing", param_hint="--signing")
+    with environment() as env:
+        new = replace_signing_key(env.governance, env.keys, out)
+    say(f"The signing key was replaced; the new one has the id {key_id(new.signing_key().public_key())}.")
+    say(
+        f"Now give the connection in {out} to every process as lethe_keys, and destroy that file: until then, nothing "
+        "is planned, certified or anchored. Give the new public key (`lethe keys public`) to those who check "
+        "certificates; they keep the one before for those that they have."
+    )
+
+
 def _public_keys(files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
     from lethe.evidence.signed import read_public_key
 
@@ -355,10 +376,11 @@ def _public_keys(files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
 
 
 def _trusted(env: Environment, files: Sequence[Path] | None) -> list[Ed25519PublicKey]:
-    """The given public keys and the own one."""
+    """The given public keys, the own one and those that it replaced."""
+    from lethe.evidence.signing_keys import trusted_keys
     from lethe.keys import load_keys
 
-    return [*_public_keys(files), load_keys(env.connection).signing_key().public_key()]
+    return [*_public_keys(files), *trusted_keys(env.governance, load_keys(env.connection))]
 
 
 def _write(path: Path, text: str) -> None:

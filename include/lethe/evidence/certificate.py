@@ -28,6 +28,7 @@ from lethe.evidence.ledger import Head, Ledger
 from lethe.evidence.outcomes import OutcomeDigest, chunk_roots, chunks, leaf_hashes, recorded_outcomes
 from lethe.evidence.records import WHEN, DatasetRecord, When
 from lethe.evidence.signed import Document, Grown, Signature, canonical, read_document, read_json
+from lethe.evidence.signing_keys import require_in_use
 from lethe.governance import Governance, schema
 from lethe.holds.registry import Hold
 from lethe.keys import Keys
@@ -206,8 +207,8 @@ def issue(governance: Governance, keys: Keys, run_id: str, holds: Sequence[Hold]
         holds: the holds that bind now (`HoldRegistry.holds`).
 
     Raises:
-        EvidenceError: if there is no such run, it is not finished, its certificate has expired, or there is no
-            signing key.
+        EvidenceError: if there is no such run, it is not finished, its certificate has expired, there is no
+            signing key, or it was replaced.
     """
     ledger = Ledger(governance)
     with governance.write() as connection:
@@ -215,6 +216,7 @@ def issue(governance: Governance, keys: Keys, run_id: str, holds: Sequence[Hold]
         stored = _stored(connection, run_id)
         if stored is not None:
             return stored
+        require_in_use(connection, keys)
         issued_at = governance.now(connection).astimezone(UTC)
         certificate = _certificate(connection, run_id, holds, ledger.head(connection), issued_at)
         content = certificate.model_dump(mode="json")

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from lethe.errors import EvidenceError
 from lethe.evidence.signed import Document, Hex32, Signature, canonical, read_document, read_json
+from lethe.evidence.signing_keys import require_in_use
 from lethe.governance import Governance, schema
 from lethe.keys import Keys
 
@@ -164,9 +165,10 @@ class Ledger:
         """The head of the chain now, signed. Keep it elsewhere.
 
         Raises:
-            EvidenceError: if there is no signing key.
+            EvidenceError: if there is no signing key, or it was replaced.
         """
         with self._governance.read() as connection:
+            require_in_use(connection, keys)
             head = self.head(connection)
             at = self._governance.now(connection).astimezone(UTC).isoformat(timespec="microseconds")
         content = {"format": ANCHOR_FORMAT, "seq": head.seq, "hash": head.hash, "at": at}

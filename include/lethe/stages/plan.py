@@ -17,6 +17,7 @@ from lethe.evidence.runs import (
     IsRunning,
     not_known,
 )
+from lethe.evidence.signing_keys import require_in_use
 from lethe.holds.gate import wait_for_leases
 from lethe.policy import Dataset, Policy
 from lethe.stages.base import SETTLE_SECONDS, Plan, dataset_problems
@@ -68,7 +69,8 @@ def plan(
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
     at, clocks = timekeeping.moment_of_run(env, category, chosen, as_of)
     unchecked = _require_sound(env, policy, chosen)
-    env.keys.signing_key()  # refused now rather than when it is time to certify
+    with env.governance.read() as connection:  # refused now rather than when it is time to certify
+        require_in_use(connection, env.keys)
     names = [dataset.name for dataset in chosen]
     record = env.runs.start(
         policy,
