@@ -17,7 +17,7 @@ from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.sql.dialects import REGISTRY
 from lethe.stores.sql.dialects.base import AnyColumn, Fault, Predicate
 from lethe.stores.sql.dialects.postgresql import PostgreSQL
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 NAME = "postgresql-leased"
 
@@ -29,7 +29,7 @@ class LeasedPostgreSQL(PostgreSQL):
     optimistic = False
     abilities = Abilities(binding=Binding.LEASED)
 
-    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+    def begin_batch(self, connection: sa.Connection, settings: SqlSettings) -> sa.RootTransaction:
         raise AssertionError("it has no lock")
 
     def fence(self, engine: sa.Engine, timeout: float) -> None:

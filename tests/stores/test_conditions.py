@@ -20,8 +20,9 @@ from tests.stores.sql_kit import Database, dataset, kind_of, refused, work
 
 from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS
+from lethe.judging.dates import Zones
 from lethe.policy import Condition
-from lethe.stores.files.conditions import Zones, answer, answer_of_text
+from lethe.stores.files.conditions import answer, answer_of_text
 
 Answers = Callable[[Condition], tuple[set[int], set[int]]]
 """The positions of the values that surely meet a condition, and of those of which it cannot be said."""

@@ -620,7 +620,8 @@ def test_conditions_that_exclude_each_other_share_no_value(
 def test_files_mean_the_same_by_a_condition(condition: dict[str, Any], column: list[str | None]) -> None:
     import pyarrow as pa
 
-    from lethe.stores.files.conditions import Zones, answer
+    from lethe.judging.dates import Zones
+    from lethe.stores.files.conditions import answer
 
     said = Condition.model_validate(condition)
     zone = ZoneInfo("Europe/Prague")

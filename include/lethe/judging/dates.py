@@ -15,6 +15,7 @@ after the skip as it would have been: no record is ever early.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -35,6 +36,15 @@ LAST_WALL = datetime.max  # noqa: DTZ901 - a local time
 
 Walls = tuple[tuple[datetime, datetime], ...]
 """Ranges of local times without a zone: from (included), until (excluded); in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """The policy's zone, and that of local times without one."""
+
+    policy: ZoneInfo
+    clock: ZoneInfo
+
 
 BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -23,20 +23,12 @@ from lethe.judging.conditions import (
     is_like,
     read_number,
 )
-from lethe.judging.dates import read
+from lethe.judging.dates import Zones, read
 from lethe.policy import ColumnClock, Condition
 from lethe.stores.files.clocks import Bits, WrongSchema, is_text, plain, reader, text_of
 from lethe.stores.files.literals import among
 
 _ALL_DIGITS = Context(prec=200)
-
-
-@dataclass(frozen=True, slots=True)
-class Zones:
-    """The policy's zone, and that of times without one."""
-
-    policy: ZoneInfo
-    clock: ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from lethe.counts import Unjudgeable
+from lethe.judging.dates import Zones
 from lethe.periods import Cutoff
 from lethe.policy import Condition, Expiry, FilesDataset, MissingClock
 from lethe.stores.files.clocks import (
@@ -39,7 +40,7 @@ from lethe.stores.files.clocks import (
     plain,
     reader,
 )
-from lethe.stores.files.conditions import Answer, Zones, answer, unfit
+from lethe.stores.files.conditions import Answer, answer, unfit
 from lethe.stores.files.formats import format_of
 from lethe.stores.files.formats.base import AMBIGUOUS, UNREADABLE, As, Chunk, Format, RowFile
 from lethe.stores.files.holds import RowMatcher

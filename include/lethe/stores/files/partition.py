@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
-from lethe.judging.dates import TimestampFormat
+from lethe.judging.dates import TimestampFormat, Zones
 from lethe.judging.spans import Span, span_of
 from lethe.policy import Condition, FilesDataset
 from lethe.stores.files.clocks import Bits, ClockValues, WrongSchema, constant
-from lethe.stores.files.conditions import Answer, Zones, answer_of_text
+from lethe.stores.files.conditions import Answer, answer_of_text
 from lethe.stores.files.literals import Literal
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"

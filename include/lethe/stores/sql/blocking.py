@@ -18,7 +18,7 @@ from lethe.counts import Outcome
 from lethe.stores.sql.catalogue import Action, ForeignKey
 from lethe.stores.sql.dialects.base import Dialect, Predicate
 from lethe.stores.sql.family import Family
-from lethe.stores.sql.schema import Child, Found, Target, reference
+from lethe.stores.sql.schema import Child, FoundTable, Target, reference
 
 GO = "go"
 """The outcome of rows that are to go, until they are gone."""
@@ -73,7 +73,7 @@ class Blockers:
                     along = None if goes is None else target.down(goes.path)
                     names = [*key.columns, *(family.dataset.key if along == () else ())]
                     names += along[-1].foreign_key if along else ()
-                    referring = Found.of(connection, key.child).table(dialect, names)
+                    referring = FoundTable.of(connection, key.child).table(dialect, names)
                     yield Blocker(key, referring, target.down(member.path), along)
 
         triggers = tuple(

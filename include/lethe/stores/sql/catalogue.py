@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class RelationKind(StrEnum):
     """What a relation is, as messages call it."""
 
     TABLE = "table"
@@ -49,7 +49,7 @@ class Relation:
     id: str
     schema: str | None
     name: str
-    kind: Kind = Kind.TABLE
+    kind: RelationKind = RelationKind.TABLE
 
     def __str__(self) -> str:
         """Its name, with its schema."""

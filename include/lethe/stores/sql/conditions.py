@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.judging.conditions import edge
-from lethe.judging.dates import walls_before
+from lethe.judging.dates import Zones, walls_before
 from lethe.policy import Condition
-from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate, Zones
+from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate
 
 
 def unfit(dialect: Dialect, condition: Condition, kind: sa.types.TypeEngine[Any]) -> str | None:

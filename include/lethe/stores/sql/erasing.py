@@ -30,8 +30,8 @@ from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin, refers_to
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.schema import Child, Target, reference
-from lethe.stores.sql.settings import Settings
-from lethe.stores.sql.staging import Staging, slice_of, tally_of
+from lethe.stores.sql.settings import SqlSettings
+from lethe.stores.sql.staging import TableStaging, slice_of, tally_of
 
 _AT_A_TIME = 10_000
 """Positions that are named in one statement."""
@@ -85,15 +85,15 @@ class Along:
 
 
 @dataclass
-class Eraser:
+class TableEraser:
     """Erases batches of one dataset of one run in one session."""
 
     dialect: Dialect
-    settings: Settings
+    settings: SqlSettings
     connection: sa.Connection
     target: Target
     work: Work
-    staging: Staging
+    staging: TableStaging
     candidates: Candidates
     gate: Gate
     blockers: Blockers

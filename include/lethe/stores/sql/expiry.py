@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from lethe.counts import Unjudgeable
 from lethe.holds.rules import ClockRange
-from lethe.judging.dates import FIRST_WALL, latest_wall, walls_before
+from lethe.judging.dates import FIRST_WALL, Zones, latest_wall, walls_before
 from lethe.periods import Cutoff, start_of_day
 from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableDataset
 from lethe.stores.base import Work
 from lethe.stores.sql.conditions import Tested
-from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate, Zones
+from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate
 from lethe.stores.sql.masks import strategy_of
 
 

@@ -15,7 +15,7 @@ from lethe.errors import StoreError
 from lethe.policy import ChildTable, TableDataset, name_parts
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Problem
-from lethe.stores.sql.catalogue import ForeignKey, Kind, Relation, Trigger
+from lethe.stores.sql.catalogue import ForeignKey, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import Dialect
 
 
@@ -73,7 +73,7 @@ class Family:
             link: frozenset[tuple[str, str]],
         ) -> None:
             relation = dialect.relation(connection, tuple(reversed(name_parts(table.table))))
-            if relation is None or relation.kind is not Kind.TABLE:
+            if relation is None or relation.kind is not RelationKind.TABLE:
                 return
             member = Member(
                 relation=relation,

@@ -31,7 +31,7 @@ from lethe.policy import Disposition
 from lethe.stores.leasing import Lease
 from lethe.stores.sql.blocking import GO
 from lethe.stores.sql.dialects.base import Dialect, Fault, Predicate, Slice, moment
-from lethe.stores.sql.erasing import Along, Eraser, Moved
+from lethe.stores.sql.erasing import Along, Moved, TableEraser
 from lethe.stores.sql.kin import carrying, chain
 from lethe.stores.sql.schema import Child
 from lethe.stores.sql.staging import Scratch, slice_of, tally_of
@@ -70,7 +70,7 @@ class _Judged:
 
 
 @dataclass
-class LeasedEraser(Eraser):
+class LeasedEraser(TableEraser):
     """Erases batches of one dataset of one run in one session, under leases."""
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, TableDataset
 from lethe.stores.base import Problem
 from lethe.stores.sql.dialects.base import Dialect
-from lethe.stores.sql.schema import Found
+from lethe.stores.sql.schema import FoundTable
 
 _PHONE = (
     r"(tele|cell|mobile)?(phone|fon)(no|nr|number|nummer)?|tel(no|nr)?|telefono|telefone|telefoon|mobil[eu]?|cell|gsm|msisdn|"
@@ -71,7 +71,7 @@ def undeclared(
     """The columns of child tables that nothing declares, at any depth: (field of the dataset, what)."""
     for child in children:
         field = f"children.{child.table}"
-        found = Found.look(connection, child.table, dialect)
+        found = FoundTable.look(connection, child.table, dialect)
         if found is not None and (child.identifiers or "identifiers" not in child.model_fields_set):
             for kind, columns in alike(found, [*child.foreign_key, *_declared(child)], dialect).items():
                 yield field, Lookalike(child.table, kind, columns)
@@ -80,7 +80,7 @@ def undeclared(
 
 def overlooked(connection: sa.Connection, table: TableDataset, dialect: Dialect) -> Iterator[Lookalike]:
     """The columns of the records' own table that look like identifiers, and that it does not declare."""
-    found = Found.look(connection, table.table, dialect)
+    found = FoundTable.look(connection, table.table, dialect)
     if found is not None:
         for kind, columns in alike(found, [*table.key, *_declared(table)], dialect).items():
             yield Lookalike(table.table, kind, columns)
@@ -90,7 +90,7 @@ def _declared(table: TableDataset | ChildTable) -> Iterator[str]:
     return (name for names in table.identifiers.values() for name in names)
 
 
-def alike(found: Found, key: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
+def alike(found: FoundTable, key: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
     """The columns of a table that look like identifiers, by type, without some; a key only names rows, or refers."""
     columns = [name for name, column in found.columns.items() if name not in key and dialect.carries(column["type"])]
     there = {

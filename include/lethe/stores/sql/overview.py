@@ -12,13 +12,13 @@ from lethe.judging.recognising import ColumnSeen, forms_of
 from lethe.stores.base import TableSeen
 from lethe.stores.sql.catalogue import Relation
 from lethe.stores.sql.dialects.base import Dialect, Fault
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 _OF_THE_SERVER = frozenset({Fault.AGAIN, Fault.UNAVAILABLE, Fault.FULL})
 """Errors that are about no table. For any other, a table is judged by what the catalogue says: its names and types."""
 
 
-def overview(connection: sa.Connection, dialect: Dialect, settings: Settings, sample: int) -> Iterator[TableSeen]:
+def overview(connection: sa.Connection, dialect: Dialect, settings: SqlSettings, sample: int) -> Iterator[TableSeen]:
     """Each table but the database's own and Lethe's; a partition belongs to its table. Reads `sample` rows of each."""
     inspector, root = sa.inspect(connection), dialect.database_id(connection)
     found: list[tuple[Relation, list[ReflectedColumn]]] = []

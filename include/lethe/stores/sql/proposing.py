@@ -15,10 +15,10 @@ from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable
 from lethe.stores.base import TableProposal
-from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation
+from lethe.stores.sql.catalogue import Action, ForeignKey, Relation, RelationKind
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.lookalikes import alike
-from lethe.stores.sql.schema import Found, absent, no_table
+from lethe.stores.sql.schema import FoundTable, absent, no_table
 
 
 def propose(connection: sa.Connection, table: str, dialect: Dialect) -> TableProposal:
@@ -27,10 +27,10 @@ def propose(connection: sa.Connection, table: str, dialect: Dialect) -> TablePro
     Raises:
         StoreError: if there is no such table, or nothing makes its rows unique.
     """
-    found = Found.look(connection, table, dialect)
+    found = FoundTable.look(connection, table, dialect)
     if found is None:
         raise StoreError(absent(table))
-    if found.relation.kind is not Kind.TABLE:
+    if found.relation.kind is not RelationKind.TABLE:
         raise StoreError(no_table(found.relation))
     keys = dialect.unique_keys(connection, found.relation)
     if not keys:
@@ -51,14 +51,14 @@ def _primary(connection: sa.Connection, relation: Relation) -> Sequence[str]:
     return tuple(constraint["constrained_columns"])
 
 
-def _clocks(found: Found, dialect: Dialect) -> Iterator[str]:
+def _clocks(found: FoundTable, dialect: Dialect) -> Iterator[str]:
     """Columns whose type says that they hold moments or days."""
     for name, column in found.columns.items():
         if isinstance(dialect.clock_kind(column["type"], None), ClockKind):
             yield name
 
 
-def _identifiers(found: Found, refer: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
+def _identifiers(found: FoundTable, refer: Sequence[str], dialect: Dialect) -> dict[IdentifierType, tuple[str, ...]]:
     """Each column as the first type that it looks like; those that refer to another table's rows are none."""
     taken: set[str] = set()
     proposed: dict[IdentifierType, tuple[str, ...]] = {}
@@ -102,7 +102,7 @@ def _child(
         table=".".join(_name(part) for part in (foreign.child.schema, foreign.child.name) if part),
         foreign_key=foreign.columns,
         references=None if own_key else foreign.referred,
-        identifiers=_identifiers(Found.of(connection, foreign.child), foreign.columns, dialect),
+        identifiers=_identifiers(FoundTable.of(connection, foreign.child), foreign.columns, dialect),
         children=tuple(_children(connection, foreign.child, (), dialect, above, remarks)),
     )
 

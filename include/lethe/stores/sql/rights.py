@@ -12,7 +12,7 @@ from lethe.stores.sql.catalogue import Need
 from lethe.stores.sql.dialects.base import Dialect
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.schema import Target
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 
 def missing(
@@ -21,7 +21,7 @@ def missing(
     family: Family,
     target: Target,
     dialect: Dialect,
-    settings: Settings,
+    settings: SqlSettings,
 ) -> Iterator[Problem]:
     """What the login may not do or see, each with the statement that grants it."""
     lacks = [

@@ -13,7 +13,7 @@ from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset, name_parts
 from lethe.stores.base import Problem
-from lethe.stores.sql.catalogue import Kind, Relation
+from lethe.stores.sql.catalogue import Relation, RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
@@ -23,20 +23,20 @@ Columns = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTable:
     """A table in the database."""
 
     relation: Relation
     columns: Columns
 
     @classmethod
-    def look(cls, connection: sa.Connection, table: str, dialect: Dialect) -> Found | None:
+    def look(cls, connection: sa.Connection, table: str, dialect: Dialect) -> FoundTable | None:
         """What a name as policies write it leads to, if that can be seen."""
         relation = dialect.relation(connection, tuple(reversed(name_parts(table))))
         return None if relation is None else cls.of(connection, relation)
 
     @classmethod
-    def of(cls, connection: sa.Connection, relation: Relation) -> Found:
+    def of(cls, connection: sa.Connection, relation: Relation) -> FoundTable:
         """A table of the catalogue."""
         columns = sa.inspect(connection).get_columns(relation.name, schema=relation.schema)
         return cls(relation, {column["name"]: column for column in columns})
@@ -75,11 +75,11 @@ def check(
     connection: sa.Connection, dataset: TableDataset, by_value: PeriodsByValue | None, dialect: Dialect
 ) -> Iterator[Problem]:
     """What of a dataset does not fit the database."""
-    found = Found.look(connection, dataset.table, dialect)
+    found = FoundTable.look(connection, dataset.table, dialect)
     if found is None:
         yield Problem(field="table", message=absent(dataset.table))
         return
-    if found.relation.kind is not Kind.TABLE:
+    if found.relation.kind is not RelationKind.TABLE:
         yield Problem(field="table", message=no_table(found.relation))
         return
     missing = set()
@@ -101,7 +101,9 @@ def check(
         yield from Family.of(connection, dataset, dialect).problems()
 
 
-def _check_key(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def _check_key(
+    connection: sa.Connection, found: FoundTable, dataset: TableDataset, dialect: Dialect
+) -> Iterator[Problem]:
     key = set(dataset.key)
     inspector = sa.inspect(connection)
     primary = inspector.get_pk_constraint(found.relation.name, schema=found.relation.schema)["constrained_columns"]
@@ -119,14 +121,16 @@ def _check_key(connection: sa.Connection, found: Found, dataset: TableDataset, d
         )
 
 
-def clock_kinds(found: Found, dataset: TableDataset, dialect: Dialect) -> dict[str, ClockKind | str]:
+def clock_kinds(found: FoundTable, dataset: TableDataset, dialect: Dialect) -> dict[str, ClockKind | str]:
     """How each clock column is read, or a message why it cannot be."""
     return {
         name: dialect.clock_kind(found.columns[name]["type"], dataset.clock.format) for name in dataset.clock.columns
     }
 
 
-def _check_clock(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def _check_clock(
+    connection: sa.Connection, found: FoundTable, dataset: TableDataset, dialect: Dialect
+) -> Iterator[Problem]:
     for name, kind in clock_kinds(found, dataset, dialect).items():
         if not isinstance(kind, ClockKind):
             yield Problem(field="clock", message=f"column {name} of {dataset.table} {kind}")
@@ -142,7 +146,7 @@ def _check_clock(connection: sa.Connection, found: Found, dataset: TableDataset,
         )
 
 
-def _check_conditions(found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def _check_conditions(found: FoundTable, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
     """Conditions that a column's type cannot meet or fail."""
     for field, condition in dataset.conditions:
         reason = unfit(dialect, condition, found.columns[condition.column]["type"])
@@ -152,7 +156,7 @@ def _check_conditions(found: Found, dataset: TableDataset, dialect: Dialect) -> 
 
 def _check_values(
     connection: sa.Connection,
-    found: Found,
+    found: FoundTable,
     dataset: TableDataset,
     by_value: PeriodsByValue | None,
     dialect: Dialect,
@@ -174,7 +178,7 @@ def _check_values(
 
 
 def _check_identifiers(
-    found: Found, table: str, identifiers: Identifiers, field: str, dialect: Dialect
+    found: FoundTable, table: str, identifiers: Identifiers, field: str, dialect: Dialect
 ) -> Iterator[Problem]:
     for kind, columns in identifiers.items():
         for column in columns:
@@ -186,7 +190,9 @@ def _check_identifiers(
                 )
 
 
-def _check_masks(connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def _check_masks(
+    connection: sa.Connection, found: FoundTable, dataset: TableDataset, dialect: Dialect
+) -> Iterator[Problem]:
     for mask in dataset.masks:
         column = found.columns[mask.column]
         where = f"column {mask.column} of {dataset.table}"
@@ -210,7 +216,7 @@ def _check_masks(connection: sa.Connection, found: Found, dataset: TableDataset,
 
 
 def _check_replication(
-    connection: sa.Connection, found: Found, dataset: TableDataset, dialect: Dialect
+    connection: sa.Connection, found: FoundTable, dataset: TableDataset, dialect: Dialect
 ) -> Iterator[Problem]:
     publication = dialect.not_replicated(connection, found.relation, deleting=not dataset.masks)
     if publication is not None:
@@ -222,13 +228,13 @@ def _check_replication(
 
 
 def _check_child(
-    connection: sa.Connection, child: ChildTable, parent: Found, key: Sequence[str], field: str, dialect: Dialect
+    connection: sa.Connection, child: ChildTable, parent: FoundTable, key: Sequence[str], field: str, dialect: Dialect
 ) -> Iterator[Problem]:
-    found = Found.look(connection, child.table, dialect)
+    found = FoundTable.look(connection, child.table, dialect)
     if found is None:
         yield Problem(field=field, message=absent(child.table))
         return
-    if found.relation.kind is not Kind.TABLE:
+    if found.relation.kind is not RelationKind.TABLE:
         yield Problem(field=field, message=no_table(found.relation))
         return
     references = tuple(child.references or key)
@@ -328,7 +334,7 @@ class Target:
         Raises:
             StoreError: if it is not what the policy says.
         """
-        found = Found.look(connection, dataset.table, dialect)
+        found = FoundTable.look(connection, dataset.table, dialect)
         if found is None:
             raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
         further = further or {}
@@ -366,7 +372,7 @@ def _child(
     path: tuple[int, ...],
     further: Mapping[tuple[int, ...], Sequence[str]],
 ) -> Child:
-    found = Found.look(connection, child.table, dialect)
+    found = FoundTable.look(connection, child.table, dialect)
     below = [name for grandchild in child.children for name in grandchild.references or ()]
     carrying = [name for columns in child.identifiers.values() for name in columns]
     names = [*child.foreign_key, *below, *carrying, *further.get(path, ())]

@@ -16,7 +16,7 @@ _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SqlSettings:
     """Settings of one connection, each from the extra of the same name with `lethe_` before it.
 
     Attributes:

@@ -23,7 +23,7 @@ from lethe.policy import TableDataset
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Work
 from lethe.stores.sql.dialects.base import Dialect, Slice
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 
 def token_of(run: str, dataset: str) -> str:
@@ -53,7 +53,7 @@ class Scratch:
     """The scratch tables of one connection."""
 
     dialect: Dialect
-    settings: Settings
+    settings: SqlSettings
 
     @property
     def leased(self) -> bool:
@@ -76,17 +76,17 @@ class Scratch:
             schema=schema,
         )
 
-    def of(self, work: Work, key: Sequence[sa.Column[Any]] = ()) -> Staging:
+    def of(self, work: Work, key: Sequence[sa.Column[Any]] = ()) -> TableStaging:
         """The staging of a dataset of a run; `key` are the key's columns in the table."""
-        return Staging(self, token_of(work.run, work.dataset.name), tuple(key))
+        return TableStaging(self, token_of(work.run, work.dataset.name), tuple(key))
 
-    def named(self, run: str, dataset: str) -> Staging:
+    def named(self, run: str, dataset: str) -> TableStaging:
         """The staging of a dataset of a run, by their names, for dropping it."""
-        return Staging(self, token_of(run, dataset))
+        return TableStaging(self, token_of(run, dataset))
 
 
 @dataclass(frozen=True)
-class Staging:
+class TableStaging:
     """The staging tables of one dataset of one run; always the same objects, so that statements are compiled once."""
 
     scratch: Scratch

@@ -42,7 +42,7 @@ from lethe.stores.sql import lookalikes, rights, schema, validation
 from lethe.stores.sql.blocking import Blockers
 from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.dialects.base import Fault, Predicate, UnreadableClock
-from lethe.stores.sql.erasing import Eraser, Moved
+from lethe.stores.sql.erasing import Moved, TableEraser
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import Carrier, HeldTables
@@ -53,8 +53,8 @@ from lethe.stores.sql.ordering import levels
 from lethe.stores.sql.overview import overview
 from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
-from lethe.stores.sql.settings import Settings
-from lethe.stores.sql.staging import Scratch, Staging, fingerprint_of, slice_of
+from lethe.stores.sql.settings import SqlSettings
+from lethe.stores.sql.staging import Scratch, TableStaging, fingerprint_of, slice_of
 
 _MOST_WITH_CHILDREN = 10_000
 """Records that one transaction erases at most where rows of child tables go with them."""
@@ -76,7 +76,7 @@ class SqlStore:
 
     def __init__(self, connection: Connection) -> None:
         self._conn_id = connection.conn_id
-        self._settings = Settings.of(connection)
+        self._settings = SqlSettings.of(connection)
         self._dialect = dialect_of(connection)
         self._url = self._dialect.url(connection)
         self._engine = self._dialect.engine(self._url, self._settings)
@@ -162,7 +162,7 @@ class SqlStore:
         """The table as OpenLineage names it."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            found = schema.Found.look(connection, table.table, self._dialect)
+            found = schema.FoundTable.look(connection, table.table, self._dialect)
             if found is None:
                 raise StoreError(f"{table.name}: there is no table {table.table}, or it cannot be seen")
             namespace, name = self._dialect.lineage_name(
@@ -292,7 +292,7 @@ class SqlStore:
             with self._engine.connect() as connection, connection.begin():
                 self._dialect.make_scratch(connection, self._settings, staged)
 
-    def _begun(self, connection: sa.Connection, work: Work, staging: Staging) -> Candidates | None:
+    def _begun(self, connection: sa.Connection, work: Work, staging: TableStaging) -> Candidates | None:
         """The candidates of the same run, if erasing them has begun; else what was staged is dropped."""
         staged = self._scratch.staged
         row = connection.execute(sa.select(staged).where(staged.c.token == staging.token)).one_or_none()
@@ -311,7 +311,7 @@ class SqlStore:
         connection.execute(sa.delete(staged).where(staged.c.token == staging.token))
         return None
 
-    def _reserve(self, connection: sa.Connection, work: Work, target: Target, staging: Staging) -> None:
+    def _reserve(self, connection: sa.Connection, work: Work, target: Target, staging: TableStaging) -> None:
         """Claim the staging for this transaction. Another that discovers the same at this moment goes first."""
         row = {
             "token": staging.token,
@@ -330,7 +330,7 @@ class SqlStore:
         connection: sa.Connection,
         judgement: Judgement,
         target: Target,
-        staging: Staging,
+        staging: TableStaging,
         holds: HoldRules,
         line: sa.Table | None,
     ) -> int:
@@ -357,7 +357,7 @@ class SqlStore:
         staging_them = sa.insert(keys).from_select(names, rows).execution_options(preserve_rowcount=True)
         return connection.execute(staging_them).rowcount
 
-    def _rows_along(self, connection: sa.Connection, target: Target, staging: Staging) -> int:
+    def _rows_along(self, connection: sa.Connection, target: Target, staging: TableStaging) -> int:
         """Rows of child tables that go with what is staged, exactly: the snapshot is that of discovery."""
         staged = staging.keys.alias("staged")
         source = staged.join(target.table, staging.same_key(target.table, staged))
@@ -378,7 +378,7 @@ class SqlStore:
         return self._dialect.rows_about(connection, child.table) + below
 
     def _cut(
-        self, connection: sa.Connection, judgement: Judgement, staging: Staging, count: int, size: int
+        self, connection: sa.Connection, judgement: Judgement, staging: TableStaging, count: int, size: int
     ) -> tuple[int, int, date | None]:
         """Cut what is staged into batches: (batches, candidates that are not held, their earliest clock's day)."""
         _, kind = judgement.clock_value
@@ -394,7 +394,7 @@ class SqlStore:
             connection.execute(sa.insert(staging.batches), rows)
         return len(rows), sum(row["unheld"] for row in rows), min(days, default=None)
 
-    def _digest(self, connection: sa.Connection, staging: Staging, count: int) -> str:
+    def _digest(self, connection: sa.Connection, staging: TableStaging, count: int) -> str:
         """SHA-256 over the keys that are to be erased, in hexadecimal.
 
         The keys are written as text that tells all of them apart (the canonical form, where only Python can), with
@@ -420,7 +420,7 @@ class SqlStore:
                 digest.update(_escaped(key_of(row)) + b"\n")
         return digest.hexdigest()
 
-    def _recording(self, staging: Staging) -> Callable[[Sequence[Any]], bytes]:
+    def _recording(self, staging: TableStaging) -> Callable[[Sequence[Any]], bytes]:
         """What makes the canonical key of values that were read of key columns."""
         made = [self._dialect.key_value(column.type) for column in staging.key]
         if not any(made):
@@ -429,7 +429,7 @@ class SqlStore:
             [value if one is None or value is None else one(value) for one, value in zip(made, values, strict=True)]
         )
 
-    def _settle(self, connection: sa.Connection, staging: Staging, candidates: Candidates) -> None:
+    def _settle(self, connection: sa.Connection, staging: TableStaging, candidates: Candidates) -> None:
         staged = self._scratch.staged
         connection.execute(
             sa.update(staged).where(staged.c.token == staging.token).values(candidates=candidates.model_dump_json())
@@ -450,7 +450,7 @@ class SqlStore:
                 progress(tally.total)
         return done
 
-    def _eraser(self, connection: sa.Connection, work: Work, candidates: Candidates, gate: Gate) -> Eraser:
+    def _eraser(self, connection: sa.Connection, work: Work, candidates: Candidates, gate: Gate) -> TableEraser:
         with connection.begin():
             if self._scratch.leased:
                 self._clock(connection)
@@ -467,7 +467,7 @@ class SqlStore:
                     f"{work.run} discovered its candidates; discover again"
                 )
             blockers = Blockers.of(connection, family, target, self._dialect)
-        kind = LeasedEraser if self._scratch.leased else Eraser
+        kind = LeasedEraser if self._scratch.leased else TableEraser
         return kind(
             dialect=self._dialect,
             settings=self._settings,
@@ -481,7 +481,7 @@ class SqlStore:
             digest=partial(self._digest, staging=staging, count=candidates.due),
         )
 
-    def _staged(self, connection: sa.Connection, work: Work, staging: Staging) -> sa.Row[Any]:
+    def _staged(self, connection: sa.Connection, work: Work, staging: TableStaging) -> sa.Row[Any]:
         staged = self._scratch.staged
         there = sa.inspect(connection).has_table(staged.name, schema=staged.schema)
         row = there and connection.execute(sa.select(staged).where(staged.c.token == staging.token)).one_or_none()
@@ -535,7 +535,7 @@ class SqlStore:
                 yield from ahead.result() if ahead else ()
 
     def _outcomes_of(
-        self, connection: sa.Connection, staging: Staging, usual: Outcome, batch: sa.Row[Any]
+        self, connection: sa.Connection, staging: TableStaging, usual: Outcome, batch: sa.Row[Any]
     ) -> Iterable[tuple[bytes, Outcome]]:
         """What became of each candidate of a batch."""
         staged, excepted = staging.keys, staging.exceptions

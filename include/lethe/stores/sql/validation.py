@@ -15,10 +15,10 @@ from lethe.periods import Cutoff
 from lethe.stores.sources import Query
 from lethe.stores.sql.dialects.base import AnyColumn, ClockKind
 from lethe.stores.sql.expiry import Judgement
-from lethe.stores.sql.staging import Staging
+from lethe.stores.sql.staging import TableStaging
 
 
-def staged_candidates(judgement: Judgement, staging: Staging) -> Query:
+def staged_candidates(judgement: Judgement, staging: TableStaging) -> Query:
     """The staged candidates, but for those that a hold covered when they were discovered: they are not erased."""
     staged = staging.keys.alias("staged")
     _, kind = judgement.clock_value
@@ -38,7 +38,7 @@ def staged_candidates(judgement: Judgement, staging: Staging) -> Query:
     )
 
 
-def records_of(judgement: Judgement, staging: Staging, columns: Sequence[str]) -> Query:
+def records_of(judgement: Judgement, staging: TableStaging, columns: Sequence[str]) -> Query:
     """Some columns of the rows that are to be erased, as they are in the table now."""
     staged = staging.keys.alias("staged")
     return (

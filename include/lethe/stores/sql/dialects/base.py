@@ -10,7 +10,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -24,6 +23,7 @@ from lethe.judging.dates import (
     Moment,
     TimestampFormat,
     Walls,
+    Zones,
     day_of,
     from_epoch,
 )
@@ -32,7 +32,7 @@ from lethe.judging.keys import KeyKind
 from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import ForeignKey, Need, Relation, Trigger
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 
 class AsWritten(sa.types.UserDefinedType[Any]):
@@ -92,14 +92,6 @@ class Bound:
     day: date
     instant: datetime
     walls: Walls
-
-
-@dataclass(frozen=True, slots=True)
-class Zones:
-    """The policy's zone, and that of timestamps without one."""
-
-    policy: ZoneInfo
-    clock: ZoneInfo
 
 
 class Fault(StrEnum):
@@ -177,16 +169,18 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
+    def engine(self, url: sa.URL, settings: SqlSettings) -> sa.Engine:
         """An engine without a pool."""
 
     @abstractmethod
-    def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> AbstractContextManager[sa.Connection]:
+    def snapshot(
+        self, engine: sa.Engine, settings: SqlSettings, *, writes: bool
+    ) -> AbstractContextManager[sa.Connection]:
         """A transaction whose statements all see one state of the database, for discovering and surveying."""
 
     # --- how holds bind what is under way: the methods of its binding ---
 
-    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+    def begin_batch(self, connection: sa.Connection, settings: SqlSettings) -> sa.RootTransaction:
         """Begin a transaction that holds the gate lock shared and has time limits.
 
         The lock is why `fence` can wait for batches; see docs/hold-gate.md. Where the binding is a fence.
@@ -319,7 +313,7 @@ class Dialect(ABC):
         """What the login may not do, or not see, with tables: (what, and what grants it)."""
         yield from ()
 
-    def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+    def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """The same for staging candidates beside the data."""
         yield from ()
 
@@ -467,11 +461,11 @@ class Dialect(ABC):
 
     # --- staging ---
 
-    def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
+    def scratch_name(self, settings: SqlSettings, name: str) -> tuple[str | None, str]:
         """Schema and name of a scratch table: beside the data, where it is not in a schema of its own."""
         return None, f"{settings.scratch_schema}_{name}"
 
-    def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
+    def make_scratch(self, connection: sa.Connection, settings: SqlSettings, table: sa.Table) -> None:
         """Create a scratch table, and its schema, where they are not there; safe against others doing so."""
         connection.execute(CreateTable(table, if_not_exists=True))
 

@@ -37,6 +37,7 @@ from lethe.judging.dates import (
     YEAR,
     TimestampFormat,
     Walls,
+    Zones,
     epoch_number,
 )
 from lethe.judging.identifiers import (
@@ -54,7 +55,7 @@ from lethe.judging.identifiers import (
 from lethe.judging.keys import SEPARATOR, Address, Json, KeyKind, Padded, Single
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
-from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Need, Relation, Trigger
+from lethe.stores.sql.catalogue import Action, ForeignKey, Need, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
     AsWritten,
@@ -64,11 +65,10 @@ from lethe.stores.sql.dialects.base import (
     Fault,
     Predicate,
     Slice,
-    Zones,
     epochs,
     moment,
 )
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 GATE_LOCK = 0x4C65746865476174
 """Key of the advisory lock that batches hold shared and placers of holds take exclusively ("LetheGat")."""
@@ -170,7 +170,13 @@ _RULE = _catalogue(
     "pg_rewrite", "rulename", _oid("ev_class"), "ev_type", "ev_enabled", sa.column("is_instead", sa.Boolean())
 )
 
-_KINDS = {"r": Kind.TABLE, "p": Kind.TABLE, "v": Kind.VIEW, "m": Kind.MATERIALIZED_VIEW, "f": Kind.FOREIGN_TABLE}
+_KINDS = {
+    "r": RelationKind.TABLE,
+    "p": RelationKind.TABLE,
+    "v": RelationKind.VIEW,
+    "m": RelationKind.MATERIALIZED_VIEW,
+    "f": RelationKind.FOREIGN_TABLE,
+}
 _RELATIONS = (*_KINDS, "i", "S", "c")
 _ACTIONS = {
     "a": Action.NO_ACTION,
@@ -191,7 +197,7 @@ def _relations() -> sa.Select[Any]:
 
 
 def _relation(row: sa.Row[Any]) -> Relation:
-    return Relation(str(row.oid), row.nspname, row.relname, _KINDS.get(_char(row.relkind), Kind.OTHER))
+    return Relation(str(row.oid), row.nspname, row.relname, _KINDS.get(_char(row.relkind), RelationKind.OTHER))
 
 
 def _parts(relation: Relation) -> sa.CTE:
@@ -250,7 +256,7 @@ class PostgreSQL(Dialect):
         """As the governance database's is."""
         return postgresql_url(connection)
 
-    def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
+    def engine(self, url: sa.URL, settings: SqlSettings) -> sa.Engine:
         """An engine without a pool; sessions write dates in ISO form and calculate in UTC, and commits are durable."""
         engine = sa.create_engine(
             url,
@@ -268,7 +274,7 @@ class PostgreSQL(Dialect):
         return engine
 
     @contextmanager
-    def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> Iterator[sa.Connection]:
+    def snapshot(self, engine: sa.Engine, settings: SqlSettings, *, writes: bool) -> Iterator[sa.Connection]:
         """A repeatable-read transaction."""
         repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
         with repeatable.connect() as connection, connection.begin():
@@ -276,7 +282,7 @@ class PostgreSQL(Dialect):
             self._look(connection)
             yield connection
 
-    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+    def begin_batch(self, connection: sa.Connection, settings: SqlSettings) -> sa.RootTransaction:
         """Begin, limit, and take the gate's advisory lock shared: its queue is fair, so nobody waits for ever."""
         transaction = connection.begin()
         try:
@@ -604,7 +610,7 @@ class PostgreSQL(Dialect):
             [f"UPDATE ({', '.join(_quoted(connection, column) for column in changed)})"] if changed else []
         )
 
-    def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+    def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """A schema to make tables in, temporary tables, and a server that takes changes."""
         login, schema = _login(connection), settings.scratch_schema
         database = str(connection.scalar(sa.select(sa.func.current_database())))
@@ -622,7 +628,7 @@ class PostgreSQL(Dialect):
             grant = f"GRANT TEMPORARY ON DATABASE {_quoted(connection, database)} TO {login}"
             yield f"{login} may not make temporary tables, in which held identifiers are compared", grant
 
-    def _missing_on_staged(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+    def _missing_on_staged(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """What another login has made, and keeps the list of what is staged in."""
         schema, name = self.scratch_name(settings, "staged")
         staged = self.relation(connection, [name, str(schema)])
@@ -897,11 +903,11 @@ class PostgreSQL(Dialect):
 
     # --- staging ---
 
-    def scratch_name(self, settings: Settings, name: str) -> tuple[str | None, str]:
+    def scratch_name(self, settings: SqlSettings, name: str) -> tuple[str | None, str]:
         """In a schema of its own."""
         return settings.scratch_schema, name
 
-    def make_scratch(self, connection: sa.Connection, settings: Settings, table: sa.Table) -> None:
+    def make_scratch(self, connection: sa.Connection, settings: SqlSettings, table: sa.Table) -> None:
         """One process at a time; the schema may have been made by an administrator."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_STAGING_LOCK)))
         if not sa.inspect(connection).has_schema(settings.scratch_schema):

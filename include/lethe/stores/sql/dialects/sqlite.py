@@ -31,11 +31,21 @@ import sqlalchemy as sa
 from lethe.connections import Connection, file_url
 from lethe.errors import StoreError
 from lethe.judging.conditions import Precision, is_like, limit
-from lethe.judging.dates import PER_SECOND, Moment, TimestampFormat, Walls, day_of, epoch_number, from_epoch, read
+from lethe.judging.dates import (
+    PER_SECOND,
+    Moment,
+    TimestampFormat,
+    Walls,
+    Zones,
+    day_of,
+    epoch_number,
+    from_epoch,
+    read,
+)
 from lethe.judging.identifiers import IdentifierType, as_text, exact, whole_names
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
-from lethe.stores.sql.catalogue import Action, ForeignKey, Kind, Relation, Trigger
+from lethe.stores.sql.catalogue import Action, ForeignKey, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
     AsWritten,
@@ -44,10 +54,9 @@ from lethe.stores.sql.dialects.base import (
     Dialect,
     Fault,
     Predicate,
-    Zones,
     epochs,
 )
-from lethe.stores.sql.settings import Settings
+from lethe.stores.sql.settings import SqlSettings
 
 _QUOTED = re.compile(r"""--[^\n]*|/\*.*?\*/|"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^]]*\]""", re.DOTALL)
 """What in a statement may have any word in it: comments, and what is in quotes."""
@@ -76,7 +85,7 @@ class SQLite(Dialect):
         """The file."""
         return file_url(connection)
 
-    def engine(self, url: sa.URL, settings: Settings) -> sa.Engine:
+    def engine(self, url: sa.URL, settings: SqlSettings) -> sa.Engine:
         """An engine without a pool, for a file that must be there."""
         file = url.database or ""
         if file != ":memory:":
@@ -93,13 +102,13 @@ class SQLite(Dialect):
         return engine
 
     @contextmanager
-    def snapshot(self, engine: sa.Engine, settings: Settings, *, writes: bool) -> Iterator[sa.Connection]:
+    def snapshot(self, engine: sa.Engine, settings: SqlSettings, *, writes: bool) -> Iterator[sa.Connection]:
         """A transaction: all of them are snapshots."""
         begin = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE" if writes else "BEGIN"})
         with begin.connect() as connection, connection.begin():
             yield connection
 
-    def begin_batch(self, connection: sa.Connection, settings: Settings) -> sa.RootTransaction:
+    def begin_batch(self, connection: sa.Connection, settings: SqlSettings) -> sa.RootTransaction:
         """Begin with the write lock."""
         connection.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         try:
@@ -178,7 +187,7 @@ class SQLite(Dialect):
                 sa.func.lower(_MASTER.c.name) == sa.func.lower(table), _MASTER.c.type.in_(["table", "view"])
             )
         ).one_or_none()
-        return None if row is None else Relation(_id(row.name), None, row.name, Kind(row.type))
+        return None if row is None else Relation(_id(row.name), None, row.name, RelationKind(row.type))
 
     def parts(self, connection: sa.Connection, relation: Relation) -> tuple[str, ...]:
         """The table alone."""
@@ -236,7 +245,7 @@ class SQLite(Dialect):
         found = ((row.name, _EVENT.search(_QUOTED.sub("x", row.sql))) for row in rows)
         return [Trigger(name, relation.name) for name, first in found if first and first[0].upper() == event]
 
-    def missing_for_staging(self, connection: sa.Connection, settings: Settings) -> Iterator[tuple[str, str]]:
+    def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """The file, and its folder, where SQLite keeps its journal."""
         file = _file(connection)
         if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
