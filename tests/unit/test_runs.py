@@ -313,6 +313,25 @@ def test_the_latest_runs_come_first(office: Office) -> None:
     assert office.runs.latest(2, category="events") == []
 
 
+def test_the_last_success_is_of_all_datasets_and_as_of_the_latest_moment(office: Office) -> None:
+    def over(state: str, *, days: int, **fields: Any) -> str:  # noqa: ANN401
+        run = start(office, f"{state} {days} {fields}", as_of=AS_OF - timedelta(days=days), **fields)
+        office.runs.close(run.id)
+        office.runs.finish(run.id, office.runs.claim_settling(run.id) or "", state, {})
+        return run.id
+
+    assert office.runs.last_success("webinars", BOTH) is None
+    success = over("succeeded", days=2)
+    over("succeeded", days=1, datasets=BOTH[:1])
+    over("failed", days=1)
+    over("dry", days=1, dry_run=True)
+    backfilled = over("succeeded", days=9)
+    found = office.runs.last_success("webinars", BOTH)
+    assert found is not None
+    assert found.id == success != backfilled
+    assert office.runs.last_success("events", BOTH) is None
+
+
 def test_a_run_that_is_not_there_is_said_to_be(office: Office) -> None:
     with pytest.raises(RunError, match="there is no run webinars-x; `lethe report` lists the latest"):
         office.runs.get("webinars-x")

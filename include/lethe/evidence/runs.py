@@ -6,7 +6,7 @@ Each function is one transaction that also appends to the ledger, so that the re
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,7 +28,7 @@ ALIVE_WITHIN = timedelta(days=1)
 SEEN_WITHIN = timedelta(days=31)
 """How much earlier the moment of a dry run may be than that of the run whose policy it has shown."""
 
-OPEN, CLOSING, SUPERSEDED, DRY = "open", "closing", "superseded", "dry"
+OPEN, CLOSING, SUPERSEDED, DRY, SUCCEEDED, FAILED = "open", "closing", "superseded", "dry", "succeeded", "failed"
 _OVER = (CLOSING, SUPERSEDED)
 """States in which the record of a run is completed."""
 _IS_OPEN = schema.run.c.state == OPEN
@@ -429,22 +429,35 @@ class Runs:
         category: str | None = None,
         before: RunRecord | None = None,
         dry_run: bool | None = None,
-        state: str | None = None,
     ) -> list[RunRecord]:
-        """The latest runs, newest first; of a category, of those that started before a given run, or of some kind."""
+        """The latest runs, newest first; of a category, of those before a given run, of dry runs or of all others."""
         table = schema.run.c
         query = sa.select(schema.run).order_by(table.started_at.desc(), table.id.desc()).limit(count)
         if category is not None:
             query = query.where(table.category == category)
         if dry_run is not None:
             query = query.where(table.dry_run.is_(dry_run))
-        if state is not None:
-            query = query.where(table.state == state)
         if before is not None:
             same = sa.and_(table.started_at == before.started_at, table.id < before.id)
             query = query.where(sa.or_(table.started_at < before.started_at, same))
         with self._governance.read() as connection:
             return _runs(connection, query)
+
+    def last_success(self, category: str, datasets: Collection[str]) -> RunRecord | None:
+        """The run of a category that succeeded for all these datasets, if any did: as of the latest moment.
+
+        A backfill is newer, and as of an earlier one. Dry runs have a state of their own.
+        """
+        run, row = schema.run.c, schema.run_dataset.c
+        had = sa.select(sa.func.count()).where(row.run_id == run.id, row.dataset.in_(datasets)).scalar_subquery()
+        query = (
+            sa.select(schema.run)
+            .where(run.category == category, run.state == SUCCEEDED, had == len(datasets))
+            .order_by(run.as_of.desc(), run.started_at.desc())
+            .limit(1)
+        )
+        with self._governance.read() as connection:
+            return _run(connection, query)
 
     def categories(self) -> list[str]:
         """The categories that ever had a run, whether or not they still have a policy."""

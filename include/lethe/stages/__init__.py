@@ -6,6 +6,7 @@ Between stages travel small values without personal data; all else is in the sto
 
 from __future__ import annotations
 
+from lethe.evidence.runs import FAILED, SUCCEEDED
 from lethe.stages.approve import asked_for, decide, limits_passed, reasons_to_ask, run_digest
 from lethe.stages.base import Plan, Unwatched, Watcher, discovered, failures, note_failure, work
 from lethe.stages.certify import certify
@@ -13,7 +14,7 @@ from lethe.stages.discover import discover
 from lethe.stages.erase import batch_ranges, erase
 from lethe.stages.history import Effect, effects, in_force
 from lethe.stages.plan import plan
-from lethe.stages.report import FAILED, SUCCEEDED, DatasetReport, Report, report_of
+from lethe.stages.report import DatasetReport, Report, report_of
 from lethe.stages.run import Approver, Ask, run
 from lethe.stages.validate import validate
 from lethe.stages.verify import verify

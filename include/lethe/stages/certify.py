@@ -23,13 +23,15 @@ from lethe.evidence.outcomes import record_outcomes
 from lethe.evidence.records import DatasetRecord, RunRecord
 from lethe.evidence.runs import (
     DRY,
+    FAILED,
+    SUCCEEDED,
     RecordBusy,
     RunClosed,
 )
 from lethe.holds.gate import wait_for_leases
 from lethe.policy import Dataset, Policy
 from lethe.stages.base import SETTLE_SECONDS, Plan, work
-from lethe.stages.report import FAILED, SUCCEEDED, Report, report_of
+from lethe.stages.report import Report, report_of
 from lethe.stages.verify import blocked_problem
 from lethe.stores.base import Candidates, Work
 

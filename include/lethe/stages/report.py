@@ -12,8 +12,6 @@ from lethe.stages.approve import run_digest
 from lethe.stages.base import Plan, discovered
 from lethe.stores.base import Candidates, Value
 
-SUCCEEDED, FAILED = "succeeded", "failed"
-
 
 class DatasetReport(Value):
     """One dataset in the report of a run."""

@@ -12,13 +12,11 @@ from croniter import croniter
 
 from lethe.environment import Environment
 from lethe.evidence.records import RunRecord
+from lethe.evidence.runs import FAILED, OPEN
 from lethe.policy import Policy
 
 GRACE = timedelta(hours=24)
 """How long after the time that its schedule says a run may take to succeed: a day, the longest that one is given."""
-
-_LOOKED_AT = 20
-"""Successful runs that are looked at for the one as of the latest moment: a backfill is newer, and as of an earlier."""
 
 
 class Standing(StrEnum):
@@ -69,15 +67,7 @@ def records_of(env: Environment, category: str, datasets: Sequence[str]) -> Reco
         datasets: those of its policy: a run of some of them is no success of all.
     """
     newest = env.runs.latest(1, category=category, dry_run=False)
-    succeeded = [
-        record
-        for record in env.runs.latest(_LOOKED_AT, category=category, dry_run=False, state="succeeded")
-        if {one.dataset for one in env.runs.datasets(record.id)} >= set(datasets)
-    ]
-    return Records(
-        newest=newest[0] if newest else None,
-        success=max(succeeded, key=lambda record: (record.as_of, record.started_at), default=None),
-    )
+    return Records(newest=newest[0] if newest else None, success=env.runs.last_success(category, datasets))
 
 
 def standing(policy: Policy | None, found: Records, scheduled: Scheduled | None, now: datetime) -> Standing:
@@ -90,7 +80,7 @@ def standing(policy: Policy | None, found: Records, scheduled: Scheduled | None,
         now: the moment.
     """
     newest, success = found.newest, found.success
-    if newest and newest.state == "open" and newest.waiting_until and newest.waiting_until > now:
+    if newest and newest.state == OPEN and newest.waiting_until and newest.waiting_until > now:
         return Standing.WAITING
     if policy is None or _failed(newest, success, scheduled):
         return Standing.FAILED
@@ -103,7 +93,7 @@ def standing(policy: Policy | None, found: Records, scheduled: Scheduled | None,
 
 def _failed(newest: RunRecord | None, success: RunRecord | None, scheduled: Scheduled | None) -> bool:
     """Whether the last that is known is a failure: of a run on record, or of one that was never planned."""
-    if newest and newest.state == "failed":
+    if newest and newest.state == FAILED:
         return success is None or newest.started_at > success.started_at
     failed_at = scheduled.failed_at if scheduled else None
     return failed_at is not None and (success is None or failed_at > success.started_at)
