@@ -167,7 +167,14 @@ def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: dat
     written, wrong = _written(env)
     known = [name for name in dict.fromkeys([*written, *env.runs.categories()]) if may_read(name)]
     scheduled = schedules(known)
-    categories = [_category_line(env, name, written, scheduled.get(name), now) for name in known]
+    lines: dict[str, RunLine] = {}
+
+    def line(record: RunRecord) -> RunLine:
+        if record.id not in lines:
+            lines[record.id] = _line(env, record)
+        return lines[record.id]
+
+    categories = [_category_line(env, name, written, scheduled.get(name), now, line) for name in known]
     latest = chain.from_iterable(env.runs.latest(_LATEST, category=name) for name in known)
     listed = sorted(latest, key=lambda one: (one.started_at, one.id), reverse=True)[:_LATEST]
     standings = Counter(line.standing for line in categories if line.standing)
@@ -175,7 +182,7 @@ def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: dat
         problem=wrong,
         standings={one: standings[one] for one in reversed(Standing) if standings[one]},
         categories=tuple(categories),
-        runs=tuple(_line(env, record) for record in listed),
+        runs=tuple(map(line, listed)),
         matters=_matters(env),
     )
 
@@ -194,6 +201,7 @@ def _category_line(
     written: Mapping[str, Policy | PolicyError],
     scheduled: Scheduled | None,
     now: datetime,
+    line: Callable[[RunRecord], RunLine],
 ) -> CategoryLine:
     found = written.get(name)
     policy = found if isinstance(found, Policy) else None
@@ -208,7 +216,7 @@ def _category_line(
         standing=None if retired else standing(policy, records, scheduled, now),
         success=records.success,
         following=following if following and following > now else None,
-        last=_line(env, records.newest) if records.newest else None,
+        last=line(records.newest) if records.newest else None,
     )
 
 
@@ -218,10 +226,11 @@ def category_page(env: Environment, category: str, before: str | None = None) ->
     Raises:
         RunError: if there is no such run, or neither a policy nor a run of such a category.
     """
-    if category not in _written(env)[0] and category not in env.runs.categories():
-        raise RunError(f"there is no category {category}: neither a policy nor a run of it")
     earlier = env.runs.get(before) if before else None
     records = env.runs.latest(_A_PAGE + 1, category=category, before=earlier)
+    files = {file.stem for file in env.settings.policies.glob("*.yaml")}
+    if not records and category not in files and category not in env.runs.categories():
+        raise RunError(f"there is no category {category}: neither a policy nor a run of it")
     return CategoryPage(
         category=category,
         runs=tuple(_line(env, record) for record in records[:_A_PAGE]),

@@ -87,7 +87,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/runs/{run_id}/datasets/{dataset}/data-docs", show_data_docs, response_class=HTMLResponse)
     app.add_api_route("/dag-runs/{dag_id}/{dag_run_id:path}", go_to_run)
     app.add_exception_handler(LetheError, show_error)
-    app.add_exception_handler(AnyHTTPException, show_refusal)
+    app.add_exception_handler(AnyHTTPException, show_error)
     return app
 
 
@@ -147,18 +147,15 @@ def go_to_run(dag_id: str, dag_run_id: str, who: Reading) -> Response:
 
 
 async def show_error(request: Request, error: Exception) -> HTMLResponse:
-    """The one message of an error."""
+    """The one message of an error or a refusal, with a way on."""
     del request
-    missing = isinstance(error, RunError)
-    code = status.HTTP_404_NOT_FOUND if missing else status.HTTP_503_SERVICE_UNAVAILABLE
-    return _render("error.html.j2", code, message=str(error), signed_in=True)
-
-
-async def show_refusal(request: Request, error: Exception) -> HTMLResponse:
-    """Why something is not shown, with a way on."""
-    del request
-    refused = error if isinstance(error, AnyHTTPException) else AnyHTTPException(status.HTTP_500_INTERNAL_SERVER_ERROR)
-    return _render("error.html.j2", refused.status_code, message=refused.detail, signed_in=refused.status_code != 401)
+    if isinstance(error, AnyHTTPException):
+        code, message = error.status_code, error.detail
+    else:
+        missing = isinstance(error, RunError)
+        code = status.HTTP_404_NOT_FOUND if missing else status.HTTP_503_SERVICE_UNAVAILABLE
+        message = str(error)
+    return _render("error.html.j2", code, message=message, signed_in=code != status.HTTP_401_UNAUTHORIZED)
 
 
 @cache
