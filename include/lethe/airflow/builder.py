@@ -18,7 +18,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TaskGroup, TriggerRule
 from lethe.airflow.approval import ApproveOperator
 from lethe.airflow.assets import category_asset, dataset_asset
 from lethe.airflow.docs import dag_docs
-from lethe.airflow.faults import BUSY_TRIES, TRIES, Patience
+from lethe.airflow.faults import BUSY_TRIES, retrying
 from lethe.airflow.operators import (
     CertifyOperator,
     DiscoverOperator,
@@ -77,14 +77,7 @@ def retention_dag(category: str, settings: Settings | None = None) -> DAG:
         owner_links={},
         params=_params(policy),
         doc_md=dag_docs(policy, settings),
-        default_args={
-            "owner": policy.owner,
-            "retries": TRIES - 1,
-            "retry_delay": timedelta(seconds=30),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": timedelta(minutes=10),
-            "retry_policy": Patience(),
-        },
+        default_args={"owner": policy.owner, **retrying()},
     ) as dag:
         _tasks(policy)
     return dag

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
@@ -49,6 +50,17 @@ class Patience(RetryPolicy):  # type: ignore[misc]
         if try_number >= TRIES:
             return RetryDecision.fail(f"tried {try_number} times")
         return RetryDecision.default()
+
+
+def retrying() -> dict[str, Any]:
+    """The arguments of operators that are tried again as `Patience` says, with growing pauses."""
+    return {
+        "retries": TRIES - 1,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": Patience(),
+    }
 
 
 def is_last_try(error: BaseException, try_number: int, max_tries: int) -> bool:

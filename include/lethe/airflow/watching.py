@@ -14,7 +14,7 @@ from airflow.sdk import DAG, BaseOperator, Context, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
 from lethe.airflow.connections import open_environment
-from lethe.airflow.faults import TRIES, Patience, told_apart
+from lethe.airflow.faults import retrying, told_apart
 from lethe.airflow.operators import Json, note_nowhere
 
 PREFIX = "lethe_"
@@ -47,12 +47,12 @@ class CoverageOperator(BaseOperator):  # type: ignore[misc]
     """Find personal data that no policy has; fail where there is any.
 
     Args:
-        sample: rows of each table that are looked at.
+        sample: rows of each table that are looked at; None: as many as by `lethe coverage`.
     """
 
     ui_color = "#e4ddf4"
 
-    def __init__(self, *, sample: int, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's
+    def __init__(self, *, sample: int | None, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's
         super().__init__(**kwargs)
         self.sample = sample
 
@@ -65,17 +65,17 @@ class CoverageOperator(BaseOperator):  # type: ignore[misc]
         Raises:
             AirflowFailException: if there are any.
         """
-        from lethe.stages.coverage import coverage
+        from lethe.stages.coverage import SAMPLE, coverage
 
         ti = context["ti"]
         with (
             told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
             open_environment() as env,
         ):
-            found = [str(one) for one in coverage(env, datetime.now(UTC).date(), self.sample)]
+            found = [str(one) for one in coverage(env, datetime.now(UTC).date(), self.sample or SAMPLE)]
         for text in found:
             self.log.warning("%s", text)
-        _fail_of(found, "are in no policy and not declared, or are gone")
+        _fail_of(found, "personal data is in no policy and not declared, or a dataset is gone")
         self.log.info("All that looks like personal data is in a policy, or declared")
         return {"findings": 0}
 
@@ -118,7 +118,7 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
             found = audit_evidence(env, trusted, anchors=places, conn_id=self.conn_id)
             for text in found.findings:
                 self.log.error("%s", text)
-            _fail_of(found.findings, "say that the evidence does not hold")
+            _fail_of(found.findings, "the evidence does not hold")
             if found.unguarded:
                 self.log.warning("The database does not refuse changes of the ledger: %s", ", ".join(found.unguarded))
             if self.anchor:
@@ -130,15 +130,16 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
 def _fail_of(findings: Sequence[str], what: str) -> None:
     if findings:
         more = f" and {len(findings) - _MOST} more, in the log" if len(findings) > _MOST else ""
-        raise AirflowFailException(f"{len(findings)} findings {what}: {' '.join(findings[:_MOST])}{more}")
+        number = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+        raise AirflowFailException(f"{what} ({number}): {' '.join(findings[:_MOST])}{more}")
 
 
-def coverage_dag(*, schedule: str | None = "30 6 * * 1", sample: int = 200) -> DAG:
+def coverage_dag(*, schedule: str | None = "30 6 * * 1", sample: int | None = None) -> DAG:
     """The DAG that looks for what no policy has.
 
     Args:
         schedule: a cron expression in UTC; weekly where nothing is said. None: only when a person starts it.
-        sample: rows of each table that are looked at.
+        sample: rows of each table that are looked at; None: as many as by `lethe coverage`.
     """
     with _dag("coverage", "Is there personal data that no policy has?", schedule, _COVERAGE) as dag:
         CoverageOperator(task_id="look", sample=sample, execution_timeout=timedelta(hours=4))
@@ -171,12 +172,5 @@ def _dag(name: str, question: str, schedule: str | None, words: str) -> DAG:
         dagrun_timeout=timedelta(hours=12),
         tags=["lethe", "watching"],
         doc_md=words,
-        default_args={
-            "owner": "lethe",
-            "retries": TRIES - 1,
-            "retry_delay": timedelta(seconds=30),
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": timedelta(minutes=10),
-            "retry_policy": Patience(),
-        },
+        default_args={"owner": "lethe", **retrying()},
     )
