@@ -137,7 +137,7 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
         return self._ask(context, digest, datetime.fromisoformat(until))
 
     def _who_may_answer(self, env: Environment, planned: Plan, context: Context, *, made_anew: bool = False) -> str:
-        """Whose answer counts, in a sentence for those who are asked. Who had the run carried out again asked for it.
+        """Note who had the run carried out again, as who asked for it; then say whose answer counts.
 
         `made_anew`: this task was deleted while its question was open, and asks for the first time once more.
 
@@ -146,7 +146,7 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
         """
         if made_anew or carried_out_again(self, context):
             env.runs.repeated(planned.run, UNNAMED)
-        return _who_may_answer(env.runs.get(planned.run), env.settings.approvers)
+        return _whose_answer_counts(env.runs.get(planned.run), env.settings.approvers)
 
     def _planned(self) -> Plan:
         return Plan.model_validate(self.plan)
@@ -171,7 +171,12 @@ def _told(decision: Decision) -> Json:
     return decision.model_dump(mode="json", include={"approved", "reasons", "digest"})
 
 
-def _who_may_answer(record: RunRecord, entitled: Sequence[str]) -> str:
+def _whose_answer_counts(record: RunRecord, entitled: Sequence[str]) -> str:
+    """Whose answer counts, in a sentence for those who are asked.
+
+    Raises:
+        RunError: if nobody's would.
+    """
     if record.requested_by == UNNAMED:
         raise RunError(
             f"{record.category}: a person must approve, who is not the one that asked for the run, and Airflow does "
