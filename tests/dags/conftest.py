@@ -11,10 +11,17 @@ import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+
+    from .world import World
 
 if "airflow" in sys.modules:
     raise RuntimeError("Airflow was imported before tests/dags/conftest.py could give it a home of its own")
@@ -48,3 +55,15 @@ def airflow_home() -> Path:
     # Else events of DAG runs are sent from forks of this process, which outlive it where it is killed.
     get_openlineage_listener()._executor = ThreadPoolExecutor(1)
     return HOME
+
+
+@pytest.fixture
+def world(
+    postgres: EmbeddedPostgres, s3: EmbeddedS3, airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """A small company and its Airflow."""
+    from .world import World
+
+    world = World(postgres, s3, tmp_path, airflow_home, monkeypatch)
+    yield world
+    world.engine.dispose()

@@ -23,7 +23,6 @@ from httpx2 import Response
 from lethe.airflow.approval import ApproveOperator
 from lethe.airflow.operators import carried_out_again, requester
 from lethe.people import UNNAMED
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, World, metadata_text, states
 
@@ -33,13 +32,10 @@ ALL, KEPT = set(range(400)), set(range(200, 400))
 
 
 @pytest.fixture
-def world(
-    postgres: EmbeddedPostgres, s3: EmbeddedS3, airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
-    world = World(postgres, s3, tmp_path, airflow_home, monkeypatch)
+def world(world: World) -> World:
+    """With limits that every run passes."""
     world.write_policy(records=10)
-    yield world
-    world.engine.dispose()
+    return world
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +314,16 @@ def test_a_scheduled_run_excludes_nobody(world: World, office: Office) -> None:
     assert "so no person is excluded" in metadata_text()
 
 
+def assert_refused_at_once(world: World, office: Office, run_id: str) -> None:
+    """Carry a run out: nobody is asked, however willing to answer, and nothing goes."""
+    with office.answering(run_id, [("eva", "Approve")]) as told:
+        run = world.carry_out(run_id)
+    assert told == [], "nobody was asked"
+    assert run.state == "failed"
+    assert states(run)["approve"] == "failed"
+    assert world.registrations() == ALL
+
+
 def test_a_backfill_that_reprocesses_a_run_has_no_name_and_is_refused_at_once(world: World, office: Office) -> None:
     """Airflow keeps the name of the run that was, or none, and takes the parameters of the new one."""
     from airflow.models.dagrun import DagRun
@@ -328,12 +334,7 @@ def test_a_backfill_that_reprocesses_a_run_has_no_name_and_is_refused_at_once(wo
         session.execute(sa.update(DagRun).where(DagRun.run_id == scheduled).values(state="success"))
     run_id = office.backfill("eva", reprocess="completed")
     assert run_id == scheduled
-    with office.answering(run_id, [("eva", "Approve")]) as told:
-        run = world.carry_out(run_id)
-    assert told == [], "nobody was asked"
-    assert run.state == "failed"
-    assert states(run)["approve"] == "failed"
-    assert world.registrations() == ALL
+    assert_refused_at_once(world, office, run_id)
 
 
 LONG = bool(os.environ.get("LONG"))
@@ -370,12 +371,7 @@ def test_who_has_a_run_carried_out_again_cannot_approve_it(
     assert told == [200]
     again(office, "eva", run_id)
     office.answer("eva", run_id, "Approve")
-    with office.answering(run_id, [("eva", "Approve")]) as told:
-        run = world.carry_out(run_id)
-    assert told == [], "nobody was asked"
-    assert run.state == "failed"
-    assert states(run)["approve"] == "failed"
-    assert world.registrations() == ALL
+    assert_refused_at_once(world, office, run_id)
     assert world.last_run()[0].requested_by == UNNAMED
 
 

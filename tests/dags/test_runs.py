@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,22 +22,12 @@ from lethe.airflow.operators import EraseOperator
 from lethe.counts import Became
 from lethe.evidence.records import DatasetRecord, Decision
 from lethe.evidence.runs import IsRunning, RunBusy
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, CANARY, World, metadata_text, states
 
 pytestmark = pytest.mark.slow
 
 ALL, KEPT = set(range(400)), set(range(200, 400))
-
-
-@pytest.fixture
-def world(
-    postgres: EmbeddedPostgres, s3: EmbeddedS3, airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
-    world = World(postgres, s3, tmp_path, airflow_home, monkeypatch)
-    yield world
-    world.engine.dispose()
 
 
 def events(airflow_home: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from lethe.airflow.connections import open_environment
 from lethe.evidence.anchors import keep
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
 from .world import AS_OF, CANARY, World, metadata_text, states
 
@@ -22,26 +21,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def world(
-    postgres: EmbeddedPostgres, s3: EmbeddedS3, airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
-    world = World(postgres, s3, tmp_path, airflow_home, monkeypatch)
-    yield world
-    world.engine.dispose()
+@pytest.fixture(autouse=True)
+def no_files_left(airflow_home: Path) -> Iterator[None]:
+    yield
     for file in (airflow_home / "dags").glob("lethe_*.py"):
         file.unlink()
 
 
 def run(world: World, dag_id: str, call: str) -> DagRun:
     """A run of one of these DAGs, task by task, in this process."""
-    from airflow.dag_processing.dagbag import DagBag
-
     maker = call.partition("(")[0]
     (world.airflow_home / "dags" / f"{dag_id}.py").write_text(f"from lethe.airflow import {maker}\n\ndag = {call}\n")
-    bag = DagBag(dag_folder=world.airflow_home / "dags")
-    assert not bag.import_errors, bag.import_errors
-    return bag.dags[dag_id].test(logical_date=AS_OF, run_after=AS_OF)
+    return world.dag(dag_id).test(logical_date=AS_OF, run_after=AS_OF)
 
 
 def test_personal_data_that_no_policy_has_turns_the_week_red(world: World, capfd: pytest.CaptureFixture[str]) -> None:

@@ -165,13 +165,13 @@ class World:
 
     # --- Airflow ------------------------------------------------------------------------------------------------
 
-    def dag(self) -> DAG:
-        """The DAG, as Airflow parses it."""
+    def dag(self, dag_id: str = "webinars") -> DAG:
+        """The DAG, or another of the folder, as Airflow parses it."""
         from airflow.dag_processing.dagbag import DagBag
 
         bag = DagBag(dag_folder=self.airflow_home / "dags")
         assert not bag.import_errors, bag.import_errors
-        dag: DAG = bag.dags["webinars"]
+        dag: DAG = bag.dags[dag_id]
         return dag
 
     def carry_out(self, run_id: str) -> DagRun:
