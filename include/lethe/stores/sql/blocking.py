@@ -18,7 +18,8 @@ from lethe.counts import Outcome
 from lethe.stores.sql.catalogue import Action, ForeignKey
 from lethe.stores.sql.dialects.base import Dialect, Predicate
 from lethe.stores.sql.family import Family
-from lethe.stores.sql.schema import Child, FoundTable, Target, reference
+from lethe.stores.sql.schema import Child, Target, reference
+from lethe.stores.sql.tables import FoundTable
 
 GO = "go"
 """The outcome of rows that are to go, until they are gone."""

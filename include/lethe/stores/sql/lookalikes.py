@@ -17,7 +17,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, TableDataset
 from lethe.stores.base import Problem
 from lethe.stores.sql.dialects.base import Dialect
-from lethe.stores.sql.schema import FoundTable
+from lethe.stores.sql.tables import FoundTable
 
 _PHONE = (
     r"(tele|cell|mobile)?(phone|fon)(no|nr|number|nummer)?|tel(no|nr)?|telefono|telefone|telefoon|mobil[eu]?|cell|gsm|msisdn|"

@@ -18,7 +18,7 @@ from lethe.stores.base import TableProposal
 from lethe.stores.sql.catalogue import Action, ForeignKey, Relation, RelationKind
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.lookalikes import alike
-from lethe.stores.sql.schema import FoundTable, absent, no_table
+from lethe.stores.sql.tables import FoundTable, absent, no_table
 
 
 def propose(connection: sa.Connection, table: str, dialect: Dialect) -> TableProposal:

@@ -5,58 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset, name_parts
+from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset
 from lethe.stores.base import Problem
-from lethe.stores.sql.catalogue import Relation, RelationKind
+from lethe.stores.sql.catalogue import RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.masks import strategy_of
-
-Columns = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class FoundTable:
-    """A table in the database."""
-
-    relation: Relation
-    columns: Columns
-
-    @classmethod
-    def look(cls, connection: sa.Connection, table: str, dialect: Dialect) -> FoundTable | None:
-        """What a name as policies write it leads to, if that can be seen."""
-        relation = dialect.relation(connection, tuple(reversed(name_parts(table))))
-        return None if relation is None else cls.of(connection, relation)
-
-    @classmethod
-    def of(cls, connection: sa.Connection, relation: Relation) -> FoundTable:
-        """A table of the catalogue."""
-        columns = sa.inspect(connection).get_columns(relation.name, schema=relation.schema)
-        return cls(relation, {column["name"]: column for column in columns})
-
-    def table(self, dialect: Dialect, names: Sequence[str]) -> sa.Table:
-        """The table with some of its columns, quoted as they are written in the database."""
-        return sa.Table(
-            sa.sql.quoted_name(self.relation.name, quote=True),
-            sa.MetaData(),
-            *(
-                sa.Column(
-                    sa.sql.quoted_name(name, quote=True),
-                    self.columns[name]["type"],
-                    nullable=self.columns[name]["nullable"],
-                )
-                for name in dict.fromkeys(names)
-            ),
-            *dialect.system_columns(),
-            schema=sa.sql.quoted_name(self.relation.schema, quote=True) if self.relation.schema else None,
-        )
+from lethe.stores.sql.tables import FoundTable, absent, no_table
 
 
 def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
@@ -262,19 +223,6 @@ def _check_child(
         )
     for grandchild in child.children:
         yield from _check_child(connection, grandchild, found, (), f"{field}.children.{grandchild.table}", dialect)
-
-
-def absent(table: str) -> str:
-    """That a table is not there, in words."""
-    return f"there is no table {table}, or it cannot be seen"
-
-
-def no_table(relation: Relation) -> str:
-    """That a relation is no table, in words, with what to do."""
-    return (
-        f"{relation} is a {relation.kind}: its rows have no identity of their own to erase them by; name the table "
-        "that they come from, with `where` for a part of its rows"
-    )
 
 
 def reference(column: str) -> str:

@@ -55,6 +55,7 @@ from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import SqlSettings
 from lethe.stores.sql.staging import Scratch, TableStaging, fingerprint_of, slice_of
+from lethe.stores.sql.tables import FoundTable
 
 _MOST_WITH_CHILDREN = 10_000
 """Records that one transaction erases at most where rows of child tables go with them."""
@@ -162,7 +163,7 @@ class SqlStore:
         """The table as OpenLineage names it."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            found = schema.FoundTable.look(connection, table.table, self._dialect)
+            found = FoundTable.look(connection, table.table, self._dialect)
             if found is None:
                 raise StoreError(f"{table.name}: there is no table {table.table}, or it cannot be seen")
             namespace, name = self._dialect.lineage_name(
