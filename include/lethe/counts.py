@@ -73,6 +73,8 @@ class Unjudgeable(StrEnum):
     """A part of its key is NULL, so that it cannot be told from others."""
     NO_CLOCK = "no_clock"
     UNPARSABLE_CLOCK = "unparsable_clock"
+    NO_RELATED_ROW = "no_related_row"
+    """The row of another table that its clock, conditions or identifiers are in is not there."""
     NO_PERIOD = "no_period"
     UNCLEAR_CONDITION = "unclear_condition"
     """A condition of `where` cannot be compared with what it has (NaN, text that is no date)."""

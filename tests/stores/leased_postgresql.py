@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from lethe.stores.abilities import Abilities, Binding
+from lethe.stores.abilities import Abilities, Ability, Binding, Lack, When
 from lethe.stores.sql.dialects import REGISTRY
 from lethe.stores.sql.dialects.base import AnyColumn, Fault, Predicate
 from lethe.stores.sql.dialects.postgresql import PostgreSQL
@@ -27,7 +27,10 @@ class LeasedPostgreSQL(PostgreSQL):
 
     name = NAME
     optimistic = False
-    abilities = Abilities(binding=Binding.LEASED)
+    abilities = Abilities(
+        binding=Binding.LEASED,
+        lacks={Ability.RELATED_ROWS: Lack(When.NOT_YET, "without a lock they may change meanwhile", "related rows")},
+    )
 
     def begin_batch(self, connection: sa.Connection, settings: SqlSettings) -> sa.RootTransaction:
         raise AssertionError("it has no lock")

@@ -115,7 +115,7 @@ class Database:
         """What the store judges the rows of a dataset by."""
         assert isinstance(job.dataset, TableDataset)
         target = Target.find(connection, job.dataset, None, self.store._dialect)
-        return Judgement.of(job, target.table, target.kinds, self.store._dialect)
+        return Judgement.of(job, target, self.store._dialect)
 
     def judged(self, job: Work, *predicates: str) -> list[set[Any]]:
         """The ids of the rows of which predicates of the judgement are true, of each."""

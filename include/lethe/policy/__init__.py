@@ -2,8 +2,8 @@
 
 These models are the policy language. They are strict (unknown fields are refused), immutable and free of I/O, except
 for `loading`, which reads files. `python -m lethe.policy` prints the JSON Schema that editors use. `rules` has the
-policy itself and its retention rule, `datasets` the kinds of data, `clocks`, `conditions` and `masks` what is said of
-a dataset's records.
+policy itself and its retention rule, `datasets` the kinds of data, `clocks`, `conditions`, `masks` and `related` what
+is said of a dataset's records.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from lethe.policy.fields import (
 from lethe.policy.loading import json_schema, load, load_all, load_beside, load_each, parse, policy_files, policy_of
 from lethe.policy.masks import Mask, MaskKind
 from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps
+from lethe.policy.related import MissingRelated, Related, RelatedRows, split_column, way_to_related
 from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Mask",
     "MaskKind",
     "MissingClock",
+    "MissingRelated",
     "Model",
     "Name",
     "ObjectAttribute",
@@ -77,6 +79,8 @@ __all__ = [
     "PeriodsByValue",
     "Policy",
     "Region",
+    "Related",
+    "RelatedRows",
     "Retention",
     "RowDataset",
     "TableDataset",
@@ -97,4 +101,6 @@ __all__ = [
     "parse",
     "policy_files",
     "policy_of",
+    "split_column",
+    "way_to_related",
 ]

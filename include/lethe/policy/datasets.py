@@ -17,6 +17,7 @@ from lethe.policy.conditions import Condition
 from lethe.policy.fields import Column, Identifiers, Model, Name, Region, TableName
 from lethe.policy.masks import Mask
 from lethe.policy.paths import steps_of
+from lethe.policy.related import RelatedRows, split_column, way_to_related
 
 _DEEPEST = 8
 
@@ -117,8 +118,26 @@ class TableDataset(RowDataset):
         description="Table, with its schema where it has one; names with blanks or dots in double quotes."
     )
     key: tuple[Column, ...] = Field(min_length=1, description="The columns that name a record: unique, never null.")
+    related: RelatedRows = Field(
+        default_factory=dict,
+        description="Rows of other tables that a record leads to, by name: the clock, conditions, identifiers and "
+        "by_value can be columns of theirs, written name.column.",
+    )
     children: tuple[ChildTable, ...] = ()
     masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
+
+    @model_validator(mode="after")
+    def _related_lead_on(self) -> Self:
+        for name in self.related:
+            try:
+                way_to_related(name, self.related)
+            except ValueError as error:
+                raise ValueError(f"related: {error}") from None
+        for field_name, columns in (("key", self.key), ("masks", tuple(mask.column for mask in self.masks))):
+            for column in columns:
+                if self.is_related(column):
+                    raise ValueError(f"{field_name}: {column} is of another row: name columns of {self.table} itself")
+        return self
 
     @model_validator(mode="after")
     def _masks_fit(self) -> Self:
@@ -137,12 +156,17 @@ class TableDataset(RowDataset):
         """The types of the identifiers in its columns, and in those of the rows that go with its records."""
         return frozenset(self.identifiers).union(*(child.carried for child in self.children))
 
+    def is_related(self, column: str) -> bool:
+        """Whether a column is one of a related row."""
+        return split_column(column, self.related)[0] is not None
+
     @property
     def unmasked(self) -> tuple[str, ...]:
         """Columns with identifiers of a person that no mask covers."""
         masked = {mask.column for mask in self.masks}
         personal = (columns for kind, columns in self.identifiers.items() if kind.is_of_a_person)
-        return tuple(sorted({column for columns in personal for column in columns} - masked))
+        own = {column for columns in personal for column in columns if not self.is_related(column)}
+        return tuple(sorted(own - masked))
 
     @property
     def location(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from lethe.policy.datasets import BucketDataset, Dataset, TableDataset
 from lethe.policy.fields import name_parts
+from lethe.policy.related import Related, split_column, way_to_related
 from lethe.policy.rules import Policy
 
 
@@ -28,7 +29,20 @@ def may_overlap(one: Dataset, two: Dataset) -> bool:
 
 def exclude_each_other(one: TableDataset, two: TableDataset) -> bool:
     """Whether no row can be in both, by what their `where` says."""
-    return any(a.excludes(b) for a in one.where for b in two.where)
+    return any(a.excludes(b) for a in one.where for b in two.where if _same_column(one, two, a.column))
+
+
+def _same_column(one: TableDataset, two: TableDataset, column: str) -> bool:
+    """Whether a column of a related row is one of the same row: two policies may have one name for two."""
+    leads = [split_column(column, dataset.related)[0] for dataset in (one, two)]
+    if leads == [None, None]:
+        return True
+    return one.store == two.store and None not in leads and _leading(one, leads[0]) == _leading(two, leads[1])
+
+
+def _leading(dataset: TableDataset, name: str | None) -> list[Related]:
+    """What leads from a record to a related row."""
+    return [] if name is None else [dataset.related[each] for each in way_to_related(name, dataset.related)]
 
 
 def _overlap(one: Dataset, two: Dataset) -> bool:

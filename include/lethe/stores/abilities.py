@@ -29,6 +29,8 @@ class Ability(StrEnum):
     """Rows of other tables go with their record."""
     CONDITIONS = "conditions"
     """A dataset can be a part of its place (`where`), and keep records on (`keep_while`)."""
+    RELATED_ROWS = "related_rows"
+    """A record's clock, conditions and identifiers can be in rows of other tables that it leads to."""
     PERIODS_BY_VALUE = "periods_by_value"
     """Each record's period can depend on a value of it."""
     RECORD_BATCHES = "record_batches"

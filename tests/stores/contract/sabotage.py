@@ -28,7 +28,8 @@ from lethe.periods import Cutoff, Period, cutoff_for
 from lethe.policy import Dataset, Disposition, PeriodsByValue
 from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, no_progress
 
-_TABLES = ["postgresql", "postgresql-leased", "sqlite"]
+_FENCED = ["postgresql", "postgresql-related", "sqlite", "sqlite-related"]
+_TABLES = [*_FENCED, "postgresql-leased"]
 _PLAIN = ["objects", "objects-by-key", "parquet", "jsonlines"]
 _VERSIONED = ["objects-versioned", "objects-versioned-by-key", "parquet-versioned", "jsonlines-gzip-versioned"]
 
@@ -37,11 +38,13 @@ NO_VERSIONS = {
     **dict.fromkeys(_PLAIN, "the bucket keeps no versions"),
 }
 NO_CHILDREN = dict.fromkeys([*_PLAIN, *_VERSIONED], "nothing goes along with a record")
-NO_ORPHANS = NO_CHILDREN | dict.fromkeys(_TABLES[:2], "the foreign key forbids rows without their parent")
+NO_ORPHANS = NO_CHILDREN | dict.fromkeys(
+    [one for one in _TABLES if "postgresql" in one], "the foreign key forbids rows without their parent"
+)
 NO_MASKS = dict.fromkeys(NO_CHILDREN, "it cannot mask, and says so")
 NO_COLUMNS = {kind: "objects have no columns" for kind in NO_CHILDREN if kind.startswith("objects")}
 MASKS = dict.fromkeys(_TABLES, "it can mask")
-FENCED = dict.fromkeys(["postgresql", "sqlite"], "it has a lock in place of a lease")
+FENCED = dict.fromkeys(_FENCED, "it has a lock in place of a lease")
 
 
 # --- wrappers -----------------------------------------------------------------------------------------------------

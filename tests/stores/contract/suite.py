@@ -852,6 +852,9 @@ def _asking(world: World, ability: Ability) -> Work:
         return world.work(dataset, disposition=Disposition.ANONYMISE)
     if ability is Ability.CHILDREN:
         return world.work(world.dataset(children=[{"table": "notes", "foreign_key": ["person"]}]))
+    if ability is Ability.RELATED_ROWS:
+        owner = {"table": "people", "foreign_key": ["id"], "references": ["id"]}
+        return world.work(world.dataset(related={"owner": owner}))
     if ability is Ability.CONDITIONS:
         where, keep = {"column": "state", "not_in": ["test"]}, {"column": "state", "in": ["open"]}
         return world.work(world.dataset(where=[where], keep_while=[keep]))

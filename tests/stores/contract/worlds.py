@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from tests.stores import sql_kit
-from tests.stores.contract.world import BATCH, PEOPLE, ZONE, Record, World
+from tests.stores.contract.world import BATCH, EXPIRY, PEOPLE, ZONE, Record, World
 
 from lethe.connections import Connection
-from lethe.policy import Dataset, JsonLinesDataset, ObjectDataset, ParquetDataset, TableDataset
+from lethe.policy import Dataset, Expiry, JsonLinesDataset, ObjectDataset, ParquetDataset, TableDataset
 from lethe.stores.abilities import Abilities, ClockForm
+from lethe.stores.base import Work
 from lethe.stores.objects import S3ObjectStore
 from lethe.stores.sql import SqlStore
 from lethe_demo.servers import EmbeddedS3
@@ -218,6 +219,108 @@ class Tables(World):
             "no such identifier": self.dataset(identifiers={"email": ["mail"]}),
             "no such child": self.dataset(children=[{"table": "nobody", "foreign_key": ["person"]}]),
         }
+
+
+@dataclass
+class RelatedTables(Tables):
+    """The same, where clock, state and address are in a row that a person leads to by way of another.
+
+    What a person's own row has of these is older: nobody may look at it.
+    """
+
+    def owners(self) -> tuple[sa.Table, sa.Table, sa.Table, sa.Table]:
+        """People and their notes, the contracts that people have, and the owners of these."""
+        people, notes = self.tables()
+        contracts = sa.Table(
+            "contracts",
+            people.metadata,
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("owner", sa.ForeignKey("owners.id"), nullable=False),
+        )
+        owners = sa.Table(
+            "owners",
+            people.metadata,
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            *(sa.Column(name, people.c[name].type) for name in ("email", "state", "at")),
+        )
+        people.append_column(sa.Column("contract", sa.ForeignKey(contracts.c.id), nullable=False))
+        return people, notes, contracts, owners
+
+    def write(self, records: Iterable[Record], form: ClockForm) -> None:
+        self.written = form
+        people, *_ = self.owners()
+        with self.engine.begin() as connection:
+            for schema, name in self._scratch():
+                sa.Table(name, sa.MetaData(), schema=schema).drop(connection)
+            people.metadata.drop_all(connection)
+            people.metadata.create_all(connection)
+        for record in records:
+            self.add(record)
+
+    def _owner(self, record: Record) -> dict[str, Any]:
+        row = self._row(record)
+        return {"id": 2_000 + record.number, **{name: row[name] for name in ("email", "state", "at")}}
+
+    def add(self, record: Record) -> None:
+        people, notes, contracts, owners = self.owners()
+        owner = self._owner(record)
+        before = {"id": record.number, "email": None, "account": record.account, "state": "before", "at": None}
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(owners), owner)
+            connection.execute(sa.insert(contracts), {"id": 1_000 + record.number, "owner": owner["id"]})
+            connection.execute(sa.insert(people), {**before, "contract": 1_000 + record.number})
+            connection.execute(sa.insert(notes), self._note(record))
+
+    def rewrite(self, record: Record) -> None:
+        people, _, _, owners = self.owners()
+        owner = self._owner(record)
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(owners).where(owners.c.id == owner["id"]).values(owner))
+            connection.execute(sa.update(people).where(people.c.id == record.number).values(account=record.account))
+
+    def spoil(self, number: int) -> None:
+        *_, owners = self.owners()
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(owners).where(owners.c.id == 2_000 + number).values(state="spoiled"))
+
+    def intact(self) -> set[int]:
+        people, notes, contracts, owners = self.owners()
+        wanted = {n: (record.email, record.account, record.state) for n, record in self.records.items()}
+        rows = sa.select(people.c.id, owners.c.email, people.c.account, owners.c.state)
+        rows = rows.join(contracts, contracts.c.id == people.c.contract).join(owners, owners.c.id == contracts.c.owner)
+        with self.engine.connect() as connection:
+            noted = set(connection.scalars(sa.select(notes.c.person)))
+            found = {row.id: tuple(row[1:]) for row in connection.execute(rows)}
+        return {n for n, row in found.items() if row == wanted[n] and n in noted}
+
+    def dataset(self, **changes: Any) -> TableDataset:
+        own = super().dataset(**changes).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        clock = own["clock"]
+        own["clock"] = {**clock, "column": _of_owner(clock["column"])}
+        for field_name in ("where", "keep_while"):
+            own[field_name] = [{**one, "column": _of_owner(one["column"])} for one in own.get(field_name, ())]
+        own["identifiers"] = {kind: list(map(_of_owner, names)) for kind, names in own["identifiers"].items()}
+        contract = {"table": "contracts", "foreign_key": ["contract"], "references": ["id"]}
+        owner = {"table": "owners", "through": "contract", "foreign_key": ["owner"], "references": ["id"]}
+        return TableDataset.model_validate({"related": {"owner": owner, "contract": contract}, **own})
+
+    def work(self, dataset: Dataset | None = None, *, expiry: Expiry = EXPIRY, **options: Any) -> Work:
+        column = None if expiry.column is None else _of_owner(expiry.column)
+        return super().work(dataset, expiry=replace(expiry, column=column), **options)
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        contract = {"table": "contracts", "foreign_key": ["contract"], "references": ["id"]}
+        lost = {"table": "owners", "through": "contract", "foreign_key": ["owner"], "references": ["state"]}
+        return {
+            **super().wrong(),
+            "no such related table": self.dataset(related={"owner": {**contract, "table": "nobody"}}),
+            "a related row that is not one": self.dataset(related={"contract": contract, "owner": lost}),
+            "no column that leads there": self.dataset(related={"owner": {**contract, "foreign_key": ["never"]}}),
+        }
+
+
+def _of_owner(column: str) -> str:
+    return f"owner.{column}" if column in ("email", "state", "at", "mail", "never") else column
 
 
 # --- objects ------------------------------------------------------------------------------------------------------
@@ -632,6 +735,13 @@ def tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
     """A database of a kind, which goes with its server or its folder."""
     connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
     yield Tables(kind, folder, connection=_sized(replace(connection, conn_id="world")))
+
+
+@contextmanager
+def related_tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
+    """The same, with what records are judged by in other tables."""
+    connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
+    yield RelatedTables(f"{kind}-related", folder, connection=_sized(replace(connection, conn_id="world")))
 
 
 @contextmanager

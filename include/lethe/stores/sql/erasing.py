@@ -108,12 +108,16 @@ class TableEraser:
         self._notes = Notes(self.dialect)
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
         self._version = self.candidates.holds_version
-        self._judgement = Judgement.of(self.work, self.target.table, self.target.kinds, self.dialect)
-        self._carrier = Carrier.of(self._judgement)
+        self._judgement = Judgement.of(self.work, self.target, self.dialect)
+
+    @property
+    def _optimistic(self) -> bool:
+        """Whether a row that is unchanged is judged as it was; what else it leads to may have changed."""
+        return self.dialect.optimistic and not self.target.related
 
     def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
-        if not (self._checked or self.dialect.optimistic):
+        if not (self._checked or self._optimistic):
             with self.connection.begin():
                 self._check()
         for turn in range(_OUTSIDE_LOADS + 1):
@@ -203,7 +207,7 @@ class TableEraser:
         self._require(self._new, since, patient=patient)
         # A marked row shows that its record did not change, but not that the rows which go with it did not.
         self._require(self._below, rules.naming(self._carried_below), patient=patient)
-        if self.dialect.optimistic:
+        if self._optimistic:
             tally = self._all_at_once(part)
             if tally is not None:
                 return tally
@@ -219,8 +223,8 @@ class TableEraser:
 
     def _fill(self, tables: HeldTables, rules: HoldRules) -> None:
         tables.load(self.connection, rules)
-        if tables is self._new and self.dialect.optimistic:  # rows that stay unchanged are searched once
-            tables.search(self.connection, self._carrier, self.target.table, self._judgement.candidate)
+        if tables is self._new and self._optimistic:  # rows that stay unchanged are searched once
+            tables.search(self.connection, Carrier.of(self._judgement), self.target.table, self._judgement.candidate)
 
     def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""
@@ -295,16 +299,28 @@ class TableEraser:
         self.dialect.lock_rows(
             self.connection, sa.select(staged.c.held, *self._judgement.key).select_from(joined).where(mine), table
         )
+        self._keep_related(joined, mine)
         tables = self._new
-        if not self.dialect.optimistic or self._any_changed(joined, mine, staged):
+        if not self._optimistic or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
         self._before_judging(joined, mine)
-        tables.search(self.connection, self._carrier, joined, mine)
+        beside = self._judgement.beside
+        tables.search(self.connection, Carrier.of(beside), beside.join(joined), mine)
         kin = self._look_below_each(joined, mine)
         shape = [*self._shape(), self.dialect.position(staged).label("position"), _text("").label("reason")]
         verdict, _ = self._note("verdict_each", shape, self._verdicts(staged, mine, tables, kin))
         return verdict
+
+    def _keep_related(self, joined: sa.FromClause, mine: Predicate) -> None:
+        """Keep the rows that the locked records lead to as they are, one after the other on the way."""
+        table = self.target.table
+        for related in self.target.related.values():
+            source = joined
+            for one in related.path:
+                source = source.join(one.table, one.leads_from(table))
+            rows = sa.select(sa.literal(1).label("one")).select_from(source).where(mine)
+            self.dialect.keep_rows(self.connection, rows, related.table)
 
     def _before_judging(self, joined: sa.FromClause, mine: Predicate) -> None:
         """For who cannot lock: a batch's rows are about to be judged."""
@@ -422,12 +438,14 @@ class TableEraser:
 
     def _verdicts(self, staged: sa.FromClause, mine: Predicate, tables: HeldTables, kin: HeldKin) -> sa.Select[Any]:
         table = self.target.table
-        source, held = tables.join(self._judgement, staged.outerjoin(table, self.staging.same_key(table, staged)))
+        judgement = self._judgement.beside
+        source = judgement.join(staged.outerjoin(table, self.staging.same_key(table, staged)))
+        source, held = tables.join(judgement, source)
         if kin:
-            held = sa.or_(held, kin.held(self._judgement, self._below))
+            held = sa.or_(held, kin.held(judgement, self._below))
         outcome = sa.case(
-            (self._judgement.key[0].is_(None), Outcome.GONE.value),
-            (sa.not_(self._judgement.candidate), Outcome.RENEWED.value),
+            (judgement.key[0].is_(None), Outcome.GONE.value),
+            (sa.not_(judgement.candidate), Outcome.RENEWED.value),
             (held, Outcome.HELD.value),
             else_=GO,
         )
@@ -477,11 +495,14 @@ class TableEraser:
         on = self._same_rows(verdict)
         chosen = verdict.c.outcome == GO
         if not self.blockers.row_by_row:
-            return self._execute(self._statement(verdict, on, chosen, self._judgement.candidate)), rows_with
-        outer = self._statement(
-            verdict, on, sa.and_(chosen, self.blockers.unreferred(verdict)), self._judgement.candidate
-        )
+            return self._execute(self._statement(verdict, on, chosen, *self._again)), rows_with
+        outer = self._statement(verdict, on, sa.and_(chosen, self.blockers.unreferred(verdict)), *self._again)
         return sum(iter(lambda: self._execute(outer), 0)), rows_with
+
+    @property
+    def _again(self) -> list[Predicate]:
+        """What is looked at once more when noted rows are erased: themselves, not what they lead to, which is kept."""
+        return [] if self.target.related else [self._judgement.candidate]
 
     def _same_rows(self, verdict: sa.FromClause) -> list[tuple[AnyColumn, AnyColumn]]:
         """What is equal of a noted row and its row in the table."""

@@ -7,8 +7,8 @@ comparison that an index serves, and columns of different types mix without conv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,11 +18,13 @@ from lethe.counts import Unjudgeable
 from lethe.holds.rules import ClockRange
 from lethe.judging.dates import FIRST_WALL, Zones, latest_wall, walls_before
 from lethe.periods import Cutoff, start_of_day
-from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableDataset
+from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableDataset, split_column
 from lethe.stores.base import Work
 from lethe.stores.sql.conditions import Tested
 from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate
 from lethe.stores.sql.masks import strategy_of
+from lethe.stores.sql.related import RelatedTable, RelatedTables, joined_to
+from lethe.stores.sql.schema import Target
 
 
 def bound_of(cutoff: Cutoff, zones: Zones) -> Bound:
@@ -58,12 +60,43 @@ class Judgement:
     disposition: Disposition
     kinds: Mapping[str, ClockKind]
     dialect: Dialect
+    related: RelatedTables = field(default_factory=dict)
+    joined: bool = False
+    """Whether statements have the related rows beside the table (see `source`); else they are looked up."""
 
     @classmethod
-    def of(cls, work: Work, table: sa.FromClause, kinds: Mapping[str, ClockKind], dialect: Dialect) -> Judgement:
-        """The predicates of a run's work on `table`."""
+    def of(cls, work: Work, target: Target, dialect: Dialect) -> Judgement:
+        """The predicates of a run's work on its table, right in any statement that has it."""
         assert isinstance(work.dataset, TableDataset)  # noqa: S101 - the registry gives no other kind to this store
-        return cls(table, work.dataset, work.expiry, work.disposition, kinds, dialect)
+        return cls(target.table, work.dataset, work.expiry, work.disposition, target.kinds, dialect, target.related)
+
+    @property
+    def beside(self) -> Judgement:
+        """The same for statements whose rows are those of `source`, or of something that `join` was asked for."""
+        return replace(self, joined=True)
+
+    @property
+    def apart(self) -> Judgement:
+        """The same, with related rows looked up."""
+        return replace(self, joined=False)
+
+    @property
+    def source(self) -> sa.FromClause:
+        """The table, with the related rows of each record beside it where they are joined."""
+        return self.join(self.table)
+
+    def join(self, source: sa.FromClause) -> sa.FromClause:
+        """A source that has the table, with the related rows beside it where they are joined."""
+        return joined_to(source, self.table, self.related) if self.joined else source
+
+    def column(self, name: str) -> AnyColumn:
+        """A column as a policy names it: of the record, or of a row that it leads to."""
+        owner, column = split_column(name, self.dataset.related)
+        if owner is None:
+            return self.table.c[column]
+        related = self.related[owner]
+        found = related.table.c[column]
+        return found if self.joined else related.found_from(self.table, found).scalar_subquery()
 
     @property
     def zones(self) -> Zones:
@@ -74,7 +107,7 @@ class Judgement:
     @property
     def clocks(self) -> list[tuple[AnyColumn, ClockKind]]:
         """The clock's columns with their kinds."""
-        return [(self.table.c[name], self.kinds[name]) for name in self.dataset.clock.columns]
+        return [(self.column(name), self.kinds[name]) for name in self.dataset.clock.columns]
 
     @property
     def key(self) -> list[AnyColumn]:
@@ -91,7 +124,25 @@ class Judgement:
     @property
     def perhaps_in_scope(self) -> Predicate:
         """The same, and those of which nobody can say whether they are of them."""
-        return sa.and_(sa.true(), *(self._tested(condition).perhaps_met for condition in self.dataset.where))
+        return sa.and_(sa.true(), *(self._perhaps(condition) for condition in self.dataset.where))
+
+    def _perhaps(self, condition: Condition) -> Predicate:
+        met = self._tested(condition).perhaps_met
+        owner, _ = split_column(condition.column, self.dataset.related)
+        missing = () if owner is None else self._missing(self.related[owner].path)
+        return sa.or_(met, *missing) if missing else met
+
+    @property
+    def unrelated(self) -> Predicate:
+        """Whether a related row is not there that has to be."""
+        return sa.or_(sa.false(), *self._missing(self.related.values()))
+
+    def _missing(self, related: Iterable[RelatedTable]) -> tuple[Predicate, ...]:
+        """Of each that has to be there, whether it is not."""
+        return tuple(sa.not_(self._is_there(one)) for one in related if one.must_be_there)
+
+    def _is_there(self, related: RelatedTable) -> Predicate:
+        return related.is_there if self.joined else sa.exists(related.found_from(self.table, sa.literal(1)))
 
     @property
     def kept_on(self) -> Predicate:
@@ -119,7 +170,7 @@ class Judgement:
         }
 
     def _tested(self, condition: Condition) -> Tested:
-        return Tested(condition, self.table.c[condition.column], self.dialect, self.zones)
+        return Tested(condition, self.column(condition.column), self.dialect, self.zones)
 
     # --- what its clock says ---
 
@@ -158,13 +209,16 @@ class Judgement:
     def expired(self) -> Predicate:
         """Whether a row in scope has expired (held, kept on and all)."""
         readable = self.dialect.readable(*self.clocks[0]) if len(self.clocks) == 1 else sa.not_(self.unreadable)
-        return sa.and_(self.in_scope, self._past_cutoff, readable, sa.not_(self.done_before), sa.not_(self._keyless))
+        related = [sa.not_(self.unrelated)] if self.related else []
+        return sa.and_(
+            self.in_scope, self._past_cutoff, readable, sa.not_(self.done_before), sa.not_(self._keyless), *related
+        )
 
     @property
     def _past_cutoff(self) -> Predicate:
         if self.expiry.column is None:
             return self._before_cutoff(self.expiry.default)
-        column = self.table.c[self.expiry.column]
+        column = self.column(self.expiry.column)
         named: list[Predicate] = []
         kept_longer: list[Predicate] = []
         for cutoff, texts in self.expiry.longest_first:
@@ -178,7 +232,7 @@ class Judgement:
     @property
     def _unnamed(self) -> Predicate:
         assert self.expiry.column is not None  # noqa: S101 - asked by callers
-        column = self.table.c[self.expiry.column]
+        column = self.column(self.expiry.column)
         named = [self.dialect.literal(column, text) for text in self.expiry.by_value]
         return sa.or_(column.is_(None), column.not_in(named))
 
@@ -191,7 +245,8 @@ class Judgement:
 
     @property
     def _open(self) -> Predicate:
-        return sa.and_(self.in_scope, sa.not_(self.done_before), sa.not_(self._keyless))
+        related = [sa.not_(self.unrelated)] if self.related else []
+        return sa.and_(self.in_scope, sa.not_(self.done_before), sa.not_(self._keyless), *related)
 
     @property
     def _keyless(self) -> Predicate:
@@ -203,6 +258,13 @@ class Judgement:
     def no_key(self) -> Predicate:
         """Rows in scope with NULL in their key."""
         return sa.and_(self.in_scope, sa.not_(self.done_before), self._keyless)
+
+    @property
+    def no_related_row(self) -> Predicate:
+        """Rows, perhaps in scope, without a related row that has to be there."""
+        if not self.related:
+            return sa.false()
+        return sa.and_(self.perhaps_in_scope, sa.not_(self.done_before), sa.not_(self._keyless), self.unrelated)
 
     @property
     def unparsable_clock(self) -> Predicate:
@@ -228,7 +290,8 @@ class Judgement:
         """Rows of which nobody can say whether they are in scope."""
         if not any(condition.compares for condition in self.dataset.where):
             return sa.false()
-        return sa.and_(self.perhaps_in_scope, sa.not_(self.in_scope), sa.not_(self.done_before))
+        related = [sa.not_(self.unrelated)] if self.related else []
+        return sa.and_(self.perhaps_in_scope, sa.not_(self.in_scope), sa.not_(self.done_before), *related)
 
     @property
     def unjudgeable(self) -> dict[Unjudgeable, Predicate]:
@@ -237,6 +300,7 @@ class Judgement:
             Unjudgeable.NO_KEY: self.no_key,
             Unjudgeable.NO_CLOCK: self.no_clock,
             Unjudgeable.UNPARSABLE_CLOCK: self.unparsable_clock,
+            Unjudgeable.NO_RELATED_ROW: self.no_related_row,
             Unjudgeable.NO_PERIOD: self.no_period,
             Unjudgeable.UNCLEAR_CONDITION: self.unclear,
         }

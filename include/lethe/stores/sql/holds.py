@@ -23,6 +23,7 @@ from lethe.judging.identifiers import LOOSE, IdentifierType, keys, names
 from lethe.policy import Identifiers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
+from lethe.stores.sql.schema import Child
 
 _OPEN = ClockRange()
 
@@ -87,16 +88,32 @@ class HeldIdentifiers:
 
 @dataclass(frozen=True)
 class Carrier:
-    """A table with columns in which identifiers are, as the dialect reads them."""
+    """Columns in which identifiers are, by what the policy calls them."""
 
-    table: sa.FromClause
     identifiers: Identifiers
+    column: Callable[[str], AnyColumn]
     phone_region: str | None
 
     @classmethod
     def of(cls, judgement: Judgement) -> Carrier:
-        """The table of the records."""
-        return cls(judgement.table, judgement.dataset.identifiers, judgement.dataset.phone_region)
+        """Those of the records, and of the rows that they lead to."""
+        return cls(judgement.dataset.identifiers, judgement.column, judgement.dataset.phone_region)
+
+    @classmethod
+    def below(cls, child: Child) -> Carrier:
+        """Those of a child table."""
+        return cls(child.identifiers, lambda name: child.table.c[name], child.phone_region)
+
+    def columns(self, kind: IdentifierType) -> Iterator[_Carrying]:
+        """The columns with identifiers of a type."""
+        yield from (_Carrying(name, self.column(name)) for name in self.identifiers[kind])
+
+
+class _Carrying(NamedTuple):
+    """A column that carries identifiers, with what the policy calls it."""
+
+    name: str
+    column: AnyColumn
 
 
 class HeldTables:
@@ -183,7 +200,7 @@ class HeldTables:
 
         Call it before `join`, `matches` or `absent` are asked for; what was found before stays found.
         """
-        for kind, column, made in self._columns(carrier):
+        for kind, (_, column), made in self._columns(carrier):
             odd = self._odd(column, kind, carrier.phone_region)
             if odd is None:
                 continue
@@ -235,8 +252,8 @@ class HeldTables:
         """`source`, which has the judged table, joined so that the predicate says of each of its rows if it is held."""
         conditions: list[Predicate] = [judgement.within(clock) for clock in self._held.ranges]
         carrier = Carrier.of(judgement)
-        for kind, column, made in self._columns(carrier):
-            held = made.held.alias(_beside("held", kind, column))
+        for kind, (name, column), made in self._columns(carrier):
+            held = made.held.alias(_beside("held", kind, name))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             source = source.outerjoin(held, held.c.value == key)
             conditions.append(sa.and_(held.c.value.is_not(None), self.in_force(judgement, held)))
@@ -248,20 +265,20 @@ class HeldTables:
 
         A row may come several times.
         """
-        for kind, column, made in self._columns(carrier):
-            held = made.held.alias(_beside("held", kind, column))
+        for kind, (name, column), made in self._columns(carrier):
+            held = made.held.alias(_beside("held", kind, name))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             yield source.join(held, held.c.value == key), sa.true(), held.c.number
             if kind in self._spelt:
-                spelt = made.spelt.alias(_beside("spelt", kind, column))
+                spelt = made.spelt.alias(_beside("spelt", kind, name))
                 yield source.join(spelt, spelt.c.value == self._dialect.spelt(column)), sa.true(), spelt.c.number
 
     def absent(self, judgement: Judgement) -> list[Predicate]:
         """Predicates that all are true of a row that is not held; for statements that nothing can be joined to."""
         predicates = [sa.not_(judgement.within(clock)) for clock in self._held.ranges]
         carrier = Carrier.of(judgement)
-        for kind, column, made in self._columns(carrier):
-            held = made.held.alias(_beside("held", kind, column))
+        for kind, (name, column), made in self._columns(carrier):
+            held = made.held.alias(_beside("held", kind, name))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             found = sa.select(sa.literal(1)).select_from(held)
             found = found.where(held.c.value == key, self.in_force(judgement, held))
@@ -269,12 +286,12 @@ class HeldTables:
             predicates += [sa.not_(one) for one in self._held_as_spelt(judgement, column, kind, made)]
         return predicates
 
-    def _columns(self, carrier: Carrier) -> Iterator[tuple[IdentifierType, AnyColumn, _Tables]]:
+    def _columns(self, carrier: Carrier) -> Iterator[tuple[IdentifierType, _Carrying, _Tables]]:
         """The columns in which something may be held, with the tables that they are compared with."""
-        for kind, columns in carrier.identifiers.items():
+        for kind in carrier.identifiers:
             made = self._tables.get(kind)
             if made is not None:
-                yield from ((kind, carrier.table.c[column], made) for column in columns)
+                yield from ((kind, carrying, made) for carrying in carrier.columns(kind))
 
     def in_force(self, judgement: Judgement, held: sa.FromClause) -> Predicate:
         """Whether an identifier is held at a record's clock; `held` has its class as `number`."""
@@ -319,6 +336,6 @@ def _names_of(kind: IdentifierType, values: Sequence[str]) -> Iterator[str]:
     return (name for value in values for name in names(kind, value))
 
 
-def _beside(what: str, kind: IdentifierType, column: AnyColumn) -> str:
+def _beside(what: str, kind: IdentifierType, column: str) -> str:
     """The alias of a table that a column is compared with. Names of columns may be too long to be part of it."""
-    return f"{what}_{kind}_{hashlib.sha256(str(column.name).encode()).hexdigest()[:16]}"
+    return f"{what}_{kind}_{hashlib.sha256(column.encode()).hexdigest()[:16]}"

@@ -41,7 +41,7 @@ class HeldKin:
         `parents` has the columns of the records' table that the child tables refer to, named as `reference` says.
         """
         for number, path in enumerate(carrying(self._children)):
-            carrier = Carrier(path[-1].table, path[-1].identifiers, path[-1].phone_region)
+            carrier = Carrier.below(path[-1])
             refers = [path[0].table.c[column].label(f"at_{n}") for n, column in enumerate(path[0].foreign_key)]
             joined = chain(path, parents)
             held.search(connection, carrier, joined)

@@ -23,6 +23,7 @@ def levels(connection: sa.Connection, judgement: Judgement, keys: Sequence[Forei
     None where no candidate refers to another.
     """
     notes = Notes(judgement.dialect)
+    judgement = judgement.apart  # two records of each row
     lower = replace(judgement, table=judgement.table.alias("lower_records"))
     ups = [column.label(f"key_{number}") for number, column in enumerate(judgement.key)]
     lows = [column.label(f"low_{number}") for number, column in enumerate(lower.key)]

@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset
+from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset, split_column
 from lethe.stores.base import Problem
+from lethe.stores.sql import related
 from lethe.stores.sql.catalogue import RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.masks import strategy_of
+from lethe.stores.sql.related import RelatedTables
 from lethe.stores.sql.tables import FoundTable, absent, no_table
 
 
 def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
-    """Every column of the table that a dataset names: (field, column)."""
+    """Every column of the table, or of related rows, that a dataset names: (field, column)."""
     yield from (("key", column) for column in dataset.key)
     yield from (("clock", column) for column in dataset.clock.columns)
     for kind, columns in dataset.identifiers.items():
@@ -30,6 +33,32 @@ def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
     yield from (("masks", mask.column) for mask in dataset.masks)
     for child in dataset.children:
         yield from ((f"children.{child.table}.references", column) for column in child.references or ())
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The table of a dataset's records and those of the rows that they lead to, as the database has them."""
+
+    dataset: TableDataset
+    own: FoundTable
+    related: Mapping[str, FoundTable]
+
+    @classmethod
+    def look(cls, connection: sa.Connection, dataset: TableDataset, own: FoundTable, dialect: Dialect) -> Tables:
+        """Look the related ones up; those that are not there are left out."""
+        looked = {name: FoundTable.look(connection, one.table, dialect) for name, one in dataset.related.items()}
+        return cls(dataset, own, {name: found for name, found in looked.items() if found is not None})
+
+    def at(self, column: str) -> tuple[FoundTable, str]:
+        """Where a column is that the policy names, and what it is called there."""
+        owner, name = split_column(column, self.dataset.related)
+        return (self.own if owner is None else self.related[owner]), name
+
+    def type_of(self, column: str) -> sa.types.TypeEngine[Any]:
+        """The type of a column that the policy names."""
+        found, name = self.at(column)
+        kind: sa.types.TypeEngine[Any] = found.columns[name]["type"]
+        return kind
 
 
 def check(
@@ -43,18 +72,20 @@ def check(
     if found.relation.kind is not RelationKind.TABLE:
         yield Problem(field="table", message=no_table(found.relation))
         return
-    missing = set()
     named = [*named_columns(dataset), *([("by_value", by_value.column)] if by_value else [])]
-    for field, column in named:
-        if column not in found.columns and (field, column) not in missing:
-            missing.add((field, column))
-            yield Problem(field=field, message=f"table {dataset.table} has no column {column}")
-    if not missing:
+    own = dict.fromkeys((field, column) for field, column in named if not dataset.is_related(column))
+    missing = [(field, column) for field, column in own if column not in found.columns]
+    for field, column in missing:
+        yield Problem(field=field, message=f"table {dataset.table} has no column {column}")
+    unrelated = list(related.check(connection, dataset, [column for _, column in named], dialect))
+    yield from unrelated
+    if not missing and not unrelated:
+        tables = Tables.look(connection, dataset, found, dialect)
         yield from _check_key(connection, found, dataset, dialect)
-        yield from _check_clock(connection, found, dataset, dialect)
-        yield from _check_conditions(found, dataset, dialect)
-        yield from _check_values(connection, found, dataset, by_value, dialect)
-        yield from _check_identifiers(found, dataset.table, dataset.identifiers, "", dialect)
+        yield from _check_clock(connection, tables, dialect)
+        yield from _check_conditions(tables, dialect)
+        yield from _check_values(connection, tables, by_value, dialect)
+        yield from _check_own_identifiers(tables, dialect)
         yield from _check_masks(connection, found, dataset, dialect)
         yield from _check_replication(connection, found, dataset, dialect)
         for child in dataset.children:
@@ -82,60 +113,65 @@ def _check_key(
         )
 
 
-def clock_kinds(found: FoundTable, dataset: TableDataset, dialect: Dialect) -> dict[str, ClockKind | str]:
+def clock_kinds(tables: Tables, dialect: Dialect) -> dict[str, ClockKind | str]:
     """How each clock column is read, or a message why it cannot be."""
-    return {
-        name: dialect.clock_kind(found.columns[name]["type"], dataset.clock.format) for name in dataset.clock.columns
-    }
+    clock = tables.dataset.clock
+    return {name: dialect.clock_kind(tables.type_of(name), clock.format) for name in clock.columns}
 
 
-def _check_clock(
-    connection: sa.Connection, found: FoundTable, dataset: TableDataset, dialect: Dialect
-) -> Iterator[Problem]:
-    for name, kind in clock_kinds(found, dataset, dialect).items():
+def _check_clock(connection: sa.Connection, tables: Tables, dialect: Dialect) -> Iterator[Problem]:
+    dataset, found = tables.dataset, tables.own
+    for name, kind in clock_kinds(tables, dialect).items():
         if not isinstance(kind, ClockKind):
             yield Problem(field="clock", message=f"column {name} of {dataset.table} {kind}")
+    own = {name for name in dataset.clock.columns if not dataset.is_related(name)}
     indexes = sa.inspect(connection).get_indexes(found.relation.name, schema=found.relation.schema)
     firsts = {key[0] for key in dialect.unique_keys(connection, found.relation)}
     firsts |= {index["column_names"][0] for index in indexes if index["column_names"][0] is not None}
-    if not firsts & set(dataset.clock.columns):
+    if own and not firsts & own:
         yield Problem(
             field="clock",
-            message=f"table {dataset.table} has no index that starts with {' or '.join(dataset.clock.columns)}: each "
+            message=f"table {dataset.table} has no index that starts with {' or '.join(sorted(own))}: each "
             "look at what has expired reads the whole table, which takes longer the larger it is",
             remark=True,
         )
 
 
-def _check_conditions(found: FoundTable, dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
+def _check_conditions(tables: Tables, dialect: Dialect) -> Iterator[Problem]:
     """Conditions that a column's type cannot meet or fail."""
-    for field, condition in dataset.conditions:
-        reason = unfit(dialect, condition, found.columns[condition.column]["type"])
+    for field, condition in tables.dataset.conditions:
+        reason = unfit(dialect, condition, tables.type_of(condition.column))
         if reason is not None:
-            yield Problem(field=field, message=f"{dataset.table}: {reason}")
+            yield Problem(field=field, message=f"{tables.dataset.table}: {reason}")
 
 
 def _check_values(
-    connection: sa.Connection,
-    found: FoundTable,
-    dataset: TableDataset,
-    by_value: PeriodsByValue | None,
-    dialect: Dialect,
+    connection: sa.Connection, tables: Tables, by_value: PeriodsByValue | None, dialect: Dialect
 ) -> Iterator[Problem]:
     """Values that the database cannot read as one of their column's type: no row would ever have them."""
+    dataset = tables.dataset
     named: list[tuple[str, str, str | int | bool]] = [
         (field, condition.column, value) for field, condition in dataset.conditions for value in condition.values
     ]
     named += [("masks", mask.column, mask.value) for mask in dataset.masks if mask.value is not None]
     if by_value is not None:
         named += [("by_value", by_value.column, value) for value in by_value.periods]
-    for field, name, value in named:
-        column = found.table(dialect, [name]).c[name]
-        reason = dialect.unfit(connection, found.relation, column, value)
+    for field, column, value in named:
+        found, name = tables.at(column)
+        reason = dialect.unfit(connection, found.relation, found.table(dialect, [name]).c[name], value)
         if reason is not None:
             yield Problem(
-                field=field, message=f"column {name} of {dataset.table}: {reason}, so no record has that value"
+                field=field, message=f"column {column} of {dataset.table}: {reason}, so no record has that value"
             )
+
+
+def _check_own_identifiers(tables: Tables, dialect: Dialect) -> Iterator[Problem]:
+    """Those of the records, and of the rows that they lead to."""
+    for kind, columns in tables.dataset.identifiers.items():
+        for column in columns:
+            found, name = tables.at(column)
+            table = tables.dataset.table if found is tables.own else str(found.relation)
+            yield from _check_identifiers(found, table, {kind: (name,)}, "", dialect)
 
 
 def _check_identifiers(
@@ -254,6 +290,7 @@ class Target:
     table: sa.Table
     kinds: Mapping[str, ClockKind]
     children: tuple[Child, ...]
+    related: RelatedTables
 
     def at(self, path: Sequence[int]) -> Child:
         """The child table that a path leads to: which child of which, counted from 0."""
@@ -286,16 +323,20 @@ class Target:
         if found is None:
             raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
         further = further or {}
-        names = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
-        names += further.get((), ())
+        named = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
+        named += further.get((), ())
+        leading = related.find(connection, dataset, named, dialect)
+        names = [name for name in named if not dataset.is_related(name)]
+        names += [name for one in leading.values() if one.through is None for name in one.foreign_key]
         lacking = [name for name in dict.fromkeys(names) if name not in found.columns]
         if lacking:
             raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(lacking)}")
-        kinds = clock_kinds(found, dataset, dialect)
+        tables = Tables.look(connection, dataset, found, dialect)
+        kinds = clock_kinds(tables, dialect)
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:
             raise StoreError(f"{dataset.name}: clock: {'; '.join(wrong)}")
-        for problem in _check_conditions(found, dataset, dialect):
+        for problem in _check_conditions(tables, dialect):
             raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
         region = dataset.phone_region
         children = tuple(
@@ -307,7 +348,7 @@ class Target:
                 f"{dataset.name}: anonymising does not reach child tables: make them datasets of their own"
             )
         sound = {name: kind for name, kind in kinds.items() if isinstance(kind, ClockKind)}
-        return cls(found.table(dialect, names), sound, children)
+        return cls(found.table(dialect, names), sound, children, leading)
 
 
 def _child(

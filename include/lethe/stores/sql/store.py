@@ -209,9 +209,10 @@ class SqlStore:
     def _judge(
         self, connection: sa.Connection, work: Work, further: Mapping[tuple[int, ...], Sequence[str]] | None = None
     ) -> tuple[Judgement, Target]:
+        """What to judge a run's records by, with related rows beside them: many are read at once."""
         dataset = _table(work.dataset)
         target = Target.find(connection, dataset, work.expiry.column, self._dialect, further)
-        return Judgement.of(work, target.table, target.kinds, self._dialect), target
+        return Judgement.of(work, target, self._dialect).beside, target
 
     def _held_and_due(
         self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
@@ -237,11 +238,11 @@ class SqlStore:
         """The table joined so that the predicate says of each row if it is held; how many identifiers are compared."""
         tables = HeldTables(self._dialect, "found")
         tables.load(connection, holds)
-        tables.search(connection, Carrier.of(judgement), judgement.table, judgement.candidate)
+        tables.search(connection, Carrier.of(judgement), judgement.source, judgement.candidate)
         self._dialect.prepare_staging(connection, tables.count)
         kin = HeldKin(self._dialect, Notes(self._dialect), "found", target.children)
         kin.look(connection, tables)
-        source, held = tables.join(judgement, judgement.table)
+        source, held = tables.join(judgement, judgement.source)
         return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
 
     # --- discovering ---
@@ -344,7 +345,7 @@ class SqlStore:
             *self._dialect.marks(judgement.table),
         ]
         keys = staging.keys
-        shape = sa.select(*columns, sa.false().label("held")).where(sa.false())
+        shape = sa.select(*columns, sa.false().label("held")).select_from(judgement.source).where(sa.false())
         connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
         staging.batches.create(connection)
         staging.exceptions.create(connection)
@@ -715,7 +716,7 @@ def _counts(connection: sa.Connection, judgement: Judgement) -> dict[str, Any]:
     }
     counted = [sa.func.count().filter(predicate) for predicate in asked.values()]
     row = connection.execute(
-        sa.select(sa.func.count(), *counted).select_from(judgement.table).where(judgement.perhaps_in_scope)
+        sa.select(sa.func.count(), *counted).select_from(judgement.source).where(judgement.perhaps_in_scope)
     ).one()
     counts = dict(zip(asked, row[1:], strict=True))
     kept_on = counts.pop("kept_on")

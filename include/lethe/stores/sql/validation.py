@@ -24,7 +24,7 @@ def staged_candidates(judgement: Judgement, staging: TableStaging) -> Query:
     _, kind = judgement.clock_value
     source: sa.FromClause = staged
     if judgement.expiry.column is not None:
-        source = staged.outerjoin(judgement.table, staging.same_key(judgement.table, staged))
+        source = judgement.join(staged.outerjoin(judgement.table, staging.same_key(judgement.table, staged)))
     return (
         sa.select(
             _record(staging.key_columns(staged)).label("record"),
@@ -42,8 +42,8 @@ def records_of(judgement: Judgement, staging: TableStaging, columns: Sequence[st
     """Some columns of the rows that are to be erased, as they are in the table now."""
     staged = staging.keys.alias("staged")
     return (
-        sa.select(*(judgement.table.c[name] for name in columns))
-        .select_from(staged.join(judgement.table, staging.same_key(judgement.table, staged)))
+        sa.select(*(judgement.column(name).label(name) for name in columns))
+        .select_from(judgement.join(staged.join(judgement.table, staging.same_key(judgement.table, staged))))
         .where(staged.c.held.is_not(sa.true()))
     )
 
@@ -69,7 +69,7 @@ def _cutoff(judgement: Judgement) -> AnyColumn:
 
     if expiry.column is None:
         return day(expiry.default)
-    column = judgement.table.c[expiry.column]
+    column = judgement.column(expiry.column)
     literal = judgement.dialect.literal
     named = [(column == literal(column, text), day(cutoff)) for cutoff, texts in expiry.longest_first for text in texts]
     return sa.case(*named, else_=day(expiry.default))

@@ -530,6 +530,13 @@ class Dialect(ABC):
     def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Lock the rows of `table` in `rows` until the end of the transaction, where the database locks rows."""
 
+    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
+        """See to it that the rows of `table` in `rows` stay as they are until the end of the transaction.
+
+        Others may do the same with them, and read them. Where the binding is a fence.
+        """
+        raise NotImplementedError
+
     def delete(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
     ) -> sa.Delete:

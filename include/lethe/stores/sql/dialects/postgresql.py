@@ -1018,6 +1018,11 @@ class PostgreSQL(Dialect):
         locked = rows.with_for_update(of=table).subquery()
         connection.execute(sa.select(sa.func.count()).select_from(locked))
 
+    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
+        """SELECT FOR SHARE, of which only the count comes here."""
+        locked = rows.with_for_update(read=True, of=table).subquery()
+        connection.execute(sa.select(sa.func.count()).select_from(locked))
+
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """SET CONSTRAINTS, which SQLAlchemy has no words for."""
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))

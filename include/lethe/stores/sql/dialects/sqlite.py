@@ -417,6 +417,9 @@ class SQLite(Dialect):
     def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Nothing: the transaction has the write lock."""
 
+    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
+        """The same."""
+
     def delete(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
     ) -> sa.Delete:

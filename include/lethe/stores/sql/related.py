@@ -1,0 +1,208 @@
+"""Rows of other tables that records lead to, with a part of what records are judged by.
+
+A column of theirs is read in two ways. *Apart*, a subquery finds it: right in every statement that has the records'
+table, whatever else the statement does. *Joined*, the row is one of the statement's own sources, which databases read
+all at once where there are many records. Either way a record leads to one such row at most, because the columns that it
+refers to are unique, and what is not there is NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lethe.errors import StoreError
+from lethe.policy import MissingRelated, Related, TableDataset, split_column, way_to_related
+from lethe.stores.abilities import Ability
+from lethe.stores.base import Problem
+from lethe.stores.sql.catalogue import Relation, RelationKind
+from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
+from lethe.stores.sql.tables import FoundTable, absent, no_table
+
+
+@dataclass(frozen=True)
+class RelatedTable:
+    """A related row as statements need it.
+
+    Attributes:
+        name: what the policy calls it.
+        table: the table, under an alias of its own.
+        foreign_key: the columns that refer to it, of `through`, or of the records' table where that is None.
+        references: the columns that they refer to.
+        must_be_there: whether a record without it cannot be judged.
+    """
+
+    name: str
+    relation: Relation
+    table: sa.FromClause
+    foreign_key: tuple[str, ...]
+    references: tuple[str, ...]
+    through: RelatedTable | None
+    must_be_there: bool
+
+    @property
+    def path(self) -> tuple[RelatedTable, ...]:
+        """All rows that lead to it, the record's own neighbour first, and itself."""
+        return (*(self.through.path if self.through else ()), self)
+
+    def leads_from(self, records: sa.FromClause) -> Predicate:
+        """Whether a row is the one that a record, or the row before it, leads to."""
+        before = self.through.table if self.through else records
+        pairs = zip(self.foreign_key, self.references, strict=True)
+        return sa.and_(*(self.table.c[theirs] == before.c[mine] for mine, theirs in pairs))
+
+    @property
+    def is_there(self) -> Predicate:
+        """Whether there is one, where it is joined: what is equal to something is not NULL."""
+        return self.table.c[self.references[0]].is_not(None)
+
+    def found_from(self, records: sa.FromClause, what: AnyColumn) -> sa.Select[tuple[object]]:
+        """Something of the row that a record leads to; for subqueries of statements that have `records`."""
+        first, *others = self.path
+        source: sa.FromClause = first.table
+        for one in others:
+            source = source.join(one.table, one.leads_from(records))
+        rows = sa.select(what).select_from(source).where(first.leads_from(records))
+        return rows.correlate_except(*(one.table for one in self.path))
+
+
+RelatedTables = Mapping[str, RelatedTable]
+
+
+def joined_to(source: sa.FromClause, records: sa.FromClause, related: RelatedTables) -> sa.FromClause:
+    """`source`, which has the records' table, with the related rows of each record beside it."""
+    for one in related.values():
+        source = source.outerjoin(one.table, one.leads_from(records))
+    return source
+
+
+def find(
+    connection: sa.Connection, dataset: TableDataset, named: Sequence[str], dialect: Dialect
+) -> dict[str, RelatedTable]:
+    """The tables of related rows, in an order in which each comes after those that lead to it.
+
+    `named` are all columns that the policy names.
+
+    Raises:
+        StoreError: if they are not what the policy says.
+    """
+    for problem in check(connection, dataset, named, dialect):
+        raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
+    made: dict[str, RelatedTable] = {}
+    in_order = (one for last in dataset.related for one in way_to_related(last, dataset.related))
+    for name in dict.fromkeys(in_order):
+        related = dataset.related[name]
+        found = FoundTable.look(connection, related.table, dialect)
+        assert found is not None  # noqa: S101 - it was checked
+        made[name] = RelatedTable(
+            name=name,
+            relation=found.relation,
+            table=found.table(dialect, _columns(name, dataset, named)).alias(f"related_{len(made)}"),
+            foreign_key=related.foreign_key,
+            references=related.references,
+            through=made[related.through] if related.through else None,
+            must_be_there=related.when_missing is MissingRelated.UNJUDGEABLE,
+        )
+    return made
+
+
+def _columns(name: str, dataset: TableDataset, named: Sequence[str]) -> list[str]:
+    """The columns of a related row that are needed."""
+    onward = [one for other in dataset.related.values() if other.through == name for one in other.foreign_key]
+    splits = (split_column(column, dataset.related) for column in named)
+    return [*dataset.related[name].references, *onward, *(column for owner, column in splits if owner == name)]
+
+
+def check(
+    connection: sa.Connection, dataset: TableDataset, named: Sequence[str], dialect: Dialect
+) -> Iterator[Problem]:
+    """What of the related rows does not fit the database."""
+    if not dataset.related:
+        return
+    lack = dialect.abilities.lacks.get(Ability.RELATED_ROWS)
+    if lack is not None:
+        yield Problem(field="related", message=f"{lack.says}: {lack.reason}")
+        return
+    own = FoundTable.look(connection, dataset.table, dialect)
+    for name, related in dataset.related.items():
+        found = FoundTable.look(connection, related.table, dialect)
+        before = (
+            FoundTable.look(connection, dataset.related[related.through].table, dialect) if related.through else own
+        )
+        if found is None:
+            yield Problem(field=f"related.{name}", message=absent(related.table))
+        elif found.relation.kind is not RelationKind.TABLE:
+            yield Problem(field=f"related.{name}", message=no_table(found.relation))
+        elif before is not None:
+            yield from _check_one(connection, name, dataset, _Found(found, before, own), named, dialect)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A related table, the one before it, and that of the records."""
+
+    table: FoundTable
+    before: FoundTable
+    own: FoundTable | None
+
+
+def _check_one(
+    connection: sa.Connection, name: str, dataset: TableDataset, found: _Found, named: Sequence[str], dialect: Dialect
+) -> Iterator[Problem]:
+    related, field = dataset.related[name], f"related.{name}"
+    lacking = [(related.table, one) for one in _columns(name, dataset, named) if one not in found.table.columns]
+    lacking += [(str(found.before.relation), one) for one in related.foreign_key if one not in found.before.columns]
+    for table, column in dict.fromkeys(lacking):
+        yield Problem(field=field, message=f"table {table} has no column {column}")
+    if lacking:
+        return
+    if found.own is not None and found.table.relation.id in dialect.parts(connection, found.own.relation):
+        yield Problem(
+            field=field,
+            message=f"{related.table} is the table of the records themselves: rows that others are judged by would go; "
+            "name a table whose rows stay",
+        )
+    refers = frozenset(zip(related.foreign_key, related.references, strict=True))
+    parts = {found.before.relation.id}
+    is_key = any(
+        key.child.id in parts and key.pairs == refers for key in dialect.referring(connection, found.table.relation)
+    )
+    unique = dialect.unique_keys(connection, found.table.relation)
+    columns = ", ".join(related.references)
+    if not any(set(one) <= set(related.references) for one in unique):
+        yield Problem(
+            field=field,
+            message=f"nothing makes ({columns}) of {related.table} unique, and no foreign key refers to it: a record "
+            "may lead to several rows; name columns that are unique in every row",
+        )
+    elif not is_key:
+        yield from _unenforced(connection, field, related, found, dialect)
+
+
+def _unenforced(
+    connection: sa.Connection, field: str, related: Related, found: _Found, dialect: Dialect
+) -> Iterator[Problem]:
+    """What is wrong with columns that refer to a row, and that no foreign key holds to it."""
+    if related.when_missing is MissingRelated.EMPTY:
+        yield Problem(
+            field=field,
+            message=f"no foreign key leads from ({', '.join(related.foreign_key)}) to {related.table}: a row that is "
+            "missing now may be there a moment later, so when_missing can only be unjudgeable; or make a foreign key",
+        )
+    mine = found.before.table(dialect, related.foreign_key).alias("referring")
+    theirs = found.table.table(dialect, related.references).alias("referred")
+    pairs = zip(related.foreign_key, related.references, strict=True)
+    same = sa.and_(*(mine.c[one] == theirs.c[other] for one, other in pairs))
+    attempt = connection.begin_nested()
+    try:
+        connection.execute(sa.select(sa.literal(1)).select_from(mine.join(theirs, same)).limit(0))
+    except sa.exc.ProgrammingError:
+        yield Problem(
+            field=field,
+            message=f"the database cannot compare ({', '.join(related.foreign_key)}) with "
+            f"({', '.join(related.references)}) of {related.table}: they are of different types",
+        )
+    finally:
+        attempt.rollback()
