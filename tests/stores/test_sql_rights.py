@@ -18,13 +18,15 @@ from lethe.stores.sql import SqlStore
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NOTES = [{"table": "sales.notes", "foreign_key": ["lead"], "identifiers": {"email": ["email"]}}]
-LEADS = dataset(table="sales.leads", children=NOTES)
+ACCOUNT = {"table": "sales.accounts", "foreign_key": ["account"], "references": ["id"], "when_missing": "empty"}
+DISPUTED = {"column": "account.state", "in": ["disputed"]}
+LEADS = dataset(table="sales.leads", children=NOTES, related={"account": ACCOUNT}, keep_while=[DISPUTED])
 assert OLD < AS_OF
 
 
 @dataclass
 class Restricted:
-    """A database with three tables, and a store whose login has no right but those that were granted."""
+    """A database with some tables, and a store whose login has no right but those that were granted."""
 
     owner: Database
     store: SqlStore
@@ -48,7 +50,9 @@ def restricted(warehouse: Database) -> Iterator[Restricted]:
     login = f"login_{database}"
     warehouse.run_text(
         "CREATE SCHEMA sales",
-        "CREATE TABLE sales.leads (id int PRIMARY KEY, email text, last_contact timestamptz)",
+        "CREATE TABLE sales.accounts (id int PRIMARY KEY, state text)",
+        "CREATE TABLE sales.leads (id int PRIMARY KEY, email text, last_contact timestamptz,"
+        " account int REFERENCES sales.accounts)",
         "CREATE INDEX ON sales.leads (last_contact)",
         "CREATE TABLE sales.notes (id int PRIMARY KEY, lead int REFERENCES sales.leads, email text)",
         "CREATE TABLE sales.orders (id int PRIMARY KEY, lead int CONSTRAINT of_lead REFERENCES sales.leads)",

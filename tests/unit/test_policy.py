@@ -58,6 +58,7 @@ PARQUET: dict[str, Any] = {
     "clock": {"column": "at", "format": "epoch_seconds", "time_zone": "UTC"},
     "partition_clock": "date=(?P<value>[0-9-]+)/",
 }
+RELATED: dict[str, Any] = {"table": "accounts", "foreign_key": ["account"], "references": ["id"]}
 LINES: dict[str, Any] = {
     "name": "events",
     "kind": "jsonlines",
@@ -416,6 +417,32 @@ REFUSED: list[tuple[str, object, str]] = [
         table(children=[{"table": "a", "foreign_key": ["x", "y"], "references": ["z"]}]),
         "children.0: foreign_key and references need the same number of columns",
     ),
+    (
+        "a related row that leads in a circle",
+        table(related={"a": {**RELATED, "through": "b"}, "b": {**RELATED, "through": "a"}}),
+        "datasets.registrations: related: a leads through b leads through a: a circle; begin at the record",
+    ),
+    (
+        "a related row by way of none",
+        table(related={"a": {**RELATED, "through": "b"}}),
+        "related: a: through names b, which is none of related: name one that is",
+    ),
+    (
+        "related rows without end",
+        table(related={f"r{n}": {**RELATED, "through": f"r{n - 1}" if n else None} for n in range(9)}),
+        "related: r8 leads through more than 8 rows",
+    ),
+    (
+        "a related row by other columns than are named",
+        table(related={"a": {**RELATED, "references": ["x", "y"]}}),
+        "related.a: foreign_key and references need the same number of columns",
+    ),
+    ("a key of another row", table(related={"a": RELATED}, key=["a.id"]), "key: a.id is of another row"),
+    (
+        "a mask over another row",
+        {**table(related={"a": RELATED}, masks=[{"column": "a.email"}]), "disposition": "anonymise"},
+        "masks: a.email is of another row: name columns of",
+    ),
     ("anonymising without masks", changed(disposition="anonymise", datasets=[TABLE]), "anonymising needs a table with"),
     ("masks without anonymising", table(masks=[{"column": "email"}]), "masks are for the disposition anonymise"),
     (
@@ -578,6 +605,20 @@ def test_tables_that_may_share_rows_overlap(one: dict[str, Any], two: dict[str, 
 )
 def test_tables_that_cannot_share_rows_do_not_overlap(one: dict[str, Any], two: dict[str, Any]) -> None:
     assert not overlap({**without(TABLE, "children"), **one}, {**without(TABLE, "children"), **two})
+
+
+def test_conditions_on_related_rows_exclude_each_other_only_where_they_are_the_same_rows() -> None:
+    """Two policies may have one name for two rows, of which a record leads to both."""
+
+    def of(state: str, **changes: object) -> dict[str, Any]:
+        where = [{"column": "account.state", "in": [state]}]
+        return {**without(TABLE, "children"), "where": where, "related": {"account": {**RELATED, **changes}}}
+
+    assert not overlap(of("a"), of("b"))
+    assert overlap(of("a"), of("b", foreign_key=["other_account"]))
+    assert overlap(of("a"), {**of("b"), "related": {}})
+    by_way = {"account": {**RELATED, "through": "person"}, "person": RELATED}
+    assert overlap({**of("a"), "related": by_way}, of("b"))
 
 
 @pytest.mark.parametrize(
