@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from tests.stores.sql_kit import (
 
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import StoreError
-from lethe.holds.rules import NO_HOLDS
+from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.keys import KeyColumn
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Expiry, PeriodsByValue, TableDataset
@@ -122,9 +122,15 @@ def test_a_record_goes_by_the_clock_of_its_related_row(crm: Accounts) -> None:
     assert crm.database.ids(crm.accounts) == [1, 2, 3, 4]
 
 
-def test_a_record_whose_related_row_changed_since_discovery_stays(crm: Accounts) -> None:
+OWN = {"email": ["email"]}
+BOTH = {"email": ["email", "account.email"]}
+found_by = pytest.mark.parametrize("identifiers", [pytest.param(OWN, id="own"), pytest.param(BOTH, id="both")])
+
+
+@found_by
+def test_a_record_whose_related_row_changed_since_discovery_stays(crm: Accounts, identifiers: dict[str, Any]) -> None:
     """The account was opened again, and nothing of the user's own row changed."""
-    job = work(users())
+    job = work(users(identifiers=identifiers))
     candidates = crm.database.store.discover(job, NO_HOLDS)
     crm.change(2, closed_at=None)
     done = crm.database.store.erase(job, candidates, range(candidates.batches), Gate())
@@ -141,6 +147,44 @@ def test_a_hold_of_before_binds_an_identifier_that_the_related_row_got_since(crm
     done = crm.database.store.erase(job, candidates, range(candidates.batches), Gate(rules))
     assert done == Became(erased=1, held=1)
     assert crm.left == [2, 3, 4]
+
+
+@found_by
+def test_a_hold_on_some_days_binds_a_record_whose_related_clock_moved_into_them(
+    crm: Accounts, identifiers: dict[str, Any]
+) -> None:
+    january = ClockRange(first=date(2024, 1, 1), last=date(2024, 1, 31))
+    job, rules = work(users(identifiers=identifiers)), holding(hold(january, email="user2@x.org"))
+    candidates = crm.database.store.discover(job, rules)
+    assert candidates.held == 0
+    crm.change(2, closed_at=datetime(2024, 1, 15, tzinfo=UTC))
+    done = crm.database.store.erase(job, candidates, range(candidates.batches), Gate(rules))
+    assert done == Became(erased=1, held=1)
+    assert crm.left == [2, 3, 4]
+
+
+@found_by
+def test_a_hold_since_discovery_binds(crm: Accounts, identifiers: dict[str, Any]) -> None:
+    job = work(users(identifiers=identifiers))
+    candidates = crm.database.store.discover(job, NO_HOLDS)
+    gate = Gate()
+    gate.place(hold(email="user2@x.org"))
+    done = crm.database.store.erase(job, candidates, range(candidates.batches), gate)
+    assert done == Became(erased=1, held=1)
+
+
+@found_by
+def test_rows_that_go_along_go_by_the_related_clock(crm: Accounts, identifiers: dict[str, Any]) -> None:
+    crm.database.run_text(
+        "CREATE TABLE logins (id int PRIMARY KEY, of_user int REFERENCES users, ip text)",
+        "INSERT INTO logins VALUES (10, 1, '10.0.0.1'), (11, 1, NULL), (30, 3, NULL)",
+    )
+    logins = {"table": "logins", "foreign_key": ["of_user"], "identifiers": {"ip": ["ip"]}}
+    job = work(users(identifiers=identifiers, children=[logins]))
+    candidates = crm.database.store.discover(job, NO_HOLDS)
+    assert candidates.rows_along == 2
+    done = crm.database.store.erase(job, candidates, range(candidates.batches), Gate())
+    assert done == Became(erased=2, rows_with=2)
 
 
 def test_own_and_related_identifiers_are_told_apart_though_they_have_one_name(crm: Accounts) -> None:
@@ -206,7 +250,10 @@ def test_a_related_row_may_be_reached_by_way_of_others(database: Database) -> No
 # --- nothing may change between judging and erasing -----------------------------------------------------------------
 
 
-def test_a_related_row_stays_as_it_is_while_its_records_are_erased(warehouse: Database) -> None:
+@found_by
+def test_a_related_row_stays_as_it_is_while_its_records_are_erased(
+    warehouse: Database, identifiers: dict[str, Any]
+) -> None:
     """Never early: who opens an account again waits for the batch, or the batch for them; not both go on."""
     crm = Accounts(warehouse)
     crm.account(1, OLD)
@@ -222,7 +269,7 @@ def test_a_related_row_stays_as_it_is_while_its_records_are_erased(warehouse: Da
                 except sa.exc.OperationalError as error:
                     tried.append(type(error.orig).__name__)
 
-    job = work(users())
+    job = work(users(identifiers=identifiers))
     store = warehouse.another()
     candidates = store.discover(job, NO_HOLDS)
     sa.event.listen(store._engine, "before_cursor_execute", reopen)

@@ -18,7 +18,11 @@ pytest.register_assert_rewrite("tests.stores.contract.suite")  # the tests impor
 
 MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
     **{name: (kind.server, partial(worlds.tables, name)) for name, kind in sql_kit.ALL_KINDS.items()},
-    **{f"{name}-related": (kind.server, partial(worlds.related_tables, name)) for name, kind in sql_kit.KINDS.items()},
+    **{
+        f"{name}-{what}": (kind.server, partial(worlds.related_tables, name, apart))
+        for what, apart in {"related": ("email", "state", "at"), "related-clock": ("state", "at")}.items()
+        for name, kind in sql_kit.KINDS.items()
+    },
     "objects": ("s3", partial(worlds.objects, versioned=False, clock_changes=True)),
     "objects-by-key": ("s3", partial(worlds.objects, versioned=False, clock_changes=False)),
     "objects-versioned": ("s3", partial(worlds.objects, versioned=True, clock_changes=True)),

@@ -223,10 +223,12 @@ class Tables(World):
 
 @dataclass
 class RelatedTables(Tables):
-    """The same, where clock, state and address are in a row that a person leads to by way of another.
+    """The same, where clock and state are in a row that a person leads to by way of another; so is the address, or not.
 
     What a person's own row has of these is older: nobody may look at it.
     """
+
+    apart: tuple[str, ...] = ("email", "state", "at")
 
     def owners(self) -> tuple[sa.Table, sa.Table, sa.Table, sa.Table]:
         """People and their notes, the contracts that people have, and the owners of these."""
@@ -264,11 +266,11 @@ class RelatedTables(Tables):
     def add(self, record: Record) -> None:
         people, notes, contracts, owners = self.owners()
         owner = self._owner(record)
-        before = {"id": record.number, "email": None, "account": record.account, "state": "before", "at": None}
+        before = {"id": record.number, **dict.fromkeys(self.apart)}
         with self.engine.begin() as connection:
             connection.execute(sa.insert(owners), owner)
             connection.execute(sa.insert(contracts), {"id": 1_000 + record.number, "owner": owner["id"]})
-            connection.execute(sa.insert(people), {**before, "contract": 1_000 + record.number})
+            connection.execute(sa.insert(people), {**self._row(record), **before, "contract": 1_000 + record.number})
             connection.execute(sa.insert(notes), self._note(record))
 
     def rewrite(self, record: Record) -> None:
@@ -276,7 +278,8 @@ class RelatedTables(Tables):
         owner = self._owner(record)
         with self.engine.begin() as connection:
             connection.execute(sa.update(owners).where(owners.c.id == owner["id"]).values(owner))
-            connection.execute(sa.update(people).where(people.c.id == record.number).values(account=record.account))
+            own = {name: value for name, value in self._row(record).items() if name not in self.apart}
+            connection.execute(sa.update(people).where(people.c.id == record.number).values(own))
 
     def spoil(self, number: int) -> None:
         *_, owners = self.owners()
@@ -286,26 +289,30 @@ class RelatedTables(Tables):
     def intact(self) -> set[int]:
         people, notes, contracts, owners = self.owners()
         wanted = {n: (record.email, record.account, record.state) for n, record in self.records.items()}
-        rows = sa.select(people.c.id, owners.c.email, people.c.account, owners.c.state)
+        address = owners.c.email if "email" in self.apart else people.c.email
+        rows = sa.select(people.c.id, address, people.c.account, owners.c.state)
         rows = rows.join(contracts, contracts.c.id == people.c.contract).join(owners, owners.c.id == contracts.c.owner)
         with self.engine.connect() as connection:
             noted = set(connection.scalars(sa.select(notes.c.person)))
             found = {row.id: tuple(row[1:]) for row in connection.execute(rows)}
         return {n for n, row in found.items() if row == wanted[n] and n in noted}
 
+    def _where(self, column: str) -> str:
+        return f"owner.{column}" if column in (*self.apart, "mail", "never") else column
+
     def dataset(self, **changes: Any) -> TableDataset:
         own = super().dataset(**changes).model_dump(mode="json", by_alias=True, exclude_unset=True)
         clock = own["clock"]
-        own["clock"] = {**clock, "column": _of_owner(clock["column"])}
+        own["clock"] = {**clock, "column": self._where(clock["column"])}
         for field_name in ("where", "keep_while"):
-            own[field_name] = [{**one, "column": _of_owner(one["column"])} for one in own.get(field_name, ())]
-        own["identifiers"] = {kind: list(map(_of_owner, names)) for kind, names in own["identifiers"].items()}
+            own[field_name] = [{**one, "column": self._where(one["column"])} for one in own.get(field_name, ())]
+        own["identifiers"] = {kind: list(map(self._where, names)) for kind, names in own["identifiers"].items()}
         contract = {"table": "contracts", "foreign_key": ["contract"], "references": ["id"]}
         owner = {"table": "owners", "through": "contract", "foreign_key": ["owner"], "references": ["id"]}
         return TableDataset.model_validate({"related": {"owner": owner, "contract": contract}, **own})
 
     def work(self, dataset: Dataset | None = None, *, expiry: Expiry = EXPIRY, **options: Any) -> Work:
-        column = None if expiry.column is None else _of_owner(expiry.column)
+        column = None if expiry.column is None else self._where(expiry.column)
         return super().work(dataset, expiry=replace(expiry, column=column), **options)
 
     def wrong(self) -> Mapping[str, Dataset]:
@@ -317,10 +324,6 @@ class RelatedTables(Tables):
             "a related row that is not one": self.dataset(related={"contract": contract, "owner": lost}),
             "no column that leads there": self.dataset(related={"owner": {**contract, "foreign_key": ["never"]}}),
         }
-
-
-def _of_owner(column: str) -> str:
-    return f"owner.{column}" if column in ("email", "state", "at", "mail", "never") else column
 
 
 # --- objects ------------------------------------------------------------------------------------------------------
@@ -738,10 +741,10 @@ def tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
 
 
 @contextmanager
-def related_tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
-    """The same, with what records are judged by in other tables."""
+def related_tables(kind: str, apart: tuple[str, ...], folder: Path, *server: Any) -> Iterator[World]:
+    """The same, with some of what records are judged by in other tables."""
     connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
-    yield RelatedTables(f"{kind}-related", folder, connection=_sized(replace(connection, conn_id="world")))
+    yield RelatedTables(kind, folder, connection=_sized(replace(connection, conn_id="world")), apart=apart)
 
 
 @contextmanager

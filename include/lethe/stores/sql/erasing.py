@@ -112,8 +112,10 @@ class TableEraser:
 
     @property
     def _optimistic(self) -> bool:
-        """Whether a row that is unchanged is judged as it was; what else it leads to may have changed."""
-        return self.dialect.optimistic and not self.target.related
+        """Whether an unchanged row has the identifiers that it was judged by: what it leads to may have others."""
+        dataset = self._judgement.dataset
+        carrying = (name for names in dataset.identifiers.values() for name in names)
+        return self.dialect.optimistic and not any(map(dataset.is_related, carrying))
 
     def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
@@ -224,7 +226,8 @@ class TableEraser:
     def _fill(self, tables: HeldTables, rules: HoldRules) -> None:
         tables.load(self.connection, rules)
         if tables is self._new and self._optimistic:  # rows that stay unchanged are searched once
-            tables.search(self.connection, Carrier.of(self._judgement), self.target.table, self._judgement.candidate)
+            beside = self._judgement.beside
+            tables.search(self.connection, Carrier.of(beside), beside.source, beside.candidate)
 
     def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""
@@ -236,9 +239,14 @@ class TableEraser:
             sa.not_(staged.c.held),
             self.dialect.unchanged(table, staged),
             self.staging.same_key(table, staged),
-            self._judgement.candidate,
-            *self._new.absent(self._judgement),
         ]
+        judgement = self._judgement
+        if self.target.related:
+            self._keep_related(staged.join(table, sa.true()), sa.and_(*same))
+            judgement = judgement.beside
+            same += [one.leads_from(table) for one in self.target.related.values()]
+            same.append(staged.c.clock == judgement.clock_value[0])  # holds may be of some clocks only
+        same += [judgement.candidate, *self._new.absent(judgement)]
         verdict = self._unchanged_with_children(staged, same, part.unheld) if self.target.children else None
         if self.target.children and verdict is None:
             return None
@@ -301,7 +309,7 @@ class TableEraser:
         )
         self._keep_related(joined, mine)
         tables = self._new
-        if not self._optimistic or self._any_changed(joined, mine, staged):
+        if not self._optimistic or self.target.related or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
         self._before_judging(joined, mine)
