@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -24,6 +25,7 @@ from lethe.errors import ConnectionMissing, EvidenceError
 
 CONNECTION_ID = "lethe_keys"
 _NONCE_BYTES = 12
+_EARLIER = "earlier-secret"
 _KEY_BYTES = 32
 
 
@@ -75,9 +77,30 @@ class Keys:
             )
         return Ed25519PrivateKey.from_private_bytes(self._signing_seed)
 
+    @property
+    def check(self) -> str:
+        """What tells the master secret from others without revealing it: 64 hexadecimal digits."""
+        return self.digest("secret-check", b"lethe").hex()
+
     def with_new_signing_key(self) -> Keys:
         """These keys with another signing key, a new one."""
         return replace(self, _signing_seed=os.urandom(_KEY_BYTES))
+
+    def with_new_master_secret(self) -> Keys:
+        """These keys with another master secret, a new one."""
+        return replace(self, _master=os.urandom(_KEY_BYTES))
+
+    def sealed_for(self, later: Keys) -> bytes:
+        """The master secret, encrypted for who has the one that comes in its place."""
+        return later.encrypt(_EARLIER, self._master, bound_to=f"{self.check}/{later.check}".encode())
+
+    def earlier(self, sealed: bytes, check: str) -> Self:
+        """The keys of the master secret of a check value that `sealed_for` encrypted for this one.
+
+        Raises:
+            EvidenceError: if it was sealed for another one, is another one, or was changed.
+        """
+        return replace(self, _master=self.decrypt(_EARLIER, sealed, bound_to=f"{check}/{self.check}".encode()))
 
     def as_connection(self) -> str:
         """The connection `lethe_keys` that has them, in Airflow's JSON format."""

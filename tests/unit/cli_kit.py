@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lethe.cli import app, shell
+from lethe.connections import Connection
 from lethe.keys import new_connection
 
 TOKEN = "kanarek"  # in every value of the store that must not be shown
@@ -109,3 +112,35 @@ def digest_of(text: str) -> str:
     found = re.search(r"Digest: ([0-9a-f]{64})", text)
     assert found
     return found[1]
+
+
+def as_json(connection: Connection) -> str:
+    """A connection without secrets in Airflow's JSON format."""
+    names = ("conn_type", "host", "port", "schema", "login")
+    return json.dumps({name: getattr(connection, name) for name in names})
+
+
+_KILLED = """
+import os, signal, sys
+from lethe.cli import evidence, main
+from lethe.evidence import rotation
+from lethe.evidence.ledger import Ledger
+from lethe.holds import registry
+def dies(*arguments, **named):
+    if {after}:
+        step(*arguments, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+step = {place}.{name}
+{place}.{name} = dies
+sys.argv = ["lethe", "keys", "rotate", {which!r}, "--out", {out!r}]
+main()
+"""
+
+
+def kill_at(lethe: Command, which: str, place: str, name: str, *, after: bool) -> Path:
+    """Rotate in a process that is killed at a call, before or after it; give the file that the command was to write."""
+    out = lethe.folder / "killed.json"
+    code = _KILLED.format(place=place, name=name, after=after, out=str(out), which=which)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -9, done.stderr
+    return out

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unit.cli_kit import AS_OF, Command, digest_of
+from tests.unit.cli_kit import AS_OF, Command, as_json, digest_of, kill_at
 
-from lethe.connections import from_environment
+from lethe.connections import Connection, from_environment
 from lethe.environment import Environment
 from lethe.evidence import signing_keys
 from lethe.evidence.signing_keys import Replacement, trusted_keys
@@ -111,33 +109,36 @@ def test_no_key_is_replaced_beside_a_run(lethe: Command) -> None:
     assert not (lethe.folder / "new.json").exists()
 
 
-_KILLED = """
-import os, signal
-from lethe.evidence import rotation
-write = rotation._write_secret
-def dies(path, text):
-    if {after}:
-        write(path, text)
-    os.kill(os.getpid(), signal.SIGKILL)
-rotation._write_secret = dies
-import sys
-from lethe.cli import main
-sys.argv = ["lethe", "keys", "rotate", "--signing", "--out", {out!r}]
-main()
-"""
+@pytest.fixture
+def governed(lethe: Command, office_connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command with a governance database of each kind."""
+    monkeypatch.setenv("AIRFLOW_CONN_LETHE_GOVERNANCE", as_json(office_connection))
+    return lethe
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the file", "after the file"])
-def test_a_rotation_that_is_killed_leaves_the_old_key_in_use(lethe: Command, after: bool) -> None:
+def test_a_rotation_that_is_killed_leaves_the_old_key_in_use(governed: Command, after: bool) -> None:
+    lethe = governed
     _dry_run(lethe)
-    out = lethe.folder / "new.json"
-    code = _KILLED.format(after=after, out=str(out))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == -9, done.stderr
+    out = kill_at(lethe, "--signing", "rotation", "_write_secret", after=after)
     assert out.exists() == after
     _dry_run(lethe)
     assert "The evidence holds." in lethe("ledger", "verify")
     _rotate(lethe, "again.json")
+
+
+def test_a_rotation_that_is_killed_before_its_message_leaves_the_new_key_in_use(
+    governed: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry is committed, and the file is whole, though nobody was told."""
+    lethe = governed
+    _dry_run(lethe)
+    out = kill_at(lethe, "--signing", "evidence", "say", after=False)
+    assert _REPLACED in _dry_run(lethe, exit_code=1)
+    assert _REPLACED in _words(lethe("ledger", "verify", exit_code=1))
+    monkeypatch.setenv(_VARIABLE, out.read_text())
+    _dry_run(lethe)
+    assert "The evidence holds." in lethe("ledger", "verify")
 
 
 def test_who_writes_to_the_database_without_the_key_makes_no_other_key_count(lethe: Command) -> None:

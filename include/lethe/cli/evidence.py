@@ -350,17 +350,27 @@ def public() -> None:
 
 @keys_app.command()
 def rotate(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the connection with the new key.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the connection with the new secret.")],
     signing: Annotated[bool, typer.Option("--signing", help="Replace the signing key.")] = False,
+    master: Annotated[bool, typer.Option("--master", help="Replace the master secret.")] = False,
 ) -> None:
-    """Replace the signing key. What the key before has signed stays good; the master secret stays."""
-    from lethe.evidence.rotation import replace_signing_key
+    """Replace the signing key, or the master secret. What was signed, is held or was erased before stays so."""
+    from lethe.evidence.rotation import replace_master_secret, replace_signing_key
     from lethe.evidence.signed import key_id
 
-    if not signing:
-        raise typer.BadParameter("say what to replace: --signing", param_hint="--signing")
+    if signing == master:
+        raise typer.BadParameter("say which one to replace: --signing or --master", param_hint="--signing, --master")
     with environment() as env:
-        new = replace_signing_key(env.governance, env.keys, out)
+        replace = replace_master_secret if master else replace_signing_key
+        new = replace(env.governance, env.keys, out)
+    if master:
+        say("The master secret was replaced; all holds bind as before.")
+        say(
+            f"Now give the connection in {out} to every process as lethe_keys, and destroy that file: until then, all "
+            "that needs the secret is refused. Keep the secret before for as long as backups of the governance "
+            "database from before: they open with it alone."
+        )
+        return
     say(f"The signing key was replaced; the new one has the id {key_id(new.signing_key().public_key())}.")
     say(
         f"Now give the connection in {out} to every process as lethe_keys, and destroy that file: until then, nothing "

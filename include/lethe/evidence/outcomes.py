@@ -32,6 +32,7 @@ from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import require_claim
 from lethe.evidence.signed import Grown, Hex32, canonical
 from lethe.governance import Governance, schema
+from lethe.holds.registry import require_secret_in_use
 from lethe.keys import Keys
 
 DIGEST_BYTES = 32
@@ -49,6 +50,7 @@ _COMMITTED_AT_ONCE = 20_000
 _CHUNKS_AT_ONCE = 32
 """Chunks written in one transaction (some 4 MB)."""
 _FIRST_BYTES = 256
+_RECORDED = "dataset.outcomes"
 _PROOFS_LOCK = 0x4C455052
 
 
@@ -150,7 +152,8 @@ def record_outcomes(
         claim: the claim by which this process completes the run's record.
 
     Raises:
-        EvidenceError: if there is no such run, or it was certified without outcomes of the dataset.
+        EvidenceError: if there is no such run, it was certified without outcomes of the dataset, or the master secret
+            was replaced since it was read.
         RunClosed: if the claim is no longer the one in force.
         StoreUnavailable: if the database does not answer, or another process recorded at the same time.
     """
@@ -170,7 +173,7 @@ def record_outcomes(
             leaf=LEAF,
         )
         if digest != recorded:
-            place = _Place(governance, run_id, dataset, claim)
+            place = _Place(governance, keys, run_id, dataset, claim)
             place.write(spool, roots, firsts)
             place.finish(digest, roots)
     return digest
@@ -185,6 +188,14 @@ def recorded_outcomes(connection: sa.Connection, run_id: str) -> dict[str, Outco
     table = schema.proof_tree
     rows = connection.execute(sa.select(table).where(table.c.run_id == run_id))
     return {row.dataset: _digest(row) for row in rows}
+
+
+def recorded_at(connection: sa.Connection, run_id: str, dataset: str) -> int:
+    """The number of the ledger's entry of the outcomes of a dataset of a run; 0 if there is none."""
+    table = schema.ledger.c
+    query = sa.select(table.seq, table.body).where(table.subject == run_id, table.kind == _RECORDED)
+    entries = connection.execute(query.order_by(table.seq.desc()))
+    return next((seq for seq, body in entries if json.loads(body).get("dataset") == dataset), 0)
 
 
 def chunk_roots(connection: sa.Connection, run_id: str, dataset: str) -> list[bytes]:
@@ -350,6 +361,7 @@ class _Place:
     """Where the tree of a dataset of a run is kept, for as long as a claim is in force."""
 
     governance: Governance
+    keys: Keys
     run_id: str
     dataset: str
     claim: str
@@ -395,8 +407,9 @@ class _Place:
                     leaf=digest.leaf,
                 )
             )
+            require_secret_in_use(connection, self.keys)  # so that the ledger says under which one they are
             body = {"dataset": self.dataset, **content}
-            Ledger(self.governance).append(connection, "dataset.outcomes", self.run_id, body)
+            Ledger(self.governance).append(connection, _RECORDED, self.run_id, body)
 
     def _chunks(self) -> sa.Delete:
         table = schema.proof_leaves

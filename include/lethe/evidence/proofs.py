@@ -26,6 +26,7 @@ from lethe.errors import EvidenceError, LetheError
 from lethe.evidence import certificate as certificates
 from lethe.evidence import merkle
 from lethe.evidence.certificate import Certificate, SignedCertificate, VerifiedCertificate
+from lethe.evidence.master_secrets import MasterSecrets
 from lethe.evidence.outcomes import (
     DIGEST_BYTES,
     OUTCOME_BYTES,
@@ -199,7 +200,7 @@ def find(
 
     Args:
         governance: the database.
-        keys: the secrets of the digests.
+        keys: the secrets of the digests; those before them are in the ledger.
         dataset: written ``category.dataset``.
         named: the record.
         trusted: the public keys that certificates may be signed by.
@@ -222,10 +223,10 @@ def find(
         runs = connection.execute(of_dataset).all()
     if not runs:
         raise EvidenceError(f"no run has had a dataset {dataset!r}; write category.dataset, as in the policies")
-    sightings = []
+    sightings, secrets = [], MasterSecrets.of(governance, keys)
     for row in runs:
         if row.has_tree:
-            commit = Committing(keys, row.id, dataset)
+            commit = Committing(secrets.of_run(row.id, name), row.id, dataset)
             by = named if before is None or _types_recorded(row.candidates) else _named_before(dataset, before)
             places = [_place(governance, row.id, name, commit(key), trusted) for key in _keys_of(by)]
             outcomes = sorted({outcome for place in places for outcome in place.outcomes})
@@ -250,17 +251,18 @@ def prove(
     Raises:
         EvidenceError: if the run has no certificate or no outcomes of the dataset, or they were changed.
     """
-    commit = Committing(keys, run_id, dataset)
-    if before is not None and not _types_recorded(_candidates(governance, run_id, dataset.partition(".")[2])):
+    name = dataset.partition(".")[2]
+    commit = Committing(MasterSecrets.of(governance, keys).of_run(run_id, name), run_id, dataset)
+    if before is not None and not _types_recorded(_candidates(governance, run_id, name)):
         named = _named_before(dataset, before)
     records = [commit(key) for key in _keys_of(named)]
-    places = [_place(governance, run_id, dataset.partition(".")[2], record, trusted) for record in records]
+    places = [_place(governance, run_id, name, record, trusted) for record in records]
     record, place = next(
         (both for both in zip(records, places, strict=True) if both[1].outcomes), (records[0], places[0])
     )
     if place.certificate is None:
         raise EvidenceError(f"run {run_id} has no certificate yet, which a proof needs: see `lethe report {run_id}`")
-    if f"{place.certificate.certificate.category}.{dataset.partition('.')[2]}" != dataset:
+    if f"{place.certificate.certificate.category}.{name}" != dataset:
         raise EvidenceError(f"run {run_id} is not of dataset {dataset}: see `lethe report {run_id}`")
     return Proof(
         run=run_id,

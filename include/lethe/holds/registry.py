@@ -30,6 +30,7 @@ from lethe.policy import Dataset, Policy
 
 _CHUNK = 10_000
 _DIGEST_BYTES = 16
+_IDENTIFIERS = "hold-identifiers"
 _SEPARATOR = "\n"  # identifiers never contain control characters
 
 Journal = Callable[[sa.Connection, str, str, Mapping[str, Any]], object]
@@ -135,6 +136,7 @@ class HoldRegistry:
         sealed = list(self._sealed(hold_id, identifiers))  # before the transaction, which others wait for
         with self.governance.write() as connection:
             version = self._next_version(connection)
+            require_secret_in_use(connection, self._keys)  # whose replacement waits for the version, and it for that
             row: dict[str, Any] = {
                 "id": hold_id,
                 "kind": request.kind.value,
@@ -178,8 +180,8 @@ class HoldRegistry:
         """
         chunks = [(kind, chunk) for kind, values in identifiers.items() for chunk in _chunks(values)]
         for n, (kind, chunk) in enumerate(chunks):
-            context = f"{hold_id}/{n}/{kind.value}".encode()
-            cipher = self._keys.encrypt("hold-identifiers", _SEPARATOR.join(chunk).encode(), bound_to=context)
+            context = _context(hold_id, n, kind.value)
+            cipher = self._keys.encrypt(_IDENTIFIERS, _SEPARATOR.join(chunk).encode(), bound_to=context)
             row = {"hold_id": hold_id, "n": n, "type": kind.value, "count": len(chunk), "ciphertext": cipher}
             yield row, sorted(self._digests(kind, chunk))
 
@@ -191,6 +193,37 @@ class HoldRegistry:
     def _next_version(self, connection: sa.Connection) -> int:
         connection.execute(sa.update(schema.registry_state).values(version=schema.registry_state.c.version + 1))
         return int(connection.scalar(sa.select(schema.registry_state.c.version)) or 0)
+
+    # --- under another secret ------------------------------------------------------------------------------------
+
+    def seal_anew(self, connection: sa.Connection, new: Keys) -> None:
+        """Encrypt and digest the identifiers of all holds under another master secret, which is in use from then on.
+
+        All in the given transaction: whoever reads has them all under one secret. Nothing is placed or released until
+        that ends. Memory: 10,000 identifiers.
+
+        Raises:
+            EvidenceError: if the registry's secret is not the one in use, or does not open what is stored.
+        """
+        # holds first, as who releases one takes them: digests refer to them
+        connection.execute(sa.select(schema.hold.c.id).order_by(schema.hold.c.id).with_for_update()).all()
+        self._next_version(connection)
+        require_secret_in_use(connection, self._keys)
+        table = schema.hold_identifiers
+        later = HoldRegistry(self.governance, new, self._journal)
+        connection.execute(sa.delete(schema.hold_digest))
+        places = sa.select(table.c.hold_id, table.c.n).order_by(table.c.hold_id, table.c.n)
+        for place in connection.execute(places).all():
+            mine = (table.c.hold_id == place.hold_id, table.c.n == place.n)
+            row = connection.execute(sa.select(table.c.type, table.c.ciphertext).where(*mine)).one()
+            context = _context(place.hold_id, place.n, row.type)
+            plain = self._keys.decrypt(_IDENTIFIERS, row.ciphertext, bound_to=context)
+            cipher = new.encrypt(_IDENTIFIERS, plain, bound_to=context)
+            connection.execute(sa.update(table).where(*mine).values(ciphertext=cipher))
+            values = plain.decode().split(_SEPARATOR)
+            digests = sorted(later._digests(IdentifierType(row.type), values))
+            _insert_digests(connection, place.hold_id, row.type, digests)
+        connection.execute(sa.update(schema.registry_state).values(secret_check=new.check))
 
     # --- releasing: one proposes, another confirms ---------------------------------------------------------------
 
@@ -327,8 +360,7 @@ class HoldRegistry:
         found: dict[IdentifierType, list[str]] = {kind: [] for kind in types}
         with self.governance.read() as connection:
             for n, kind, cipher in connection.execute(query.order_by(table.n)):
-                context = f"{hold_id}/{n}/{kind}".encode()
-                plain = self._keys.decrypt("hold-identifiers", cipher, bound_to=context)
+                plain = self._keys.decrypt(_IDENTIFIERS, cipher, bound_to=_context(hold_id, n, kind))
                 found[IdentifierType(kind)].extend(plain.decode().split(_SEPARATOR))
         return found
 
@@ -340,7 +372,6 @@ def require_own_secret(governance: Governance, keys: Keys) -> None:
         EvidenceError: if it is another one.
     """
     state = schema.registry_state
-    mine = keys.digest("secret-check", b"lethe").hex()
     with governance.read() as connection:
         known = connection.scalar(sa.select(state.c.secret_check))
         sealed = (
@@ -348,16 +379,37 @@ def require_own_secret(governance: Governance, keys: Keys) -> None:
         )
     if known is None:
         if sealed is not None:  # of a version without the check: what is there has to open
-            context = f"{sealed.hold_id}/{sealed.n}/{sealed.type}".encode()
-            keys.decrypt("hold-identifiers", sealed.ciphertext, bound_to=context)
+            context = _context(sealed.hold_id, sealed.n, sealed.type)
+            keys.decrypt(_IDENTIFIERS, sealed.ciphertext, bound_to=context)
         with governance.write() as connection:
-            connection.execute(sa.update(state).where(state.c.secret_check.is_(None)).values(secret_check=mine))
+            connection.execute(sa.update(state).where(state.c.secret_check.is_(None)).values(secret_check=keys.check))
             known = connection.scalar(sa.select(state.c.secret_check))
-    if known is None or not hmac.compare_digest(known, mine):
+    _require_same(known, keys)
+
+
+def require_secret_in_use(connection: sa.Connection, keys: Keys) -> None:
+    """See, until the transaction ends, that the master secret was not replaced by another one since it was read.
+
+    Raises:
+        EvidenceError: if it was.
+    """
+    known = connection.scalar(sa.select(schema.registry_state.c.secret_check).with_for_update(read=True))
+    if known is not None:
+        _require_same(known, keys)
+
+
+def _require_same(known: str | None, keys: Keys) -> None:
+    if known is None or not hmac.compare_digest(known, keys.check):
         raise EvidenceError(
             "connection lethe_keys: its master secret is not the one that the governance database was begun with, so "
-            "that no hold and no record could be found; give it the password that was used before"
+            "that no hold and no record could be found; give it the password that was used before, or where that was "
+            "replaced, the connection that `lethe keys rotate --master` wrote"
         )
+
+
+def _context(hold_id: str, n: int, kind: str) -> bytes:
+    """What the ciphertext of some identifiers is bound to, so that it counts for no other hold, place or type."""
+    return f"{hold_id}/{n}/{kind}".encode()
 
 
 def coverage(request: HoldRequest, policies: Mapping[str, Policy]) -> Coverage:
