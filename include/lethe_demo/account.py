@@ -15,7 +15,7 @@ from lethe.stages import DatasetReport, report_of
 from lethe_demo.company import COOKIES_HELD, Company, Matter
 from lethe_demo.oracle import Fate, Oracle, Verdict
 
-CATEGORIES = ("webinars", "events", "logistics", "leads", "analytics")
+CATEGORIES = ("webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users")
 _PLACED_BY = "legal@example.com"
 _MANY = 1_000
 
@@ -45,6 +45,7 @@ def _request(matter: Matter) -> HoldRequest:
         identifiers={
             IdentifierType.EMAIL: [person.email.title() for person in matter.people],  # as lawyers type them
             IdentifierType.PHONE: [f"{person.phone[:4]} {person.phone[4:]}" for person in matter.people],
+            IdentifierType.MSISDN: [person.phone for person in matter.people],
             IdentifierType.ACCOUNT: [person.account for person in matter.people],
             IdentifierType.COOKIE: [person.cookie for person in matter.people[:COOKIES_HELD]],
         },

@@ -73,6 +73,8 @@ RULES = {
     "logistics": Rule(days=60, lead=5),
     "leads": Rule(months=6, lead=7),
     "analytics": Rule(months=25),
+    "account_users": Rule(months=12),
+    "traffic_end_users": Rule(months=12),
 }
 
 

@@ -419,6 +419,87 @@ class Company:
             {"chat": n, "take": take, "email": person.email, "phone": person.phone, "said": said}
         ).encode()
 
+    # --- customers -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def accounts(self) -> Table:
+        """Customers' accounts, some of them resellers' customers: open, closed lately, or long ago."""
+        rng = self._rng("accounts")
+        boundary = first_kept_day("account_users", self.as_of)
+        closed: dict[int, date | None] = {1: boundary - timedelta(days=1), 2: boundary, 3: None}
+        rows: list[Row] = []
+        for n in range(1, self._count(6_000) + 3):
+            opened = self.today - timedelta(days=rng.randrange(900, 4_000))
+            gone = self.today - timedelta(days=rng.randrange(1, 880)) if rng.random() < 0.5 else None
+            parent = f"CUST-{rng.randrange(4, n):06d}" if n > 10 and rng.random() < 0.2 else None
+            whom = self._whom(rng, held=0.0)
+            rows.append((f"CUST-{n:06d}", self.people[whom].company, parent, opened, closed.get(n, gone)))
+        columns = ("account_no", "company", "parent", "opened_on", "closed_on")
+        return Table("customers.accounts", columns, rows, [HELD_PEOPLE] * len(rows))
+
+    @cached_property
+    def account_users(self) -> Table:
+        """Who uses the accounts. What an import of long ago left has no account."""
+        rng = self._rng("account_users")
+        numbers = [str(row[0]) for row in self.accounts.rows]
+        rows: list[Row] = []
+        about = []
+        for n in range(1, self._count(20_000) + 4):
+            whom = self._whom(rng) if n > 3 else HELD_PEOPLE + n
+            person = self.people[whom]
+            account = None if n % 1_009 == 500 else numbers[n - 1] if n <= 3 else rng.choice(numbers)
+            created = self.as_of - timedelta(seconds=rng.randrange(86_400, 900 * 86_400))
+            email, phone = as_typed(person.email, n), as_dialled(person.phone, n)
+            rows.append((n, account, person.name, email, phone, person.role, created))
+            about.append(whom)
+        columns = ("user_id", "account_no", "full_name", "email", "phone", "role", "created_at")
+        return Table("customers.account_users", columns, rows, about)
+
+    @cached_property
+    def preferences(self) -> Table:
+        """What users have chosen."""
+        rng = self._rng("preferences")
+
+        def chosen(_parent: Row) -> Iterator[Row]:
+            for name in ("language", "time_zone", "theme")[: rng.randrange(3)]:
+                yield (name, rng.choice(("cs", "de", "en", "dark", "light")))
+
+        return self._children("customers.user_preferences", self.account_users, 1, ("preference", "value"), chosen)
+
+    # --- traffic -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def bills(self) -> Table:
+        """Bills of the last twenty-two months; of some it is not over yet who has to pay."""
+        rng = self._rng("bills")
+        states = ("settled",) * 16 + ("unsettled", "challenged", "in court")
+        rows: list[Row] = []
+        for n in range(1, self._count(3_000) + 5):
+            issued = self.today - timedelta(days=rng.randrange(1, 660))
+            rows.append((f"BILL-{n:06d}", issued, states[n - 1] if n <= 2 else rng.choice(states)))
+        return Table("billing.bills", ("bill_no", "issued_on", "state"), rows, [HELD_PEOPLE] * len(rows))
+
+    @cached_property
+    def end_user_records(self) -> Table:
+        """Communication detail records, each on a bill; a few that rating lost are on none."""
+        rng = self._rng("end_user_records")
+        numbers = [str(row[0]) for row in self.bills.rows]
+        boundary = midnight(first_kept_day("traffic_end_users", self.as_of)).astimezone(UTC)
+        rows: list[Row] = []
+        about = []
+        for n in range(1, self._count(40_000) + 3):
+            whom = self._whom(rng) if n > 2 else HELD_PEOPLE + n
+            at = self.as_of - timedelta(seconds=rng.randrange(660 * 86_400))
+            if n <= 2:  # the last microsecond that has expired, and the first that has not
+                at = boundary - timedelta(microseconds=2 - n)
+            bill = None if n % 2_003 == 700 else numbers[0] if n <= 2 else rng.choice(numbers)
+            phone = self.people[whom].phone
+            imsi = f"23002{whom:010d}" if n % 3 else None
+            rows.append((n, bill, phone, imsi, None, at, rng.randrange(1, 3_600)))
+            about.append(whom)
+        columns = ("record_id", "bill_no", "msisdn", "imsi", "imei", "sent_at", "seconds")
+        return Table("traffic.end_user_records", columns, rows, about)
+
     # --- analytics -----------------------------------------------------------------------------------------------
 
     def view_files(self) -> Iterator[ViewFile]:
@@ -493,12 +574,13 @@ class Company:
     @property
     def crm(self) -> Sequence[Table]:
         """Tables of the CRM's database, parents before their children."""
-        return (self.registrations, self.attendance, self.invitations, self.enquiries, self.messages)
+        customers = (self.accounts, self.account_users, self.preferences)
+        return (self.registrations, self.attendance, self.invitations, self.enquiries, self.messages, *customers)
 
     @property
     def operations(self) -> Sequence[Table]:
         """Tables of the database of operations, parents before their children."""
-        return (self.guests, self.accommodation, self.dietary, self.arrivals)
+        return (self.guests, self.accommodation, self.dietary, self.arrivals, self.bills, self.end_user_records)
 
     @property
     def objects(self) -> Sequence[StoredObject]:

@@ -1,4 +1,4 @@
-"""The demo: a company in real stores, its five categories run by a real Airflow, and a look at what that left.
+"""The demo: a company in real stores, its categories run by a real Airflow, and a look at what that left.
 
 Everything runs on this machine, listens on 127.0.0.1 only, and keeps its data in one folder.
 """
@@ -113,7 +113,7 @@ def _see_dry_runs(demo: Demo, as_of: datetime) -> None:
 
 
 def run(demo: Demo, scale: float) -> bool:
-    """Run the five categories and show what they did; whether all succeeded and every promise holds.
+    """Run all categories and show what they did; whether all succeeded and every promise holds.
 
     Raises:
         AirflowError, RuntimeError: if Airflow does not come up, or ends.
@@ -122,7 +122,7 @@ def run(demo: Demo, scale: float) -> bool:
     with Environment(demo.resolve, demo.settings) as env:
         seeding, api = prepare(demo, env, scale)
         _sign_in(demo)
-        with phases.phase("The five categories"):
+        with phases.phase("All categories"):
             conf = {"as_of": seeding.as_of.isoformat()}
             runs = {category: api.start(category, conf) for category in account.CATEGORIES}
             states = show.follow(phases.console, api, demo.children, runs)

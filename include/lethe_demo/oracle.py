@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from lethe.connections import Resolver
-from lethe_demo.calendar_days import first_kept_day, local_day, midnight
+from lethe_demo.calendar_days import RULES, first_kept_day, local_day, midnight
 from lethe_demo.company import (
     BADGES,
     COOKIES_HELD,
@@ -71,38 +71,46 @@ class Oracle:
         self.company = company
         moments = as_of or {}
         self._first_kept = {
-            category: first_kept_day(category, moments.get(category, company.as_of))
-            for category in ("webinars", "events", "logistics", "leads", "analytics")
+            category: first_kept_day(category, moments.get(category, company.as_of)) for category in RULES
         }
 
     # --- what must become of every record ------------------------------------------------------------------------
 
     def fates(self, dataset: str) -> list[Fate]:
         """The fate of every record of ``category.dataset``, in the order in which the company has them."""
-        company = self.company
-        if dataset == "webinars.registrations":
-            return [
-                self._fate("webinars", day, whom) for day, whom in self._clocks(company.registrations, "webinar_date")
-            ]
-        if dataset == "events.invitations":
-            events = self._column(company.invitations, "event_code")
-            clocks = self._clocks(company.invitations, "event_day")
-            return [
-                self._fate("events", _day(day), whom, event) for (day, whom), event in zip(clocks, events, strict=True)
-            ]
-        if dataset == "logistics.guests":
-            events = self._column(company.guests, "event_code")
-            clocks = self._clocks(company.guests, "event_day")
-            return [
-                self._fate("logistics", day, whom, event) for (day, whom), event in zip(clocks, events, strict=True)
-            ]
-        if dataset == "leads.enquiries":
-            return list(self._enquiries())
-        if dataset == "leads.chats":
-            return [self._fate("leads", chat.clock, chat.about) for chat in company.chats]
-        if dataset == "events.badge_scans":
-            return [self._scan(scan) for scan in company.scans]
-        raise KeyError(dataset)
+        judge = {
+            "webinars.registrations": self._registrations,
+            "events.invitations": self._invitations,
+            "events.badge_scans": self._scans,
+            "logistics.guests": self._guests,
+            "leads.enquiries": self._enquiries,
+            "leads.chats": self._chats,
+            "account_users.users": self._users,
+            "traffic_end_users.records": self._traffic,
+        }[dataset]
+        return list(judge())
+
+    def _registrations(self) -> Iterator[Fate]:
+        for day, whom in self._clocks(self.company.registrations, "webinar_date"):
+            yield self._fate("webinars", day, whom)
+
+    def _invitations(self) -> Iterator[Fate]:
+        events = self._column(self.company.invitations, "event_code")
+        clocks = self._clocks(self.company.invitations, "event_day")
+        for (day, whom), event in zip(clocks, events, strict=True):
+            yield self._fate("events", _day(day), whom, event)
+
+    def _guests(self) -> Iterator[Fate]:
+        events = self._column(self.company.guests, "event_code")
+        clocks = self._clocks(self.company.guests, "event_day")
+        for (day, whom), event in zip(clocks, events, strict=True):
+            yield self._fate("logistics", day, whom, event)
+
+    def _chats(self) -> Iterator[Fate]:
+        yield from (self._fate("leads", chat.clock, chat.about) for chat in self.company.chats)
+
+    def _scans(self) -> Iterator[Fate]:
+        yield from map(self._scan, self.company.scans)
 
     def _fate(self, category: str, clock: object, whom: int, event: object = None) -> Fate:
         if not isinstance(clock, date):
@@ -126,6 +134,25 @@ class Oracle:
                 yield Fate.OUTSIDE
             else:
                 yield self._fate("leads", local_day(max(moments)) if moments else None, whom)
+
+    def _users(self) -> Iterator[Fate]:
+        """By the closure of their account: while that is open nobody goes, and who has none cannot be judged."""
+        accounts = self.company.accounts
+        closed = dict(zip(self._column(accounts, "account_no"), self._column(accounts, "closed_on"), strict=True))
+        for account, whom in self._clocks(self.company.account_users, "account_no"):
+            is_open = account is not None and closed[account] is None
+            day = None if account is None else closed[account]
+            yield Fate.KEPT if is_open else self._fate("account_users", day, whom)
+
+    def _traffic(self) -> Iterator[Fate]:
+        """By their own day, but for those whose bill is not settled; without a bill nobody knows."""
+        bills, records = self.company.bills, self.company.end_user_records
+        state = dict(zip(self._column(bills, "bill_no"), self._column(bills, "state"), strict=True))
+        for (at, whom), bill in zip(self._clocks(records, "sent_at"), self._column(records, "bill_no"), strict=True):
+            day = local_day(at) if bill is not None and isinstance(at, datetime) else None
+            fate = self._fate("traffic_end_users", day, whom)
+            kept_on = fate in (Fate.ERASED, Fate.HELD) and state[bill] != "settled"
+            yield Fate.KEPT if kept_on else fate
 
     def view_fates(self, file: ViewFile) -> list[Fate]:
         """The fate of every row of a file of page views."""
@@ -192,7 +219,12 @@ class Oracle:
                 company.guests,
                 (company.accommodation, company.dietary, company.arrivals),
             ),
+            (CRM_ID, "account_users.users", company.account_users, (company.preferences,)),
+            (OPERATIONS_ID, "traffic_end_users.records", company.end_user_records, ()),
         )
+        for conn_id, table in ((CRM_ID, company.accounts), (OPERATIONS_ID, company.bills)):
+            untouched = ((row, Fate.OUTSIDE) for row in table.rows)
+            yield from _compare(f"{table.name}, which others are judged by", untouched, _read(resolve, conn_id, table))
         for conn_id, dataset, parent, children in families:
             fates = self.fates(dataset)
             yield from _compare(dataset, zip(parent.rows, fates, strict=True), _read(resolve, conn_id, parent))

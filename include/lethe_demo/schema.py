@@ -3,8 +3,32 @@
 from __future__ import annotations
 
 CRM = """
+CREATE SCHEMA customers;
 CREATE SCHEMA marketing;
 CREATE SCHEMA sales;
+
+CREATE TABLE customers.accounts (
+    account_no text PRIMARY KEY,
+    company text NOT NULL,
+    parent text REFERENCES customers.accounts,
+    opened_on date NOT NULL,
+    closed_on date
+);
+CREATE TABLE customers.account_users (
+    user_id bigint PRIMARY KEY,
+    account_no text REFERENCES customers.accounts,
+    full_name text NOT NULL,
+    email text NOT NULL,
+    phone text,
+    role text,
+    created_at timestamptz NOT NULL
+);
+CREATE TABLE customers.user_preferences (
+    id bigint PRIMARY KEY,
+    user_id bigint NOT NULL REFERENCES customers.account_users,
+    preference text NOT NULL,
+    value text NOT NULL
+);
 
 CREATE TABLE marketing.webinar_registrations (
     registration_id bigint PRIMARY KEY,
@@ -59,6 +83,8 @@ CREATE TABLE sales.enquiry_messages (
 """
 
 CRM_INDEXES = """
+CREATE INDEX ON customers.account_users (account_no);
+CREATE INDEX ON customers.user_preferences (user_id);
 CREATE INDEX ON marketing.webinar_registrations (webinar_date);
 CREATE INDEX ON marketing.webinar_attendance (registration_id);
 CREATE INDEX ON marketing.event_invitations (event_day);
@@ -71,7 +97,32 @@ ANALYZE;
 """
 
 OPERATIONS = """
+CREATE SCHEMA billing;
 CREATE SCHEMA guests;
+CREATE SCHEMA traffic;
+
+CREATE TABLE billing.bills (
+    bill_no text PRIMARY KEY,
+    issued_on date NOT NULL,
+    state text NOT NULL CHECK (state IN ('settled', 'unsettled', 'challenged', 'in court'))
+);
+CREATE TABLE traffic.end_user_records (
+    record_id bigint NOT NULL,
+    bill_no text REFERENCES billing.bills,
+    msisdn text NOT NULL,
+    imsi text,
+    imei text,
+    sent_at timestamptz NOT NULL,
+    seconds integer NOT NULL,
+    PRIMARY KEY (record_id, sent_at)
+) PARTITION BY RANGE (sent_at);
+CREATE TABLE traffic.end_user_records_early PARTITION OF traffic.end_user_records
+    FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
+CREATE TABLE traffic.end_user_records_2025 PARTITION OF traffic.end_user_records
+    FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE traffic.end_user_records_2026 PARTITION OF traffic.end_user_records
+    FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+CREATE TABLE traffic.end_user_records_later PARTITION OF traffic.end_user_records DEFAULT;
 
 CREATE TABLE guests.logistics (
     event_code text NOT NULL,
@@ -112,6 +163,8 @@ CREATE TABLE guests.arrivals (
 """
 
 OPERATIONS_INDEXES = """
+CREATE INDEX ON traffic.end_user_records (sent_at);
+CREATE INDEX ON traffic.end_user_records (bill_no);
 CREATE INDEX ON guests.logistics (event_day);
 CREATE INDEX ON guests.accommodation (event_code, guest_no);
 CREATE INDEX ON guests.dietary (event_code, guest_no);
@@ -131,7 +184,7 @@ CREATE TABLE IF NOT EXISTS lethe_demo.seed (
 """
 
 DROP = {
-    "crm": "DROP SCHEMA IF EXISTS marketing, sales CASCADE",
-    "operations": "DROP SCHEMA IF EXISTS guests CASCADE",
+    "crm": "DROP SCHEMA IF EXISTS customers, marketing, sales CASCADE",
+    "operations": "DROP SCHEMA IF EXISTS billing, guests, traffic CASCADE",
 }
-SCHEMAS = {"crm": ("marketing", "sales"), "operations": ("guests",)}
+SCHEMAS = {"crm": ("customers", "marketing", "sales"), "operations": ("billing", "guests", "traffic")}

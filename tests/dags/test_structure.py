@@ -15,7 +15,7 @@ from lethe.policy import Policy, load_all
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-CATEGORIES = {"webinars", "events", "logistics", "leads", "analytics"}
+CATEGORIES = {"webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users"}
 WATCHING = {"lethe_coverage", "lethe_evidence"}
 STAGES = {"discover", "validate", "erase", "verify"}
 

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
+from lethe_demo.account import CATEGORIES
 from lethe_demo.servers import Watchdog
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -74,7 +75,7 @@ def once(folder: Path, root: Path) -> str:
 
 def test_it_keeps_every_promise(once: str) -> None:
     assert "Every promise holds." in once
-    for category in ("webinars", "events", "logistics", "leads", "analytics"):
+    for category in CATEGORIES:
         assert f"{category}: success" in once
         assert re.search(rf"│ {category} +│ \w+ +│ +[\d,]+ │ +[1-9][\d,]* │", once), once
 

@@ -36,10 +36,13 @@ def stores(postgres: EmbeddedPostgres) -> Iterator[dict[str, Connection]]:
         erase(crm, COMPANY.invitations, "events.invitations")
         erase(crm, COMPANY.messages, "leads.enquiries", COMPANY.enquiries)
         erase(crm, COMPANY.enquiries, "leads.enquiries")
+        erase(crm, COMPANY.preferences, "account_users.users", COMPANY.account_users)
+        erase(crm, COMPANY.account_users, "account_users.users")
     with database(connections[OPERATIONS_ID]) as operations:
         for child in (COMPANY.accommodation, COMPANY.dietary, COMPANY.arrivals):
             erase(operations, child, "logistics.guests", COMPANY.guests)
         erase(operations, COMPANY.guests, "logistics.guests")
+        erase(operations, COMPANY.end_user_records, "traffic_end_users.records")
     yield connections
     for connection in connections.values():
         postgres.drop_database(str(connection.schema))

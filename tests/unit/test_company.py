@@ -21,7 +21,7 @@ from lethe_demo.oracle import Fate, Oracle
 AS_OF = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)  # the night in which Europe's clocks go forward
 DATASETS = (
     "webinars.registrations", "events.invitations", "events.badge_scans", "logistics.guests", "leads.enquiries",
-    "leads.chats", "analytics.page_views",
+    "leads.chats", "analytics.page_views", "account_users.users", "traffic_end_users.records",
 )  # fmt: skip
 
 
