@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +26,14 @@ from tests.stores.sql_kit import (
     work,
 )
 
+from lethe.checks.added import unknown_columns
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import StoreError
 from lethe.holds.rules import NO_HOLDS, ClockRange
 from lethe.judging.keys import KeyColumn
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Expiry, PeriodsByValue, TableDataset
+from lethe.settings import Settings
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 NEW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -387,3 +391,19 @@ def test_a_right_that_is_missing_for_a_related_table_is_named(warehouse: Databas
 def test_keys_name_the_record_alone(crm: Accounts) -> None:
     candidates = crm.database.store.discover(work(users()), NO_HOLDS)
     assert [KeyColumn.model_dump(one)["name"] for one in candidates.key] == ["id"]
+
+
+def test_checks_that_were_added_may_be_about_related_columns(crm: Accounts, tmp_path: Path) -> None:
+    store = crm.database.store
+    assert store.lacking(users(), ["account.closed_at", "account.never"]) == ("account.never",)
+    folder = tmp_path / "leads"
+    folder.mkdir()
+    settings = Settings(policies=tmp_path, expectations=tmp_path, home=tmp_path)
+    for column, said in (("account.state", []), ("account.never", ["has no column account.never: correct it"])):
+        suite = json.loads((Path(__file__).parents[2] / "expectations/account_users/users.json").read_text())
+        suite["name"] = "leads.users"
+        suite["expectations"][0]["kwargs"] = {"column": column}
+        suite["expectations"] = suite["expectations"][:1]
+        (folder / "users.json").write_text(json.dumps(suite))
+        messages = unknown_columns(settings, "leads", users(), store)
+        assert [message.partition("table users ")[2] for message in messages] == said

@@ -330,6 +330,19 @@ class ListsPrefixes(Protocol):
 
 
 @runtime_checkable
+class ReadsRelatedRows(Protocol):
+    """A store whose records lead to rows of other tables."""
+
+    def lacking(self, dataset: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
+        """Those of some columns of related rows, as a policy writes them, that are not there.
+
+        Raises:
+            StoreError, StoreUnavailable: if the tables cannot be looked at.
+        """
+        ...
+
+
+@runtime_checkable
 class NamesKeepers(Protocol):
     """A store that can say what keeps records which are blocked."""
 

@@ -44,10 +44,23 @@ class Tables:
     related: Mapping[str, FoundTable]
 
     @classmethod
-    def look(cls, connection: sa.Connection, dataset: TableDataset, own: FoundTable, dialect: Dialect) -> Tables:
-        """Look the related ones up; those that are not there are left out."""
+    def look(cls, connection: sa.Connection, dataset: TableDataset, dialect: Dialect) -> Tables:
+        """Look them up; related ones that are not there are left out.
+
+        Raises:
+            StoreError: if the records' own is not there.
+        """
+        own = FoundTable.look(connection, dataset.table, dialect)
+        if own is None:
+            raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
         looked = {name: FoundTable.look(connection, one.table, dialect) for name, one in dataset.related.items()}
         return cls(dataset, own, {name: found for name, found in looked.items() if found is not None})
+
+    def has(self, column: str) -> bool:
+        """Whether a column that the policy names is there."""
+        owner, name = split_column(column, self.dataset.related)
+        found = self.own if owner is None else self.related.get(owner)
+        return found is not None and name in found.columns
 
     def at(self, column: str) -> tuple[FoundTable, str]:
         """Where a column is that the policy names, and what it is called there."""
@@ -80,7 +93,7 @@ def check(
     unrelated = list(related.check(connection, dataset, [column for _, column in named], dialect))
     yield from unrelated
     if not missing and not unrelated:
-        tables = Tables.look(connection, dataset, found, dialect)
+        tables = Tables.look(connection, dataset, dialect)
         yield from _check_key(connection, found, dataset, dialect)
         yield from _check_clock(connection, tables, dialect)
         yield from _check_conditions(tables, dialect)
@@ -331,7 +344,7 @@ class Target:
         lacking = [name for name in dict.fromkeys(names) if name not in found.columns]
         if lacking:
             raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(lacking)}")
-        tables = Tables.look(connection, dataset, found, dialect)
+        tables = Tables.look(connection, dataset, dialect)
         kinds = clock_kinds(tables, dialect)
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:

@@ -177,6 +177,15 @@ class SqlStore:
             fields=tuple(FieldSchema(name=one["name"], type=_type_name(one["type"], dialect)) for one in fields),
         )
 
+    def lacking(self, dataset: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
+        """Those of some columns of related rows that are not there."""
+        table = _table(dataset)
+        if not columns:
+            return ()
+        with self._reading(table.name) as connection:
+            tables = schema.Tables.look(connection, table, self._dialect)
+            return tuple(name for name in columns if not tables.has(name))
+
     def place(self, dataset: Dataset) -> Place:
         """The table and its parts by identity; those of its child tables go along."""
         table = _table(dataset)
