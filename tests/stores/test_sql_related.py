@@ -23,6 +23,7 @@ from tests.stores.sql_kit import (
     outcomes,
     refused,
     run_through,
+    sqlite,
     work,
 )
 
@@ -363,10 +364,25 @@ def test_a_view_is_no_related_row(crm: Accounts) -> None:
     assert "is a view" in said(crm.database, users({"table": "closed"}))
 
 
+def test_columns_of_different_types_are_refused(tmp_path: Path) -> None:
+    """To a number, SQLite has '1' and '01' equal: a record would lead to two rows, of which one may have expired."""
+    with sqlite(tmp_path) as database:
+        crm = Accounts(database)
+        of = users({"foreign_key": ["account_id"], "references": ["code"]})
+        assert "account_id) and (code) of accounts are of different types" in said(crm.database, of)
+
+
+def test_a_key_of_a_table_that_others_inherit_from_is_not_unique(warehouse: Database) -> None:
+    Accounts(warehouse)
+    warehouse.run_text("CREATE TABLE resellers (PRIMARY KEY (id)) INHERITS (accounts)")
+    assert "nothing makes (id) of accounts unique" in said(warehouse, users())
+
+
 def test_columns_that_cannot_be_compared_are_refused(warehouse: Database) -> None:
     crm = Accounts(warehouse)
-    of = users({"foreign_key": ["account_id"], "references": ["code"]})
-    assert "cannot compare (account_id) with (code) of accounts" in said(crm.database, of)
+    warehouse.run_text("CREATE TYPE letter AS ENUM ('a')", "ALTER TABLE accounts ADD letter letter UNIQUE")
+    of = users({"foreign_key": ["account_code"], "references": ["letter"]})
+    assert "cannot compare (account_code) with (letter) of accounts" in said(crm.database, of)
 
 
 def test_a_right_that_is_missing_for_a_related_table_is_named(warehouse: Database) -> None:

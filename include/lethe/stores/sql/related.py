@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
+from lethe.judging.keys import KeyKind
 from lethe.policy import MissingRelated, Related, TableDataset, split_column, way_to_related
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
@@ -177,8 +179,32 @@ def _check_one(
             message=f"nothing makes ({columns}) of {related.table} unique, and no foreign key refers to it: a record "
             "may lead to several rows; name columns that are unique in every row",
         )
+    elif not all(_compared_exactly(found, *pair, dialect) for pair in refers):
+        yield Problem(
+            field=field,
+            message=f"({', '.join(related.foreign_key)}) and ({columns}) of {related.table} are of different types: "
+            "two rows that are not equal may both be equal to what refers to them; give them one type",
+        )
     elif not is_key:
         yield from _unenforced(connection, field, related, found, dialect)
+
+
+_NUMBERS = frozenset({KeyKind.NUMBER, KeyKind.DOUBLE, KeyKind.SINGLE})
+_TEXTS = frozenset({KeyKind.TEXT, KeyKind.PADDED})
+
+
+def _compared_exactly(found: _Found, mine: str, theirs: str, dialect: Dialect) -> bool:
+    """Whether a value equals one of a unique column at most: SQLite takes text for numbers where it has to."""
+    types = [found.before.columns[mine]["type"], found.table.columns[theirs]["type"]]
+    kinds = [dialect.key_kind(one) or _declared(one) for one in types]
+    return kinds[0] == kinds[1] or any(set(kinds) <= alike for alike in (_NUMBERS, _TEXTS))
+
+
+def _declared(kind: sa.types.TypeEngine[Any]) -> KeyKind | str:
+    """What values of a type are compared as, where the database keeps any values in it."""
+    if isinstance(kind, sa.Numeric | sa.Integer):
+        return KeyKind.NUMBER
+    return KeyKind.TEXT if isinstance(kind, sa.String) else type(kind).__name__
 
 
 def _unenforced(

@@ -425,7 +425,13 @@ class PostgreSQL(Dialect):
         ]
 
     def unique_keys(self, connection: sa.Connection, relation: Relation) -> list[tuple[str, ...]]:
-        """By `pg_index`: valid ones, of columns alone, without a condition, and looked at in each statement."""
+        """By `pg_index`: valid ones, of columns alone, without a condition, and looked at in each statement.
+
+        An index of a table that others inherit from knows nothing of their rows, which are its rows, too.
+        """
+        kind = connection.scalar(sa.select(_CLASS.c.relkind).where(_CLASS.c.oid == _oid_of(relation)))
+        if kind is not None and _char(kind) != "p" and len(self.parts(connection, relation)) > 1:
+            return []
         columns = sa.func.unnest(sa.cast(_INDEX.c.indkey, pg.ARRAY(sa.SmallInteger()))).table_valued(
             sa.column("number", sa.SmallInteger()), with_ordinality="place"
         )
