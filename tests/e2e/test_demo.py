@@ -108,7 +108,7 @@ def test_again_it_finds_nothing_and_stays_up_on_this_machine_only_until_ctrl_c(
         assert "Every promise holds." in output
         rows = re.findall(r"│ \w* +│ (\w+) +│ +[\d,]+ │ +([\d,]+) │", output)
         assert dict(rows) == {dataset: "0" for dataset, _ in rows}
-        assert len(rows) == 7
+        assert len(rows) == 9
         listening = {
             connection.laddr.ip
             for one in processes(folder)
