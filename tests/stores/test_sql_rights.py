@@ -72,9 +72,9 @@ def restricted(warehouse: Database) -> Iterator[Restricted]:
 
 
 def documented(root: Path) -> list[str]:
-    """The statements of docs/operating.md, but for the one that makes the role."""
-    text = (root / "docs" / "operating.md").read_text()
-    block = text.split("```sql\n", 1)[1].split("```", 1)[0]
+    """The statements of docs/setting-up.md, but for the one that makes the role."""
+    text = (root / "docs" / "setting-up.md").read_text()
+    block = text.split("\\connect crm\n", 1)[1].split("```", 1)[0]
     return [statement.strip() for statement in block.split(";") if statement.strip() and "CREATE ROLE" not in statement]
 
 
