@@ -1,4 +1,8 @@
-"""docker-compose.yaml and the image against what the project needs. Docker itself is not needed for these tests."""
+"""The compose files and the image against what the project needs. Docker itself is not needed for these tests.
+
+docker-compose.yaml is the product, and docker-compose.demo.yaml adds the demo. But where a test says otherwise they are
+looked at together, as `docker compose --file … --file …` reads them.
+"""
 
 from __future__ import annotations
 
@@ -79,15 +83,35 @@ json.dump([said_by(command) for command in json.loads(sys.argv[1])], sys.stdout)
 seconds for each."""
 
 
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two files as Compose merges them: mappings key by key. Lists, which it appends, are in one of them only here."""
+    both = {**one, **other}
+    for name in one.keys() & other.keys():
+        if isinstance(one[name], dict):
+            both[name] = merged(one[name], other[name])
+        else:
+            assert not isinstance(one[name], list), name
+    return both
+
+
 @pytest.fixture(scope="module")
-def text(root: Path) -> str:
+def product(root: Path) -> str:
     return (root / "docker-compose.yaml").read_text()
 
 
 @pytest.fixture(scope="module")
-def compose(text: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(text)
-    return content
+def demo(root: Path) -> str:
+    return (root / "docker-compose.demo.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def text(product: str, demo: str) -> str:
+    return product + demo
+
+
+@pytest.fixture(scope="module")
+def compose(product: str, demo: str) -> dict[str, Any]:
+    return merged(yaml.safe_load(product), yaml.safe_load(demo))
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +220,29 @@ def test_all_services_are_there(services: dict[str, Service]) -> None:
     assert set(services) == OF_AIRFLOW | {"postgres", "redis"} | stores
 
 
+def test_the_product_has_nothing_of_the_demo(product: str) -> None:
+    """It starts without the demo's stores, connections and variables."""
+    content = yaml.safe_load(product)
+    services: dict[str, Service] = content["services"]
+    assert set(services) == OF_AIRFLOW | {"postgres", "redis", "governance"}
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+    connections = {name for name in services["airflow-worker"]["environment"] if name.startswith("AIRFLOW_CONN_")}
+    assert connections == {f"AIRFLOW_CONN_{name.upper()}" for name in (governance.CONNECTION_ID, keys.CONNECTION_ID)}
+    assert "lethe_demo" not in product
+    used = {match[1] for match in _VARIABLE.finditer(product)}
+    assert not {name for name in used if name.startswith(("WAREHOUSE", "S3"))}
+    named = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
+    assert {name for name in named if not name.startswith(".")} == set(content["volumes"])
+
+
+def test_the_demo_has_no_image_and_no_version_of_its_own(product: str, demo: str) -> None:
+    of_product, of_demo = yaml.safe_load(product), yaml.safe_load(demo)
+    for part in ("x-postgres", "x-patience"):
+        assert of_demo[part] == of_product[part]
+    assert set(of_demo["services"]) == OF_AIRFLOW | {"warehouse", "s3", "seed"}
+
+
 def test_every_service_has_a_health_check_or_ends(services: dict[str, Service]) -> None:
     for name, service in services.items():
         if name in ONE_SHOT:
@@ -243,6 +290,11 @@ def test_all_of_airflow_has_the_same_image_mounts_and_environment(airflow: dict[
     for name, service in airflow.items():
         assert service["image"] == first["image"], name
         assert service["build"] == ".", name
+        assert service["user"] == first["user"] or name == "airflow-init", name
+        if name == "seed":  # fills the stores, and has no part in Airflow
+            assert set(service["volumes"]) <= set(first["volumes"])
+            assert service["environment"].items() <= first["environment"].items()
+            continue
         assert service["volumes"] == first["volumes"], name
         assert first["environment"].items() <= service["environment"].items(), name
 
