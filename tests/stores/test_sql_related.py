@@ -372,6 +372,23 @@ def test_columns_of_different_types_are_refused(tmp_path: Path) -> None:
         assert "account_id) and (code) of accounts are of different types" in said(crm.database, of)
 
 
+def test_a_partition_and_the_whole_of_it_are_one_table(warehouse: Database) -> None:
+    warehouse.run_text(
+        "CREATE TABLE users (id int, of_user int, email text, at date, PRIMARY KEY (id)) PARTITION BY RANGE (id)",
+        "CREATE TABLE users_1 PARTITION OF users FOR VALUES FROM (1) TO (100)",
+    )
+    leading = {"of_user": {"table": "users", "foreign_key": ["of_user"], "references": ["id"]}}
+    of = dataset(USERS, table="users_1", related=leading, clock={"column": "of_user.at"}, identifiers={})
+    assert "users is the table of the records themselves" in said(warehouse, of)
+
+
+def test_a_float_does_not_lead_to_a_whole_number(warehouse: Database) -> None:
+    crm = Accounts(warehouse)
+    warehouse.run_text("ALTER TABLE users ADD rough double precision")
+    of = users({"foreign_key": ["rough"], "references": ["id"]})
+    assert "(rough) and (id) of accounts are of different types" in said(crm.database, of)
+
+
 def test_a_key_of_a_table_that_others_inherit_from_is_not_unique(warehouse: Database) -> None:
     Accounts(warehouse)
     warehouse.run_text("CREATE TABLE resellers (PRIMARY KEY (id)) INHERITS (accounts)")

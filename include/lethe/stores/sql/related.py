@@ -160,7 +160,7 @@ def _check_one(
         yield Problem(field=field, message=f"table {table} has no column {column}")
     if lacking:
         return
-    if found.own is not None and found.table.relation.id in dialect.parts(connection, found.own.relation):
+    if found.own is not None and _share_rows(connection, found.table.relation, found.own.relation, dialect):
         yield Problem(
             field=field,
             message=f"{related.table} is the table of the records themselves: rows that others are judged by would go; "
@@ -189,20 +189,27 @@ def _check_one(
         yield from _unenforced(connection, field, related, found, dialect)
 
 
-_NUMBERS = frozenset({KeyKind.NUMBER, KeyKind.DOUBLE, KeyKind.SINGLE})
+def _share_rows(connection: sa.Connection, one: Relation, two: Relation, dialect: Dialect) -> bool:
+    """Whether rows of one table are rows of the other: it is the same, or a part of it."""
+    return one.id in dialect.parts(connection, two) or two.id in dialect.parts(connection, one)
+
+
 _TEXTS = frozenset({KeyKind.TEXT, KeyKind.PADDED})
 
 
 def _compared_exactly(found: _Found, mine: str, theirs: str, dialect: Dialect) -> bool:
-    """Whether a value equals one of a unique column at most: SQLite takes text for numbers where it has to."""
+    """Whether a value equals one of a unique column at most.
+
+    SQLite takes text for numbers where it has to, and a float equals several large whole numbers.
+    """
     types = [found.before.columns[mine]["type"], found.table.columns[theirs]["type"]]
     kinds = [dialect.key_kind(one) or _declared(one) for one in types]
-    return kinds[0] == kinds[1] or any(set(kinds) <= alike for alike in (_NUMBERS, _TEXTS))
+    return kinds[0] == kinds[1] or set(kinds) <= _TEXTS
 
 
 def _declared(kind: sa.types.TypeEngine[Any]) -> KeyKind | str:
     """What values of a type are compared as, where the database keeps any values in it."""
-    if isinstance(kind, sa.Numeric | sa.Integer):
+    if isinstance(kind, sa.Numeric | sa.Integer | sa.Float):
         return KeyKind.NUMBER
     return KeyKind.TEXT if isinstance(kind, sa.String) else type(kind).__name__
 
