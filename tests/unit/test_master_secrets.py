@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -297,3 +298,42 @@ def test_the_ledger_has_no_secret_in_the_open(office: Office, tmp_path: Path) ->
     later = json.loads((tmp_path / "new.json").read_text())["password"]
     assert (b"m" * 32).hex() not in text
     assert later not in text
+
+
+def test_a_hold_that_is_placed_while_the_secret_is_replaced_is_refused_or_binds(
+    office: Office, policies: dict[str, Policy], tmp_path: Path
+) -> None:
+    """Promise 2: none is acknowledged that nobody can read afterwards. Releases at the same time lock nobody out."""
+    require_own_secret(office.governance, KEYS)
+    stale = _registry(office.governance)
+    placed: list[str] = []
+    refused: list[EvidenceError] = []
+    begun = threading.Event()
+
+    def place() -> None:
+        for n in range(10_000):
+            request = HoldRequest("M-1", "lawsuit", identifiers={IdentifierType.EMAIL: [f"p{n}@example.com"]})
+            try:
+                hold = stale.place(request, by="eva", policies=policies)
+            except EvidenceError as error:
+                refused.append(error)
+                return
+            placed.append(hold.id)
+            if n % 2:
+                stale.propose_release(hold.id, by="eva")
+                stale.confirm_release(hold.id, by="adam")
+            if n == 20:
+                begun.set()
+
+    thread = threading.Thread(target=place)
+    thread.start()
+    begun.wait()
+    new = replace_master_secret(office.governance, KEYS, tmp_path / "new.json")
+    thread.join()
+    assert len(refused) == 1
+    after = _registry(office.governance, new)
+    assert {hold.id for hold in after.holds(released=True)} == set(placed)
+    for n, hold_id in enumerate(placed):
+        assert after._identifiers(hold_id, frozenset({IdentifierType.EMAIL})) == {
+            IdentifierType.EMAIL: [f"p{n}@example.com"]
+        }

@@ -205,8 +205,6 @@ class HoldRegistry:
         Raises:
             EvidenceError: if the registry's secret is not the one in use, or does not open what is stored.
         """
-        # holds first, as who releases one takes them: digests refer to them
-        connection.execute(sa.select(schema.hold.c.id).order_by(schema.hold.c.id).with_for_update()).all()
         self._next_version(connection)
         require_secret_in_use(connection, self._keys)
         table = schema.hold_identifiers
@@ -250,6 +248,7 @@ class HoldRegistry:
             HoldError: if no release was proposed, or by the same person (no conflict of interest).
         """
         with self.governance.write() as connection:
+            version = self._next_version(connection)  # first: who seals anew has it, and then refers to the holds
             row = self._require_in_force(connection, hold_id)
             if row.release_proposed_by is None:
                 raise HoldError(
@@ -263,7 +262,7 @@ class HoldRegistry:
             values = {
                 "released_by": _person(by),
                 "released_at": self.governance.now(connection),
-                "release_version": self._next_version(connection),
+                "release_version": version,
             }
             connection.execute(sa.update(schema.hold).where(schema.hold.c.id == hold_id).values(**values))
             body = {"by": _person(by), "proposed_by": row.release_proposed_by, "matter": row.matter}
