@@ -421,6 +421,14 @@ def test_a_right_that_is_missing_for_a_related_table_is_named(warehouse: Databas
     )
 
 
+def test_lineage_knows_what_records_are_judged_by(crm: Accounts) -> None:
+    described = crm.database.store.describe(users())
+    (accounts,) = described.judged_by
+    assert described.name.endswith("users")
+    assert accounts.name == described.name.removesuffix("users") + "accounts"
+    assert "closed_at" in {field.name for field in accounts.fields}
+
+
 def test_keys_name_the_record_alone(crm: Accounts) -> None:
     candidates = crm.database.store.discover(work(users()), NO_HOLDS)
     assert [KeyColumn.model_dump(one)["name"] for one in candidates.key] == ["id"]

@@ -110,6 +110,26 @@ def test_our_facets_are_as_their_schema_says(stage: Stage) -> None:
         checker.validate(facet)
 
 
+def test_the_schema_knows_every_reason_for_which_a_record_cannot_be_judged() -> None:
+    described = json.loads(lineage.SCHEMA.read_text())["$defs"]
+    named = [
+        set(fields["propertyNames"]["enum"])
+        for definition in described.values()
+        for fields in definition.get("properties", {}).values()
+        if "propertyNames" in fields
+    ]
+    assert named == [{reason.value for reason in Unjudgeable}] * 2
+
+
+def test_what_records_are_judged_by_is_read_by_the_stages_that_look_at_records() -> None:
+    accounts = Description(namespace="postgres://warehouse:5432", name="crm.customers.accounts")
+    seen = replace(SEEN, description=DESCRIPTION.model_copy(update={"judged_by": (accounts,)}))
+    for stage in Stage:
+        names = [one["name"] for one in event(lineage.for_stage(stage, PLAN, [seen, seen]))["inputs"]]
+        looks = stage in (Stage.DISCOVER, Stage.VALIDATE, Stage.ERASE, Stage.VERIFY)
+        assert names.count(accounts.name) == looks, stage
+
+
 def test_a_dataset_says_what_was_found_and_what_became_of_it() -> None:
     facet = facets(lineage.for_stage(Stage.CERTIFY, PLAN, [SEEN]))["lethe_retention"]
     counts = {name: value for name, value in facet.items() if not name.startswith("_")}

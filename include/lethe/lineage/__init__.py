@@ -28,10 +28,12 @@ certify    every dataset                          `Seen.candidates`, `Seen.tally
 =========  =================  ==================  ============================================================
 
 Datasets are named as `Store.describe` names them (https://openlineage.io/docs/spec/naming). Every dataset carries its
-schema and the facet `lethe_retention`; inputs carry the results of expectations as `dataQualityAssertions`, where
-severity `warn` marks an expectation that asks a person; the run carries a `lethe_retention` facet of its own.
-`schema.json` beside this file defines both of our facets. OpenLineage has no word for rows deleted: its lifecycle
-changes are of whole datasets, and its row counts are of rows written, so neither is used for what was erased.
+schema and the facet `lethe_retention`; tables that its records are judged by (`Description.judged_by`) are further
+inputs, with their schema, of the stages that look at records. Inputs carry the results of expectations as
+`dataQualityAssertions`, where severity `warn` marks an expectation that asks a person; the run carries a
+`lethe_retention` facet of its own. `schema.json` beside this file defines both of our facets. OpenLineage has no word
+for rows deleted: its lifecycle changes are of whole datasets, and its row counts are of rows written, so neither is
+used for what was erased.
 
 All that is said is counts, dates, digests and names of tables, columns, prefixes and expectations: no keys, no values.
 """
@@ -70,6 +72,9 @@ class Stage(StrEnum):
     ERASE = "erase"
     VERIFY = "verify"
     CERTIFY = "certify"
+
+
+_LOOK_AT_RECORDS = frozenset({Stage.DISCOVER, Stage.VALIDATE, Stage.ERASE, Stage.VERIFY})
 
 
 class PlannedRun(Protocol):
@@ -152,7 +157,8 @@ def for_stage(stage: Stage | str, plan: PlannedRun | None, datasets: Iterable[Se
                 inputFacets=_input_facets(one),
             )
             for one in seen
-        ],
+        ]
+        + (_judged_by(seen) if stage in _LOOK_AT_RECORDS else []),
         outputs=[
             OutputDataset(
                 namespace=one.description.namespace,
@@ -164,6 +170,17 @@ def for_stage(stage: Stage | str, plan: PlannedRun | None, datasets: Iterable[Se
         ],
         run_facets=_run_facets(stage, plan),
     )
+
+
+def _judged_by(seen: Iterable[Seen]) -> list[InputDataset]:
+    """The tables that records are judged by, each once."""
+    from openlineage.client.event_v2 import InputDataset
+
+    tables = {(one.namespace, one.name): one for each in seen for one in each.description.judged_by}
+    return [
+        InputDataset(namespace=namespace, name=name, facets={"schema": _schema(one)} if one.fields else {})
+        for (namespace, name), one in tables.items()
+    ]
 
 
 def _run_facets(stage: Stage, plan: PlannedRun | None) -> dict[str, RunFacet]:

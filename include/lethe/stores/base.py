@@ -80,6 +80,7 @@ class Description(Value):
     namespace: str
     name: str
     fields: tuple[FieldSchema, ...] = ()
+    judged_by: tuple[Description, ...] = Field(default=(), description="What else its records are judged by.")
 
 
 class Candidates(Found):

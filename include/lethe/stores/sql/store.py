@@ -160,22 +160,18 @@ class SqlStore:
         )
 
     def describe(self, dataset: Dataset) -> Description:
-        """The table as OpenLineage names it."""
+        """The table as OpenLineage names it, with those that its records lead to."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            found = FoundTable.look(connection, table.table, self._dialect)
-            if found is None:
-                raise StoreError(f"{table.name}: there is no table {table.table}, or it cannot be seen")
-            namespace, name = self._dialect.lineage_name(
-                connection, self._url, found.relation.schema, found.relation.name
-            )
-            dialect = connection.dialect
-        fields = found.columns.values()
-        return Description(
-            namespace=namespace,
-            name=name,
-            fields=tuple(FieldSchema(name=one["name"], type=_type_name(one["type"], dialect)) for one in fields),
-        )
+            tables = schema.Tables.look(connection, table, self._dialect)
+            judged_by = tuple(self._described(connection, found) for found in tables.related.values())
+            return self._described(connection, tables.own).model_copy(update={"judged_by": judged_by})
+
+    def _described(self, connection: sa.Connection, found: FoundTable) -> Description:
+        namespace, name = self._dialect.lineage_name(connection, self._url, found.relation.schema, found.relation.name)
+        columns = found.columns.values()
+        fields = (FieldSchema(name=one["name"], type=_type_name(one["type"], connection.dialect)) for one in columns)
+        return Description(namespace=namespace, name=name, fields=tuple(fields))
 
     def lacking(self, dataset: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
         """Those of some columns of related rows that are not there."""
