@@ -321,6 +321,8 @@ def test_columns_that_no_foreign_key_holds_to_a_row_may_lead_to_it(crm: Accounts
     assert said(crm.database, users(by_code)) == ""
     found = crm.database.store.survey(work(users(by_code)), NO_HOLDS)
     assert (found.due, found.unjudgeable) == (1, {Unjudgeable.NO_RELATED_ROW: 5})
+    assert run_through(crm.database, work(users(by_code))).erased == 1
+    assert crm.left == [1, 2, 3, 4, 6]
     assert "when_missing can only be unjudgeable" in said(crm.database, users({**by_code, "when_missing": "empty"}))
 
 
@@ -369,7 +371,7 @@ def test_columns_of_different_types_are_refused(tmp_path: Path) -> None:
     with sqlite(tmp_path) as database:
         crm = Accounts(database)
         of = users({"foreign_key": ["account_id"], "references": ["code"]})
-        assert "account_id) and (code) of accounts are of different types" in said(crm.database, of)
+        assert "account_id) and (code) of accounts are of different types or collations" in said(crm.database, of)
 
 
 def test_a_partition_and_the_whole_of_it_are_one_table(warehouse: Database) -> None:
@@ -386,7 +388,7 @@ def test_a_float_does_not_lead_to_a_whole_number(warehouse: Database) -> None:
     crm = Accounts(warehouse)
     warehouse.run_text("ALTER TABLE users ADD rough double precision")
     of = users({"foreign_key": ["rough"], "references": ["id"]})
-    assert "(rough) and (id) of accounts are of different types" in said(crm.database, of)
+    assert "(rough) and (id) of accounts are of different types or collations" in said(crm.database, of)
 
 
 def test_a_key_of_a_table_that_others_inherit_from_is_not_unique(warehouse: Database) -> None:
@@ -402,7 +404,16 @@ def test_columns_that_cannot_be_compared_are_refused(warehouse: Database) -> Non
     assert "cannot compare (account_code) with (letter) of accounts" in said(crm.database, of)
 
 
-def test_a_right_that_is_missing_for_a_related_table_is_named(warehouse: Database) -> None:
+def test_columns_of_different_collations_are_refused_though_a_foreign_key_leads_there(warehouse: Database) -> None:
+    crm = Accounts(warehouse)
+    warehouse.run_text('ALTER TABLE users ADD in_c text COLLATE "POSIX" REFERENCES accounts (code)')
+    warehouse.run_text('ALTER TABLE accounts ALTER code TYPE text COLLATE "C"')
+    of = users({"foreign_key": ["in_c"], "references": ["code"]})
+    assert "of different types or collations" in said(crm.database, of)
+
+
+@pytest.mark.parametrize("leading", [{}, {"foreign_key": ["account_code"], "references": ["code"]}])
+def test_a_right_that_is_missing_for_a_related_table_is_named(warehouse: Database, leading: dict[str, Any]) -> None:
     Accounts(warehouse)
     name = str(warehouse.connection.schema)
     login = f"login_{name}"

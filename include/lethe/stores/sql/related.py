@@ -20,7 +20,7 @@ from lethe.policy import MissingRelated, Related, TableDataset, split_column, wa
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
-from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
+from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate
 from lethe.stores.sql.tables import FoundTable, absent, no_table
 
 
@@ -182,11 +182,21 @@ def _check_one(
     elif not all(_compared_exactly(found, *pair, dialect) for pair in refers):
         yield Problem(
             field=field,
-            message=f"({', '.join(related.foreign_key)}) and ({columns}) of {related.table} are of different types: "
-            "two rows that are not equal may both be equal to what refers to them; give them one type",
+            message=f"({', '.join(related.foreign_key)}) and ({columns}) of {related.table} are of different types "
+            "or collations: two rows that are not equal may both be equal to what refers to them; make them alike",
         )
-    elif not is_key:
-        yield from _unenforced(connection, field, related, found, dialect)
+    elif not _can_be_compared(connection, related, found, dialect):
+        yield Problem(
+            field=field,
+            message=f"the database cannot compare ({', '.join(related.foreign_key)}) with ({columns}) of "
+            f"{related.table}: they are of different types",
+        )
+    elif not is_key and related.when_missing is MissingRelated.EMPTY:
+        yield Problem(
+            field=field,
+            message=f"no foreign key leads from ({', '.join(related.foreign_key)}) to {related.table}: a row that is "
+            "missing now may be there a moment later, so when_missing can only be unjudgeable; or make a foreign key",
+        )
 
 
 def _share_rows(connection: sa.Connection, one: Relation, two: Relation, dialect: Dialect) -> bool:
@@ -203,8 +213,9 @@ def _compared_exactly(found: _Found, mine: str, theirs: str, dialect: Dialect) -
     SQLite takes text for numbers where it has to, and a float equals several large whole numbers.
     """
     types = [found.before.columns[mine]["type"], found.table.columns[theirs]["type"]]
-    kinds = [dialect.key_kind(one) or _declared(one) for one in types]
-    return kinds[0] == kinds[1] or set(kinds) <= _TEXTS
+    kinds = {dialect.key_kind(one) or _declared(one) for one in types}
+    collations = {getattr(one, "collation", None) for one in types}
+    return len(collations) == 1 and (len(kinds) == 1 or kinds <= _TEXTS)
 
 
 def _declared(kind: sa.types.TypeEngine[Any]) -> KeyKind | str:
@@ -214,28 +225,17 @@ def _declared(kind: sa.types.TypeEngine[Any]) -> KeyKind | str:
     return KeyKind.TEXT if isinstance(kind, sa.String) else type(kind).__name__
 
 
-def _unenforced(
-    connection: sa.Connection, field: str, related: Related, found: _Found, dialect: Dialect
-) -> Iterator[Problem]:
-    """What is wrong with columns that refer to a row, and that no foreign key holds to it."""
-    if related.when_missing is MissingRelated.EMPTY:
-        yield Problem(
-            field=field,
-            message=f"no foreign key leads from ({', '.join(related.foreign_key)}) to {related.table}: a row that is "
-            "missing now may be there a moment later, so when_missing can only be unjudgeable; or make a foreign key",
-        )
+def _can_be_compared(connection: sa.Connection, related: Related, found: _Found, dialect: Dialect) -> bool:
+    """Whether the database knows how; also where that cannot be tried, because something may not be read."""
     mine = found.before.table(dialect, related.foreign_key).alias("referring")
     theirs = found.table.table(dialect, related.references).alias("referred")
     pairs = zip(related.foreign_key, related.references, strict=True)
-    same = sa.and_(*(mine.c[one] == theirs.c[other] for one, other in pairs))
+    same = sa.and_(*(theirs.c[other] == mine.c[one] for one, other in pairs))
     attempt = connection.begin_nested()
     try:
         connection.execute(sa.select(sa.literal(1)).select_from(mine.join(theirs, same)).limit(0))
-    except sa.exc.ProgrammingError:
-        yield Problem(
-            field=field,
-            message=f"the database cannot compare ({', '.join(related.foreign_key)}) with "
-            f"({', '.join(related.references)}) of {related.table}: they are of different types",
-        )
-    finally:
+    except sa.exc.ProgrammingError as error:
         attempt.rollback()
+        return dialect.fault(error) is Fault.DENIED
+    attempt.commit()  # rows that are written later in it would be of another transaction than the one around it
+    return True
