@@ -178,6 +178,29 @@ def test_a_hold_since_discovery_binds(crm: Accounts, identifiers: dict[str, Any]
     assert done == Became(erased=1, held=1)
 
 
+def test_a_hold_since_discovery_binds_a_record_that_was_no_candidate_when_it_was_placed(warehouse: Database) -> None:
+    """Its address is searched for as text, once for all batches: also where its account was open just then."""
+    crm = Accounts(warehouse)
+    for number in (1, 2):
+        crm.account(number, OLD)
+    warehouse.do(sa.update(crm.users).where(crm.users.c.id == 2).values(email="Ann <user2@x.org>"))
+    job, store = work(users(identifiers=OWN)), warehouse.another(lethe_batch_size=1)
+    candidates = store.discover(job, NO_HOLDS)
+    gate = Gate()
+
+    def before(asked: int) -> None:
+        if asked == 0:  # the first batch asks, and asks again when it has loaded what is held
+            gate.place(hold(email="user2@x.org"))
+            crm.change(2, closed_at=None)
+        if asked == 2:
+            crm.change(2, closed_at=OLD)
+
+    gate.before = before
+    done = store.erase(job, candidates, range(candidates.batches), gate)
+    store.close()
+    assert done == Became(erased=1, held=1)
+
+
 @found_by
 def test_rows_that_go_along_go_by_the_related_clock(crm: Accounts, identifiers: dict[str, Any]) -> None:
     crm.database.run_text(
@@ -402,6 +425,22 @@ def test_columns_that_cannot_be_compared_are_refused(warehouse: Database) -> Non
     warehouse.run_text("CREATE TYPE letter AS ENUM ('a')", "ALTER TABLE accounts ADD letter letter UNIQUE")
     of = users({"foreign_key": ["account_code"], "references": ["letter"]})
     assert "cannot compare (account_code) with (letter) of accounts" in said(crm.database, of)
+
+
+def test_a_foreign_key_that_is_not_validated_or_leads_to_more_lets_nothing_be_taken_for_empty(
+    warehouse: Database,
+) -> None:
+    warehouse.run_text(
+        "CREATE TABLE accounts (id int PRIMARY KEY, closed_at date) PARTITION BY RANGE (id)",
+        "CREATE TABLE accounts_1 PARTITION OF accounts FOR VALUES FROM (1) TO (100)",
+        "CREATE TABLE bills (id int PRIMARY KEY, closed_at date)",
+        "CREATE TABLE users (id int PRIMARY KEY, account_id int REFERENCES accounts, bill int)",
+        "ALTER TABLE users ADD FOREIGN KEY (bill) REFERENCES bills NOT VALID",
+    )
+    for changes in ({"table": "accounts_1"}, {"table": "bills", "foreign_key": ["bill"]}):
+        of = users({**changes, "when_missing": "empty"}, identifiers={})
+        assert "when_missing can only be unjudgeable" in said(warehouse, of)
+    assert said(warehouse, users({"when_missing": "empty"}, identifiers={})) == ""
 
 
 def test_columns_of_different_collations_are_refused_though_a_foreign_key_leads_there(warehouse: Database) -> None:

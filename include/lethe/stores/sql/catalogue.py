@@ -58,7 +58,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key: rows of `child` refer to rows of `parent` by `columns`, which hold the values of `referred`."""
+    """A foreign key: rows of `child` refer to rows of `parent` by `columns`, which hold the values of `referred`.
+
+    `validated` says that the database has seen to it for all rows, not only for those that came since it was made.
+    """
 
     name: str
     child: Relation
@@ -68,6 +71,7 @@ class ForeignKey:
     on_delete: Action
     on_update: Action
     deferrable: bool = False
+    validated: bool = True
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:

@@ -226,8 +226,18 @@ class TableEraser:
     def _fill(self, tables: HeldTables, rules: HoldRules) -> None:
         tables.load(self.connection, rules)
         if tables is self._new and self._optimistic:  # rows that stay unchanged are searched once
-            beside = self._judgement.beside
-            tables.search(self.connection, Carrier.of(beside), beside.source, beside.candidate)
+            tables.search(self.connection, Carrier.of(self._judgement), *self._may_go())
+
+    def _may_go(self) -> tuple[sa.FromClause, Predicate]:
+        """Rows that may be erased as they are now: (where from, which).
+
+        By what they lead to, rows that are no candidates now may be some again when their batch comes.
+        """
+        table = self.target.table
+        if not self.target.related:
+            return table, self._judgement.candidate
+        staged = self.staging.keys.alias("staged")
+        return staged.join(table, self.staging.same_key(table, staged)), sa.not_(staged.c.held)
 
     def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""

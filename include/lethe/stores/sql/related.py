@@ -167,9 +167,10 @@ def _check_one(
             "name a table whose rows stay",
         )
     refers = frozenset(zip(related.foreign_key, related.references, strict=True))
-    parts = {found.before.relation.id}
+    ends = (found.before.relation.id, found.table.relation.id)
     is_key = any(
-        key.child.id in parts and key.pairs == refers for key in dialect.referring(connection, found.table.relation)
+        (key.child.id, key.parent.id) == ends and key.pairs == refers and key.validated
+        for key in dialect.referring(connection, found.table.relation)
     )
     unique = dialect.unique_keys(connection, found.table.relation)
     columns = ", ".join(related.references)
@@ -194,8 +195,9 @@ def _check_one(
     elif not is_key and related.when_missing is MissingRelated.EMPTY:
         yield Problem(
             field=field,
-            message=f"no foreign key leads from ({', '.join(related.foreign_key)}) to {related.table}: a row that is "
-            "missing now may be there a moment later, so when_missing can only be unjudgeable; or make a foreign key",
+            message=f"no foreign key leads from ({', '.join(related.foreign_key)}) to {related.table}, or it is not "
+            "validated: a row that is missing now may be there a moment later, so when_missing can only be "
+            "unjudgeable; or make a foreign key",
         )
 
 

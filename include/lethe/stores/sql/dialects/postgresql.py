@@ -154,6 +154,7 @@ _CONSTRAINT = _catalogue(
     *(_oid(name) for name in ("oid", "conrelid", "confrelid", "conparentid")),
     *("conname", "contype", "conkey", "confkey", "confdeltype", "confupdtype"),
     sa.column("condeferrable", sa.Boolean()),
+    sa.column("convalidated", sa.Boolean()),
 )
 _INDEX = _catalogue(
     "pg_index",
@@ -420,6 +421,7 @@ class PostgreSQL(Dialect):
                 on_delete=_ACTIONS[_char(row.confdeltype)],
                 on_update=_ACTIONS[_char(row.confupdtype)],
                 deferrable=row.condeferrable,
+                validated=row.convalidated,
             )
             for row in rows
         ]
