@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -434,10 +435,12 @@ def test_a_foreign_key_that_is_not_validated_or_leads_to_more_lets_nothing_be_ta
         "CREATE TABLE accounts (id int PRIMARY KEY, closed_at date) PARTITION BY RANGE (id)",
         "CREATE TABLE accounts_1 PARTITION OF accounts FOR VALUES FROM (1) TO (100)",
         "CREATE TABLE bills (id int PRIMARY KEY, closed_at date)",
-        "CREATE TABLE users (id int PRIMARY KEY, account_id int REFERENCES accounts, bill int)",
+        "CREATE TABLE users (id int PRIMARY KEY, account_id int REFERENCES accounts, bill int, bill_2 int)",
         "ALTER TABLE users ADD FOREIGN KEY (bill) REFERENCES bills NOT VALID",
+        "ALTER TABLE users ADD FOREIGN KEY (bill_2) REFERENCES bills NOT ENFORCED",
     )
-    for changes in ({"table": "accounts_1"}, {"table": "bills", "foreign_key": ["bill"]}):
+    of_bills: list[dict[str, Any]] = [{"table": "bills", "foreign_key": [name]} for name in ("bill", "bill_2")]
+    for changes in ({"table": "accounts_1"}, *of_bills):
         of = users({**changes, "when_missing": "empty"}, identifiers={})
         assert "when_missing can only be unjudgeable" in said(warehouse, of)
     assert said(warehouse, users({"when_missing": "empty"}, identifiers={})) == ""
@@ -498,3 +501,113 @@ def test_checks_that_were_added_may_be_about_related_columns(crm: Accounts, tmp_
         (folder / "users.json").write_text(json.dumps(suite))
         messages = unknown_columns(settings, "leads", users(), store)
         assert [message.partition("table users ")[2] for message in messages] == said
+
+
+# --- however else a record may lead to another row than it was judged by ---------------------------------------------
+
+
+@found_by
+@pytest.mark.parametrize("children", [True, False])
+def test_a_row_that_is_put_in_the_place_of_another_meanwhile_is_kept_too(
+    warehouse: Database, identifiers: dict[str, Any], *, children: bool
+) -> None:
+    """Deleted and written anew while the batch waits for it, and opened again right before the record goes."""
+    crm = Accounts(warehouse)
+    crm.account(1, OLD)
+    warehouse.run_text(
+        "ALTER TABLE users DROP CONSTRAINT users_account_id_fkey",
+        "CREATE TABLE logins (id int PRIMARY KEY, of_user int REFERENCES users)",
+    )
+    along = [{"table": "logins", "foreign_key": ["of_user"]}] if children else []
+    job, store = work(users(identifiers=identifiers, children=along)), warehouse.another()
+    candidates = store.discover(job, NO_HOLDS)
+    done: list[str] = []
+
+    def meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FOR SHARE" in statement and not done:
+            done.append("replaced")
+            threading.Timer(0.7, replacing.commit).start()
+        if statement.startswith('DELETE FROM "public"."users"') and done == ["replaced"]:
+            with warehouse.engine.connect() as another, another.begin():
+                another.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
+                try:
+                    another.execute(sa.update(crm.accounts).values(closed_at=None))
+                    done.append("opened again")
+                except sa.exc.OperationalError:
+                    done.append("could not be opened")
+
+    with warehouse.engine.connect() as replacing:
+        replacing.execute(sa.delete(crm.accounts))
+        replacing.execute(sa.insert(crm.accounts), {"id": 1, "closed_at": OLD})
+        sa.event.listen(store._engine, "before_cursor_execute", meanwhile)
+        became = store.erase(job, candidates, range(candidates.batches), Gate())
+    store.close()
+    assert (done[-1], became.erased) in (("could not be opened", 1), ("opened again", 0))
+
+
+@pytest.mark.parametrize(
+    ("tables", "leads_to"),
+    [
+        (
+            [
+                "CREATE TABLE accounts (code TEXT COLLATE NOCASE, closed_at TIMESTAMP)",
+                "CREATE UNIQUE INDEX u ON accounts (code COLLATE BINARY)",
+                "CREATE TABLE users (id INTEGER PRIMARY KEY, account_code TEXT, email TEXT)",
+                "INSERT INTO accounts VALUES ('A1', '2024-01-01'), ('a1', '2026-10-01')",
+                "INSERT INTO users VALUES (1, 'a1', NULL), (2, 'A1', NULL)",
+            ],
+            {"foreign_key": ["account_code"], "references": ["code"]},
+        ),
+        (
+            [
+                "CREATE TABLE accounts (id ANY UNIQUE, closed_at TEXT) STRICT",
+                "CREATE TABLE users (id INTEGER PRIMARY KEY, account_id INTEGER, email TEXT)",
+                "INSERT INTO accounts VALUES ('01', '2024-01-01'), (1, '2026-10-01')",
+                "INSERT INTO users VALUES (1, 1, NULL), (2, 2, NULL)",
+            ],
+            {},
+        ),
+    ],
+)
+def test_a_record_leads_to_one_row_at_most_whatever_sqlite_takes_for_equal(
+    tmp_path: Path, tables: list[str], leads_to: dict[str, Any]
+) -> None:
+    with sqlite(tmp_path) as database:
+        database.run_text(*tables)
+        of = users(leads_to, identifiers=OWN, clock={"column": "account.closed_at", "format": "iso8601"})
+        found = database.store.survey(work(of), NO_HOLDS)
+        assert found.total == 2
+        assert found.expired <= 1
+        run_through(database, work(of))
+        assert 1 in database.ids(sa.table("users", sa.column("id")))  # type: ignore[arg-type]
+
+
+def test_a_record_without_key_and_related_row_is_counted_once(tmp_path: Path) -> None:
+    with sqlite(tmp_path) as database:
+        database.run_text(
+            "CREATE TABLE accounts (id INTEGER PRIMARY KEY, state TEXT, closed_at TIMESTAMP)",
+            "CREATE TABLE users (id TEXT PRIMARY KEY, account_id INTEGER, email TEXT)",
+            "INSERT INTO users VALUES (NULL, 7, NULL)",
+        )
+        of = users(where=[{"column": "account.state", "in": ["x"]}], identifiers=OWN)
+        found = database.store.survey(work(of), NO_HOLDS)
+        assert (found.total, found.unjudgeable) == (1, {Unjudgeable.NO_KEY: 1})
+
+
+def test_a_child_table_is_no_related_row(database: Database) -> None:
+    database.run_text(
+        "CREATE TABLE users (id int PRIMARY KEY, account_id int, email text)",
+        "CREATE TABLE accounts (id int PRIMARY KEY, of_user int REFERENCES users, closed_at date)",
+    )
+    children = [{"table": "accounts", "foreign_key": ["of_user"]}]
+    assert "accounts is among the children" in said(database, users(identifiers=OWN, children=children))
+
+
+def test_a_table_may_be_called_like_anything(database: Database) -> None:
+    database.run_text(
+        "CREATE TABLE accounts (id int PRIMARY KEY, closed_at date)",
+        "CREATE TABLE related_0 (id int PRIMARY KEY, account_id int REFERENCES accounts, email text)",
+        "INSERT INTO accounts VALUES (1, '2024-01-01')",
+        "INSERT INTO related_0 VALUES (1, 1, NULL)",
+    )
+    assert run_through(database, work(users(table="related_0", identifiers=OWN))).erased == 1

@@ -437,6 +437,11 @@ REFUSED: list[tuple[str, object, str]] = [
         table(related={"a": {**RELATED, "references": ["x", "y"]}}),
         "related.a: foreign_key and references need the same number of columns",
     ),
+    (
+        "children of another row",
+        table(related={"a": RELATED}, children=[{"table": "b", "foreign_key": ["c"], "references": ["a.id"]}]),
+        "children.b.references: a.id is of another row",
+    ),
     ("a key of another row", table(related={"a": RELATED}, key=["a.id"]), "key: a.id is of another row"),
     (
         "a mask over another row",

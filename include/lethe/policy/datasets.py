@@ -133,7 +133,9 @@ class TableDataset(RowDataset):
                 way_to_related(name, self.related)
             except ValueError as error:
                 raise ValueError(f"related: {error}") from None
-        for field_name, columns in (("key", self.key), ("masks", tuple(mask.column for mask in self.masks))):
+        own = [("key", self.key), ("masks", tuple(mask.column for mask in self.masks))]
+        own += [(f"children.{child.table}.references", child.references or ()) for child in self.children]
+        for field_name, columns in own:
             for column in columns:
                 if self.is_related(column):
                     raise ValueError(f"{field_name}: {column} is of another row: name columns of {self.table} itself")

@@ -252,7 +252,9 @@ class TableEraser:
         ]
         judgement = self._judgement
         if self.target.related:
-            self._keep_related(staged.join(table, sa.true()), sa.and_(*same))
+            kept = self._keep_related(staged.join(table, sa.true()), sa.and_(*same))
+            if any(count != part.unheld for count in kept):  # missing, or replaced while it was waited for
+                return None
             judgement = judgement.beside
             same += [one.leads_from(table) for one in self.target.related.values()]
             same.append(staged.c.clock == judgement.clock_value[0])  # holds may be of some clocks only
@@ -317,7 +319,7 @@ class TableEraser:
         self.dialect.lock_rows(
             self.connection, sa.select(staged.c.held, *self._judgement.key).select_from(joined).where(mine), table
         )
-        self._keep_related(joined, mine)
+        kept = self._keep_related(joined, mine)
         tables = self._new
         if not self._optimistic or self.target.related or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
@@ -327,18 +329,34 @@ class TableEraser:
         tables.search(self.connection, Carrier.of(beside), beside.join(joined), mine)
         kin = self._look_below_each(joined, mine)
         shape = [*self._shape(), self.dialect.position(staged).label("position"), _text("").label("reason")]
+        shape += self._there(joined=False)
         verdict, _ = self._note("verdict_each", shape, self._verdicts(staged, mine, tables, kin))
+        there = [sa.func.coalesce(sa.func.sum(verdict.c[column.name]), 0) for column in self._there(joined=False)]
+        if there and [int(count) for count in self.connection.execute(sa.select(*there)).one()] != kept:
+            raise Moved  # judged by a row that is not kept
         return verdict
 
-    def _keep_related(self, joined: sa.FromClause, mine: Predicate) -> None:
-        """Keep the rows that the locked records lead to as they are, one after the other on the way."""
-        table = self.target.table
+    def _there(self, *, joined: bool) -> list[sa.Label[int]]:
+        """For each related row, by what a record is judged, whether it is there."""
+        rows = enumerate(self.target.related.values())
+        one, none = sa.literal(1, sa.Integer()), sa.literal(0, sa.Integer())
+        return [(sa.case((row.is_there, one), else_=none) if joined else one).label(f"there_{n}") for n, row in rows]
+
+    def _keep_related(self, joined: sa.FromClause, mine: Predicate) -> list[int]:
+        """Keep the rows that records lead to as they are, one step after the other; how many records have each.
+
+        A row that was put in the place of another while that was waited for is not kept: whoever judges by it sees that
+        there are more rows than are kept, as of these none goes away.
+        """
+        return [self.dialect.keep_rows(self.connection, rows, table) for table, rows in self._leading(joined, mine)]
+
+    def _leading(self, joined: sa.FromClause, mine: Predicate) -> Iterator[tuple[sa.FromClause, sa.Select[Any]]]:
+        """Each related table, with its rows that the records of `joined` lead to."""
         for related in self.target.related.values():
             source = joined
             for one in related.path:
-                source = source.join(one.table, one.leads_from(table))
-            rows = sa.select(sa.literal(1).label("one")).select_from(source).where(mine)
-            self.dialect.keep_rows(self.connection, rows, related.table)
+                source = source.join(one.table, one.leads_from(self.target.table))
+            yield related.table, sa.select(sa.literal(1).label("one")).select_from(source).where(mine)
 
     def _before_judging(self, joined: sa.FromClause, mine: Predicate) -> None:
         """For who cannot lock: a batch's rows are about to be judged."""
@@ -472,6 +490,7 @@ class TableEraser:
             *self._way(),
             self.dialect.position(staged).label("position"),
             _text("").label("reason"),
+            *self._there(joined=True),
         ]
         return sa.select(*columns).select_from(source).where(mine)
 

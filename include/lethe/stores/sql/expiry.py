@@ -256,8 +256,11 @@ class Judgement:
 
     @property
     def no_key(self) -> Predicate:
-        """Rows in scope with NULL in their key."""
-        return sa.and_(self.in_scope, sa.not_(self.done_before), self._keyless)
+        """Rows in scope with NULL in their key; perhaps in scope where a related row is not there."""
+        scope = self.in_scope
+        if self.related:
+            scope = sa.or_(scope, sa.and_(self.perhaps_in_scope, self.unrelated))
+        return sa.and_(scope, sa.not_(self.done_before), self._keyless)
 
     @property
     def no_related_row(self) -> Predicate:

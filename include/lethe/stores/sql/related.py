@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.keys import KeyKind
-from lethe.policy import MissingRelated, Related, TableDataset, split_column, way_to_related
+from lethe.policy import MissingRelated, Related, TableDataset, name_parts, split_column, way_to_related
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
@@ -33,7 +33,9 @@ class RelatedTable:
         table: the table, under an alias of its own.
         foreign_key: the columns that refer to it, of `through`, or of the records' table where that is None.
         references: the columns that they refer to.
+        columns: those of it that are read.
         must_be_there: whether a record without it cannot be judged.
+        dialect: of the database.
     """
 
     name: str
@@ -42,7 +44,9 @@ class RelatedTable:
     foreign_key: tuple[str, ...]
     references: tuple[str, ...]
     through: RelatedTable | None
+    columns: tuple[str, ...]
     must_be_there: bool
+    dialect: Dialect
 
     @property
     def path(self) -> tuple[RelatedTable, ...]:
@@ -53,7 +57,7 @@ class RelatedTable:
         """Whether a row is the one that a record, or the row before it, leads to."""
         before = self.through.table if self.through else records
         pairs = zip(self.foreign_key, self.references, strict=True)
-        return sa.and_(*(self.table.c[theirs] == before.c[mine] for mine, theirs in pairs))
+        return sa.and_(*(self.dialect.identical(self.table.c[theirs], before.c[mine]) for mine, theirs in pairs))
 
     @property
     def is_there(self) -> Predicate:
@@ -98,13 +102,16 @@ def find(
         related = dataset.related[name]
         found = FoundTable.look(connection, related.table, dialect)
         assert found is not None  # noqa: S101 - it was checked
+        columns = tuple(dict.fromkeys(_columns(name, dataset, named)))
         made[name] = RelatedTable(
             name=name,
             relation=found.relation,
-            table=found.table(dialect, _columns(name, dataset, named)).alias(f"related_{len(made)}"),
+            table=found.table(dialect, columns).alias(f"lethe_related_{len(made)}"),
             foreign_key=related.foreign_key,
             references=related.references,
             through=made[related.through] if related.through else None,
+            columns=columns,
+            dialect=dialect,
             must_be_there=related.when_missing is MissingRelated.UNJUDGEABLE,
         )
     return made
@@ -166,6 +173,15 @@ def _check_one(
             message=f"{related.table} is the table of the records themselves: rows that others are judged by would go; "
             "name a table whose rows stay",
         )
+    for child in dataset.children:
+        for table in child.tables:
+            goes = dialect.relation(connection, tuple(reversed(name_parts(table))))
+            if goes is not None and _share_rows(connection, found.table.relation, goes, dialect):
+                yield Problem(
+                    field=field,
+                    message=f"{related.table} is among the children: its rows go along, while others would "
+                    "be judged by them; leave it out of one of the two",
+                )
     refers = frozenset(zip(related.foreign_key, related.references, strict=True))
     ends = (found.before.relation.id, found.table.relation.id)
     is_key = any(

@@ -44,8 +44,7 @@ def needs(dataset: TableDataset, family: Family, target: Target) -> Iterator[Nee
         columns = tuple(str(column.name) for column in child.table.c if not column.system)
         yield Need(member.relation, columns, delete=True, lock=lock)
     for related in target.related.values():
-        read = tuple(str(column.name) for column in related.table.c if not column.system)
-        yield Need(related.relation, read, lock=related.references[0])
+        yield Need(related.relation, related.columns, lock=related.references[0])
     known = {member.relation.id for member in family.members}
     for member in family.members:
         for key in family.keeping(member):

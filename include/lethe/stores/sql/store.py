@@ -100,7 +100,7 @@ class SqlStore:
             problems = list(schema.check(connection, table, by_value, self._dialect))
             if all(problem.remark for problem in problems):  # else what is to be allowed is not known
                 family = Family.of(connection, table, self._dialect)
-                target = Target.find(connection, table, None, self._dialect)
+                target = Target.find(connection, table, by_value.column if by_value else None, self._dialect)
                 problems += rights.missing(connection, table, family, target, self._dialect, self._settings)
             return [*problems, *lookalikes.remarks(connection, table.children, self._dialect)]
 

@@ -530,12 +530,17 @@ class Dialect(ABC):
     def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Lock the rows of `table` in `rows` until the end of the transaction, where the database locks rows."""
 
-    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
-        """See to it that the rows of `table` in `rows` stay as they are until the end of the transaction.
+    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> int:
+        """See to it that the rows of `table` in `rows` stay as they are until the end of the transaction; how many do.
 
-        Others may do the same with them, and read them. Where the binding is a fence.
+        Others may do the same with them, and read them. A row that vanished while it was waited for is not among them.
+        Where the binding is a fence.
         """
         raise NotImplementedError
+
+    def identical(self, one: AnyColumn, other: AnyColumn) -> Predicate:
+        """Whether two columns of one kind have the same value, so that a unique one has it in one row at most."""
+        return one == other
 
     def delete(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate

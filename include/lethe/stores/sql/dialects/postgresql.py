@@ -1026,10 +1026,10 @@ class PostgreSQL(Dialect):
         locked = rows.with_for_update(of=table).subquery()
         connection.execute(sa.select(sa.func.count()).select_from(locked))
 
-    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
+    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> int:
         """SELECT FOR SHARE, of which only the count comes here."""
         locked = rows.with_for_update(read=True, of=table).subquery()
-        connection.execute(sa.select(sa.func.count()).select_from(locked))
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(locked)) or 0)
 
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """SET CONSTRAINTS, which SQLAlchemy has no words for."""

@@ -417,8 +417,17 @@ class SQLite(Dialect):
     def lock_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
         """Nothing: the transaction has the write lock."""
 
-    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> None:
-        """The same."""
+    def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> int:
+        """The same; they are counted."""
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(rows.subquery())) or 0)
+
+    def identical(self, one: AnyColumn, other: AnyColumn) -> Predicate:
+        """Byte by byte and of one type: a unique index may have a collation of its own, and '1' be equal to 1."""
+        first, second = (sa.type_coerce(column, sa.types.NullType()) for column in (one, other))
+        return sa.and_(
+            sa.type_coerce(sa.collate(first, "BINARY"), sa.types.NullType()) == second,
+            sa.func.typeof(first) == sa.func.typeof(second),
+        )
 
     def delete(
         self, table: sa.Table, other: sa.FromClause, on: Sequence[tuple[AnyColumn, AnyColumn]], chosen: Predicate
