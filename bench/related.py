@@ -9,16 +9,10 @@ each once, on identical copies. The least of the repetitions count.
 from __future__ import annotations
 
 import sys
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from bench import sql
-from bench.run import LAST, STAGES, Command
-from lethe.connections import sqlalchemy_url
-from lethe.governance import CONNECTION_ID, Governance
-from lethe_demo.servers import EmbeddedPostgres
+from bench.run import LAST, STAGES, Command, met, recorded
 
 TARGET = 1.5
 RELATED_SHARE = 10
@@ -47,15 +41,7 @@ _RELATED: dict[str, Any] = {
 
 def run(rows: int = sql.ROWS, repetitions: int = sql.REPETITIONS) -> bool:
     """Measure, print, and say whether the target was met."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)
-        server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        server.create_database("governance")
-        records = server.connection(CONNECTION_ID, "governance")
-        governance = Governance(sqlalchemy_url(records))
-        governance.create_schema()
-        stack.callback(governance.close)
+    with recorded() as (folder, server, governance, records):
         bench = sql.Bench(server, rows)
         bench.do(_COMPANIES.format(companies=max(1, rows // RELATED_SHARE)))
         bench.do("VACUUM ANALYZE companies")
@@ -88,10 +74,7 @@ def _report(erased: int, took: dict[str, list[dict[str, float]]]) -> bool:
         print(f"{stage:20}{own[stage]:12.2f}{related[stage]:12.2f}")
     whole = [sum(one.values()) for one in (own, related)]
     print(f"{'whole':20}{whole[0]:12.2f}{whole[1]:12.2f}")
-    ratio = whole[1] / whole[0]
-    verdict = "ok" if ratio <= TARGET else "MISSED"
-    print(f"{'related / in the row':52}{ratio:9.2f}   at most {TARGET:.2f}   {verdict}", flush=True)
-    return ratio <= TARGET
+    return met("related / in the row", whole[1] / whole[0], TARGET)
 
 
 if __name__ == "__main__":

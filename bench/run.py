@@ -24,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,14 +194,15 @@ class Subject:
             _line(stage, whole[stage], empty[stage], by_hand)
         total, nothing = sum(whole.values()), sum(empty.values())
         _line("whole", total, nothing, by_hand)
-        return _met(f"a run without an empty one / {self.name}", (total - nothing) / by_hand, self.target)
+        return met(f"a run without an empty one / {self.name}", (total - nothing) / by_hand, self.target)
 
 
 def _line(what: str, whole: float, empty: float, by_hand: float) -> None:
     print(f"{what:20}{whole:9.2f}{empty:9.2f}{whole - empty:9.2f}{(whole - empty) / by_hand:14.2f}")
 
 
-def _met(what: str, ratio: float, limit: float) -> bool:
+def met(what: str, ratio: float, limit: float) -> bool:
+    """Print a ratio beside its limit, and say whether it is within."""
     print(f"{what:52}{ratio:9.2f}   at most {limit:.2f}   {'ok' if ratio <= limit else 'MISSED'}", flush=True)
     return ratio <= limit
 
@@ -288,9 +289,9 @@ def _objects(folder: Path, governance: Governance, records: Connection, server: 
     return Subject("s5cmd rm", OBJECTS_TARGET, command, by_hand, fill)
 
 
-def run(rows: int = sql.ROWS, repetitions: int = sql.REPETITIONS) -> bool:
-    """Measure, print, and say whether all targets were met. Files have twice as many rows, objects a hundredth."""
-    imports = []
+@contextmanager
+def recorded() -> Iterator[tuple[Path, EmbeddedPostgres, Governance, Connection]]:
+    """A folder and a server, with a database of its own for the records of runs, and the connection to that."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
@@ -300,6 +301,14 @@ def run(rows: int = sql.ROWS, repetitions: int = sql.REPETITIONS) -> bool:
         governance = Governance(sqlalchemy_url(records))
         governance.create_schema()
         stack.callback(governance.close)
+        yield folder, server, governance, records
+
+
+def run(rows: int = sql.ROWS, repetitions: int = sql.REPETITIONS) -> bool:
+    """Measure, print, and say whether all targets were met. Files have twice as many rows, objects a hundredth."""
+    imports = []
+    with ExitStack() as stack:
+        folder, server, governance, records = stack.enter_context(recorded())
         bucket = stack.enter_context(EmbeddedS3(folder / "s3"))
         subjects = [
             _table(folder, governance, records, sql.Bench(server, rows)),
@@ -312,11 +321,11 @@ def run(rows: int = sql.ROWS, repetitions: int = sql.REPETITIONS) -> bool:
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", IMPORTS], check=True)
             imports.append(time.perf_counter() - began)
-    met = [subject.report() for subject in subjects]
+    within = [subject.report() for subject in subjects]
     nothing = min(sum(run.values()) for run in subjects[0].empty)
     print(f"\nan empty run {nothing:.2f} s; {IMPORTS}: {min(imports):.2f} s")
-    met.append(_met("an empty run / imports", nothing / min(imports), EMPTY_TARGET))
-    return all(met)
+    within.append(met("an empty run / imports", nothing / min(imports), EMPTY_TARGET))
+    return all(within)
 
 
 if __name__ == "__main__":
