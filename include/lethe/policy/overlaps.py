@@ -34,14 +34,13 @@ def exclude_each_other(one: TableDataset, two: TableDataset) -> bool:
 
 def _same_column(one: TableDataset, two: TableDataset, column: str) -> bool:
     """Whether a column of a related row is one of the same row: two policies may have one name for two."""
-    leads = [split_column(column, dataset.related)[0] for dataset in (one, two)]
-    if leads == [None, None]:
-        return True
-    return one.store == two.store and None not in leads and _leading(one, leads[0]) == _leading(two, leads[1])
+    way, other = (_leading(dataset, column) for dataset in (one, two))
+    return way == other and (not way or one.store == two.store)
 
 
-def _leading(dataset: TableDataset, name: str | None) -> list[Related]:
-    """What leads from a record to a related row."""
+def _leading(dataset: TableDataset, column: str) -> list[Related]:
+    """What leads from a record to the row that has a column; nothing to the record's own."""
+    name, _ = split_column(column, dataset.related)
     return [] if name is None else [dataset.related[each] for each in way_to_related(name, dataset.related)]
 
 
