@@ -123,7 +123,7 @@ def test_the_schema_knows_every_reason_for_which_a_record_cannot_be_judged() -> 
 
 def test_what_records_are_judged_by_is_read_by_the_stages_that_look_at_records() -> None:
     accounts = Description(namespace="postgres://warehouse:5432", name="crm.customers.accounts")
-    seen = replace(SEEN, description=DESCRIPTION.model_copy(update={"judged_by": (accounts,)}))
+    seen = replace(SEEN, description=DESCRIPTION.model_copy(update={"judged_by": {"account": accounts}}))
     for stage in Stage:
         names = [one["name"] for one in event(lineage.for_stage(stage, PLAN, [seen, seen]))["inputs"]]
         looks = stage in (Stage.DISCOVER, Stage.VALIDATE, Stage.ERASE, Stage.VERIFY)

@@ -212,11 +212,8 @@ def unknown_columns(settings: Settings, category: str, dataset: Dataset, store: 
         return []  # `problems` says so
     if not own.columns or not isinstance(dataset, TableDataset):
         return []
-    from lethe.stores.base import ReadsRelatedRows
-
-    there = {field.name for field in store.describe(dataset).fields}
-    lacking = [name for name in own.columns if name not in there and not dataset.is_related(name)]
-    if isinstance(store, ReadsRelatedRows):
-        lacking += store.lacking(dataset, [name for name in own.columns if dataset.is_related(name)])
-    names = ", ".join(lacking)
-    return [f"{own.file}: table {dataset.table} has no column {names}: correct it"] if lacking else []
+    described = store.describe(dataset)
+    there = {field.name for field in described.fields}
+    there |= {f"{name}.{field.name}" for name, row in described.judged_by.items() for field in row.fields}
+    lacking = ", ".join(name for name in own.columns if name not in there)
+    return [f"{own.file}: table {dataset.table} has no column {lacking}: correct it"] if lacking else []

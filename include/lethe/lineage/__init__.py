@@ -176,7 +176,7 @@ def _judged_by(seen: Iterable[Seen]) -> list[InputDataset]:
     """The tables that records are judged by, each once."""
     from openlineage.client.event_v2 import InputDataset
 
-    tables = {(one.namespace, one.name): one for each in seen for one in each.description.judged_by}
+    tables = {(one.namespace, one.name): one for each in seen for one in each.description.judged_by.values()}
     return [
         InputDataset(namespace=namespace, name=name, facets={"schema": _schema(one)} if one.fields else {})
         for (namespace, name), one in tables.items()

@@ -7,7 +7,7 @@ Values that travel between tasks are pydantic models, so that they pass through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -80,7 +80,9 @@ class Description(Value):
     namespace: str
     name: str
     fields: tuple[FieldSchema, ...] = ()
-    judged_by: tuple[Description, ...] = Field(default=(), description="What else its records are judged by.")
+    judged_by: Mapping[str, Description] = Field(
+        default_factory=dict, description="What else its records are judged by: the related rows' tables, by name."
+    )
 
 
 class Candidates(Found):
@@ -326,19 +328,6 @@ class ListsPrefixes(Protocol):
 
         Raises:
             StoreError, StoreUnavailable: if the bucket cannot be looked through.
-        """
-        ...
-
-
-@runtime_checkable
-class ReadsRelatedRows(Protocol):
-    """A store whose records lead to rows of other tables."""
-
-    def lacking(self, dataset: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
-        """Those of some columns of related rows, as a policy writes them, that are not there.
-
-        Raises:
-            StoreError, StoreUnavailable: if the tables cannot be looked at.
         """
         ...
 

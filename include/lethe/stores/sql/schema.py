@@ -56,12 +56,6 @@ class Tables:
         looked = {name: FoundTable.look(connection, one.table, dialect) for name, one in dataset.related.items()}
         return cls(dataset, own, {name: found for name, found in looked.items() if found is not None})
 
-    def has(self, column: str) -> bool:
-        """Whether a column that the policy names is there."""
-        owner, name = split_column(column, self.dataset.related)
-        found = self.own if owner is None else self.related.get(owner)
-        return found is not None and name in found.columns
-
     def at(self, column: str) -> tuple[FoundTable, str]:
         """Where a column is that the policy names, and what it is called there."""
         owner, name = split_column(column, self.dataset.related)

@@ -164,7 +164,7 @@ class SqlStore:
         table = _table(dataset)
         with self._reading(table.name) as connection:
             tables = schema.Tables.look(connection, table, self._dialect)
-            judged_by = tuple(self._described(connection, found) for found in tables.related.values())
+            judged_by = {name: self._described(connection, found) for name, found in tables.related.items()}
             return self._described(connection, tables.own).model_copy(update={"judged_by": judged_by})
 
     def _described(self, connection: sa.Connection, found: FoundTable) -> Description:
@@ -172,15 +172,6 @@ class SqlStore:
         columns = found.columns.values()
         fields = (FieldSchema(name=one["name"], type=_type_name(one["type"], connection.dialect)) for one in columns)
         return Description(namespace=namespace, name=name, fields=tuple(fields))
-
-    def lacking(self, dataset: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
-        """Those of some columns of related rows that are not there."""
-        table = _table(dataset)
-        if not columns:
-            return ()
-        with self._reading(table.name) as connection:
-            tables = schema.Tables.look(connection, table, self._dialect)
-            return tuple(name for name in columns if not tables.has(name))
 
     def place(self, dataset: Dataset) -> Place:
         """The table and its parts by identity; those of its child tables go along."""
