@@ -8,7 +8,7 @@ comparison that an index serves, and columns of different types mix without conv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -60,7 +60,7 @@ class Judgement:
     disposition: Disposition
     kinds: Mapping[str, ClockKind]
     dialect: Dialect
-    related: RelatedTables = field(default_factory=dict)
+    related: RelatedTables
     joined: bool = False
     """Whether statements have the related rows beside the table (see `source`); else they are looked up."""
 
@@ -137,6 +137,11 @@ class Judgement:
         """Whether a related row is not there that has to be."""
         return sa.or_(sa.false(), *self._missing(self.related.values()))
 
+    @property
+    def _not_unrelated(self) -> tuple[Predicate, ...]:
+        """That none is missing; nothing where a record leads nowhere, so that no statement mentions it."""
+        return (sa.not_(self.unrelated),) if self.related else ()
+
     def _missing(self, related: Iterable[RelatedTable]) -> tuple[Predicate, ...]:
         """Of each that has to be there, whether it is not."""
         return tuple(sa.not_(self._is_there(one)) for one in related if one.must_be_there)
@@ -209,10 +214,7 @@ class Judgement:
     def expired(self) -> Predicate:
         """Whether a row in scope has expired (held, kept on and all)."""
         readable = self.dialect.readable(*self.clocks[0]) if len(self.clocks) == 1 else sa.not_(self.unreadable)
-        related = [sa.not_(self.unrelated)] if self.related else []
-        return sa.and_(
-            self.in_scope, self._past_cutoff, readable, sa.not_(self.done_before), sa.not_(self._keyless), *related
-        )
+        return sa.and_(self._open, self._past_cutoff, readable)
 
     @property
     def _past_cutoff(self) -> Predicate:
@@ -245,8 +247,7 @@ class Judgement:
 
     @property
     def _open(self) -> Predicate:
-        related = [sa.not_(self.unrelated)] if self.related else []
-        return sa.and_(self.in_scope, sa.not_(self.done_before), sa.not_(self._keyless), *related)
+        return sa.and_(self.in_scope, sa.not_(self.done_before), sa.not_(self._keyless), *self._not_unrelated)
 
     @property
     def _keyless(self) -> Predicate:
@@ -293,8 +294,7 @@ class Judgement:
         """Rows of which nobody can say whether they are in scope."""
         if not any(condition.compares for condition in self.dataset.where):
             return sa.false()
-        related = [sa.not_(self.unrelated)] if self.related else []
-        return sa.and_(self.perhaps_in_scope, sa.not_(self.in_scope), sa.not_(self.done_before), *related)
+        return sa.and_(self.perhaps_in_scope, sa.not_(self.in_scope), sa.not_(self.done_before), *self._not_unrelated)
 
     @property
     def unjudgeable(self) -> dict[Unjudgeable, Predicate]:

@@ -104,17 +104,6 @@ class Carrier:
         """Those of a child table."""
         return cls(child.identifiers, lambda name: child.table.c[name], child.phone_region)
 
-    def columns(self, kind: IdentifierType) -> Iterator[_Carrying]:
-        """The columns with identifiers of a type."""
-        yield from (_Carrying(name, self.column(name)) for name in self.identifiers[kind])
-
-
-class _Carrying(NamedTuple):
-    """A column that carries identifiers, with what the policy calls it."""
-
-    name: str
-    column: AnyColumn
-
 
 class HeldTables:
     """The temporary tables of one session for some rules, and the predicate that reads them."""
@@ -200,7 +189,7 @@ class HeldTables:
 
         Call it before `join`, `matches` or `absent` are asked for; what was found before stays found.
         """
-        for kind, (_, column), made in self._columns(carrier):
+        for kind, _, column, made in self._columns(carrier):
             odd = self._odd(column, kind, carrier.phone_region)
             if odd is None:
                 continue
@@ -252,7 +241,7 @@ class HeldTables:
         """`source`, which has the judged table, joined so that the predicate says of each of its rows if it is held."""
         conditions: list[Predicate] = [judgement.within(clock) for clock in self._held.ranges]
         carrier = Carrier.of(judgement)
-        for kind, (name, column), made in self._columns(carrier):
+        for kind, name, column, made in self._columns(carrier):
             held = made.held.alias(_beside("held", kind, name))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             source = source.outerjoin(held, held.c.value == key)
@@ -265,7 +254,7 @@ class HeldTables:
 
         A row may come several times.
         """
-        for kind, (name, column), made in self._columns(carrier):
+        for kind, name, column, made in self._columns(carrier):
             held = made.held.alias(_beside("held", kind, name))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             yield source.join(held, held.c.value == key), sa.true(), held.c.number
@@ -277,7 +266,7 @@ class HeldTables:
         """Predicates that all are true of a row that is not held; for statements that nothing can be joined to."""
         predicates = [sa.not_(judgement.within(clock)) for clock in self._held.ranges]
         carrier = Carrier.of(judgement)
-        for kind, (name, column), made in self._columns(carrier):
+        for kind, name, column, made in self._columns(carrier):
             held = made.held.alias(_beside("held", kind, name))
             key = self._dialect.identifier(column, kind, carrier.phone_region)
             found = sa.select(sa.literal(1)).select_from(held)
@@ -286,12 +275,12 @@ class HeldTables:
             predicates += [sa.not_(one) for one in self._held_as_spelt(judgement, column, kind, made)]
         return predicates
 
-    def _columns(self, carrier: Carrier) -> Iterator[tuple[IdentifierType, _Carrying, _Tables]]:
-        """The columns in which something may be held, with the tables that they are compared with."""
-        for kind in carrier.identifiers:
+    def _columns(self, carrier: Carrier) -> Iterator[tuple[IdentifierType, str, AnyColumn, _Tables]]:
+        """The columns in which something may be held, by name, with the tables that they are compared with."""
+        for kind, columns in carrier.identifiers.items():
             made = self._tables.get(kind)
             if made is not None:
-                yield from ((kind, carrying, made) for carrying in carrier.columns(kind))
+                yield from ((kind, name, carrier.column(name), made) for name in columns)
 
     def in_force(self, judgement: Judgement, held: sa.FromClause) -> Predicate:
         """Whether an identifier is held at a record's clock; `held` has its class as `number`."""
