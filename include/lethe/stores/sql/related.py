@@ -21,7 +21,7 @@ from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate
-from lethe.stores.sql.tables import FoundTable, absent, no_table
+from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class RelatedTable:
     """A related row as statements need it.
 
     Attributes:
-        name: what the policy calls it.
+        relation: which table it is.
         table: the table, under an alias of its own.
         foreign_key: the columns that refer to it, of `through`, or of the records' table where that is None.
         references: the columns that they refer to.
+        through: the row before it.
         columns: those of it that are read.
         must_be_there: whether a record without it cannot be judged.
         dialect: of the database.
     """
 
-    name: str
     relation: Relation
     table: sa.FromClause
     foreign_key: tuple[str, ...]
@@ -84,9 +84,7 @@ def joined_to(source: sa.FromClause, records: sa.FromClause, related: RelatedTab
     return source
 
 
-def find(
-    connection: sa.Connection, dataset: TableDataset, named: Sequence[str], dialect: Dialect
-) -> dict[str, RelatedTable]:
+def find(connection: sa.Connection, tables: Tables, named: Sequence[str], dialect: Dialect) -> dict[str, RelatedTable]:
     """The tables of related rows, in an order in which each comes after those that lead to it.
 
     `named` are all columns that the policy names.
@@ -94,17 +92,15 @@ def find(
     Raises:
         StoreError: if they are not what the policy says.
     """
-    for problem in check(connection, dataset, named, dialect):
+    dataset = tables.dataset
+    for problem in check(connection, tables, named, dialect):
         raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
     made: dict[str, RelatedTable] = {}
     in_order = (one for last in dataset.related for one in way_to_related(last, dataset.related))
     for name in dict.fromkeys(in_order):
-        related = dataset.related[name]
-        found = FoundTable.look(connection, related.table, dialect)
-        assert found is not None  # noqa: S101 - it was checked
+        related, found = dataset.related[name], tables.related[name]
         columns = tuple(dict.fromkeys(_columns(name, dataset, named)))
         made[name] = RelatedTable(
-            name=name,
             relation=found.relation,
             table=found.table(dialect, columns).alias(f"lethe_related_{len(made)}"),
             foreign_key=related.foreign_key,
@@ -124,64 +120,72 @@ def _columns(name: str, dataset: TableDataset, named: Sequence[str]) -> list[str
     return [*dataset.related[name].references, *onward, *(column for owner, column in splits if owner == name)]
 
 
-def check(
-    connection: sa.Connection, dataset: TableDataset, named: Sequence[str], dialect: Dialect
-) -> Iterator[Problem]:
-    """What of the related rows does not fit the database."""
-    if not dataset.related:
+def check(connection: sa.Connection, tables: Tables, named: Sequence[str], dialect: Dialect) -> Iterator[Problem]:
+    """What of the related rows does not fit the database. `named` are all columns that the policy names."""
+    if not tables.dataset.related:
         return
     lack = dialect.abilities.lacks.get(Ability.RELATED_ROWS)
     if lack is not None:
         yield Problem(field="related", message=f"{lack.says}: {lack.reason}")
         return
-    own = FoundTable.look(connection, dataset.table, dialect)
-    for name, related in dataset.related.items():
-        found = FoundTable.look(connection, related.table, dialect)
-        before = (
-            FoundTable.look(connection, dataset.related[related.through].table, dialect) if related.through else own
-        )
+    for name, related in tables.dataset.related.items():
+        found = tables.related.get(name)
+        before = tables.own if related.through is None else tables.related.get(related.through)
         if found is None:
             yield Problem(field=f"related.{name}", message=absent(related.table))
         elif found.relation.kind is not RelationKind.TABLE:
             yield Problem(field=f"related.{name}", message=no_table(found.relation))
         elif before is not None:
-            yield from _check_one(connection, name, dataset, _Found(found, before, own), named, dialect)
+            yield from _check_one(connection, name, tables, _Step(before, found), named, dialect)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A related table, the one before it, and that of the records."""
+class _Step:
+    """Two tables, of which rows of the first lead to rows of the second."""
 
-    table: FoundTable
     before: FoundTable
-    own: FoundTable | None
+    table: FoundTable
 
 
 def _check_one(
-    connection: sa.Connection, name: str, dataset: TableDataset, found: _Found, named: Sequence[str], dialect: Dialect
+    connection: sa.Connection, name: str, tables: Tables, found: _Step, named: Sequence[str], dialect: Dialect
 ) -> Iterator[Problem]:
+    dataset = tables.dataset
     related, field = dataset.related[name], f"related.{name}"
     lacking = [(related.table, one) for one in _columns(name, dataset, named) if one not in found.table.columns]
     lacking += [(str(found.before.relation), one) for one in related.foreign_key if one not in found.before.columns]
     for table, column in dict.fromkeys(lacking):
         yield Problem(field=field, message=f"table {table} has no column {column}")
-    if lacking:
-        return
-    if found.own is not None and _share_rows(connection, found.table.relation, found.own.relation, dialect):
+    if not lacking:
+        yield from _that_goes(connection, name, tables, found.table.relation, dialect)
+        yield from _that_are_several(connection, field, related, found, dialect)
+
+
+def _that_goes(
+    connection: sa.Connection, name: str, tables: Tables, relation: Relation, dialect: Dialect
+) -> Iterator[Problem]:
+    """That rows of a table would go by which others are judged."""
+    field, called = f"related.{name}", tables.dataset.related[name].table
+    if _share_rows(connection, relation, tables.own.relation, dialect):
         yield Problem(
             field=field,
-            message=f"{related.table} is the table of the records themselves: rows that others are judged by would go; "
+            message=f"{called} is the table of the records themselves: rows that others are judged by would go; "
             "name a table whose rows stay",
         )
-    for child in dataset.children:
-        for table in child.tables:
-            goes = dialect.relation(connection, tuple(reversed(name_parts(table))))
-            if goes is not None and _share_rows(connection, found.table.relation, goes, dialect):
-                yield Problem(
-                    field=field,
-                    message=f"{related.table} is among the children: its rows go along, while others would "
-                    "be judged by them; leave it out of one of the two",
-                )
+    for table in (table for child in tables.dataset.children for table in child.tables):
+        goes = dialect.relation(connection, tuple(reversed(name_parts(table))))
+        if goes is not None and _share_rows(connection, relation, goes, dialect):
+            yield Problem(
+                field=field,
+                message=f"{called} is among the children: its rows go along, while others would "
+                "be judged by them; leave it out of one of the two",
+            )
+
+
+def _that_are_several(
+    connection: sa.Connection, field: str, related: Related, found: _Step, dialect: Dialect
+) -> Iterator[Problem]:
+    """That a record may lead to several rows, to none that can be told, or to one that comes later."""
     refers = frozenset(zip(related.foreign_key, related.references, strict=True))
     ends = (found.before.relation.id, found.table.relation.id)
     is_key = any(
@@ -225,7 +229,7 @@ def _share_rows(connection: sa.Connection, one: Relation, two: Relation, dialect
 _TEXTS = frozenset({KeyKind.TEXT, KeyKind.PADDED})
 
 
-def _compared_exactly(found: _Found, mine: str, theirs: str, dialect: Dialect) -> bool:
+def _compared_exactly(found: _Step, mine: str, theirs: str, dialect: Dialect) -> bool:
     """Whether a value equals one of a unique column at most.
 
     SQLite takes text for numbers where it has to, and a float equals several large whole numbers.
@@ -243,7 +247,7 @@ def _declared(kind: sa.types.TypeEngine[Any]) -> KeyKind | str:
     return KeyKind.TEXT if isinstance(kind, sa.String) else type(kind).__name__
 
 
-def _can_be_compared(connection: sa.Connection, related: Related, found: _Found, dialect: Dialect) -> bool:
+def _can_be_compared(connection: sa.Connection, related: Related, found: _Step, dialect: Dialect) -> bool:
     """Whether the database knows how; also where that cannot be tried, because something may not be read."""
     mine = found.before.table(dialect, related.foreign_key).alias("referring")
     theirs = found.table.table(dialect, related.references).alias("referred")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset, split_column
+from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset
 from lethe.stores.base import Problem
 from lethe.stores.sql import related
 from lethe.stores.sql.catalogue import RelationKind
@@ -20,7 +19,7 @@ from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.masks import strategy_of
 from lethe.stores.sql.related import RelatedTables
-from lethe.stores.sql.tables import FoundTable, absent, no_table
+from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table
 
 
 def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
@@ -33,39 +32,6 @@ def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
     yield from (("masks", mask.column) for mask in dataset.masks)
     for child in dataset.children:
         yield from ((f"children.{child.table}.references", column) for column in child.references or ())
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The table of a dataset's records and those of the rows that they lead to, as the database has them."""
-
-    dataset: TableDataset
-    own: FoundTable
-    related: Mapping[str, FoundTable]
-
-    @classmethod
-    def look(cls, connection: sa.Connection, dataset: TableDataset, dialect: Dialect) -> Tables:
-        """Look them up; related ones that are not there are left out.
-
-        Raises:
-            StoreError: if the records' own is not there.
-        """
-        own = FoundTable.look(connection, dataset.table, dialect)
-        if own is None:
-            raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
-        looked = {name: FoundTable.look(connection, one.table, dialect) for name, one in dataset.related.items()}
-        return cls(dataset, own, {name: found for name, found in looked.items() if found is not None})
-
-    def at(self, column: str) -> tuple[FoundTable, str]:
-        """Where a column is that the policy names, and what it is called there."""
-        owner, name = split_column(column, self.dataset.related)
-        return (self.own if owner is None else self.related[owner]), name
-
-    def type_of(self, column: str) -> sa.types.TypeEngine[Any]:
-        """The type of a column that the policy names."""
-        found, name = self.at(column)
-        kind: sa.types.TypeEngine[Any] = found.columns[name]["type"]
-        return kind
 
 
 def check(
@@ -84,10 +50,10 @@ def check(
     missing = [(field, column) for field, column in own if column not in found.columns]
     for field, column in missing:
         yield Problem(field=field, message=f"table {dataset.table} has no column {column}")
-    unrelated = list(related.check(connection, dataset, [column for _, column in named], dialect))
+    tables = Tables.beside(connection, dataset, found, dialect)
+    unrelated = list(related.check(connection, tables, [column for _, column in named], dialect))
     yield from unrelated
     if not missing and not unrelated:
-        tables = Tables.look(connection, dataset, dialect)
         yield from _check_key(connection, found, dataset, dialect)
         yield from _check_clock(connection, tables, dialect)
         yield from _check_conditions(tables, dialect)
@@ -326,19 +292,17 @@ class Target:
         Raises:
             StoreError: if it is not what the policy says.
         """
-        found = FoundTable.look(connection, dataset.table, dialect)
-        if found is None:
-            raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
+        tables = Tables.look(connection, dataset, dialect)
+        found = tables.own
         further = further or {}
         named = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
         named += further.get((), ())
-        leading = related.find(connection, dataset, named, dialect)
+        leading = related.find(connection, tables, named, dialect)
         names = [name for name in named if not dataset.is_related(name)]
         names += [name for one in leading.values() if one.through is None for name in one.foreign_key]
         lacking = [name for name in dict.fromkeys(names) if name not in found.columns]
         if lacking:
             raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(lacking)}")
-        tables = Tables.look(connection, dataset, dialect)
         kinds = clock_kinds(tables, dialect)
         wrong = [f"column {name} {kind}" for name, kind in kinds.items() if not isinstance(kind, ClockKind)]
         if wrong:

@@ -55,7 +55,7 @@ from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import SqlSettings
 from lethe.stores.sql.staging import Scratch, TableStaging, fingerprint_of, slice_of
-from lethe.stores.sql.tables import FoundTable
+from lethe.stores.sql.tables import FoundTable, Tables
 
 _MOST_WITH_CHILDREN = 10_000
 """Records that one transaction erases at most where rows of child tables go with them."""
@@ -163,7 +163,7 @@ class SqlStore:
         """The table as OpenLineage names it, with those that its records lead to."""
         table = _table(dataset)
         with self._reading(table.name) as connection:
-            tables = schema.Tables.look(connection, table, self._dialect)
+            tables = Tables.look(connection, table, self._dialect)
             judged_by = {name: self._described(connection, found) for name, found in tables.related.items()}
             return self._described(connection, tables.own).model_copy(update={"judged_by": judged_by})
 

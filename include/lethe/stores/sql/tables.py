@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lethe.policy import name_parts
+from lethe.errors import StoreError
+from lethe.policy import TableDataset, name_parts, split_column
 from lethe.stores.sql.catalogue import Relation
 from lethe.stores.sql.dialects.base import Dialect
 
@@ -50,6 +51,44 @@ class FoundTable:
             *dialect.system_columns(),
             schema=sa.sql.quoted_name(self.relation.schema, quote=True) if self.relation.schema else None,
         )
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The table of a dataset's records and those of the rows that they lead to, as the database has them."""
+
+    dataset: TableDataset
+    own: FoundTable
+    related: Mapping[str, FoundTable]
+
+    @classmethod
+    def look(cls, connection: sa.Connection, dataset: TableDataset, dialect: Dialect) -> Tables:
+        """Look them up; related ones that are not there are left out.
+
+        Raises:
+            StoreError: if the records' own is not there.
+        """
+        own = FoundTable.look(connection, dataset.table, dialect)
+        if own is None:
+            raise StoreError(f"{dataset.name}: {absent(dataset.table)}")
+        return cls.beside(connection, dataset, own, dialect)
+
+    @classmethod
+    def beside(cls, connection: sa.Connection, dataset: TableDataset, own: FoundTable, dialect: Dialect) -> Tables:
+        """The same, where the records' own was looked up."""
+        looked = {name: FoundTable.look(connection, one.table, dialect) for name, one in dataset.related.items()}
+        return cls(dataset, own, {name: found for name, found in looked.items() if found is not None})
+
+    def at(self, column: str) -> tuple[FoundTable, str]:
+        """Where a column is that the policy names, and what it is called there."""
+        owner, name = split_column(column, self.dataset.related)
+        return (self.own if owner is None else self.related[owner]), name
+
+    def type_of(self, column: str) -> sa.types.TypeEngine[Any]:
+        """The type of a column that the policy names."""
+        found, name = self.at(column)
+        kind: sa.types.TypeEngine[Any] = found.columns[name]["type"]
+        return kind
 
 
 def absent(table: str) -> str:
