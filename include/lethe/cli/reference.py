@@ -21,6 +21,7 @@ MODELS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (policy.PeriodsByValue, "`retention.by_value`", "by_value"),
     (policy.Limits, "`limits`", "limits"),
     (policy.TableDataset, "A dataset of `kind: table`", "table"),
+    (policy.Related, "One of `related`", "related row"),
     (policy.ChildTable, "One of `children`", "child table"),
     (policy.Mask, "One of `masks`", "mask"),
     (policy.ParquetDataset, "A dataset of `kind: parquet`", "parquet"),
@@ -95,4 +96,6 @@ def _simple(annotation: object) -> str:
         return _WORDS[annotation]
     if issubclass(annotation, Enum):
         return " · ".join(f"`{member.value}`" for member in annotation)
+    if issubclass(annotation, BaseModel):
+        raise TypeError(f"{annotation.__name__} has no section: add it to MODELS")
     return annotation.__name__
