@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -118,17 +118,19 @@ class Tables(World):
 
     def write(self, records: Iterable[Record], form: ClockForm) -> None:
         self.written = form
-        people, notes = self.tables()
-        written = list(records)
-        rows = [self._row(record) for record in written]
+        metadata = self.tables()[0].metadata
         with self.engine.begin() as connection:
             for schema, name in self._scratch():
                 sa.Table(name, sa.MetaData(), schema=schema).drop(connection)
-            notes.metadata.drop_all(connection)
-            notes.metadata.create_all(connection)
-            if rows:
-                connection.execute(sa.insert(people), rows)
-                connection.execute(sa.insert(notes), [self._note(record) for record in written])
+            metadata.drop_all(connection)
+            metadata.create_all(connection)
+            self._insert(connection, list(records))
+
+    def _insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
+        people, notes = self.tables()
+        if records:
+            connection.execute(sa.insert(people), [self._row(record) for record in records])
+            connection.execute(sa.insert(notes), [self._note(record) for record in records])
 
     def _row(self, record: Record) -> dict[str, Any]:
         clock = shaped(record.clock, self.written)
@@ -169,15 +171,16 @@ class Tables(World):
         return int(key.removeprefix(b"n"))
 
     def rewrite(self, record: Record) -> None:
-        people, _ = self.tables()
         with self.engine.begin() as connection:
-            connection.execute(sa.update(people).where(people.c.id == record.number).values(self._row(record)))
+            self._update(connection, record)
+
+    def _update(self, connection: sa.Connection, record: Record) -> None:
+        people, _ = self.tables()
+        connection.execute(sa.update(people).where(people.c.id == record.number).values(self._row(record)))
 
     def add(self, record: Record) -> None:
-        people, notes = self.tables()
         with self.engine.begin() as connection:
-            connection.execute(sa.insert(people), self._row(record))
-            connection.execute(sa.insert(notes), self._note(record))
+            self._insert(connection, [record])
 
     def spoil(self, number: int) -> None:
         people, _ = self.tables()
@@ -225,61 +228,60 @@ class Tables(World):
 class RelatedTables(Tables):
     """The same, where clock and state are in a row that a person leads to by way of another; so is the address, or not.
 
-    What a person's own row has of these is older: nobody may look at it.
+    What a person's own row has of these is NULL.
     """
 
     apart: tuple[str, ...] = ("email", "state", "at")
 
+    def tables(self) -> tuple[sa.Table, sa.Table]:
+        people, notes = super().tables()
+        number = ("id", sa.Integer)
+        sa.Table(
+            "contracts",
+            people.metadata,
+            sa.Column(*number, primary_key=True, autoincrement=False),
+            sa.Column("owner", sa.ForeignKey("owners.id"), nullable=False),
+        )
+        sa.Table(
+            "owners",
+            people.metadata,
+            sa.Column(*number, primary_key=True, autoincrement=False),
+            *(sa.Column(name, people.c[name].type) for name in ("email", "state", "at")),
+        )
+        people.append_column(sa.Column("contract", sa.ForeignKey("contracts.id"), nullable=False))
+        return people, notes
+
     def owners(self) -> tuple[sa.Table, sa.Table, sa.Table, sa.Table]:
         """People and their notes, the contracts that people have, and the owners of these."""
         people, notes = self.tables()
-        contracts = sa.Table(
-            "contracts",
-            people.metadata,
-            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("owner", sa.ForeignKey("owners.id"), nullable=False),
-        )
-        owners = sa.Table(
-            "owners",
-            people.metadata,
-            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-            *(sa.Column(name, people.c[name].type) for name in ("email", "state", "at")),
-        )
-        people.append_column(sa.Column("contract", sa.ForeignKey(contracts.c.id), nullable=False))
-        return people, notes, contracts, owners
-
-    def write(self, records: Iterable[Record], form: ClockForm) -> None:
-        self.written = form
-        people, *_ = self.owners()
-        with self.engine.begin() as connection:
-            for schema, name in self._scratch():
-                sa.Table(name, sa.MetaData(), schema=schema).drop(connection)
-            people.metadata.drop_all(connection)
-            people.metadata.create_all(connection)
-        for record in records:
-            self.add(record)
+        return people, notes, people.metadata.tables["contracts"], people.metadata.tables["owners"]
 
     def _owner(self, record: Record) -> dict[str, Any]:
-        row = self._row(record)
+        row = super()._row(record)
         return {"id": 2_000 + record.number, **{name: row[name] for name in ("email", "state", "at")}}
 
-    def add(self, record: Record) -> None:
-        people, notes, contracts, owners = self.owners()
-        owner = self._owner(record)
-        before = {"id": record.number, **dict.fromkeys(self.apart)}
-        with self.engine.begin() as connection:
-            connection.execute(sa.insert(owners), owner)
-            connection.execute(sa.insert(contracts), {"id": 1_000 + record.number, "owner": owner["id"]})
-            connection.execute(sa.insert(people), {**self._row(record), **before, "contract": 1_000 + record.number})
-            connection.execute(sa.insert(notes), self._note(record))
+    def _row(self, record: Record) -> dict[str, Any]:
+        return {**super()._row(record), **dict.fromkeys(self.apart), "contract": 1_000 + record.number}
 
-    def rewrite(self, record: Record) -> None:
-        people, _, _, owners = self.owners()
+    def _insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
+        """With contract and owner, in place of those of a person who was there before."""
+        _, _, contracts, owners = self.owners()
+        leading = {
+            contracts: [{"id": 1_000 + record.number, "owner": 2_000 + record.number} for record in records],
+            owners: [self._owner(record) for record in records],
+        }
+        for table, rows in leading.items():
+            connection.execute(sa.delete(table).where(table.c.id.in_([row["id"] for row in rows])))
+        for table, rows in reversed(leading.items()):
+            if rows:
+                connection.execute(sa.insert(table), rows)
+        super()._insert(connection, records)
+
+    def _update(self, connection: sa.Connection, record: Record) -> None:
+        super()._update(connection, record)
+        *_, owners = self.owners()
         owner = self._owner(record)
-        with self.engine.begin() as connection:
-            connection.execute(sa.update(owners).where(owners.c.id == owner["id"]).values(owner))
-            own = {name: value for name, value in self._row(record).items() if name not in self.apart}
-            connection.execute(sa.update(people).where(people.c.id == record.number).values(own))
+        connection.execute(sa.update(owners).where(owners.c.id == owner["id"]).values(owner))
 
     def spoil(self, number: int) -> None:
         *_, owners = self.owners()
