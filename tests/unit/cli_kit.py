@@ -144,3 +144,15 @@ def kill_at(lethe: Command, which: str, place: str, name: str, *, after: bool) -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == -9, done.stderr
     return out
+
+
+def rotate(lethe: Command, which: str, name: str = "new.json") -> str:
+    """Replace a secret (`--signing` or `--master`); gives the connection with the new one."""
+    out = lethe.folder / name
+    lethe("keys", "rotate", which, "--out", str(out))
+    return out.read_text()
+
+
+def words(text: str) -> str:
+    """What was printed, however its lines were broken."""
+    return " ".join(text.split())

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.evidence_kit import CLAIM, KEYS, ended_run
-from tests.unit.cli_kit import AS_OF, Command, as_json, digest_of, kill_at
+from tests.unit.cli_kit import AS_OF, Command, as_json, digest_of, kill_at, rotate, words
 from tests.unit.conftest import Office
 
 from lethe.connections import Connection, from_environment
@@ -32,16 +32,6 @@ from lethe.policy import Policy
 
 _VARIABLE = "AIRFLOW_CONN_LETHE_KEYS"
 _ANOTHER = "is not the one that the governance database was begun with"
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _rotate(lethe: Command, name: str = "new.json") -> str:
-    out = lethe.folder / name
-    lethe("keys", "rotate", "--master", "--out", str(out))
-    return out.read_text()
 
 
 # --- by the command, with runs that erase ---------------------------------------------------------------------------
@@ -94,7 +84,7 @@ def _is_refused(lethe: Command) -> None:
         ("keys", "rotate", "--master", "--out", str(lethe.folder / "never.json")),
         ("keys", "rotate", "--signing", "--out", str(lethe.folder / "never.json")),
     ):
-        assert _ANOTHER in _words(lethe(*arguments, exit_code=1))
+        assert _ANOTHER in words(lethe(*arguments, exit_code=1))
     assert not (lethe.folder / "never.json").exists()
 
 
@@ -105,7 +95,7 @@ def test_after_replacements_holds_bind_and_records_erased_before_are_proved(
     before = os.environ[_VARIABLE]
     erased = []
     for number, name in ((200, "second.json"), (300, "third.json")):
-        monkeypatch.setenv(_VARIABLE, _rotate(company, name))
+        monkeypatch.setenv(_VARIABLE, rotate(company, "--master", name))
         _works_wholly(company, number)
         erased.append(number + 1)
     for record in (2, *erased):
@@ -117,7 +107,7 @@ def test_after_replacements_holds_bind_and_records_erased_before_are_proved(
 def test_a_proof_from_before_still_holds(company: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     proof, again = company.folder / "before.json", company.folder / "after.json"
     company("prove", "webinars.registrations", "2", "--out", str(proof))
-    monkeypatch.setenv(_VARIABLE, _rotate(company))
+    monkeypatch.setenv(_VARIABLE, rotate(company, "--master"))
     company("prove", "webinars.registrations", "2", "--out", str(again))
     assert again.read_text() == proof.read_text()
     assert "The proof holds" in company("proof", "verify", str(proof), "2")
@@ -125,7 +115,7 @@ def test_a_proof_from_before_still_holds(company: Command, monkeypatch: pytest.M
 
 def test_the_new_connection_is_its_owners_alone_and_has_the_same_signing_key(lethe: Command) -> None:
     before = json.loads(os.environ[_VARIABLE])
-    after = json.loads(_rotate(lethe))
+    after = json.loads(rotate(lethe, "--master"))
     assert after["extra"] == before["extra"]
     assert after["password"] != before["password"]
     assert stat.S_IMODE((lethe.folder / "new.json").stat().st_mode) == 0o600
@@ -137,7 +127,7 @@ def test_a_file_that_is_there_is_left_and_the_secret_stays(lethe: Command) -> No
     out.write_text("mine")
     for place in (out, lethe.folder / "nowhere" / "new.json"):
         text = lethe("keys", "rotate", "--master", "--out", str(place), exit_code=1)
-        assert "was not replaced" in _words(text)
+        assert "was not replaced" in words(text)
     assert out.read_text() == "mine"
     assert "hold-" in lethe("hold", "find", "email", lethe.email(1))
 
@@ -152,7 +142,7 @@ def test_another_master_secret_replaces_nothing(lethe: Command, monkeypatch: pyt
     own = os.environ[_VARIABLE]
     monkeypatch.setenv(_VARIABLE, new_connection())
     text = lethe("keys", "rotate", "--master", "--out", str(lethe.folder / "new.json"), exit_code=1)
-    assert _ANOTHER in _words(text)
+    assert _ANOTHER in words(text)
     assert not (lethe.folder / "new.json").exists()
     monkeypatch.setenv(_VARIABLE, own)
     assert "hold-" in lethe("hold", "find", "email", lethe.email(1))
@@ -189,7 +179,7 @@ def test_killed_before_the_end_the_secret_before_works_wholly(
     _is_refused(company)
     monkeypatch.setenv(_VARIABLE, own)
     _works_wholly(company, 200)
-    _rotate(company, "again.json")
+    rotate(company, "--master", "again.json")
 
 
 def test_killed_before_its_message_the_new_secret_works_wholly(

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unit.cli_kit import AS_OF, Command, as_json, digest_of, kill_at
+from tests.unit.cli_kit import AS_OF, Command, as_json, digest_of, kill_at, rotate, words
 
 from lethe.connections import Connection, from_environment
 from lethe.environment import Environment
@@ -24,18 +24,8 @@ _VARIABLE = "AIRFLOW_CONN_LETHE_KEYS"
 _REPLACED = "was replaced: give every process the connection that `lethe keys rotate` wrote"
 
 
-def _rotate(lethe: Command, name: str = "new.json") -> str:
-    out = lethe.folder / name
-    lethe("keys", "rotate", "--signing", "--out", str(out))
-    return out.read_text()
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _dry_run(lethe: Command, exit_code: int = 0) -> str:
-    return _words(lethe("run", "webinars", "--dry-run", "--as-of", AS_OF, exit_code=exit_code))
+    return words(lethe("run", "webinars", "--dry-run", "--as-of", AS_OF, exit_code=exit_code))
 
 
 def test_what_earlier_keys_signed_stays_good_and_holds_bind(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +36,12 @@ def test_what_earlier_keys_signed_stays_good_and_holds_bind(lethe: Command, monk
     lethe("run", "webinars", "--as-of", AS_OF, "--expect", digest)
     lethe("ledger", "anchor", str(anchors))
     for name in ("second.json", "third.json"):
-        monkeypatch.setenv(_VARIABLE, _rotate(lethe, name))
+        monkeypatch.setenv(_VARIABLE, rotate(lethe, "--signing", name))
         _dry_run(lethe)
         lethe("ledger", "anchor", str(anchors))
     text = lethe("ledger", "verify", "--anchor", str(anchors), "--records")
     assert "The evidence holds." in text
-    assert "3 anchors" in _words(text)
+    assert "3 anchors" in words(text)
     assert 1 in lethe.rows()
     assert "hold-" in lethe("hold", "find", "email", lethe.email(1))
     assert "The record was erased by run" in lethe("prove", "webinars.registrations", "2")
@@ -59,21 +49,21 @@ def test_what_earlier_keys_signed_stays_good_and_holds_bind(lethe: Command, monk
 
 def test_a_replaced_key_signs_nothing_new(lethe: Command) -> None:
     _dry_run(lethe)
-    _rotate(lethe)
+    rotate(lethe, "--signing")
     assert _REPLACED in _dry_run(lethe, exit_code=1)
     for arguments in (
         ("ledger", "anchor", str(lethe.folder / "anchors.jsonl")),
         ("ledger", "verify"),
         ("keys", "rotate", "--signing", "--out", str(lethe.folder / "again.json")),
     ):
-        assert _REPLACED in _words(lethe(*arguments, exit_code=1))
+        assert _REPLACED in words(lethe(*arguments, exit_code=1))
     assert not (lethe.folder / "anchors.jsonl").exists()
     assert not (lethe.folder / "again.json").exists()
 
 
 def test_the_new_connection_is_its_owners_alone_and_has_the_same_master_secret(lethe: Command) -> None:
     before = json.loads(os.environ[_VARIABLE])
-    after = json.loads(_rotate(lethe))
+    after = json.loads(rotate(lethe, "--signing"))
     assert after["password"] == before["password"]
     assert after["extra"]["signing_key"] != before["extra"]["signing_key"]
     assert stat.S_IMODE((lethe.folder / "new.json").stat().st_mode) == 0o600
@@ -84,7 +74,7 @@ def test_a_file_that_is_there_is_left_and_the_key_stays(lethe: Command) -> None:
     out.write_text("mine")
     for place in (out, lethe.folder / "nowhere" / "new.json"):
         text = lethe("keys", "rotate", "--signing", "--out", str(place), exit_code=1)
-        assert "the key was not replaced" in _words(text)
+        assert "the key was not replaced" in words(text)
     assert out.read_text() == "mine"
     _dry_run(lethe)
 
@@ -97,7 +87,7 @@ def test_another_master_secret_replaces_nothing(lethe: Command, monkeypatch: pyt
     _dry_run(lethe)
     monkeypatch.setenv(_VARIABLE, new_connection())
     text = lethe("keys", "rotate", "--signing", "--out", str(lethe.folder / "new.json"), exit_code=1)
-    assert "is not the one that the governance database was begun with" in _words(text)
+    assert "is not the one that the governance database was begun with" in words(text)
 
 
 def test_no_key_is_replaced_beside_a_run(lethe: Command) -> None:
@@ -124,7 +114,7 @@ def test_a_rotation_that_is_killed_leaves_the_old_key_in_use(governed: Command, 
     assert out.exists() == after
     _dry_run(lethe)
     assert "The evidence holds." in lethe("ledger", "verify")
-    _rotate(lethe, "again.json")
+    rotate(lethe, "--signing", "again.json")
 
 
 def test_a_rotation_that_is_killed_before_its_message_leaves_the_new_key_in_use(
@@ -135,7 +125,7 @@ def test_a_rotation_that_is_killed_before_its_message_leaves_the_new_key_in_use(
     _dry_run(lethe)
     out = kill_at(lethe, "--signing", "evidence", "say", after=False)
     assert _REPLACED in _dry_run(lethe, exit_code=1)
-    assert _REPLACED in _words(lethe("ledger", "verify", exit_code=1))
+    assert _REPLACED in words(lethe("ledger", "verify", exit_code=1))
     monkeypatch.setenv(_VARIABLE, out.read_text())
     _dry_run(lethe)
     assert "The evidence holds." in lethe("ledger", "verify")
