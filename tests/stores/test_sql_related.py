@@ -319,6 +319,33 @@ def test_a_record_without_its_related_row_is_counted_and_stays(crm: Accounts) ->
     assert crm.left == [3, 4, 5]
 
 
+def test_a_record_that_has_expired_by_its_own_clock_stays_without_the_row_that_may_keep_it(database: Database) -> None:
+    """Nobody knows whether the bill is settled: the call is counted once, and stays."""
+    database.run_text(
+        "CREATE TABLE bills (id int PRIMARY KEY, state text)",
+        "CREATE TABLE calls (id int PRIMARY KEY, bill int REFERENCES bills, made_on date)",
+        "INSERT INTO bills VALUES (1, 'settled'), (2, 'challenged')",
+        "INSERT INTO calls VALUES (1, 1, '2024-01-01'), (2, 2, '2024-01-01'), (3, NULL, '2024-01-01')",
+    )
+    bill = {"table": "bills", "foreign_key": ["bill"], "references": ["id"]}
+    job = work(
+        dataset(
+            USERS,
+            table="calls",
+            related={"bill": bill},
+            clock={"column": "made_on"},
+            keep_while=[{"column": "bill.state", "in": ["challenged"]}],
+            identifiers={},
+        )
+    )
+    found = database.store.survey(job, NO_HOLDS)
+    assert (found.total, found.due, found.kept_on) == (3, 1, 1)
+    assert found.unjudgeable == {Unjudgeable.NO_RELATED_ROW: 1}
+    assert run_through(database, job).erased == 1
+    with database.engine.connect() as connection:
+        assert connection.scalars(sa.text("SELECT id FROM calls ORDER BY id")).all() == [2, 3]
+
+
 def test_a_missing_related_row_does_not_hide_a_record_from_a_condition(crm: Accounts) -> None:
     """Whether it is of the dataset cannot be said: it is counted, not passed over."""
     crm.user(5)
