@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -99,6 +100,23 @@ def _approvers() -> tuple[str, ...]:
     return named
 
 
+_CONN_ID = re.compile(r"[\w.\-]+")
+_ADDRESS = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")
+
+
+def _listed(variable: str, form: re.Pattern[str], what: str) -> tuple[str, ...]:
+    """What a variable lists, separated by commas; nothing where it is not set.
+
+    Raises:
+        ParameterError: if an entry does not have the form.
+    """
+    text = os.environ.get(variable, "")
+    listed = tuple(dict.fromkeys(entry.strip() for entry in text.split(","))) if text.strip() else ()
+    if not all(form.fullmatch(entry) for entry in listed):
+        raise ParameterError(f"{variable} has an entry that is none of the {what}: write them with commas between them")
+    return listed
+
+
 def _ask_unseen() -> bool:
     text = os.environ.get("LETHE_ASK_UNSEEN") or "yes"
     if text not in ("yes", "no"):
@@ -127,6 +145,9 @@ class Settings:
         approvers: names or ids of Airflow's users whose answers count where a person is asked (``LETHE_APPROVERS``,
             separated by commas; an id may be followed by ``=`` and a name for people to read). Empty: of everybody
             who may edit task instances of the DAG. Never of who asked for the run.
+        alerts: the Airflow connections by which somebody is told what needs them (``LETHE_ALERTS``, separated by
+            commas): of type ``smtp``, ``slackwebhook`` or ``http``. Empty: nobody is told.
+        alerts_to: the addresses that e-mails of alerts go to (``LETHE_ALERTS_TO``, separated by commas).
         ask_unseen: whether a person is asked before a policy erases what nobody has seen in a dry run of just that
             policy, whatever its limits (``LETHE_ASK_UNSEEN``, yes or no).
     """
@@ -146,6 +167,8 @@ class Settings:
         default_factory=lambda: timedelta(seconds=_seconds("LETHE_CLOCK_TOLERANCE", 300, 5, 3600))
     )
     approvers: tuple[str, ...] = field(default_factory=_approvers)
+    alerts: tuple[str, ...] = field(default_factory=lambda: _listed("LETHE_ALERTS", _CONN_ID, "ids of connections"))
+    alerts_to: tuple[str, ...] = field(default_factory=lambda: _listed("LETHE_ALERTS_TO", _ADDRESS, "e-mail addresses"))
     ask_unseen: bool = field(default_factory=_ask_unseen)
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TaskGroup, TriggerRule
 
+from lethe.airflow.alerting import run_failed
 from lethe.airflow.approval import ApproveOperator
 from lethe.airflow.assets import category_asset, dataset_asset
 from lethe.airflow.docs import dag_docs
@@ -78,6 +79,7 @@ def retention_dag(category: str, settings: Settings | None = None) -> DAG:
         params=_params(policy),
         doc_md=dag_docs(policy, settings),
         default_args={"owner": policy.owner, **retrying()},
+        on_failure_callback=run_failed,
     ) as dag:
         _tasks(policy)
     return dag

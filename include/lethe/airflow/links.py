@@ -28,6 +28,17 @@ def page_path(path: str) -> str:
     return airflow_path(URL_PREFIX + path)
 
 
+def record_path(dag_id: str, run_id: str) -> str:
+    """The address of the record of a DAG run, inside Airflow's UI: also before `plan` is done."""
+    page = page_path(f"/dag-runs/{quote(dag_id, safe='')}/{quote(run_id, safe='')}")
+    return airflow_path(f"/plugin/{URL_ROUTE}{page}")
+
+
+def dag_run_path(dag_id: str, run_id: str) -> str:
+    """The address of a DAG run in Airflow's UI."""
+    return airflow_path(f"/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}")
+
+
 class RecordLink(BaseOperatorLink):  # type: ignore[misc]
     """From a task to the record of its run, inside Airflow's UI."""
 
@@ -37,7 +48,6 @@ class RecordLink(BaseOperatorLink):  # type: ignore[misc]
         return "Retention record"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ANN401 - an operator of Airflow
-        """The record is found by its DAG run, so that the link also works before `plan` is done."""
+        """The record of its DAG run."""
         del operator
-        page = page_path(f"/dag-runs/{quote(ti_key.dag_id, safe='')}/{quote(ti_key.run_id, safe='')}")
-        return airflow_path(f"/plugin/{URL_ROUTE}{page}")
+        return record_path(ti_key.dag_id, ti_key.run_id)

@@ -220,6 +220,16 @@ proof_tree = sa.Table(
     sa.Column("leaf", sa.Integer, server_default="1", comment="Outcomes in a leaf of the tree."),
 )
 
+alert = sa.Table(
+    "lethe_alert",
+    metadata,
+    sa.Column("cause", sa.Text, primary_key=True, comment="Of one cause, people are told once."),
+    sa.Column("noted_at", UtcDateTime, nullable=False),
+    sa.Column("alert", sa.JSON, nullable=False, comment="What is told (alerts.alert.Alert)."),
+    sa.Column("unsent", sa.JSON, nullable=False, comment="The connections that it has not reached."),
+    sa.Column("tried_at", UtcDateTime, comment="When somebody last began, or ended, to send it."),
+)
+
 
 schema_version = sa.Table(
     "lethe_schema_version",

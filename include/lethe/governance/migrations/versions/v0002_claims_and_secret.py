@@ -1,5 +1,7 @@
 """Claims have a token, runs wait for people and say their clocks, the secret has a check value, leaves grow; indexes.
 
+Alerts have an outbox.
+
 All changes until the next release belong here: the same column or table in `lethe.governance` and in `upgrade`. A test
 compares a database that was migrated with one that was made anew. Columns are added nullable, so that SQLite need not
 rebuild a table: a rebuilt ledger would lose the triggers that guard it.
@@ -28,3 +30,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_lethe_run_category_started_at", "lethe_run", ["category", "started_at"])
     op.create_index("ix_lethe_run_trigger", "lethe_run", ["trigger"])
+    op.create_table(
+        "lethe_alert",
+        sa.Column("cause", sa.Text, nullable=False, comment="Of one cause, people are told once."),
+        sa.Column("noted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("alert", sa.JSON, nullable=False, comment="What is told (alerts.alert.Alert)."),
+        sa.Column("unsent", sa.JSON, nullable=False, comment="The connections that it has not reached."),
+        sa.Column("tried_at", sa.DateTime(timezone=True), comment="When somebody last began, or ended, to send it."),
+        sa.PrimaryKeyConstraint("cause", name="pk_lethe_alert"),
+    )
