@@ -7,6 +7,7 @@ RUN pip install --no-cache-dir --require-hashes --requirement /opt/airflow/requi
 
 COPY --chown=airflow:root pyproject.toml README.md /opt/airflow/
 COPY --chown=airflow:root include /opt/airflow/include
+COPY --chown=airflow:root docs/runbook.md /opt/airflow/docs/runbook.md
 COPY --chown=airflow:root expectations /opt/airflow/expectations
 COPY --chown=airflow:root config /opt/airflow/config
 COPY --chown=airflow:root dags /opt/airflow/dags

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
 from lethe.airflow.plugin import LethePlugin
+from lethe.alerts import Kind
 from lethe.checks.results import ExpectationResult, Validation
 from lethe.counts import Became, Found, Unjudgeable
 from lethe.evidence import certificate
@@ -124,6 +125,7 @@ def test_airflow_registers_the_plugin_once_and_shows_no_error() -> None:
 def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) -> None:
     for path in (
         "/lethe/",
+        "/lethe/runbook",
         "/lethe/categories/webinars",
         f"/lethe/runs/{run_id}",
         f"/lethe/runs/{run_id}/certificate.json",
@@ -135,6 +137,13 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
         assert "Sign in to Airflow" in answer.text
     assert anyone.get("/lethe/docs").status_code == 404
     assert anyone.get("/lethe/openapi.json").status_code == 404
+
+
+def test_the_runbook_is_a_page_with_the_entry_of_every_alert(viewer: TestClient) -> None:
+    answer = viewer.get("/lethe/runbook")
+    assert answer.status_code == 200
+    for kind in Kind:
+        assert f'<h3 id="{kind.anchor}">{kind.heading}</h3>' in answer.text
 
 
 def test_the_overview_has_every_category_with_its_last_run(viewer: TestClient, run_id: str) -> None:

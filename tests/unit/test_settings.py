@@ -115,3 +115,22 @@ def test_approvers_that_name_nobody_are_refused(text: str, monkeypatch: pytest.M
     monkeypatch.setenv("LETHE_APPROVERS", text)
     with pytest.raises(ParameterError, match="LETHE_APPROVERS has an entry without a name"):
         Settings()
+
+
+def test_who_is_told_is_a_list_and_nobody_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LETHE_ALERTS", "LETHE_ALERTS_TO"):
+        monkeypatch.delenv(name, raising=False)
+    assert (Settings().alerts, Settings().alerts_to) == ((), ())
+    monkeypatch.setenv("LETHE_ALERTS", "mail, hook,mail")
+    monkeypatch.setenv("LETHE_ALERTS_TO", "a@example.org")
+    assert (Settings().alerts, Settings().alerts_to) == (("mail", "hook"), ("a@example.org",))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("LETHE_ALERTS", "mail,"), ("LETHE_ALERTS", "a hook"), ("LETHE_ALERTS_TO", "eva"), ("LETHE_ALERTS_TO", "a@b,c")],
+)
+def test_who_cannot_be_told_is_refused(variable: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ParameterError, match=f"{variable} has an entry that is none of the"):
+        Settings()

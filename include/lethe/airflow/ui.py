@@ -22,7 +22,7 @@ from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from lethe.airflow import pages
+from lethe.airflow import pages, runbook
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import airflow_path, page_path
 from lethe.airflow.scheduled import scheduled
@@ -80,6 +80,7 @@ def create_app() -> FastAPI:
     """The application. Every route asks for `Reading`, and so for a user."""
     app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", show_overview, response_class=HTMLResponse)
+    app.add_api_route("/runbook", show_runbook, response_class=HTMLResponse)
     app.add_api_route("/categories/{category}", show_category, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
@@ -95,6 +96,12 @@ def show_overview(who: Reading) -> HTMLResponse:
     """All categories, their latest runs, and the holds in force by matter."""
     with open_environment() as env:
         return _render("overview.html.j2", page=pages.overview(env, who.may_read, scheduled, datetime.now(UTC)))
+
+
+def show_runbook(who: Reading) -> HTMLResponse:
+    """What each alert and message means, and what to do."""
+    del who
+    return _render("runbook.html.j2", page=runbook.page())
 
 
 def show_category(category: str, who: Reading, before: str | None = None) -> HTMLResponse:
