@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -151,6 +152,61 @@ def unknown_type(connection: Connection, known: Iterable[str]) -> ConnectionMiss
         f"connection {connection.conn_id} is of type {connection.conn_type!r}; "
         f"a SQL store needs one of {', '.join(sorted(known))}: give it that type"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no session with a PostgreSQL server: in words, and whether trying again may help."""
+
+    words: str
+    passes: bool = False
+
+
+_REFUSALS = {
+    "does not support SSL|certificate": Refusal(
+        "its server and its sslmode, sslrootcert and so on do not agree on how to be sure of each other (TLS)"
+    ),
+    "failed to resolve host|could not translate host name": Refusal("its host is not known", passes=True),
+    "Connection refused|No such file or directory": Refusal("nothing listens at its host and port", passes=True),
+    "timeout expired|timed out|connection timeout": Refusal("its host does not answer in time", passes=True),
+    "Network is unreachable|No route to host": Refusal("there is no way to its host in the network", passes=True),
+    "starting up|shutting down|recovery mode": Refusal("the server is starting or stopping", passes=True),
+    "too many clients|too many connections|remaining connection slots": Refusal(
+        "the server has no connection left", passes=True
+    ),
+    'database ".*" does not exist': Refusal("there is no such database on the server: give it the name of one"),
+    "not currently accepting connections": Refusal(
+        "the database lets nobody in (ALTER DATABASE … ALLOW_CONNECTIONS true)"
+    ),
+    "permission denied for database": Refusal(
+        "its login may not connect to the database (GRANT CONNECT ON DATABASE … TO …)"
+    ),
+    "is not permitted to log in": Refusal("its login is a role that may not log in (ALTER ROLE … LOGIN)"),
+    'authentication failed|no password supplied|role ".*" does not exist|pg_hba.conf': Refusal(
+        "the server does not let its login in: another user or password, or a line in pg_hba.conf is missing"
+    ),
+    "is not a standby|in hot standby mode|session is (not )?read-only": Refusal(
+        "the server is not of the kind that its target_session_attrs asks for"
+    ),
+    "invalid (connection option|port number|[a-z_]+ value|value for parameter)|unrecognized configuration": Refusal(
+        "its port or its extra has an option that there is not, or with a value that it cannot have"
+    ),
+    "received invalid response|expected authentication request": Refusal(
+        "what listens at its host and port is no PostgreSQL"
+    ),
+}
+"""What is meant by a connection that could not be made, by parts of the messages of libpq, psycopg and the server."""
+
+
+def no_session(error: sa.exc.DBAPIError) -> Refusal | None:
+    """Why a connection to PostgreSQL could not be made; None for other errors, and where the reason is not known.
+
+    By the message: until a session is there, PostgreSQL's library hands on no other sign. It is not passed on.
+    """
+    if error.statement is not None:
+        return None
+    said = str(error.orig)
+    return next((refusal for pattern, refusal in _REFUSALS.items() if re.search(pattern, said)), None)
 
 
 def commit_durably(engine: sa.Engine) -> None:

@@ -143,7 +143,10 @@ def test_a_server_that_accepts_and_never_answers_is_given_up() -> None:
         silent.listen()
         port = silent.getsockname()[1]
         there = Connection("lethe_governance", "postgres", host="127.0.0.1", port=port, extra={"connect_timeout": 2})
-        with pytest.raises(StoreUnavailable, match="lethe_governance: the governance database does not answer"):
+        with pytest.raises(
+            StoreUnavailable,
+            match="lethe_governance: the governance database cannot be reached: its host does not answer in time",
+        ):
             Governance(sqlalchemy_url(there)).create_schema()
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from lethe.connections import Connection, Resolver, commit_durably, sqlalchemy_url
-from lethe.errors import StoreError, StoreUnavailable
+from lethe.connections import Connection, Resolver, commit_durably, no_session, sqlalchemy_url
+from lethe.errors import NotAdmitted, StoreError, StoreUnavailable
 from lethe.governance import schema
 
 CONNECTION_ID = "lethe_governance"
@@ -97,6 +97,15 @@ class Governance:
         try:
             yield
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ProgrammingError) as error:
+            if (refusal := no_session(error)) is not None:
+                kind, then = (
+                    (StoreUnavailable, "see whether it is up, and try again")
+                    if refusal.passes
+                    else (NotAdmitted, "mend the connection")
+                )
+                raise kind(
+                    f"connection {CONNECTION_ID}: the governance database cannot be reached: {refusal.words}; {then}"
+                ) from None
             if getattr(error.orig, "sqlstate", None) == "42501":
                 raise StoreError(
                     f"connection {CONNECTION_ID}: its role lacks a right in the governance database. It needs SELECT, "

@@ -679,7 +679,7 @@ class SqlStore:
                 + (f": {because} ({code})" if because else f", broke off or timed out ({code})"),
                 Fault.FULL: f"{where}: the server's disk or memory is full ({code}); what had begun was undone",
                 Fault.DENIED: f"{where}: permission denied{of}, or row-level security would hide rows; `lethe policy "
-                "check` names the right that is missing",
+                "check` names the right that is missing, unless a trigger alone needs it",
                 Fault.REFERRED: f"{where}: rows of another table refer to the rows{of}; name it in children",
                 Fault.NOT_REPLICATED: f"{where}: the database refused ({code}){of}: a publication replicates such "
                 "changes and the table has no replica identity; give it a primary key, or one by ALTER TABLE",

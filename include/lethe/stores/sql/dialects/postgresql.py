@@ -10,7 +10,6 @@ the table's pages, because rows are staged in the order in which they are stored
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from psycopg import sql as psycopg_sql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.schema import CreateSchema
 
-from lethe.connections import Connection, commit_durably, postgresql_url
+from lethe.connections import Connection, commit_durably, no_session, postgresql_url
 from lethe.judging.conditions import Precision
 from lethe.judging.dates import (
     BLANKS,
@@ -99,19 +98,6 @@ _MAPPED = "^::ffff:(.*[.].*)$"
 """IPv4 in IPv6, as PostgreSQL writes it."""
 _DECIMALS = "[.,]0+ *$"
 _COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-
-_REFUSALS = {
-    "failed to resolve host|could not translate host name": "its host is not known",
-    "Connection refused|No such file or directory": "nothing listens at its host and port",
-    "timeout expired|timed out|connection timeout": "its host does not answer in time",
-    'database ".*" does not exist': "there is no such database on the server",
-    "permission denied for database": "its login may not connect to the database (GRANT CONNECT ON DATABASE)",
-    'authentication failed|no password supplied|role ".*" does not exist|no pg_hba.conf entry': "the server does not "
-    "let its login in: another user or password, or a line in pg_hba.conf is missing",
-    "starting up|shutting down|recovery mode": "the server is starting or stopping",
-    "too many clients|too many connections|remaining connection slots": "the server has no connection left",
-}
-"""What is meant by a connection that could not be made, by parts of the messages of libpq, psycopg and the server."""
 
 _PAGE_ROWS = 291
 """Rows that a page of 8 KiB can hold at most (MaxHeapTuplesPerPage)."""
@@ -315,7 +301,8 @@ class PostgreSQL(Dialect):
                 return Fault.UNHOLDABLE
             if "No space left on device" in str(error.orig):  # a session needs a little room to begin with
                 return Fault.FULL
-            return Fault.UNAVAILABLE if broken or error.connection_invalidated else Fault.OTHER
+            broken = broken or error.connection_invalidated or no_session(error) is not None
+            return Fault.UNAVAILABLE if broken else Fault.OTHER
         return _FAULTS.get(state) or _FAULTS_BY_CLASS.get(state[:2], Fault.OTHER)
 
     def code(self, error: sa.exc.DBAPIError) -> str:
@@ -337,11 +324,9 @@ class PostgreSQL(Dialect):
         return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
 
     def unreachable(self, error: sa.exc.DBAPIError) -> str:
-        """By the message: until a session is there, PostgreSQL's library hands on no other sign."""
-        if error.statement is not None:
-            return ""
-        said = str(error.orig)
-        return next((words for pattern, words in _REFUSALS.items() if re.search(pattern, said)), "")
+        """Why there is no session."""
+        refusal = no_session(error)
+        return refusal.words if refusal else ""
 
     def problems(self, connection: sa.Connection) -> Iterator[str]:
         """Old servers, other encodings, and missing collations."""
