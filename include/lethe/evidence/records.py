@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 from pydantic import Field, TypeAdapter, ValidationError
@@ -67,13 +67,13 @@ class RunRecord:
     clocks: Mapping[str, int] | None = None
 
     @classmethod
-    def of(cls, row: sa.RowMapping) -> Self:
+    def of(cls, row: sa.RowMapping) -> RunRecord:
         """What a row of `lethe_run` says.
 
         Raises:
             EvidenceError: if it says nothing that Lethe writes.
         """
-        return _read(TypeAdapter(cls), {**row, "written_policy": row["policy"]}, f"run {row['id']}")
+        return _read(_RUNS, {**row, "written_policy": row["policy"]}, f"run {row['id']}")
 
     @property
     def policy(self) -> Policy:
@@ -95,19 +95,24 @@ class DatasetRecord:
     problem: str | None = None
 
     @classmethod
-    def of(cls, row: sa.RowMapping) -> Self:
+    def of(cls, row: sa.RowMapping) -> DatasetRecord:
         """What a row of `lethe_run_dataset` says, as far as it was selected.
 
         Raises:
             EvidenceError: if it says nothing that Lethe writes.
         """
         written = {name: value for name, value in row.items() if value is not None}
-        return _read(TypeAdapter(cls), written, f"dataset {row['dataset']} of a run")
+        return _read(_DATASETS, written, f"dataset {row['dataset']} of a run")
 
     @property
     def before(self) -> Validation | None:
         """What was said before erasing."""
         return self.validation.get("before")
+
+
+_RUNS = TypeAdapter(RunRecord)
+_DATASETS = TypeAdapter(DatasetRecord)
+"""Built once: it takes as long as reading hundreds of rows."""
 
 
 def _read(adapter: TypeAdapter[_T], written: Mapping[str, object], what: str) -> _T:
