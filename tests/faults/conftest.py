@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -29,17 +28,6 @@ def tries(name: str, full: int, long: int) -> int:
     usual = full if os.environ.get("FULL") else full // 10
     return int(os.environ.get(name) or (long if LONG else usual))
 
-
-processes = multiprocessing.get_context("forkserver")
-"""Where processes that are killed are forked from, with all that they import: a second each otherwise."""
-processes.set_forkserver_preload(
-    [
-        *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.objects", "lethe.stores.files.store"),
-        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "psycopg"),
-        *("pytest", "tests.faults.worlds", "tests.faults.test_kills", "tests.faults.test_holds"),
-        "tests.stores.leased_postgresql",
-    ]
-)
 
 MakeWorld = Callable[..., World]
 

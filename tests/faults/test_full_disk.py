@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from tests.faults.conftest import MakeWorld
 from tests.faults.worlds import AS_OF, DATASET, World
+from tests.processes import processes
 
 from lethe import stages
 from lethe.connections import sqlalchemy_url
@@ -134,7 +135,6 @@ def _discover_with_little_room(world: World, answers: multiprocessing.SimpleQueu
 
 def test_a_sqlite_file_that_cannot_grow_ends_in_one_message(make_world: MakeWorld) -> None:
     world = make_world("sqlite", size=20_000)
-    processes = multiprocessing.get_context("forkserver")
     answers = processes.SimpleQueue()
     process = processes.Process(target=_discover_with_little_room, args=(world, answers))
     process.start()

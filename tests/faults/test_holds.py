@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 import sqlalchemy as sa
-from tests.faults.conftest import LONG, MakeWorld, processes, tries
+from tests.faults.conftest import LONG, MakeWorld, tries
 from tests.faults.worlds import DATASET, PEOPLE, World
+from tests.processes import processes
 
 from lethe import stages
 from lethe.errors import LetheError

@@ -15,8 +15,9 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
 import pytest
-from tests.faults.conftest import LONG, MakeWorld, processes, tries
+from tests.faults.conftest import LONG, MakeWorld, tries
 from tests.faults.worlds import DATASET, World
+from tests.processes import processes
 
 from lethe import stages
 from lethe.counts import Outcome

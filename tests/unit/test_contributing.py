@@ -84,7 +84,13 @@ def carried_out(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for folder in ("include/lethe", "include/lethe_demo", "tests/stores"):
         shutil.copytree(root / folder, copy / folder, ignore=skip)
-    for file in ("pyproject.toml", "tests/conftest.py", "tests/dates_kit.py", "tests/identifiers_kit.py"):
+    for file in (
+        "pyproject.toml",
+        "tests/conftest.py",
+        "tests/dates_kit.py",
+        "tests/identifiers_kit.py",
+        "tests/processes.py",
+    ):
         shutil.copy(root / file, copy / file)
     return copy, carry_out(recipe(root, "A mask"), copy) + carry_out(recipe(root, "A database"), copy)
 

@@ -7,7 +7,6 @@ locks and leases second. So a batch either sees the hold, or is waited for befor
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import signal
 import threading
@@ -22,6 +21,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from tests.processes import processes
 from tests.unit.conftest import Office, policy
 
 from lethe.connections import Connection
@@ -242,9 +242,8 @@ def _hold_a_lease_for_ever(connection: Connection, run: str, taken: Any) -> None
 
 
 def test_a_lease_of_a_killed_process_runs_out(office: Office, office_connection: Connection, run: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    taken = context.Event()
-    process = context.Process(target=_hold_a_lease_for_ever, args=(office_connection, run, taken))
+    taken = processes.Event()
+    process = processes.Process(target=_hold_a_lease_for_ever, args=(office_connection, run, taken))
     process.start()
     assert taken.wait(60)
     assert process.pid is not None

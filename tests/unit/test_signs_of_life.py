@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 from tests.evidence_kit import KEYS
+from tests.processes import processes
 from tests.unit.conftest import Office, policy
 
 from lethe.connections import Connection
@@ -31,7 +31,6 @@ WEBINARS = policy("webinars", {"name": "registrations"})
 BRISK = RunTimeouts(dead_after=timedelta(seconds=7.5), claim_for=timedelta(seconds=2))
 """A sign of life every half second."""
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-_context = multiprocessing.get_context("forkserver")
 
 
 def _start(office: Office, trigger: str) -> RunRecord:
@@ -57,8 +56,8 @@ def _at_it(connection: Connection, run_id: str, claim: str | None, pipe: Pipe) -
 @contextmanager
 def worker(connection: Connection, run_id: str, claim: str | None = None) -> Iterator[tuple[BaseProcess, Pipe]]:
     """A process that is at it."""
-    here, there = _context.Pipe()
-    process = _context.Process(target=_at_it, args=(connection, run_id, claim, there))
+    here, there = processes.Pipe()
+    process = processes.Process(target=_at_it, args=(connection, run_id, claim, there))
     process.start()
     there.close()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -14,6 +13,7 @@ from threading import Timer
 from typing import Literal
 
 import psutil
+from tests.processes import processes
 from tests.stores.contract.registry import Gate, nothing
 from tests.stores.contract.world import World
 
@@ -21,14 +21,6 @@ from lethe.stores.base import Candidates
 
 Point = Literal["asks", "answered", "progress"]
 """Before the holds are read; when they are read, and erasing by them begins; when records have been dealt with."""
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        *("pytest", "psycopg", "pyarrow.parquet", "boto3", "tests.stores.contract.worlds"),
-        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite", "lethe.stores.files.store"),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def erasing(
 ) -> Iterator[BaseProcess]:
     """A process that erases batches, all where none are named; it has ended when the context has."""
     chosen = range(candidates.batches) if batches is None else batches
-    process = _context.Process(target=_erase, args=(world, candidates, chosen, signal, lease_seconds))
+    process = processes.Process(target=_erase, args=(world, candidates, chosen, signal, lease_seconds))
     process.start()
     try:
         yield process
