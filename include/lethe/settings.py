@@ -79,14 +79,22 @@ CLAIM_SECONDS = 60.0
 
 
 def _seconds(variable: str, default: float, least: int, most: int) -> float:
+    return _number(variable, default, least, most, "seconds")
+
+
+def _hours(variable: str, default: float, least: int, most: int) -> timedelta:
+    return timedelta(hours=_number(variable, default, least, most, "hours"))
+
+
+def _number(variable: str, default: float, least: int, most: int, unit: str) -> float:
     text = os.environ.get(variable) or str(default)
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not least <= seconds <= most:
-        raise ParameterError(f"{variable} is {text!r}; write a number of seconds from {least} to {most}")
-    return seconds
+        number = float("nan")
+    if not least <= number <= most:
+        raise ParameterError(f"{variable} is {text!r}; write a number of {unit} from {least} to {most}")
+    return number
 
 
 def _approvers() -> tuple[str, ...]:
@@ -148,6 +156,10 @@ class Settings:
         alerts: the Airflow connections by which somebody is told what needs them (``LETHE_ALERTS``, separated by
             commas): of type ``smtp``, ``slackwebhook`` or ``http``. Empty: nobody is told.
         alerts_to: the addresses that e-mails of alerts go to (``LETHE_ALERTS_TO``, separated by commas).
+        overdue_after: how long after the time that its schedule says a category is overdue, 1 hour to a day
+            (``LETHE_OVERDUE_HOURS``, 12): within a day, so that there is time before what is due is late.
+        silent_after: how long after that time it is said once more that no run has succeeded, a day to a year
+            (``LETHE_SILENT_HOURS``, 48).
         ask_unseen: whether a person is asked before a policy erases what nobody has seen in a dry run of just that
             policy, whatever its limits (``LETHE_ASK_UNSEEN``, yes or no).
     """
@@ -169,6 +181,8 @@ class Settings:
     approvers: tuple[str, ...] = field(default_factory=_approvers)
     alerts: tuple[str, ...] = field(default_factory=lambda: _listed("LETHE_ALERTS", _CONN_ID, "ids of connections"))
     alerts_to: tuple[str, ...] = field(default_factory=lambda: _listed("LETHE_ALERTS_TO", _ADDRESS, "e-mail addresses"))
+    overdue_after: timedelta = field(default_factory=lambda: _hours("LETHE_OVERDUE_HOURS", 12, 1, 24))
+    silent_after: timedelta = field(default_factory=lambda: _hours("LETHE_SILENT_HOURS", 48, 24, 8760))
     ask_unseen: bool = field(default_factory=_ask_unseen)
 
     @property

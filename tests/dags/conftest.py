@@ -67,3 +67,5 @@ def world(
     world = World(postgres, s3, tmp_path, airflow_home, monkeypatch)
     yield world
     world.engine.dispose()
+    for file in (airflow_home / "dags").glob("lethe_*.py"):
+        file.unlink()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from tests.airflow_kit import answering
 
 from lethe.airflow import channels
 from lethe.airflow.alerting import run_failed
 from lethe.airflow.connections import open_environment
 from lethe.alerts import Outbox
+from lethe.governance import schema
 
 from .alerts_kit import ON_CALL, Mailbox, Webhook, a_mailbox, a_webhook
-from .world import AS_OF, CANARY, World, states
+from .world import AS_OF, CANARY, World, metadata_text, states
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +105,7 @@ def test_nobody_is_told_where_no_connection_is_named(world: World, mailbox: Mail
     assert world.run({"dryrun": True}).state == "failed"
     assert mailbox.mails == []
     with open_environment() as env:
-        assert Outbox(env.governance).waiting() == []
+        assert Outbox(env.governance).waiting() == {}
 
 
 def test_a_run_that_succeeded_is_not_told(told: World, mailbox: Mailbox, webhook: Webhook) -> None:
@@ -135,8 +139,9 @@ def test_a_way_that_is_broken_changes_neither_the_run_nor_the_other_ways(
     assert "no answer within 2 seconds" in said
     assert "its type is postgres, by which no alert can be sent" in said
     with open_environment() as env:
-        letters = Outbox(env.governance).waiting()
-    assert letters == [f"run:webinars/{run.run_id}"], "the next watch tries again"
+        waiting = Outbox(env.governance).waiting()
+    broken = ("lethe_hook", "gone", "stuck", "nowhere", "lethe_crm")
+    assert waiting == {f"run:webinars/{run.run_id}": broken}, "the next watch tries again"
 
 
 def test_without_a_governance_database_somebody_is_told_all_the_same(told: World, mailbox: Mailbox) -> None:
@@ -156,3 +161,138 @@ def test_of_one_cause_people_are_told_once(told: World, mailbox: Mailbox) -> Non
     assert len(mailbox.mails) == 1
     assert told.run(logical_date=AS_OF + timedelta(days=1)).state == "failed"
     assert len(mailbox.mails) == 2
+
+
+def test_a_run_that_waits_is_told_once_with_why_and_until_when(told: World, mailbox: Mailbox, webhook: Webhook) -> None:
+    """Whoever may not answer leaves the question open; it is put again, and people know of it."""
+    told.write_policy(records=10)
+    told.monkeypatch.setenv("LETHE_APPROVERS", "Jan,Eva")
+    with answering("Approve"):
+        assert told.run().state == "success"
+    record, _ = told.last_run()
+    assert mailbox.subjects == ["[Lethe] webinars: a run waits for a decision"]
+    text = mailbox.text()
+    assert f"datasets registrations, recordings, run {record.id}." in text
+    assert "Erase 220 records and 100 rows that go along of webinars?" in text
+    assert "200 records are to go with 100 rows that go along, the limit is 10" in text
+    assert "without an answer nothing is erased" in text
+    assert f"{BASE}/lethe/runbook#a-run-waits-for-a-decision" in text
+    assert CANARY not in text + json.dumps(webhook.posts)
+
+
+def test_a_question_is_put_whether_or_not_anybody_can_be_told(told: World, webhook: Webhook) -> None:
+    told.monkeypatch.setenv("LETHE_ALERTS", "nowhere,lethe_hook")
+    webhook.status = 500
+    told.write_policy(records=10)
+    with answering("Approve"):
+        assert told.run().state == "success"
+    assert told.registrations() == set(range(200, 400))
+
+
+@pytest.fixture
+def watch(told: World) -> Callable[[], str]:
+    """A run of the watch; its state."""
+    runs = count()
+
+    def run() -> str:
+        return str(told.run_watching("watch_dag()", logical_date=AS_OF + timedelta(hours=next(runs))).state)
+
+    return run
+
+
+def test_a_category_that_nothing_runs_for_is_told_once(
+    told: World, mailbox: Mailbox, watch: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where its DAG is paused, or no scheduler is up. The watch is red as long as it is so, and then green."""
+    told.write_policy(share=1)
+    told.run()
+    last = told.last_run()[0].id
+    assert (watch(), watch()) == ("failed", "failed")
+    assert mailbox.subjects == ["[Lethe] webinars: no run succeeds"]
+    text = mailbox.text()
+    assert f"that succeeded is {last}; by its schedule, the next was due at 2026-06-16 00:15 UTC" in text
+    assert "its DAG is paused or cannot be read" in text
+    assert f"{BASE}/plugin/retention/base/lethe/categories/webinars" in text
+    assert "webinars: no run succeeds" in caplog.text
+    assert told.run(logical_date=datetime.now(UTC) - timedelta(minutes=1)).state == "success"
+    assert watch() == "success"
+    assert len(mailbox.mails) == 1
+
+
+def test_what_is_due_is_told_before_it_is_late(told: World, mailbox: Mailbox, watch: Callable[[], str]) -> None:
+    """Half a day after it was due, by the time zone of its policy."""
+    told.write_policy(share=1)
+    now = datetime.now(ZoneInfo("Europe/Prague"))
+    due = now.replace(hour=2, minute=15, second=0, microsecond=0) - timedelta(days=0 if now.hour >= 15 else 1)
+    assert told.run(logical_date=(due - timedelta(hours=2)).astimezone(UTC)).state == "success"
+    assert watch() == "failed"
+    assert mailbox.subjects == ["[Lethe] webinars: what is due has not been erased"]
+    text = mailbox.text()
+    assert f"the next was due at {due.astimezone(UTC):%Y-%m-%d %H:%M} UTC" in text
+    assert f"late from {(due + timedelta(days=1)).astimezone(UTC):%Y-%m-%d %H:%M} UTC" in text
+
+
+def test_a_category_that_never_ran_is_told_in_time_and_not_at_once(
+    told: World, mailbox: Mailbox, watch: Callable[[], str]
+) -> None:
+    assert watch() == "success"
+    with open_environment() as env, env.governance.write() as connection:
+        longer = datetime.now(UTC) - timedelta(days=9)
+        connection.execute(sa.update(schema.alert).values(noted_at=longer))
+    assert watch() == "failed"
+    assert "No run of all its datasets has ever succeeded" in mailbox.text()
+
+
+def test_a_policy_that_cannot_be_used_is_told_again_only_where_it_was_mended_between(
+    told: World, mailbox: Mailbox, watch: Callable[[], str]
+) -> None:
+    spoilt = told.home / "policies" / "spoilt.yaml"
+    for times in (1, 2):
+        spoilt.write_text("category: spoilt\n")
+        assert (watch(), watch()) == ("failed", "failed")
+        assert mailbox.subjects == ["[Lethe] spoilt: a policy cannot be used"] * times
+        assert "spoilt.yaml" in mailbox.text()
+        spoilt.unlink()
+        assert watch() == "success"
+
+
+def test_what_could_not_be_sent_is_said_and_sent_by_the_next_watch(
+    told: World, mailbox: Mailbox, webhook: Webhook, watch: Callable[[], str]
+) -> None:
+    told.monkeypatch.setenv("LETHE_ALERTS", "lethe_hook,lethe_mail")
+    told.monkeypatch.setattr("lethe.alerts.outbox._A_TRY", timedelta(0))
+    webhook.status = 500
+    assert told.run({"dryrun": True}).state == "failed"
+    assert (watch(), watch()) == ("failed", "failed")
+    assert mailbox.subjects == [
+        "[Lethe] webinars: a run was refused",
+        "[Lethe] connection lethe_hook: alerts cannot be sent",
+    ]
+    assert "1 alert has not been sent by it" in mailbox.text()
+    webhook.status, webhook.posts[:] = 200, []
+    assert (watch(), watch()) == ("success", "success")
+    assert [post["alert"] for post in webhook.posts] == ["refused"]
+    assert len(mailbox.mails) == 2
+
+
+def test_evidence_that_does_not_hold_is_told(told: World, mailbox: Mailbox) -> None:
+    told.run()
+    with open_environment() as env, env.governance.write() as connection:
+        for trigger in connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
+            connection.execute(sa.text(f"DROP TRIGGER {trigger}"))
+        connection.execute(sa.text("UPDATE lethe_ledger SET kind = 'run.forged' WHERE seq = 2"))
+    assert told.run_watching("evidence_dag()").state == "failed"
+    assert mailbox.subjects == ["[Lethe] lethe_evidence: the evidence does not hold"]
+    assert "entry 2" in mailbox.text()
+
+
+def test_personal_data_in_no_policy_is_told_by_where_it_is(told: World, mailbox: Mailbox) -> None:
+    with told.engine.begin() as connection:
+        connection.execute(
+            sa.text("CREATE TABLE marketing.copied AS SELECT id AS n, email AS c4 FROM marketing.registrations")
+        )
+    assert told.run_watching("coverage_dag()").state == "failed"
+    assert mailbox.subjects == ["[Lethe] lethe_coverage: personal data is in no policy"]
+    text = mailbox.text()
+    assert "marketing.copied: looks like personal data, and no policy has it: c4 (e-mail address)" in text
+    assert CANARY not in text + metadata_text()

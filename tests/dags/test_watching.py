@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -13,33 +10,16 @@ import sqlalchemy as sa
 from lethe.airflow.connections import open_environment
 from lethe.evidence.anchors import keep
 
-from .world import AS_OF, CANARY, World, metadata_text, states
-
-if TYPE_CHECKING:
-    from airflow.models.dagrun import DagRun
+from .world import CANARY, World, metadata_text, states
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def no_files_left(airflow_home: Path) -> Iterator[None]:
-    yield
-    for file in (airflow_home / "dags").glob("lethe_*.py"):
-        file.unlink()
-
-
-def run(world: World, dag_id: str, call: str) -> DagRun:
-    """A run of one of these DAGs, task by task, in this process."""
-    maker = call.partition("(")[0]
-    (world.airflow_home / "dags" / f"{dag_id}.py").write_text(f"from lethe.airflow import {maker}\n\ndag = {call}\n")
-    return world.dag(dag_id).test(logical_date=AS_OF, run_after=AS_OF)
 
 
 def test_personal_data_that_no_policy_has_turns_the_week_red(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     (world.home / "coverage.yaml").write_text(
         "exceptions: [{store: lethe_crm, table: marketing.attendance, reason: a child, look_again: 2999-01-01}]\n"
     )
-    assert states(run(world, "lethe_coverage", "coverage_dag()")) == {"look": "success"}
+    assert states(world.run_watching("coverage_dag()")) == {"look": "success"}
     with world.engine.begin() as connection:
         connection.execute(
             sa.text("CREATE TABLE marketing.copied AS SELECT id AS n, email AS c4 FROM marketing.registrations")
@@ -47,7 +27,7 @@ def test_personal_data_that_no_policy_has_turns_the_week_red(world: World, capfd
     body = "".join(f"{CANARY} Kanarek,{CANARY}-{n}@example.org\n" for n in range(9))
     world.client.put_object(Bucket=world.name, Key="exports/list.csv", Body=body.encode())
     capfd.readouterr()
-    assert states(run(world, "lethe_coverage", "coverage_dag()")) == {"look": "failed"}
+    assert states(world.run_watching("coverage_dag()")) == {"look": "failed"}
     told = "".join(capfd.readouterr())
     assert "2 findings" in told
     assert "marketing.copied: looks like personal data, and no policy has it: c4 (e-mail address)" in told
@@ -58,21 +38,21 @@ def test_personal_data_that_no_policy_has_turns_the_week_red(world: World, capfd
 def test_evidence_that_was_changed_turns_the_night_red(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     world.run()
     anchors = f"evidence_dag(anchor='s3://{world.name}-anchors/{secrets.token_hex(4)}', conn_id='lethe_lake')"
-    assert states(run(world, "lethe_evidence", "evidence_dag()")) == {"audit": "success"}
+    assert states(world.run_watching("evidence_dag()")) == {"audit": "success"}
     world.client.create_bucket(Bucket=f"{world.name}-anchors")
     capfd.readouterr()
-    assert states(run(world, "lethe_evidence", anchors)) == {"audit": "failed"}, "nobody has made the first one"
+    assert states(world.run_watching(anchors)) == {"audit": "failed"}, "nobody has made the first one"
     assert "make one with `lethe ledger anchor" in "".join(capfd.readouterr())
     place = anchors.partition("'")[2].partition("'")[0]
     with open_environment() as env:
         keep(env.ledger.anchor(env.keys), place, env.connection, conn_id="lethe_lake")
     world.hold(1)
-    assert states(run(world, "lethe_evidence", anchors)) == {"audit": "success"}
+    assert states(world.run_watching(anchors)) == {"audit": "success"}
     with open_environment() as env, env.governance.write() as connection:  # the last entry is cut off
         for trigger in connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
             connection.execute(sa.text(f"DROP TRIGGER {trigger}"))
         connection.execute(sa.text("DELETE FROM lethe_ledger WHERE seq = (SELECT max(seq) FROM lethe_ledger)"))
-    assert states(run(world, "lethe_evidence", "evidence_dag()")) == {"audit": "success"}, "nothing else knows of it"
+    assert states(world.run_watching("evidence_dag()")) == {"audit": "success"}, "nothing else knows of it"
     capfd.readouterr()
-    assert states(run(world, "lethe_evidence", anchors)) == {"audit": "failed"}
+    assert states(world.run_watching(anchors)) == {"audit": "failed"}
     assert "the evidence does not hold" in "".join(capfd.readouterr())

@@ -196,6 +196,14 @@ class World:
         """A whole DAG run, task by task, in this process."""
         return self.dag().test(run_conf=dict(conf or {}), logical_date=logical_date, run_after=logical_date or AS_OF)
 
+    def run_watching(self, call: str, *, logical_date: datetime = AS_OF) -> DagRun:
+        """A run of a DAG that looks after all categories, made by this call: `coverage_dag()`, for example."""
+        maker = call.partition("(")[0]
+        dag_id = f"lethe_{maker.removesuffix('_dag')}"
+        file = self.airflow_home / "dags" / f"{dag_id}.py"
+        file.write_text(f"from lethe.airflow import {maker}\n\ndag = {call}\n")
+        return self.dag(dag_id).test(logical_date=logical_date, run_after=logical_date)
+
 
 def states(run: DagRun) -> dict[str, str]:
     """The state of every task of a DAG run; mapped ones carry their index."""

@@ -1,4 +1,4 @@
-"""Who is told what, when something happens in Airflow: callbacks of DAGs, which never fail, delay or change a run.
+"""Who is told what, when something happens in Airflow. Nothing here fails, delays or changes a run.
 
 The callback of a DAG run is called once a run, by Airflow's DAG processor: not by a task, and not at each try.
 """
@@ -6,19 +6,22 @@ The callback of a DAG run is called once a run, by Airflow's DAG processor: not 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from airflow.sdk import BaseNotifier
 
 from lethe.airflow.channels import send
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import dag_run_path, record_path
 from lethe.alerts import Alert, Kind, Outbox
-from lethe.alerts.outbox import Letter
 from lethe.environment import Environment
 from lethe.errors import LetheError
 from lethe.evidence.records import RunRecord
 from lethe.settings import Settings
+from lethe.stages import Plan
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +37,52 @@ def run_failed(context: Mapping[str, Any]) -> None:
     _safely(lambda: _tell_of_run(context))
 
 
-def note_of_plan(context: Mapping[str, Any]) -> Callable[[LetheError], None]:
-    """Notes why a run was not planned, for `run_failed` to tell: of such a run there is no record."""
-    return lambda error: _safely(lambda: _note_of_plan(context, error))
+def noting(context: Mapping[str, Any]) -> Callable[[LetheError], None]:
+    """Notes why a run was not planned, or a check not made, for `run_failed` to tell: of that there is no record."""
+    return lambda error: note_finding(context, Kind.FAILED if error.transient else Kind.REFUSED, (str(error),))
+
+
+class Telling(BaseNotifier):  # type: ignore[misc]
+    """A notifier of Airflow that tells people of one thing, by the connections of `LETHE_ALERTS`; raises nothing."""
+
+    def __init__(self, alert: Alert) -> None:
+        super().__init__()
+        self._alert = alert
+
+    def notify(self, context: Mapping[str, Any]) -> None:
+        """Tell."""
+        del context
+        _safely(self._tell)
+
+    def _tell(self) -> None:
+        settings = Settings()
+        if settings.alerts:
+            with open_environment(settings) as env:
+                tell(env, self._alert)
+
+
+def of_question(context: Mapping[str, Any], planned: Plan, what: Sequence[str], until: datetime) -> Alert:
+    """That a run waits for a person's answer."""
+    return _of_dag_run(context, Kind.WAITING, what=what).model_copy(
+        update={
+            "cause": f"{Kind.WAITING}:{planned.run}",
+            "datasets": planned.datasets,
+            "run": planned.run,
+            "since": datetime.now(UTC),
+            "what": (*what, f"Answer until {until:%Y-%m-%d %H:%M} UTC; without an answer nothing is erased."),
+            "page": record_path(_dag_id(context), context["run_id"]),
+        }
+    )
+
+
+def note_finding(context: Mapping[str, Any], kind: Kind, what: Sequence[str]) -> None:
+    """Note what a DAG that looks after all categories has found, for `run_failed` to tell; raises nothing."""
+    _safely(lambda: _note(context, kind, what))
+
+
+def keep_silent(context: Mapping[str, Any]) -> None:
+    """Have `run_failed` tell nothing of this DAG run: what it has found has been told. Raises nothing."""
+    _safely(lambda: _note(context, Kind.FAILED, (), connections=()))
 
 
 def _safely(work: Callable[[], None]) -> None:
@@ -49,14 +95,14 @@ def _safely(work: Callable[[], None]) -> None:
         _log.error("An alert could not be sent: unexpected %s; this is a bug in Lethe", type(error).__name__)
 
 
-def _note_of_plan(context: Mapping[str, Any], error: LetheError) -> None:
+def _note(
+    context: Mapping[str, Any], kind: Kind, what: Sequence[str], *, connections: Sequence[str] | None = None
+) -> None:
     settings = Settings()
-    if not settings.alerts:
-        return
-    kind = Kind.FAILED if error.transient else Kind.REFUSED
-    with open_environment(settings) as env:
-        alert = _of_dag_run(context, kind, what=(str(error),))
-        Outbox(env.governance).note(alert, settings.alerts)
+    if settings.alerts:
+        with open_environment(settings) as env:
+            alert = _of_dag_run(context, kind, what=what)
+            Outbox(env.governance).note(alert, settings.alerts if connections is None else connections)
 
 
 def _tell_of_run(context: Mapping[str, Any]) -> None:
@@ -71,24 +117,61 @@ def _tell_of_run(context: Mapping[str, Any]) -> None:
         tell(env, alert)
 
 
-def tell(env: Environment, alert: Alert) -> None:
+def tell(env: Environment, alert: Alert, connections: Sequence[str] | None = None) -> None:
     """Tell people of a cause, unless they have been told; what was noted of it before is what they are told.
 
     Where the governance database does not answer, nobody knows whether they have been told: then they are told.
+
+    Args:
+        env: whose settings and governance database.
+        alert: what they are told.
+        connections: by which; None: all.
     """
-    outbox, connections = None, env.settings.alerts
+    ways = env.settings.alerts if connections is None else tuple(connections)
     try:
         outbox = Outbox(env.governance)
-        outbox.note(alert, connections)
-        letter = outbox.claim(alert.cause)
+        outbox.note(alert, ways)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, that is no reason to keep silent
         _log.error("The alert %r cannot be noted (%s)", alert.headline, type(error).__name__)
-        outbox, letter = None, Letter(alert, connections)
-    if letter is None:
+        send(alert, ways, env.settings)
         return
-    unsent = [one for one in letter.unsent if one in connections and not send(letter.alert, one, env.settings)]
-    if outbox is not None:
-        outbox.settle(alert.cause, unsent)
+    _send_noted(env, outbox, alert.cause)
+
+
+def send_again(env: Environment) -> list[Alert]:
+    """Send what has not reached everybody; tell, by the other connections, of those that do not work.
+
+    Returns:
+        What was told: one alert a connection that does not.
+    """
+    outbox, ways = Outbox(env.governance), env.settings.alerts
+    for cause in outbox.waiting():
+        _send_noted(env, outbox, cause)
+    unsent = Counter(way for left in outbox.waiting().values() for way in left if way in ways)
+    found = [_broken(way, number) for way, number in unsent.items()]
+    outbox.over([Kind.UNSENT], {alert.cause for alert in found})
+    for alert in found:
+        tell(env, alert, [way for way in ways if way not in unsent])
+    return found
+
+
+def _send_noted(env: Environment, outbox: Outbox, cause: str) -> None:
+    """Send what was noted of a cause by the connections that it has not reached, unless somebody is at it."""
+    letter = outbox.claim(cause)
+    if letter is not None:
+        ways = [way for way in letter.unsent if way in env.settings.alerts]
+        outbox.settle(cause, send(letter.alert, ways, env.settings))
+
+
+def _broken(way: str, number: int) -> Alert:
+    some = "1 alert has" if number == 1 else f"{number} alerts have"
+    return Alert(
+        kind=Kind.UNSENT,
+        cause=f"{Kind.UNSENT}:{way}",
+        subject=f"connection {way}",
+        since=datetime.now(UTC),
+        what=(f"{some} not been sent by it; the log of who tried says why.",),
+    )
 
 
 def _failure(env: Environment, context: Mapping[str, Any]) -> Alert:
@@ -96,7 +179,7 @@ def _failure(env: Environment, context: Mapping[str, Any]) -> Alert:
     record = env.runs.triggered_by(f"airflow:{_dag_id(context)}/{context['run_id']}")
     reason = _REASONS.get(str(context.get("reason")))
     if record is None:
-        return _of_dag_run(context, Kind.FAILED, what=(reason or "It was not planned; its task plan says why.",))
+        return _of_dag_run(context, Kind.FAILED, what=(reason or "Its tasks say why.",))
     return _of_record(env, context, record, reason)
 
 

@@ -15,6 +15,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 
 from lethe import stages
+from lethe.airflow.alerting import Telling, of_question
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
 from lethe.airflow.links import RecordLink
@@ -91,6 +92,7 @@ class ApproveOperator(OpenLineageMixin, HITLOperator):  # type: ignore[misc]
         rows = f" and {along:,} rows that go along" if along else ""
         due = sum(found.due for found in candidates.values())
         self.subject = f"Erase {due:,} records{rows} of {planned.category}?"
+        self.notifiers = (Telling(of_question(context, planned, [self.subject, *reasons], until)),)
         self.body = question(policy, planned, candidates, reasons, digest, [*map(_left_out, failed), who])
         return self._ask(context, digest, until)
 

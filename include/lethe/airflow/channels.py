@@ -10,19 +10,20 @@ import html
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk.configuration import conf
 
-from lethe.airflow.connections import resolve
+from lethe.airflow.connections import as_it_is
 from lethe.airflow.links import page_path
 from lethe.alerts import Alert
 from lethe.errors import ConnectionMissing, LetheError, ParameterError
 from lethe.settings import Settings
 
-SECONDS = 20.0
-"""How long sending by one connection may take; then it is given up, and tried again by the next watch."""
+SECONDS = 15.0
+"""How long sending may take, by all connections at once; then it is given up, and tried again by the next watch."""
 
 _REQUEST_SECONDS = 10
 _HEADERS = {"Auto-Submitted": "auto-generated"}
@@ -31,56 +32,83 @@ _HEADERS = {"Auto-Submitted": "auto-generated"}
 _log = logging.getLogger(__name__)
 
 
-def send(alert: Alert, conn_id: str, settings: Settings) -> bool:
-    """Send an alert by a connection, within `SECONDS`. Whether it was taken; what went wrong is logged."""
-    wrong = _within(SECONDS, lambda: _notifier(alert, conn_id, settings).notify({}))
-    if wrong:
-        _log.error("The alert %r could not be sent: connection %s: %s", alert.headline, conn_id, wrong)
-        return False
-    _log.info("The alert %r was sent by connection %s", alert.headline, conn_id)
-    return True
+def send(alert: Alert, conn_ids: Sequence[str], settings: Settings) -> list[str]:
+    """Send an alert by all these connections, within `SECONDS`.
 
+    A server's or library's own words are not logged: they may repeat what was sent, or a password.
 
-def _within(seconds: float, work: Callable[[], None]) -> str | None:
-    """Do something that may take too long, in a thread that is then left to itself. What went wrong, if anything.
-
-    A server's or library's own words are not handed on: they may repeat what was sent, or a password.
+    Returns:
+        The connections by which it was not taken.
     """
-    wrong = [f"no answer within {seconds:.0f} seconds"]
-
-    def working() -> None:
-        try:
-            work()
-        except LetheError as error:
-            wrong[:] = [str(error)]
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the sender's and not the run's
-            wrong[:] = [f"{type(error).__name__}"]
+    sendings = [_Sending(alert, conn_id, settings) for conn_id in conn_ids]
+    for sending in sendings:
+        sending.start()
+    give_up = time.monotonic() + SECONDS
+    for sending in sendings:
+        sending.join(max(0.0, give_up - time.monotonic()))
+    wrong = {sending.conn_id: sending.wrong for sending in sendings}
+    for conn_id, why in wrong.items():
+        if why is None:
+            _log.info("The alert %r was sent by connection %s", alert.headline, conn_id)
         else:
-            wrong.clear()
-
-    thread = threading.Thread(target=working, name="lethe-alert", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return next(iter(wrong), None)
+            _log.error("The alert %r could not be sent: connection %s: %s", alert.headline, conn_id, why)
+    return [conn_id for conn_id, why in wrong.items() if why is not None]
 
 
-def _notifier(alert: Alert, conn_id: str, settings: Settings) -> Any:  # noqa: ANN401 - a notifier of Airflow
+class _Sending(threading.Thread):
+    """Sends an alert by one connection. What takes too long is left to itself, and ends with the process.
+
+    The connection is looked up before: in Airflow's DAG processor that may take longer than sending.
+
+    Attributes:
+        wrong: why it is not sent; None once it is.
+    """
+
+    def __init__(self, alert: Alert, conn_id: str, settings: Settings) -> None:
+        super().__init__(name=f"lethe-alert-{conn_id}", daemon=True)
+        self.conn_id = conn_id
+        self.wrong: str | None = f"no answer within {SECONDS:.0f} seconds"
+        self._notifier: Any = None
+        try:
+            self._notifier = _notifier(alert, as_it_is(conn_id), settings)
+        except Exception as error:  # noqa: BLE001 - as below
+            self.wrong = _words(error)
+
+    def run(self) -> None:
+        """Send it."""
+        if self._notifier is None:
+            return
+        try:
+            self._notifier.notify({})
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the sender's and not the run's
+            self.wrong = _words(error)
+        else:
+            self.wrong = None
+
+
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, LetheError) else type(error).__name__
+
+
+def _notifier(alert: Alert, connection: Any, settings: Settings) -> Any:  # noqa: ANN401 - Airflow's
     """The notifier of a connection's type, with what it is to say.
 
     Its texts are not templates: what is said must stay as it is, also where it has braces.
 
     Raises:
-        ConnectionMissing: if there is no such connection, or its type has no notifier here.
+        ConnectionMissing: if its type has no notifier here.
         ParameterError: if an e-mail has nobody to go to.
     """
-    kind = resolve(conn_id).conn_type
+    kind = connection.conn_type
     make = _NOTIFIERS.get(kind)
     if make is None:
         raise ConnectionMissing(
             f"its type is {kind}, by which no alert can be sent: LETHE_ALERTS takes connections of type "
             f"{', '.join(_NOTIFIERS)}"
         )
-    return make(alert, conn_id, settings)
+    notifier = make(alert, connection.conn_id, settings)
+    notifier.hook.get_connection = lambda _conn_id: connection
+    return notifier
 
 
 def _mail(alert: Alert, conn_id: str, settings: Settings) -> Any:  # noqa: ANN401

@@ -30,14 +30,27 @@ def resolve_outside_tasks(conn_id: str) -> Connection:
     return _resolved(conn_id, ServerConnection.get_connection_from_secrets)
 
 
-def _resolved(conn_id: str, find: Callable[[str], Any]) -> Connection:
+def as_it_is(conn_id: str) -> Any:  # noqa: ANN401 - a connection of Airflow
+    """The same as Airflow's own value, for its hooks.
+
+    Raises:
+        ConnectionMissing: if Airflow has none of that id.
+    """
+    return _found(conn_id, BaseHook.get_connection)
+
+
+def _found(conn_id: str, find: Callable[[str], Any]) -> Any:  # noqa: ANN401
     try:
-        found = find(conn_id)
+        return find(conn_id)
     except AirflowNotFoundException:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
         raise ConnectionMissing(
             f"connection {conn_id} is not defined: add it in Airflow (Admin, Connections) or set {variable}"
         ) from None
+
+
+def _resolved(conn_id: str, find: Callable[[str], Any]) -> Connection:
+    found = _found(conn_id, find)
     try:
         extra = dict(found.extra_dejson)
     except (TypeError, ValueError):

@@ -34,6 +34,12 @@ def record_path(dag_id: str, run_id: str) -> str:
     return airflow_path(f"/plugin/{URL_ROUTE}{page}")
 
 
+def category_path(category: str) -> str:
+    """The address of the runs of a category, inside Airflow's UI."""
+    page = page_path(f"/categories/{quote(category, safe='')}")
+    return airflow_path(f"/plugin/{URL_ROUTE}{page}")
+
+
 def dag_run_path(dag_id: str, run_id: str) -> str:
     """The address of a DAG run in Airflow's UI."""
     return airflow_path(f"/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}")

@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from lethe import stages
-from lethe.airflow.alerting import note_of_plan
+from lethe.airflow.alerting import noting
 from lethe.airflow.as_of import as_of_moment
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import told_apart
@@ -101,7 +101,7 @@ class PlanOperator(OpenLineageMixin, BaseOperator):  # type: ignore[misc]
         """
         ti, params, run = context["ti"], context["params"], context["dag_run"]
         with (
-            told_apart(note_of_plan(context), try_number=ti.try_number, max_tries=ti.max_tries),
+            told_apart(noting(context), try_number=ti.try_number, max_tries=ti.max_tries),
             open_environment() as env,
         ):
             _refuse_unknown(params)

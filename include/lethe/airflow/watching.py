@@ -13,9 +13,12 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, Context, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
+from lethe.airflow.alerting import keep_silent, note_finding, noting, run_failed, send_again, tell
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import retrying, told_apart
-from lethe.airflow.operators import Json, note_nowhere
+from lethe.airflow.links import category_path
+from lethe.airflow.operators import Json
+from lethe.alerts import Kind, Outbox
 
 PREFIX = "lethe_"
 """What the ids of these DAGs begin with."""
@@ -40,6 +43,17 @@ holds, it keeps a new anchor there.
 The evidence was changed. Let nobody write to the governance database, compare it with a backup, and find out who
 changed it: `lethe ledger verify --records` says more. Without an anchor from elsewhere, entries after the latest
 certificate that were cut off do not show: `evidence_dag(anchor=..., conn_id=...)` in the DAG file names a place.
+"""
+
+
+_WATCH = """Looks for what nobody would be told of otherwise, because nothing runs that could fail: categories that are
+overdue or of which no run succeeds (also because their DAG is paused), and policies that cannot be used. It sends
+what could not be sent before.
+
+### When a run is red
+
+Its message says what was found, and the runbook (`/lethe/runbook`) what to do. Of each cause people are told once, by
+the connections of `LETHE_ALERTS`; runs are red as long as it is so.
 """
 
 
@@ -69,12 +83,14 @@ class CoverageOperator(BaseOperator):  # type: ignore[misc]
 
         ti = context["ti"]
         with (
-            told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
+            told_apart(noting(context), try_number=ti.try_number, max_tries=ti.max_tries),
             open_environment() as env,
         ):
             found = [str(one) for one in coverage(env, datetime.now(UTC).date(), self.sample or SAMPLE)]
         for text in found:
             self.log.warning("%s", text)
+        if found:
+            note_finding(context, Kind.COVERAGE, found)
         _fail_of(found, "personal data is in no policy and not declared, or a dataset is gone")
         self.log.info("All that looks like personal data is in a policy, or declared")
         return {"findings": 0}
@@ -110,7 +126,7 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
 
         ti = context["ti"]
         with (
-            told_apart(note_nowhere, try_number=ti.try_number, max_tries=ti.max_tries),
+            told_apart(noting(context), try_number=ti.try_number, max_tries=ti.max_tries),
             open_environment() as env,
         ):
             trusted = trusted_keys(env.governance, env.keys)
@@ -118,6 +134,8 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
             found = audit_evidence(env, trusted, anchors=places, conn_id=self.conn_id)
             for text in found.findings:
                 self.log.error("%s", text)
+            if found.findings:
+                note_finding(context, Kind.EVIDENCE, found.findings)
             _fail_of(found.findings, "the evidence does not hold")
             if found.unguarded:
                 self.log.warning("The database does not refuse changes of the ledger: %s", ", ".join(found.unguarded))
@@ -125,6 +143,44 @@ class EvidenceOperator(BaseOperator):  # type: ignore[misc]
                 where = keep(env.ledger.anchor(env.keys), self.anchor, env.connection, conn_id=self.conn_id)
                 self.log.info("The ledger is anchored in %s", where)
         return {"entries": found.entries, "certificates": found.certificates, "anchors": found.anchors}
+
+
+class WatchOperator(BaseOperator):  # type: ignore[misc]
+    """Find what is overdue, tell people once a cause, and send what could not be sent; fail where there is any."""
+
+    ui_color = "#e4ddf4"
+
+    def execute(self, context: Context) -> Json:
+        """Watch.
+
+        Returns:
+            How many findings there are: 0.
+
+        Raises:
+            AirflowFailException: if there are any.
+        """
+        from lethe.stages.watch import WATCHED, overlooked
+
+        ti = context["ti"]
+        with (
+            told_apart(noting(context), try_number=ti.try_number, max_tries=ti.max_tries),
+            open_environment() as env,
+        ):
+            found = overlooked(env, datetime.now(UTC))
+            outbox = Outbox(env.governance)
+            outbox.over(WATCHED, {alert.cause for alert in found})
+            outbox.forget()
+            for alert in found if env.settings.alerts else ():
+                tell(env, alert.model_copy(update={"page": category_path(alert.subject)}))
+            found += send_again(env)
+        texts = [f"{alert.headline}: {' '.join(alert.what)}" for alert in found]
+        for text in texts:
+            self.log.warning("%s", text)
+        if texts:
+            keep_silent(context)
+        _fail_of(texts, "somebody is needed")
+        self.log.info("All categories are on time, and all alerts were sent")
+        return {"findings": 0}
 
 
 def _fail_of(findings: Sequence[str], what: str) -> None:
@@ -161,6 +217,17 @@ def evidence_dag(*, schedule: str | None = "15 5 * * *", anchor: str | None = No
     return dag
 
 
+def watch_dag(*, schedule: str | None = "40 * * * *") -> DAG:
+    """The DAG that looks for categories that are late, and sends what could not be sent.
+
+    Args:
+        schedule: a cron expression in UTC; hourly where nothing is said. None: only when a person starts it.
+    """
+    with _dag("watch", "Is every category on time, and does somebody know where not?", schedule, _WATCH) as dag:
+        WatchOperator(task_id="watch", execution_timeout=timedelta(minutes=30))
+    return dag
+
+
 def _dag(name: str, question: str, schedule: str | None, words: str) -> DAG:
     return DAG(
         dag_id=f"{PREFIX}{name}",
@@ -173,4 +240,5 @@ def _dag(name: str, question: str, schedule: str | None, words: str) -> DAG:
         tags=["lethe", "watching"],
         doc_md=words,
         default_args={"owner": "lethe", **retrying()},
+        on_failure_callback=run_failed,
     )

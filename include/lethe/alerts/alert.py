@@ -22,6 +22,13 @@ class Kind(StrEnum):
 
     FAILED = "failed"
     REFUSED = "refused"
+    WAITING = "waiting"
+    OVERDUE = "overdue"
+    SILENT = "silent"
+    POLICY = "policy"
+    EVIDENCE = "evidence"
+    COVERAGE = "coverage"
+    UNSENT = "unsent"
 
     @property
     def heading(self) -> str:
@@ -49,6 +56,37 @@ _WORDS = {
         "A run was refused",
         "Nothing was touched. Mend what is said above (`lethe policy check` says whether it is), then trigger a new "
         "run.",
+    ),
+    Kind.WAITING: (
+        "A run waits for a decision",
+        "Read the reasons, then answer in Airflow (Required actions): Approve erases exactly this set, Reject or no "
+        "answer erases nothing.",
+    ),
+    Kind.OVERDUE: (
+        "What is due has not been erased",
+        "See why no run has succeeded yet, and trigger one before what is due is late.",
+    ),
+    Kind.SILENT: (
+        "No run succeeds",
+        "Records are kept for longer than they may be. See whether the DAG is paused and what its latest runs say, "
+        "then trigger a run.",
+    ),
+    Kind.POLICY: (
+        "A policy cannot be used",
+        "Its DAG cannot be read either, so that no run of it starts. Mend the file until `lethe policy check` has "
+        "nothing to say.",
+    ),
+    Kind.EVIDENCE: (
+        "The evidence does not hold",
+        "Treat it as a break-in: let nobody write to the governance database, and compare it with a backup.",
+    ),
+    Kind.COVERAGE: (
+        "Personal data is in no policy",
+        "Add each place to a policy, or declare in `coverage.yaml` why it needs none.",
+    ),
+    Kind.UNSENT: (
+        "Alerts cannot be sent",
+        "Mend the connection; what was not sent is sent by the next watch.",
     ),
 }
 

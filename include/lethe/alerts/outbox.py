@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from lethe.alerts.alert import Alert
+from lethe.alerts.alert import Alert, Kind
 from lethe.governance import Governance, schema
 
 _A_TRY = timedelta(minutes=2)
@@ -16,6 +16,9 @@ _A_TRY = timedelta(minutes=2)
 
 KEPT = timedelta(days=400)
 """How long a cause is remembered."""
+
+_SEEN = "seen:"
+"""What causes begin with that are none, but say since when something is known."""
 
 _TABLE = schema.alert.c
 
@@ -68,14 +71,34 @@ class Outbox:
             tried = sa.update(schema.alert).where(_TABLE.cause == cause)
             connection.execute(tried.values(unsent=list(unsent), tried_at=now))
 
-    def waiting(self) -> list[str]:
-        """The causes that have not reached everybody, oldest first."""
+    def known_since(self, what: str) -> datetime:
+        """When this was first asked of something that nothing else tells the age of."""
+        cause = f"{_SEEN}{what}"
+        known = sa.select(_TABLE.noted_at).where(_TABLE.cause == cause)
+        with self._governance.write() as connection:
+            at: datetime | None = connection.scalar(known)
+            if at is None:
+                at = self._governance.now(connection)
+                connection.execute(sa.insert(schema.alert).values(cause=cause, noted_at=at, alert={}, unsent=[]))
+        return at
+
+    def waiting(self) -> dict[str, tuple[str, ...]]:
+        """The connections that each cause has not reached, of those that have not reached all; oldest first."""
         with self._governance.read() as connection:
             found = connection.execute(sa.select(_TABLE.cause, _TABLE.unsent).order_by(_TABLE.noted_at)).all()
-        return [row.cause for row in found if row.unsent]
+        return {row.cause: tuple(row.unsent) for row in found if row.unsent}
+
+    def over(self, kinds: Collection[Kind], still: Collection[str]) -> None:
+        """Forget causes of these kinds that are no longer: should they come again, that is told."""
+        begin = tuple(f"{kind}:" for kind in kinds)
+        with self._governance.write() as connection:
+            known = connection.scalars(sa.select(_TABLE.cause)).all()
+            gone = [cause for cause in known if cause.startswith(begin) and cause not in still]
+            if gone:
+                connection.execute(sa.delete(schema.alert).where(_TABLE.cause.in_(gone)))
 
     def forget(self) -> None:
         """Remove what was noted `KEPT` ago."""
         with self._governance.write() as connection:
             old = _TABLE.noted_at < self._governance.now(connection) - KEPT
-            connection.execute(sa.delete(schema.alert).where(old))
+            connection.execute(sa.delete(schema.alert).where(old, ~_TABLE.cause.startswith(_SEEN)))

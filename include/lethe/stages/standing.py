@@ -101,7 +101,13 @@ def _failed(newest: RunRecord | None, success: RunRecord | None, scheduled: Sche
 
 def is_late(policy: Policy, as_of: datetime, now: datetime) -> bool:
     """Whether a run should have succeeded since the one as of a moment: a scheduled time, and `GRACE`, have passed."""
+    due = due_after(policy, as_of)
+    return due is not None and now > due + GRACE
+
+
+def due_after(policy: Policy, as_of: datetime) -> datetime | None:
+    """When, after a moment, its schedule says that a category is carried out; None: only when a person starts it."""
     if policy.schedule is None:
-        return False
+        return None
     due: datetime = croniter(policy.schedule, as_of.astimezone(ZoneInfo(policy.time_zone))).get_next(datetime)
-    return now > due + GRACE
+    return due
