@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from tests.unit.cli_kit import AS_OF, POLICY, TOKEN, Command, cells, digest_of
@@ -597,6 +598,28 @@ def test_limits_that_are_raised_while_a_run_is_open_approve_nothing(lethe: Comma
         for answer in ({}, {"by": "jan", "approved": True}):
             with pytest.raises(RunError, match=r"webinars\.yaml was changed since run .* `lethe run webinars`"):
                 stages.decide(env, planned, **answer)  # type: ignore[arg-type]
+    assert len(lethe.rows()) == 101
+
+
+def test_a_plan_that_was_changed_between_tasks_erases_nothing(lethe: Command) -> None:
+    """Who may edit what tasks of Airflow hand on cannot move the moment of a run, nor have a dry run erase."""
+    with Environment(from_environment) as env:
+        policy = env.policy("webinars")
+        for change in ({"as_of": datetime(2090, 1, 1, tzinfo=UTC)}, {"dry_run": False}, {"cutoff": "2090-01-01"}):
+            planned = stages.plan(
+                env, "webinars", datetime.fromisoformat(AS_OF), trigger=f"test {change}", dry_run="dry_run" in change
+            )
+            later = policy.expiry(datetime(2090, 1, 1, tzinfo=UTC)).label
+            changed = planned.model_copy(update={**change, **({"cutoff": later} if "as_of" in change else {})})
+            for stage in (
+                lambda plan: stages.discover(env, plan, "registrations"),
+                lambda plan: stages.decide(env, plan),
+                lambda plan: stages.erase(env, plan, "registrations", range(1)),
+            ):
+                with pytest.raises(RunError, match=r"is not what was planned \(.*\); nothing more is erased"):
+                    stage(changed)
+            with contextlib.suppress(RunError):  # the run has done nothing, and says so
+                stages.certify(env, planned)
     assert len(lethe.rows()) == 101
 
 

@@ -108,8 +108,9 @@ def unchanged_policy(env: Environment, plan: Plan) -> Policy:
     """The policy of a run, as it was planned.
 
     Raises:
-        RunError: if it was changed since.
+        RunError: if it was changed since, or the plan is not the one that is on record.
     """
+    _require_as_recorded(env, plan)
     policy = env.policy(plan.category)
     if policy.digest != plan.policy_digest:
         raise RunError(
@@ -117,6 +118,25 @@ def unchanged_policy(env: Environment, plan: Plan) -> Policy:
             f"a new run: trigger the DAG, or `lethe run {plan.category}`"
         )
     return policy
+
+
+def _require_as_recorded(env: Environment, plan: Plan) -> None:
+    """Refuse a plan that was changed on its way between tasks: who may edit XComs of Airflow could move its moment.
+
+    Raises:
+        RunError: if it was.
+    """
+    record = env.runs.get(plan.run)
+    differing = [
+        name
+        for name in ("category", "as_of", "policy_digest", "cutoff", "dry_run")
+        if getattr(plan, name) != getattr(record, name)
+    ]
+    if differing:
+        raise RunError(
+            f"{plan.category}: what was handed on between the tasks of run {plan.run} is not what was planned "
+            f"({', '.join(differing)}); nothing more is erased for it. Find out who changed it, then start a new run"
+        )
 
 
 def discovered(env: Environment, plan: Plan) -> dict[str, Candidates]:
