@@ -94,9 +94,13 @@ WRONG: list[tuple[tuple[str, ...], dict[str, str | None], str]] = [
     (("report",), {GOVERNANCE: f'{{"conn_type": "sqlite", "host": "{__file__}"}}'}, "restore that from a backup"),
     (("report",), {GOVERNANCE: "postgres://u:p@127.0.0.1:1/g"}, "see whether it is up, and try again"),
     (("report", "x"), {}, "`lethe report` lists the latest"),
+    (("report", "--category", "weddings"), {}, "choose from webinars"),
+    (("policy", "history", "weddings"), {}, "choose from webinars"),
+    (("policy", "register", "--against", "/nowhere.yaml"), {}, "name another file"),
+    (("prove", "webinars.registrations", "1", "--run", "x"), {}, "`lethe report` lists the latest"),
     (("hold", "show", "x"), {}, "`lethe hold list` shows all"),
     (("hold", "place", "--matter", "M", "--reason", "r", "--file", "/nowhere.csv"), {}, "name another with --file"),
-    (("hold", "place", "--matter", "M", "--reason", "r", "--file", "/proc"), {}, "save it as such"),
+    (("hold", "place", "--matter", "M", "--reason", "r", "--file", "/proc"), {}, "name another with --file"),
     (("hold", "place", "--matter", "M", "--reason", "r", "--identifier", "cookie=c"), {}, "that they carry"),
     (("hold", "place", "--matter", "M", "--reason", "r", "--clock-from", "2026-01-02", "--clock-to", "2026-01-01"), {},
      "give an earlier --clock-from, or a later --clock-to"),
@@ -173,3 +177,25 @@ def test_a_terminal_without_unicode_is_written_to(lethe: Command) -> None:
         done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameter"),
+    [
+        (("clocks", "confirm", "now"), "TIME"),
+        (("clocks", "confirm", AS_OF, "--by", "—"), "--by"),
+        (("run", "webinars", "--by", " "), "--by"),
+        (("run", "webinars", "--as-of", "now"), "--as-of"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named(lethe: Command, arguments: tuple[str, ...], parameter: str) -> None:
+    assert f"Invalid value for {parameter}: " in lethe(*arguments, exit_code=2)
+    assert len(lethe.rows()) == 101
+
+
+def test_help_that_cannot_be_printed_ends_in_one_message() -> None:
+    command = [str(Path(sys.executable).with_name("lethe")), "--help"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: the system says: No space left on device; mend that, and try again"

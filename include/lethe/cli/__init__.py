@@ -20,7 +20,7 @@ from lethe.cli.holds import hold_app
 from lethe.cli.new import new
 from lethe.cli.policies import policy_app
 from lethe.cli.runs import due, report, run
-from lethe.cli.shell import ErrorsAsMessages
+from lethe.cli.shell import ErrorsAsMessages, complain_of
 
 app = typer.Typer(
     name="lethe",
@@ -61,4 +61,8 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
-    app()
+    try:
+        app()
+    except OSError as error:  # help that cannot be printed; what commands cannot print they say themselves
+        complain_of(error)
+        sys.exit(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from lethe.cli.shell import console, environment, moment, say, user
+from lethe.cli.shell import console, environment, moment, named, say
 
 if TYPE_CHECKING:
     from lethe.environment import Environment
@@ -46,7 +46,7 @@ def confirm(
     from lethe import timekeeping
 
     with environment() as env:
-        clocks = timekeeping.confirm(env, _datasets(env), moment(time), by or user())
+        clocks = timekeeping.confirm(env, _datasets(env), moment(time, "TIME"), named(by))
     say(f"Confirmed: {len(clocks.readings)} clocks show that time, and the ledger says that you do.")
 
 

@@ -216,6 +216,8 @@ def prove(
     texts = _texts(key)
     with environment() as env:
         trusted = _trusted(env, public_key)
+        if run is not None:
+            env.runs.get(run)  # there is one
         named = proofs.meant(env.governance, dataset, texts)
         before = partial(readings_before, texts)
         history = proofs.find(env.governance, env.keys, dataset, named, trusted, before)

@@ -184,4 +184,4 @@ def _require_sound(env: Environment, policy: Policy) -> None:
     for remark in remarks:
         say(f"Remark: {remark}")
     if problems:
-        raise PolicyError(f"{'; '.join(problems)}. Nothing was written: name another table")
+        raise PolicyError(f"{'; '.join(problems)}. Nothing was written: mend that, or name another table")

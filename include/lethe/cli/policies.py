@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lethe.cli.shell import complain, console, environment, moment, say
+from lethe.cli.shell import complain, console, environment, moment, require_known, say
 from lethe.errors import LetheError, PolicyError
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ def history(category: Annotated[str, typer.Argument(metavar="CATEGORY")]) -> Non
     """List the versions of a category's policy that ran: since when each was in force, its digest and its rule."""
     table = Table("In force since", "Digest", "Kept", "First run")
     with environment() as env:
-        for version in env.runs.versions(category):
+        versions = env.runs.versions(category)
+        if not versions:
+            require_known(env, category)
+        for version in versions:
             rule = env.runs.get(version.run).policy.rule
             table.add_row(version.since.isoformat(timespec="seconds"), version.digest[:12], rule, version.run)
     console().print(table)

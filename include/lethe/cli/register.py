@@ -183,7 +183,9 @@ def against(path: Path, policies: Policies) -> Iterator[str]:
     """
     try:
         documents = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one is not None]
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read ({error.strerror}): name another file") from None
+    except (ValueError, yaml.YAMLError) as error:
         raise PolicyError(f"{path.name}: cannot be read as YAML ({type(error).__name__}): correct it") from None
     declared = [found for one in documents for found in _declared(one, path.name)]
     kept = {name: (policy, _period(policy)) for policy in policies.values() for one in policy.datasets

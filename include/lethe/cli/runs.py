@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from lethe.cli.frames import As, Form, Output, check_output, write
-from lethe.cli.shell import complain, console, environment, moment, registry_name, say, user
+from lethe.cli.shell import complain, console, environment, moment, named, registry_name, require_known, say, user
 from lethe.errors import LetheError, RunError
 from lethe.people import may_answer, same_person
 
@@ -142,7 +142,7 @@ def run(
     from lethe.cli.progress import ProgressBars
     from lethe.evidence.runs import RecordBusy, RunBusy
 
-    person = by or user()
+    person = named(by)
     with environment() as env, ProgressBars() as bars:
         try:
             planned = stages.plan(
@@ -235,6 +235,8 @@ def report(
     with environment() as env:
         if run_id is None:
             latest = env.runs.latest(count, category=category)
+            if category is not None and not latest:
+                require_known(env, category)
             if form is Form.TABLE:
                 console().print(_runs_table(latest))
             else:

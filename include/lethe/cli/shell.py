@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from lethe.errors import LetheError
+from lethe.errors import LetheError, ParameterError
+from lethe.people import is_a_name
 
 if TYPE_CHECKING:
     from lethe.connections import Connection
@@ -40,6 +41,12 @@ def complain(text: str) -> None:
     typer.secho(f"error: {' '.join(text.split())}", err=True, fg=typer.colors.RED)
 
 
+def complain_of(error: OSError) -> None:
+    """Print what the system refused: a full disk, a folder without rights."""
+    file = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    complain(f"the system says: {error.strerror or type(error).__name__}{file}; mend that, and try again")
+
+
 class ErrorsAsMessages(TyperGroup):
     """A command group that ends in one message and exit code 1 where a command raises an error."""
 
@@ -60,8 +67,7 @@ class ErrorsAsMessages(TyperGroup):
         except OSError as error:  # a full disk, a folder without rights: the system's words hold nothing of a record
             if _debugging(ctx):
                 raise
-            named = f" ({error.filename})" if isinstance(error.filename, str) else ""
-            complain(f"the system says: {error.strerror or type(error).__name__}{named}; mend that, and try again")
+            complain_of(error)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001 - the last line before a terminal
             # Its text may hold what a driver was given: personal data. Its type and the lines it passed do not.
@@ -120,6 +126,29 @@ def registry_name(env: Environment) -> str:
     return type(url).create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
 
 
+def named(by: str | None) -> str:
+    """Who does something: a name that was given, else the user's.
+
+    Raises:
+        BadParameter: if what was given names nobody.
+    """
+    if by is not None and not is_a_name(by):
+        raise typer.BadParameter(f"{by!r} names nobody: say who does this", param_hint="--by")
+    return by or user()
+
+
+def require_known(env: Environment, category: str) -> None:
+    """Refuse the name of a category that has no policy: nothing is found of one that is misspelt.
+
+    Raises:
+        ParameterError: naming those that there are.
+    """
+    if category not in env.policies:
+        raise ParameterError(
+            f"no run of {category} is on record, and it has no policy; choose from {', '.join(env.policies) or 'none'}"
+        )
+
+
 def user() -> str:
     """Who runs the command: the name of the operating system's user."""
     try:
@@ -128,8 +157,8 @@ def user() -> str:
         raise typer.BadParameter("this user has no name here; say who you are with --by") from None
 
 
-def moment(text: str | None) -> datetime:
-    """An as-of moment: ISO 8601 with a time zone; now where none is given."""
+def moment(text: str | None, hint: str = "--as-of") -> datetime:
+    """A moment: ISO 8601 with a time zone; now where none is given. `hint` names the parameter in messages."""
     if text is None:
         return datetime.now(UTC).replace(microsecond=0)
     try:
@@ -139,6 +168,6 @@ def moment(text: str | None) -> datetime:
     if at is None or at.tzinfo is None:
         raise typer.BadParameter(
             f"{text!r} is not a moment with a time zone: write one such as 2026-11-21T02:15:00+01:00",
-            param_hint="--as-of",
+            param_hint=hint,
         )
     return at
