@@ -3,8 +3,9 @@
 A run judges by its as-of moment. That must have come by **all** of these: this machine's clock, the governance
 database's, each store's (PostgreSQL's `clock_timestamp()`, the `Date` of S3's answers; SQLite has this machine's).
 Clocks that are further apart than the tolerance are refused by name, and so are clocks that are behind the ledger: one
-that wrote an entry was ahead, or these are behind now. Where this machine's clock is the only one, the ledger says how
-long ago it was last believed. The way out is a person with a watch (`confirm`), which is an entry in the ledger.
+that wrote an entry was ahead, or these are behind now. Where this machine's clock is the only one, nothing is erased
+by it before a person has said that it is right, and the ledger says how long ago it was last believed. The way out is
+a person with a watch (`confirm`), which is an entry in the ledger.
 """
 
 from __future__ import annotations
@@ -58,10 +59,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """All clocks that were read, this machine's among them, and the latest moment in the ledger."""
+    """All clocks that were read, this machine's among them, and what the ledger says of the time.
+
+    Attributes:
+        readings: what they showed.
+        ledger: the latest moment in the ledger; None where it is empty.
+        confirmed: whether a person has ever said there what the time is.
+    """
 
     readings: tuple[Reading, ...]
     ledger: datetime | None
+    confirmed: bool
 
     @property
     def earliest(self) -> Reading:
@@ -111,6 +119,18 @@ class Clocks:
                 f"it is, {_CONFIRM}"
             )
 
+    def require_witness(self) -> None:
+        """Refuse a clock that stands alone and has done so from the beginning: it would have vouched for itself.
+
+        Raises:
+            ParameterError: saying what to do.
+        """
+        if len(self.readings) == 1 and not self.confirmed:
+            raise ParameterError(
+                f"this machine's clock ({_shown(self.earliest.at)}) is the only one here, and nobody has said yet that "
+                f"it is right. Nothing was touched. If it is, {_CONFIRM}"
+            )
+
 
 _CONFIRM = "say what the time is by your watch: `lethe clocks confirm 2026-11-21T02:15:00+01:00 --by NAME`"
 
@@ -127,23 +147,26 @@ def read(env: Environment, datasets: Iterable[Dataset]) -> Clocks:
             reading = _reading(CONNECTION_ID, partial(env.governance.now, connection))
             readings += [reading] if reading else []
         latest = env.ledger.latest(connection)
+        confirmed = env.ledger.clocks_confirmed(connection)
     for dataset in {one.store: one for one in datasets}.values():
         with suppress(StoreError, ConnectionMissing):
             reading = _reading(dataset.store, partial(env.store(dataset).clock, dataset))
             readings += [reading] if reading else []
-    return Clocks(tuple(readings), latest)
+    return Clocks(tuple(readings), latest, confirmed)
 
 
-def agreed(env: Environment, datasets: Iterable[Dataset]) -> Clocks:
-    """All clocks, of which none contradicts another or the ledger.
+def agreed(env: Environment, datasets: Iterable[Dataset], *, erases: bool = True) -> Clocks:
+    """All clocks, of which none contradicts another or the ledger; where something is erased by them, with a witness.
 
     Raises:
-        ParameterError: if one does.
+        ParameterError: if one does, or a single clock has no witness.
         StoreUnavailable, StoreError: if the governance database does not answer.
     """
     clocks = read(env, datasets)
     clocks.require_agreement(env.settings.clock_tolerance)
     clocks.require_after_ledger(env.settings.clock_tolerance)
+    if erases:
+        clocks.require_witness()
     return clocks
 
 
@@ -157,7 +180,7 @@ def _reading(clock: str, look: Callable[[], datetime | None]) -> Reading | None:
 
 
 def moment_of_run(
-    env: Environment, category: str, datasets: Sequence[Dataset], as_of: datetime | None
+    env: Environment, category: str, datasets: Sequence[Dataset], as_of: datetime | None, *, erases: bool = True
 ) -> tuple[datetime, Clocks]:
     """The moment that a run judges by, which has come by every clock; and these. Nothing is changed.
 
@@ -166,6 +189,7 @@ def moment_of_run(
         category: for messages.
         datasets: whose stores' clocks are compared.
         as_of: timezone-aware; where left out it is now, by the clock that is furthest behind.
+        erases: whether the run is no dry run.
 
     Raises:
         ParameterError: if the clocks disagree, or the moment is in the future by one of them.
@@ -173,7 +197,7 @@ def moment_of_run(
         StoreUnavailable, StoreError: if the governance database does not answer.
     """
     tolerance = env.settings.clock_tolerance
-    clocks = agreed(env, datasets)
+    clocks = agreed(env, datasets, erases=erases)
     earliest = clocks.earliest
     if as_of is None:
         return earliest.at.replace(microsecond=0), clocks
@@ -181,7 +205,7 @@ def moment_of_run(
         return as_of, clocks
     if as_of - earliest.at <= _SOON:
         time.sleep((as_of - earliest.at).total_seconds())
-        return moment_of_run(env, category, datasets, as_of)
+        return moment_of_run(env, category, datasets, as_of, erases=erases)
     refusal = NotYet if as_of - earliest.at <= tolerance else ParameterError
     raise refusal(
         f"{category}: the as-of moment {as_of.isoformat()} is in the future; nothing is erased early. The clock of "

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,7 @@ def test_a_category_is_made_and_run_beside_an_airflow(company: Company) -> None:
     company.run("lethe", "new", "people", *where, *said, **keys)
     company.run("airflow", "db", "migrate")
     assert "lethe.airflow.plugin:LethePlugin" in company.run("airflow", "plugins", "--output", "json")
+    company.run("lethe", "clocks", "confirm", datetime.now(UTC).isoformat(), "--by", "eva", **keys)
     company.run("airflow", "dags", "test", "people", **keys)
 
     with closing(sqlite3.connect(company.home / "crm.db")) as connection:

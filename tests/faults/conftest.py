@@ -6,12 +6,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.faults.worlds import World
 from tests.stores import leased_postgresql
 
+from lethe import timekeeping
 from lethe.connections import Connection
 from lethe.keys import new_connection
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
@@ -70,6 +72,9 @@ def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> It
         world = World("table" if kind in ("sqlite", "leased") else kind, connections, tmp_path, size, bucket)
         world.write_policy()
         world.fill()
+        if kind == registry == "sqlite":
+            with world.environment() as env:
+                timekeeping.confirm(env, (), datetime.now(UTC), "tests")
         return world
 
     yield make

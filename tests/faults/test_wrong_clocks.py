@@ -231,6 +231,11 @@ class World:
         with self.environment() as env:
             return stages.run(env, stages.plan(env, "clocks", as_of, trigger=f"test {secrets.token_hex(4)}"))
 
+    def confirm(self) -> None:
+        """Say that the clocks are right, which they are."""
+        with self.environment() as env:
+            timekeeping.confirm(env, env.policy("clocks").datasets, datetime.now(UTC), "eva")
+
     def command(self, *arguments: str, shift: timedelta = timedelta()) -> subprocess.CompletedProcess[str]:
         """`lethe …` in a process whose clock is off by so much."""
         wrong = [faketime(), "-f", f"{shift.total_seconds():+.0f}s"] if shift else []
@@ -470,6 +475,7 @@ def test_evidence_does_not_expire_by_one_wrong_clock(tmp_path: Path, shifted: Sh
     shifted.shift(timedelta())
     governance = database(shifted.server, "lethe_governance") if server else sqlite(tmp_path, "lethe_governance")
     world = World(tmp_path, {"rows": sqlite(tmp_path, "rows"), "lethe_governance": governance})
+    world.confirm()
     report = world.run()
     years = timedelta(days=11 * 366)
     if server:
@@ -481,8 +487,30 @@ def test_evidence_does_not_expire_by_one_wrong_clock(tmp_path: Path, shifted: Sh
         assert certificate.get(env.governance, report.run)
 
 
+def test_a_clock_that_was_always_alone_does_not_vouch_for_itself(tmp_path: Path) -> None:
+    """What it wrote in the ledger before is no witness: the machine may have been ahead from the beginning."""
+    world = World(tmp_path, {name: sqlite(tmp_path, name) for name in ("rows", "lethe_governance")})
+    everything, ahead = world.left(), timedelta(days=3652)
+    seen = world.command("run", "clocks", "--dry-run", shift=ahead)
+    assert seen.returncode == 0, seen.stderr
+    for command in (("run", "clocks"), ("evidence", "expire")):
+        ended = world.command(*command, shift=ahead)
+        assert ended.returncode == 1, ended.stdout
+        assert "is the only one here, and nobody has said yet that it is right" in ended.stderr
+        assert "lethe clocks confirm" in ended.stderr
+    now = datetime.now(UTC).isoformat()
+    assert "Nothing was confirmed" in world.command("clocks", "confirm", now, shift=ahead).stderr
+    assert world.left() == everything
+    right = world.command("clocks", "confirm", now)
+    assert right.returncode == 0, right.stderr
+    ended = world.command("run", "clocks")
+    assert ended.returncode == 0, ended.stderr
+    assert world.late_enough()
+
+
 def test_a_clock_that_is_alone_is_not_believed_long_after_the_ledger(tmp_path: Path) -> None:
     world = World(tmp_path, {name: sqlite(tmp_path, name) for name in ("rows", "lethe_governance")})
+    world.confirm()
     with world.environment() as env:
         stages.run(env, stages.plan(env, "clocks", datetime.now(UTC), trigger="test", dry_run=True))
     everything = world.left()

@@ -112,9 +112,11 @@ def run(checkout: Path, *arguments: str, **environment: str) -> str:
 
 
 _WHOLE_RUN = """
-import sys, lethe.cli, lethe.policy
+import sys, datetime, lethe.cli, lethe.policy, lethe.timekeeping
 assert lethe.__file__.startswith(sys.argv[1])
 assert "initial" in str(lethe.policy.json_schema())
+with lethe.cli.shell.environment() as env:
+    lethe.timekeeping.confirm(env, (), datetime.datetime.now(datetime.UTC), "eva")
 sys.argv = ["lethe", "run", "people", "--as-of", "2026-11-20T12:00:00+01:00"]
 lethe.cli.main()
 """

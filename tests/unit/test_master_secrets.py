@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.evidence_kit import CLAIM, KEYS, ended_run
-from tests.unit.cli_kit import AS_OF, Command, as_json, digest_of, kill_at, rotate, words
+from tests.unit.cli_kit import AS_OF, Command, as_json, confirm_clocks, digest_of, kill_at, rotate, words
 from tests.unit.conftest import Office
 
 from lethe.connections import Connection, from_environment
@@ -41,6 +41,7 @@ _ANOTHER = "is not the one that the governance database was begun with"
 def company(lethe: Command, office_connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Holds on two persons, and a run that erased what they do not cover."""
     monkeypatch.setenv("AIRFLOW_CONN_LETHE_GOVERNANCE", as_json(office_connection))
+    confirm_clocks()
     lethe.place("--email", lethe.email(1))
     lethe.place("--phone", "+420777120003")
     digest = digest_of(lethe("run", "webinars", "--dry-run", "--as-of", AS_OF))

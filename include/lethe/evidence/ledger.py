@@ -132,8 +132,7 @@ class Ledger:
             EvidenceError: if it is no moment.
         """
         table = schema.ledger.c
-        confirmations = sa.select(table.seq).where(table.subject == CLOCKS, table.kind == CLOCKS_CONFIRMED)
-        since = connection.scalar(confirmations.order_by(table.seq.desc()).limit(1)) or 0
+        since = self._last_confirmation(connection) or 0
         query = sa.select(table.seq, table.at).where(table.seq >= since).order_by(table.at.desc()).limit(1)
         entry = connection.execute(query).one_or_none()
         if entry is None:
@@ -142,6 +141,16 @@ class Ledger:
             return datetime.fromisoformat(entry.at).astimezone(UTC)
         except ValueError:
             raise EvidenceError(f"the ledger's entry {entry.seq} was changed; look at `lethe ledger verify`") from None
+
+    def clocks_confirmed(self, connection: sa.Connection) -> bool:
+        """Whether somebody has ever said what the time is."""
+        return self._last_confirmation(connection) is not None
+
+    @staticmethod
+    def _last_confirmation(connection: sa.Connection) -> int | None:
+        table = schema.ledger.c
+        confirmations = sa.select(table.seq).where(table.subject == CLOCKS, table.kind == CLOCKS_CONFIRMED)
+        return connection.scalar(confirmations.order_by(table.seq.desc()).limit(1))
 
     def append(self, connection: sa.Connection, kind: str, subject: str, body: Mapping[str, object]) -> str:
         """Append an entry in the given transaction, so that it is there exactly if what it tells is; give its hash.

@@ -67,7 +67,7 @@ def plan(
             f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}: give a later one"
         )
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
-    at, clocks = timekeeping.moment_of_run(env, category, chosen, as_of)
+    at, clocks = timekeeping.moment_of_run(env, category, chosen, as_of, erases=not dry_run)
     unchecked = _require_sound(env, policy, chosen)
     with env.governance.read() as connection:  # refused now rather than when it is time to certify
         require_in_use(connection, env.keys)
