@@ -25,6 +25,16 @@ GUESTS = """\
 """
 
 
+RECORDINGS = """\
+  - name: recordings
+    kind: objects
+    store: lake
+    bucket: recordings
+    prefix: webinars/
+    clock: {key: "/date=(?P<value>[^/]+)/"}
+"""
+
+
 def connect(lethe: Command, patch: pytest.MonkeyPatch, conn_id: str, **fields: object) -> None:
     patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
 
@@ -65,6 +75,29 @@ def test_a_store_that_cannot_be_opened_fails_its_dataset_alone(
     assert certificate["state"] == "failed"
     assert problems["registrations"] is None
     assert says in problems["guests"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"endpoint_url": 9000},
+        {"endpoint_url": "ftp://127.0.0.1"},
+        {"region_name": ["eu-central-1"]},
+        {"config_kwargs": {"no_such_option": 1}},
+        {"config_kwargs": {"s3": "path"}},
+    ],
+    ids=str,
+)
+def test_an_extra_that_leads_to_no_s3_fails_its_dataset_alone(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch, extra: dict[str, object]
+) -> None:
+    lethe.policy.write_text(POLICY + RECORDINGS)
+    there = {"endpoint_url": "http://127.0.0.1:1", "region_name": "eu-central-1"}
+    connect(lethe, monkeypatch, "lake", conn_type="aws", login="a", password="b", extra={**there, **extra})
+    text = " ".join(lethe("run", "webinars", "--as-of", AS_OF, exit_code=1).split())
+    assert lethe.rows() == set(range(50, 101)), "the other dataset goes"
+    assert "check endpoint_url, region_name" in text
+    assert "defect" not in text
 
 
 def test_a_driver_that_is_not_installed_is_named(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,23 +179,23 @@ class S3Access:
     def _client(self, connect: float, read: float, attempts: int, **options: Any) -> S3Client:  # noqa: ANN401 - of `Config`
         keep_requests_out_of_logs()
         extra = self.connection.extra
-        config = Config(
-            connect_timeout=connect,
-            read_timeout=read,
-            max_pool_connections=POOL,
-            retries={"total_max_attempts": attempts, "mode": "standard"},
-            tcp_keepalive=True,
-            user_agent_extra="lethe",
-            **{**_dict(extra.get("config_kwargs")), **options},
-        )
         try:
+            config = Config(
+                connect_timeout=connect,
+                read_timeout=read,
+                max_pool_connections=POOL,
+                retries={"total_max_attempts": attempts, "mode": "standard"},
+                tcp_keepalive=True,
+                user_agent_extra="lethe",
+                **{**_dict(extra.get("config_kwargs")), **options},
+            )
             client = self._session.client(
                 "s3", endpoint_url=_endpoint(extra), verify=extra.get("verify"), config=config
             )
-        except (BotoCoreError, ValueError) as error:
+        except (BotoCoreError, ValueError, TypeError, AttributeError) as error:  # the latter of what is no text
             raise ConnectionMissing(
                 f"connection {self.conn_id}: its extra does not make an S3 client ({type(error).__name__}): "
-                "check endpoint_url and region_name"
+                "check endpoint_url, region_name and config_kwargs"
             ) from None
         resolved: Any = client.meta.config
         if resolved.signature_version != "s3v4":

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    EndpointProviderError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -116,6 +117,8 @@ def translate(error: BaseException, place: Operation) -> StoreError:  # noqa: PL
         return NotAdmitted(
             f"{place}: no AWS credentials: give the connection a login and password, a profile or a role"
         )
+    if isinstance(error, EndpointProviderError):
+        return NotAdmitted(f"{place}: its extra leads to no S3 server: check endpoint_url, region_name, config_kwargs")
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
         return StoreUnavailable(
             f"{place}: the S3 server cannot be reached to {place.action}: is it up, is endpoint_url right?"
