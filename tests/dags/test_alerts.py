@@ -219,6 +219,24 @@ def test_a_category_that_nothing_runs_for_is_told_once(
     assert len(mailbox.mails) == 1
 
 
+def test_a_run_whose_callback_was_lost_is_told_by_the_watch(
+    told: World, mailbox: Mailbox, watch: Callable[[], str]
+) -> None:
+    """Airflow's DAG processor was ended before it called back."""
+    keep_records(told)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lethe.airflow.builder.run_failed", lambda _context: None)
+        assert told.run().state == "failed"
+    assert mailbox.mails == []
+    with open_environment() as env, env.governance.write() as connection:
+        ended = datetime.now(UTC) - timedelta(minutes=16)
+        connection.execute(sa.update(schema.run).values(finished_at=ended))
+    watch()
+    watch()
+    assert mailbox.subjects == ["[Lethe] webinars: a run failed"]
+    assert f"webinars, dataset registrations, run {told.last_run()[0].id}." in mailbox.text()
+
+
 def test_what_is_due_is_told_before_it_is_late(told: World, mailbox: Mailbox, watch: Callable[[], str]) -> None:
     """Half a day after it was due, by the time zone of its policy."""
     told.write_policy(share=1)

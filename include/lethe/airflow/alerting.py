@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseNotifier
@@ -20,10 +20,15 @@ from lethe.alerts import Alert, Kind, Outbox
 from lethe.environment import Environment
 from lethe.errors import LetheError
 from lethe.evidence.records import RunRecord
+from lethe.evidence.runs import FAILED
+from lethe.policy import load_each
 from lethe.settings import Settings
 from lethe.stages import Plan
 
 _log = logging.getLogger(__name__)
+
+_CALLED_BACK_WITHIN = timedelta(minutes=15)
+"""How long after the end of a run its callback may come."""
 
 _REASONS = {
     "timed_out": "The DAG run took longer than its dagrun_timeout.",
@@ -180,19 +185,44 @@ def _failure(env: Environment, context: Mapping[str, Any]) -> Alert:
     reason = _REASONS.get(str(context.get("reason")))
     if record is None:
         return _of_dag_run(context, Kind.FAILED, what=(reason or "Its tasks say why.",))
-    return _of_record(env, context, record, reason)
+    page = record_path(_dag_id(context), context["run_id"])
+    return _of_record(env, record, cause=_cause(context), page=page, reason=reason)
 
 
-def _of_record(env: Environment, context: Mapping[str, Any], record: RunRecord, reason: str | None) -> Alert:
+def untold(env: Environment) -> list[Alert]:
+    """The newest runs of categories that failed some time ago and that nobody was told of.
+
+    Airflow's DAG processor ends a callback that takes too long, or is itself ended in the midst of one.
+    """
+    outbox, now = Outbox(env.governance), datetime.now(UTC)
+    found = []
+    for category in load_each(env.settings.policies):
+        for record in env.runs.latest(1, category=category, dry_run=False):
+            scheduler, _, name = record.trigger.partition(":")
+            over = record.state == FAILED and record.finished_at and now > record.finished_at + _CALLED_BACK_WITHIN
+            if over and scheduler == "airflow" and not outbox.knows(f"run:{name}"):
+                dag_id, _, run_id = name.partition("/")
+                found.append(_of_record(env, record, cause=f"run:{name}", page=record_path(dag_id, run_id)))
+    return found
+
+
+def _of_record(env: Environment, record: RunRecord, *, cause: str, page: str, reason: str | None = None) -> Alert:
+    """That a run failed, by its record."""
     problems = {one.dataset: one.problem for one in env.runs.datasets(record.id) if one.problem}
     what = [reason] if reason else []
     what += [f"{dataset}: {problem}" for dataset, problem in problems.items()]
     if record.finished_at is None:
         what.append("Its record is not complete; its task certify says why. The next run completes it.")
-    alert = _of_dag_run(context, Kind.FAILED, what=what or ("Its tasks say why.",))
-    page = record_path(_dag_id(context), context["run_id"])
-    known = {"datasets": tuple(problems), "run": record.id, "since": record.started_at, "page": page}
-    return alert.model_copy(update=known)
+    return Alert(
+        kind=Kind.FAILED,
+        cause=cause,
+        subject=record.category,
+        datasets=tuple(problems),
+        run=record.id,
+        since=record.started_at,
+        what=tuple(what) or ("Its tasks say why.",),
+        page=page,
+    )
 
 
 def _of_dag_run(context: Mapping[str, Any], kind: Kind, *, what: Sequence[str]) -> Alert:

@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, Context, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
-from lethe.airflow.alerting import keep_silent, note_finding, noting, run_failed, send_again, tell
+from lethe.airflow.alerting import keep_silent, note_finding, noting, run_failed, send_again, tell, untold
 from lethe.airflow.connections import open_environment
 from lethe.airflow.faults import retrying, told_apart
 from lethe.airflow.links import category_path
@@ -170,8 +170,10 @@ class WatchOperator(BaseOperator):  # type: ignore[misc]
             outbox = Outbox(env.governance)
             outbox.over(WATCHED, {alert.cause for alert in found})
             outbox.forget()
-            for alert in found if env.settings.alerts else ():
-                tell(env, alert.model_copy(update={"page": category_path(alert.subject)}))
+            if env.settings.alerts:
+                paged = [alert.model_copy(update={"page": category_path(alert.subject)}) for alert in found]
+                for alert in (*paged, *untold(env)):
+                    tell(env, alert)
             found += send_again(env)
         texts = [f"{alert.headline}: {' '.join(alert.what)}" for alert in found]
         for text in texts:

@@ -53,6 +53,13 @@ class Outbox:
             return False
         return True
 
+    def knows(self, cause: str) -> bool:
+        """Whether a cause was noted, also of a DAG run that was cleared since (`#1` and so on)."""
+        again = _TABLE.cause.startswith(f"{cause}#", autoescape=True)
+        with self._governance.read() as connection:
+            noted = sa.select(sa.literal(1)).where(sa.or_(_TABLE.cause == cause, again)).limit(1)
+            return connection.scalar(noted) is not None
+
     def claim(self, cause: str) -> Letter | None:
         """Take what a cause is to be told by, unless nothing is left to be sent or another process is at it."""
         with self._governance.write() as connection:
