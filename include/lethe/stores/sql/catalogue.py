@@ -17,7 +17,26 @@ class RelationKind(StrEnum):
     VIEW = "view"
     MATERIALIZED_VIEW = "materialized view"
     FOREIGN_TABLE = "foreign table"
+    UNTRANSACTED = "table without transactions"
+    VERSIONED = "system-versioned table"
     OTHER = "relation that is not a table"
+
+    @property
+    def hindrance(self) -> str:
+        """Why rows of it cannot be erased, and what to do, in words."""
+        return _HINDRANCES.get(
+            self,
+            "its rows have no identity of their own to erase them by; name the table that they come from, with `where` "
+            "for a part of its rows",
+        )
+
+
+_HINDRANCES = {
+    RelationKind.UNTRANSACTED: "rows could go without the evidence that they went, and evidence be written of rows "
+    "that stay; give the table an engine with transactions (ALTER TABLE … ENGINE=InnoDB)",
+    RelationKind.VERSIONED: "the database keeps every row that is deleted from it; take the versions off (ALTER TABLE "
+    "… DROP SYSTEM VERSIONING)",
+}
 
 
 class Action(StrEnum):

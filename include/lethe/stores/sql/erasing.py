@@ -533,8 +533,15 @@ class TableEraser:
         chosen = verdict.c.outcome == GO
         if not self.blockers.row_by_row:
             return self._execute(self._statement(verdict, on, chosen, *self._again)), rows_with
-        outer = self._statement(verdict, on, sa.and_(chosen, self.blockers.unreferred(verdict)), *self._again)
-        return sum(iter(lambda: self._execute(outer), 0)), rows_with
+        return sum(iter(lambda: self._erase_unreferred(verdict), 0)), rows_with
+
+    def _erase_unreferred(self, verdict: sa.Table) -> int:
+        """Erase those of the noted rows that no row refers to; not every database reads a table that it erases from."""
+        unreferred = sa.and_(verdict.c.outcome == GO, self.blockers.unreferred(verdict))
+        shape = self._shape()
+        rows = sa.select(*(verdict.c[column.name] for column in shape)).where(unreferred)
+        noted, _ = self._note("unreferred", shape, rows)
+        return self._execute(self._statement(noted, self._same_rows(noted), noted.c.outcome == GO, *self._again))
 
     @property
     def _again(self) -> list[Predicate]:

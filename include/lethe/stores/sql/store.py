@@ -256,10 +256,13 @@ class SqlStore:
             family.require_judged()
             judgement, target = self._judge(connection, work, family.further_columns)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
+            if not self._dialect.alone(connection, self._settings, staging.token):
+                raise _InTheWay
             begun = self._begun(connection, work, staging)
             if begun is not None:
                 return begun
             self._reserve(connection, work, target, staging)
+            self._make_staging(connection, judgement, staging)
             line = levels(connection, judgement, family.among_records) if family.among_records else None
             staged = self._stage(connection, judgement, target, staging, holds, line)
             counts = _counts(connection, judgement)
@@ -323,6 +326,20 @@ class SqlStore:
         except sa.exc.IntegrityError:
             raise _InTheWay from None
 
+    def _make_staging(self, connection: sa.Connection, judgement: Judgement, staging: TableStaging) -> None:
+        """Make the tables of a run, before anything is noted for staging: not every database can afterwards."""
+        columns = [*self._staged_columns(judgement), sa.false().label("held")]
+        shape = sa.select(*columns).select_from(judgement.source).where(sa.false())
+        self._dialect.make_keys(connection, staging.keys, shape)
+        staging.batches.create(connection)
+        staging.exceptions.create(connection)
+
+    def _staged_columns(self, judgement: Judgement) -> list[sa.Label[Any]]:
+        """What is staged of a candidate: key, clock, and the dialect's marks."""
+        clock, _ = judgement.clock_value
+        keys = [column.label(f"key_{number}") for number, column in enumerate(judgement.key)]
+        return [*keys, clock.label("clock"), *self._dialect.marks(judgement.table)]
+
     def _stage(
         self,
         connection: sa.Connection,
@@ -334,17 +351,7 @@ class SqlStore:
     ) -> int:
         """Write down every candidate, in the order of storage, or first in `line` where there is one; how many."""
         source, held, compared = self._held(connection, judgement, target, holds)
-        clock, _ = judgement.clock_value
-        columns = [
-            *(column.label(f"key_{number}") for number, column in enumerate(judgement.key)),
-            clock.label("clock"),
-            *self._dialect.marks(judgement.table),
-        ]
-        keys = staging.keys
-        shape = sa.select(*columns, sa.false().label("held")).select_from(judgement.source).where(sa.false())
-        connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
-        staging.batches.create(connection)
-        staging.exceptions.create(connection)
+        columns, keys = self._staged_columns(judgement), staging.keys
         order = self._dialect.storage_order(judgement.table, compared if line is None else sys.maxsize)
         if line is not None:
             pairs = enumerate(judgement.key)

@@ -98,7 +98,4 @@ def absent(table: str) -> str:
 
 def no_table(relation: Relation) -> str:
     """That a relation is no table, in words, with what to do."""
-    return (
-        f"{relation} is a {relation.kind}: its rows have no identity of their own to erase them by; name the table "
-        "that they come from, with `where` for a part of its rows"
-    )
+    return f"{relation} is a {relation.kind}: {relation.kind.hindrance}"

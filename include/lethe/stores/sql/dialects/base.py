@@ -47,7 +47,7 @@ class AsWritten(sa.types.UserDefinedType[Any]):
         return lambda value: text(value) if isinstance(value, str) else str(value)
 
 
-_ESCAPE = "!"
+ESCAPE = "!"
 """What escapes in patterns: all databases write it as it is, which they do not do with a backslash."""
 
 Predicate = sa.ColumnElement[bool]
@@ -148,13 +148,15 @@ class Dialect(ABC):
 
     `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
     discovered, so that erasing need not judge each of them again. `restricts_each_row` says whether a foreign key with
-    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last. `system_schemas` are
+    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last; `restricts_itself`,
+    whether a row may then not even refer to itself. `system_schemas` are
     those of the database itself that SQLAlchemy lists.
     """
 
     name: str
     optimistic: bool = False
     restricts_each_row: bool = False
+    restricts_itself: bool = False
     system_schemas: frozenset[str] = frozenset({"information_schema"})
     abilities: Abilities = Abilities(binding=Binding.FENCED)
 
@@ -383,7 +385,7 @@ class Dialect(ABC):
     def like(self, column: AnyColumn, pattern: str) -> Predicate:
         """Whether text is like a pattern, capitals and all (see `lethe.judging.conditions`)."""
         exact = sa.collate(sa.cast(column, sa.Text()), self.code_points)
-        return exact.like(spelt_pattern(pattern, _ESCAPE), escape=_ESCAPE)
+        return exact.like(spelt_pattern(pattern, ESCAPE), escape=ESCAPE)
 
     # --- clocks ---
 
@@ -468,6 +470,17 @@ class Dialect(ABC):
     def make_scratch(self, connection: sa.Connection, settings: SqlSettings, table: sa.Table) -> None:
         """Create a scratch table, and its schema, where they are not there; safe against others doing so."""
         connection.execute(CreateTable(table, if_not_exists=True))
+
+    def alone(self, connection: sa.Connection, settings: SqlSettings, name: str) -> bool:
+        """Wait until nobody else discovers what is called so; whether that was so before the time limit.
+
+        Where making a table ends no transaction, the first row that is written is lock enough.
+        """
+        return True
+
+    def make_keys(self, connection: sa.Connection, keys: sa.Table, shape: sa.Select[Any]) -> None:
+        """Create the table of candidates, with the columns of `shape`, and what `mark_columns` has besides."""
+        connection.execute(sa.CreateTableAs(shape, keys.name, schema=keys.schema))
 
     def marks(self, table: sa.FromClause) -> Sequence[sa.Label[Any]]:
         """Further columns to stage with a candidate: what tells whether it is changed, and where it lies."""
@@ -619,3 +632,29 @@ def local_day(value: object, kind: ClockKind, zones: Zones) -> date:
 def epochs(kind: ClockKind) -> tuple[int, int]:
     """The years 1 to 9999 as numbers since 1970: from (included) and until (excluded)."""
     return FIRST_SECOND * kind.per_second, SECOND_AFTER_LAST * kind.per_second
+
+
+def typed_clock(kind: sa.types.TypeEngine[Any], written: TimestampFormat | None, name: str) -> ClockKind | str:
+    """How a clock column is read where types are what they are called; a message where it cannot be.
+
+    Dates and timestamps by type; text and numbers need a format. `name` is what the message calls the type.
+    """
+    if isinstance(kind, sa.Date | sa.DateTime):
+        if written is not None:
+            return f"is a {name}, which needs no format: leave clock.format out"
+        if isinstance(kind, sa.Date):
+            return ClockKind.DATE
+        return ClockKind.AWARE if kind.timezone else ClockKind.NAIVE
+    number = (sa.String | sa.Integer | sa.Numeric | sa.Float, "a number or text")
+    formats: dict[TimestampFormat, tuple[Any, str]] = {
+        TimestampFormat.ISO_8601: (sa.String, "text"),
+        TimestampFormat.YEAR: (sa.String | sa.Integer, "a whole number or text"),
+        **dict.fromkeys(PER_SECOND, number),
+    }
+    if written is None:
+        hint = " (give clock.format)" if isinstance(kind, sa.String | sa.Integer | sa.Numeric | sa.Float) else ""
+        return f"is of type {name}: a clock needs a date or a timestamp{hint}"
+    fitting, words = formats[written]
+    if isinstance(kind, fitting) and not isinstance(kind, sa.Enum):
+        return ClockKind.TEXT if written is TimestampFormat.ISO_8601 else ClockKind(written.value)
+    return f"is of type {name}: a clock of format {written} needs {words}"

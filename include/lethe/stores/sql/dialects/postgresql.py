@@ -32,7 +32,6 @@ from lethe.judging.dates import (
     ISO_8601,
     LAST_WALL,
     NUMBER,
-    PER_SECOND,
     YEAR,
     TimestampFormat,
     Walls,
@@ -66,6 +65,7 @@ from lethe.stores.sql.dialects.base import (
     Slice,
     epochs,
     moment,
+    typed_clock,
 )
 from lethe.stores.sql.settings import SqlSettings
 
@@ -696,25 +696,7 @@ class PostgreSQL(Dialect):
     def clock_kind(self, kind: sa.types.TypeEngine[Any], written: TimestampFormat | None) -> ClockKind | str:
         """By type, of a domain by what it is of; text and numbers need a format."""
         kind = _base(kind)
-        if isinstance(kind, sa.Date | sa.DateTime):
-            if written is not None:
-                return f"is a {_type_name(kind)}, which needs no format: leave clock.format out"
-            if isinstance(kind, sa.Date):
-                return ClockKind.DATE
-            return ClockKind.AWARE if kind.timezone else ClockKind.NAIVE
-        number = (sa.String | sa.Integer | sa.Numeric | sa.Float, "a number or text")
-        formats: dict[TimestampFormat, tuple[Any, str]] = {
-            TimestampFormat.ISO_8601: (sa.String, "text"),
-            TimestampFormat.YEAR: (sa.String | sa.Integer, "a whole number or text"),
-            **dict.fromkeys(PER_SECOND, number),
-        }
-        if written is None:
-            hint = " (give clock.format)" if isinstance(kind, sa.String | sa.Integer | sa.Numeric | sa.Float) else ""
-            return f"is of type {_type_name(kind)}: a clock needs a date or a timestamp{hint}"
-        fitting, words = formats[written]
-        if isinstance(kind, fitting) and not isinstance(kind, sa.Enum):
-            return ClockKind.TEXT if written is TimestampFormat.ISO_8601 else ClockKind(written.value)
-        return f"is of type {_type_name(kind)}: a clock of format {written} needs {words}"
+        return typed_clock(kind, written, _type_name(kind))
 
     def readable(self, column: AnyColumn, kind: ClockKind) -> Predicate:
         """Years 1 to 9999. Years before Christ, infinity and -infinity are no dates."""
