@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+from lethe_demo.servers import EmbeddedMariaDB, EmbeddedPostgres, EmbeddedS3
 
 _OUTPUT = pytest.StashKey[int]()
 
@@ -41,29 +40,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     os.close(config.stash[_OUTPUT])
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage while modules are imported, which is a fifth of the time, and later not in what they made."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.enable()
-        gc.freeze()
-
-
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Hands out tests one by one, but those of a file in `e2e/` together, and those of `dags/`.
-
-    Each file in `e2e/` starts a demo of its own once; each process with tests of `dags/` has an Airflow of its own.
+    """Hands out tests one by one, but those of a file in `e2e/` together: each such file starts a demo of its own once.
 
     The marks by which pytest-xdist 3.8 groups tests have no effect under pytest 9.2 (it writes `Item._nodeid`, which
     nothing reads any more), and each process had a demo.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/dags/"):
-            return "tests/dags"
         return nodeid.partition("::")[0] if nodeid.startswith("tests/e2e/") else nodeid
 
 
@@ -92,6 +76,15 @@ def pytest_timeout_cancel_timer() -> bool:
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL server. Not under pytest's folder, which the server's user may not enter when root runs it."""
     with TemporaryDirectory(prefix="lethe-postgres-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[EmbeddedMariaDB]:
+    """A real MariaDB server, from the machine: there is none in wheels."""
+    if not EmbeddedMariaDB.installed():
+        pytest.skip("MariaDB is not tried: there is no mariadbd (Debian's mariadb-server-core)")
+    with TemporaryDirectory(prefix="lethe-mariadb-") as folder, EmbeddedMariaDB(Path(folder)) as server:
         yield server
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _STARTUP_SECONDS = 60
+_WITH_SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 _SHUTDOWN_SECONDS = 3  # by then its data is on disk; it waits longer only for streams that never end
 
 
@@ -320,3 +322,69 @@ class EmbeddedS3:
             region_name="us-east-1",
             config=Config(connect_timeout=2, read_timeout=30, retries={"total_max_attempts": 2}),
         )
+
+
+@dataclass
+class EmbeddedMariaDB:
+    """A MariaDB server of the machine (Debian's mariadb-server-core), whose data is in `folder`; by a socket alone."""
+
+    folder: Path
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether there is one to start."""
+        return all(shutil.which(name, path=_WITH_SBIN) for name in ("mariadbd", "mariadb-install-db"))
+
+    def __enter__(self) -> Self:
+        """Make the data, start the server, and wait until it answers."""
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)  # servers that start together meet in a common one
+        common = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder / 'tmp'}"]
+        root = ["--user=root"] if os.getuid() == 0 else []
+        with (self.folder / "mariadb.log").open("wb") as log:
+            if not (self.folder / "data").exists():
+                make = [str(shutil.which("mariadb-install-db", path=_WITH_SBIN)), *common, *root]
+                subprocess.run([*make, "--auth-root-authentication-method=normal"], stdout=log, stderr=log, check=True)
+            options = ["--skip-networking", "--character-set-server=utf8mb4", f"--socket={self.folder / 's'}"]
+            server = [str(shutil.which("mariadbd", path=_WITH_SBIN)), *common, *root, *options]
+            self._process = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
+        self._watchdog = Watchdog(self._process.pid, "TERM", 30)
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        while True:
+            try:
+                with self.engine("mysql").connect():
+                    return self
+            except sa.exc.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.__exit__(None, None, None)
+                    raise RuntimeError(f"MariaDB did not start; see {self.folder / 'mariadb.log'}") from error
+                time.sleep(0.1)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self._process.terminate()
+        self._process.wait()
+        self._watchdog.dismiss()
+
+    def connection(self, conn_id: str, database: str) -> Connection:
+        """An Airflow connection to one of the server's databases."""
+        return Connection(
+            conn_id, "mysql", schema=database, login="root", extra={"unix_socket": str(self.folder / "s")}
+        )
+
+    def engine(self, database: str) -> sa.Engine:
+        """An engine for one of the server's databases."""
+        url = sa.URL.create("mariadb+pymysql", "root", database=database, query={"unix_socket": str(self.folder / "s")})
+        return sa.create_engine(url, poolclass=sa.NullPool)
+
+    def create_database(self, name: str) -> None:
+        """Create a database, unless it is there."""
+        with self.engine("mysql").begin() as connection:
+            connection.execute(sa.schema.CreateSchema(name, if_not_exists=True))
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, and what was staged for it."""
+        with self.engine("mysql").begin() as connection:
+            for schema in (name, f"lethe_scratch_{name}"):
+                connection.execute(sa.schema.DropSchema(schema, if_exists=True))

@@ -20,6 +20,19 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sql_kit
         yield made
 
 
+@pytest.fixture(params=list(sql_kit.FENCED_KINDS))
+def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sql_kit.Database]:
+    """The same of each kind that vectors are compared with; test and store share one way to connect.
+
+    So SQLite has its functions, and MariaDB its session.
+    """
+    server = sql_kit.FENCED_KINDS[request.param].server
+    servers = [request.getfixturevalue(server)] if server else []
+    with sql_kit.database(request.param, tmp_path, *servers, lethe_batch_size=10) as made:
+        made.engine = made.store._engine
+        yield made
+
+
 @pytest.fixture
 def warehouse(postgres: EmbeddedPostgres) -> Iterator[sql_kit.Database]:
     """An empty PostgreSQL database, with batches of ten records."""

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from tests.stores import leased_postgresql
 
 from lethe.connections import Connection
@@ -26,7 +27,7 @@ from lethe.stores.sql import SqlStore
 from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.schema import Target
-from lethe_demo.servers import EmbeddedPostgres
+from lethe_demo.servers import EmbeddedMariaDB, EmbeddedPostgres
 
 PRAGUE = ZoneInfo("Europe/Prague")
 AS_OF = datetime(2026, 11, 21, 2, 15, tzinfo=UTC)
@@ -54,9 +55,14 @@ class Database:
     engine: sa.Engine
 
     @property
+    def name(self) -> str:
+        """Which kind of database it is."""
+        return self.engine.dialect.name
+
+    @property
     def is_postgres(self) -> bool:
-        """Whether it is PostgreSQL (else SQLite)."""
-        return self.engine.dialect.name == "postgresql"
+        """Whether it is PostgreSQL."""
+        return self.name == "postgresql"
 
     def create(self, name: str, *columns: Any, schema: str | None = None, **options: Any) -> sa.Table:  # noqa: ANN401
         """Create a table."""
@@ -68,11 +74,13 @@ class Database:
     def leads(self, rows: Sequence[Mapping[str, Any]] = (), *, clock: Any = None, **extra: Any) -> sa.Table:  # noqa: ANN401
         """The table of `LEADS`, with a timestamp with time zone as its clock where nothing else is said."""
         columns = [sa.Column(name, kind) for name, kind in extra.items()]
+        clock = clock or self.moment
         table = self.create(
             "leads",
-            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("email", sa.Text),
-            sa.Column("last_contact", clock or self.moment, index=True),
+            sa.Column("last_contact", clock),
+            sa.Index("leads_at", "last_contact", mariadb_length=100 if isinstance(clock, sa.Text) else None),
             *columns,
         )
         self.insert(table, rows)
@@ -160,6 +168,7 @@ class Kind:
         server: the fixture of its server; empty where it has none.
         moment: the type of timestamps with a time zone, or what stands for it where there is none.
         wall: the same without one.
+        indexed: the type of text that can be indexed as a whole.
     """
 
     make: Callable[..., Connection]
@@ -167,6 +176,7 @@ class Kind:
     server: str = ""
     moment: Any = field(default_factory=lambda: sa.DateTime(timezone=True))
     wall: Any = field(default_factory=sa.DateTime)
+    indexed: Any = field(default_factory=sa.Text)
 
 
 def _on_postgresql(_: Path, server: EmbeddedPostgres) -> Connection:
@@ -193,15 +203,46 @@ KINDS = {
     "postgresql": Kind(_on_postgresql, _off_postgresql, "postgres"),
     "sqlite": Kind(_in_sqlite, _out_of_sqlite, moment=Moment(), wall=Moment()),
 }
-"""By name of the dialect. Tests of all databases, and the contract, are run on each."""
+"""By name of the dialect. Tests of what databases have in common are run on each."""
+
+
+KEYED_TEXT = sa.Text().with_variant(sa.String(100), "mariadb")
+"""Text that can be a key."""
+WALL = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mariadb")
+"""Local times to the microsecond."""
+SINGLE: Any = sa.REAL().with_variant(mysql.FLOAT(), "mariadb")
+"""Floats of four bytes."""
+
+
+def _on_mariadb(_: Path, server: EmbeddedMariaDB) -> Connection:
+    name = f"sql_{secrets.token_hex(4)}"
+    server.create_database(name)
+    return server.connection("warehouse", name)
+
+
+def _off_mariadb(made: Connection, server: EmbeddedMariaDB) -> None:
+    server.drop_database(str(made.schema))
+
+
+_MARIADB = Kind(
+    _on_mariadb,
+    _off_mariadb,
+    "mariadb",
+    moment=mysql.TIMESTAMP(fsp=6),
+    wall=mysql.DATETIME(fsp=6),
+    indexed=sa.String(200),
+)
 
 
 def _on_leased_postgresql(folder: Path, server: EmbeddedPostgres) -> Connection:
     return replace(_on_postgresql(folder, server), conn_type=leased_postgresql.NAME)
 
 
+FENCED_KINDS = {**KINDS, "mariadb": _MARIADB}
+"""Those with transactions. The contract is run on each, also with facts in related rows; and the vectors."""
+
 ALL_KINDS = {
-    **KINDS,
+    **FENCED_KINDS,
     leased_postgresql.NAME: Kind(_on_leased_postgresql, _off_postgresql, "postgres"),
 }
 """With what is no database of its own. The contract is run on each."""
@@ -222,7 +263,7 @@ def database(kind: str, folder: Path, *server: Any, **extra: Any) -> Iterator[Da
     """An empty database of a kind, in a folder and of a server."""
     connection = ALL_KINDS[kind].make(folder, *server)
     try:
-        yield from _database(replace(connection, extra=extra))
+        yield from _database(replace(connection, extra={**connection.extra, **extra}))
     finally:
         ALL_KINDS[kind].drop(connection, *server)
 

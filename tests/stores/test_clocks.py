@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql as pg
 from tests.dates_kit import NEAR, PRAGUE, Clock, cutoffs, read_clocks, vectors
 from tests.stores.parquet_kit import Body, encoded
-from tests.stores.sql_kit import Database, dataset, work
+from tests.stores.sql_kit import WALL, Database, dataset, work
 
 from lethe.counts import Unjudgeable
 from lethe.holds.rules import NO_HOLDS
@@ -60,13 +60,6 @@ def in_sql(database: Database, values: Sequence[Any], kind: Any, form: Timestamp
     finally:
         with database.engine.begin() as connection:
             table.drop(connection)
-
-
-@pytest.fixture
-def engine(database: Database) -> Database:
-    """The database whose store and test share one way to connect, so that SQLite has its functions."""
-    database.engine = database.store._engine
-    return database
 
 
 def in_parquet(values: Sequence[Any], kind: pa.DataType, form: TimestampFormat | None) -> Judged:
@@ -129,9 +122,9 @@ def compare(clocks: Sequence[Clock], judged: Judged, at: Sequence[Cutoff] | None
 
 
 @pytest.mark.parametrize("form", TimestampFormat)
-def test_text_in_a_table_is_judged_as_the_vectors_say(engine: Database, form: TimestampFormat) -> None:
+def test_text_in_a_table_is_judged_as_the_vectors_say(any_database: Database, form: TimestampFormat) -> None:
     clocks = vectors(form)
-    with in_sql(engine, [one.text for one in clocks], sa.Text(), form) as judged:
+    with in_sql(any_database, [one.text for one in clocks], sa.Text(), form) as judged:
         compare(clocks, judged)
 
 
@@ -165,7 +158,7 @@ def test_texts_that_differ_in_digits_alone_are_judged_like_all_others(shape: str
 
 @pytest.mark.parametrize("form", NUMBERS)
 @pytest.mark.parametrize("kind", ["integer", "float", "decimal"])
-def test_numbers_are_judged_as_the_vectors_say(engine: Database, form: TimestampFormat, kind: str) -> None:
+def test_numbers_are_judged_as_the_vectors_say(any_database: Database, form: TimestampFormat, kind: str) -> None:
     clocks = [one for one in vectors(form) if one.exact]
     sql, arrow, of = {
         "integer": (sa.BigInteger(), pa.int64(), int),
@@ -175,8 +168,8 @@ def test_numbers_are_judged_as_the_vectors_say(engine: Database, form: Timestamp
     if kind == "float":  # one unit at the ends of the calendar is less than a float of microseconds can tell
         clocks = [one for one in clocks if float(one.text) == int(one.text)]
     values = [of(one.text) for one in clocks]
-    bound = [float(value) for value in values] if kind == "decimal" and not engine.is_postgres else values
-    with in_sql(engine, bound, sql, form) as judged:
+    bound = [float(value) for value in values] if kind == "decimal" and any_database.name == "sqlite" else values
+    with in_sql(any_database, bound, sql, form) as judged:
         compare(clocks, judged)
     compare(clocks, in_parquet(values, arrow, form))
     if kind != "decimal":
@@ -193,13 +186,13 @@ def test_numbers_that_are_none_cannot_be_judged(warehouse: Database) -> None:
     compare(clocks, in_parquet([float(value) for value in values], pa.float64(), NUMBERS[0]))
 
 
-def test_a_number_with_a_fraction_is_not_early_within_its_second(engine: Database) -> None:
+def test_a_number_with_a_fraction_is_not_early_within_its_second(any_database: Database) -> None:
     """A cutoff between two seconds: the as-of moment of records that go at once."""
     clocks = read_clocks(["1747735200.25", "1747735200.75", "1747735200.5"], NUMBERS[0])
     kinds: list[Any] = [sa.Double(), sa.Numeric(20, 6)]
     for kind in kinds:
         values = [float(one.text) for one in clocks]
-        with in_sql(engine, values, kind, NUMBERS[0]) as judged:
+        with in_sql(any_database, values, kind, NUMBERS[0]) as judged:
             compare(clocks, judged)
 
 
@@ -218,11 +211,11 @@ def test_dates_beyond_the_calendar_cannot_be_judged_and_fail_nobody(warehouse: D
         assert (candidates.due, candidates.unjudgeable) == (1, {Unjudgeable.UNPARSABLE_CLOCK: 4})
 
 
-def test_local_times_in_columns_are_judged_as_those_in_text(engine: Database) -> None:
+def test_local_times_in_columns_are_judged_as_those_in_text(any_database: Database) -> None:
     near_a_change = [one for one in vectors(ISO) if one.text.startswith(("2025-10-26T", "2025-03-30T"))]
     clocks = [one for one in near_a_change if "+" not in one.text]
     values = [datetime.fromisoformat(one.text) for one in clocks]
-    with in_sql(engine, values, sa.DateTime(), None) as judged:
+    with in_sql(any_database, values, WALL, None) as judged:
         compare(clocks, judged)
     for unit in ("us", "ns"):
         compare(clocks, in_parquet(values, pa.timestamp(unit), None))
@@ -230,21 +223,21 @@ def test_local_times_in_columns_are_judged_as_those_in_text(engine: Database) ->
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(NEAR, min_size=40, max_size=60))
-def test_texts_near_the_grammar_are_judged_alike_by_all(engine: Database, texts: list[str]) -> None:
+def test_texts_near_the_grammar_are_judged_alike_by_all(any_database: Database, texts: list[str]) -> None:
     clocks = read_clocks([text.replace("\0", "") for text in texts])
     at = cutoffs([*clocks, *read_clocks(["2025-05-20"])])[:12]
-    with in_sql(engine, [one.text for one in clocks], sa.Text(), ISO) as judged:
+    with in_sql(any_database, [one.text for one in clocks], sa.Text(), ISO) as judged:
         compare(clocks, judged, at)
     compare(clocks, in_parquet([one.text for one in clocks], pa.string(), ISO), at)
 
 
-def test_one_text_clock_fails_no_neighbour(database: Database) -> None:
+def test_one_text_clock_fails_no_neighbour(any_database: Database) -> None:
     texts = [*(one.text for one in vectors(ISO) if one.moment is None), "2024-01-01"]
-    table = database.leads(
+    table = any_database.leads(
         [{"id": number, "email": "a", "last_contact": text} for number, text in enumerate(texts)], clock=sa.Text()
     )
     of = dataset(clock={"column": "last_contact", "format": "iso8601"})
-    candidates = database.store.discover(work(of), NO_HOLDS)
+    candidates = any_database.store.discover(work(of), NO_HOLDS)
     assert candidates.due == 1
     assert candidates.unjudgeable == {Unjudgeable.UNPARSABLE_CLOCK: len(texts) - 1}
-    assert len(database.ids(table)) == len(texts)
+    assert len(any_database.ids(table)) == len(texts)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from tests.stores.parquet_kit import OLD as OLD_ROW
 from tests.stores.parquet_kit import Lake
-from tests.stores.sql_kit import Database, Gate, dataset, run_through, sqlite, work
+from tests.stores.sql_kit import KEYED_TEXT, SINGLE, WALL, Database, Gate, dataset, run_through, sqlite, work
 
 from lethe.counts import Outcome, Unjudgeable
 from lethe.holds.rules import NO_HOLDS
@@ -101,12 +101,12 @@ SPELLINGS: dict[str, tuple[Any, Any, list[str]]] = {
     "number": (sa.Numeric(10, 2), Decimal("1.50"), ["1.5", "1.50", "01.500", "15e-1"]),
     "integer": (sa.BigInteger(), 42, ["42", "042", "42.0"]),
     "double": (sa.Double(), 0.1, ["0.1", "0.10", "1e-1"]),
-    "single": (sa.REAL(), 0.1, ["0.1"]),
-    "bytes": (sa.LargeBinary(), b"\x00\xff", ["\\x00ff", "00FF", "0x00ff"]),
+    "single": (SINGLE, 0.1, ["0.1"]),
+    "bytes": (sa.LargeBinary().with_variant(sa.VARBINARY(20), "mariadb"), b"\x00\xff", ["\\x00ff", "00FF", "0x00ff"]),
     "day": (sa.Date(), date(2024, 1, 5), ["2024-01-05", "20240105"]),
-    "wall": (sa.DateTime(), datetime(2024, 1, 5, 10), ["2024-01-05 10:00", "2024-01-05T10:00:00.000000"]),
+    "wall": (WALL, datetime(2024, 1, 5, 10), ["2024-01-05 10:00", "2024-01-05T10:00:00.000000"]),
     "time": (sa.Time(), time(10, 0), ["10:00", "10:00:00.000"]),
-    "text": (sa.Text(), "A\\ \x1f", ["A\\ \x1f"]),
+    "text": (KEYED_TEXT, "A\\ \x1f", ["A\\ \x1f"]),
 }
 ONLY_POSTGRESQL: dict[str, tuple[Any, Any, list[str]]] = {
     "padded": (sa.CHAR(5), "ab", ["ab", "ab   "]),
@@ -125,19 +125,21 @@ ONLY_POSTGRESQL: dict[str, tuple[Any, Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("kind", [*SPELLINGS, *ONLY_POSTGRESQL])
-def test_a_record_is_found_by_any_spelling_of_its_key(database: Database, kind: str) -> None:
-    if kind in ONLY_POSTGRESQL and not database.is_postgres:
+def test_a_record_is_found_by_any_spelling_of_its_key(any_database: Database, kind: str) -> None:
+    if kind in ONLY_POSTGRESQL and not any_database.is_postgres:
         pytest.skip("a type of PostgreSQL")
     column, value, spellings = {**SPELLINGS, **ONLY_POSTGRESQL}[kind]
-    table = database.create(
+    table = any_database.create(
         "leads",
-        sa.Column("id", column, primary_key=True),
-        sa.Column("part", sa.Text(), primary_key=True),
-        sa.Column("last_contact", database.moment),
+        sa.Column("id", column, primary_key=True, autoincrement=False),
+        sa.Column("part", KEYED_TEXT, primary_key=True),
+        sa.Column("last_contact", any_database.moment),
     )
-    database.insert(table, [{"id": value, "part": part, "last_contact": OLD} for part in ("1", "01")])
-    keys, columns = erased(database, ["id", "part"])
+    any_database.insert(table, [{"id": value, "part": part, "last_contact": OLD} for part in ("1", "01")])
+    keys, columns = erased(any_database, ["id", "part"])
     assert len(set(keys)) == 2
+    if kind == "time" and any_database.name == "mariadb":  # a duration there, which can be longer than a day
+        spellings = ["10:00:00"]
     for spelling in spellings:
         for part in ("1", "01"):
             assert len(set(readings([spelling, part], columns)) & set(keys)) == 1, (spelling, part)

@@ -12,16 +12,18 @@ from tests.stores import sql_kit
 from tests.stores.contract import worlds
 from tests.stores.contract.world import World
 
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+from lethe_demo.servers import EmbeddedMariaDB, EmbeddedPostgres, EmbeddedS3
 
 pytest.register_assert_rewrite("tests.stores.contract.suite")  # the tests import it after this
+
+Server = EmbeddedMariaDB | EmbeddedPostgres | EmbeddedS3
 
 MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
     **{name: (kind.server, partial(worlds.tables, name)) for name, kind in sql_kit.ALL_KINDS.items()},
     **{
         f"{name}-{what}": (kind.server, partial(worlds.related_tables, name, apart))
         for what, apart in {"related": ("email", "state", "at"), "related-clock": ("state", "at")}.items()
-        for name, kind in sql_kit.KINDS.items()
+        for name, kind in sql_kit.FENCED_KINDS.items()
     },
     "objects": ("s3", partial(worlds.objects, versioned=False, clock_changes=True)),
     "objects-by-key": ("s3", partial(worlds.objects, versioned=False, clock_changes=False)),
@@ -45,7 +47,9 @@ def make_world(
     def make(kind: str) -> World:
         if kind not in made:
             server, make = MAKE[kind]
-            servers: list[EmbeddedPostgres | EmbeddedS3] = [request.getfixturevalue(server)] if server else []
+            servers: list[EmbeddedMariaDB | EmbeddedPostgres | EmbeddedS3] = (
+                [request.getfixturevalue(server)] if server else []
+            )
             folder: Path = tmp_path_factory.mktemp(kind)
             made[kind] = stack.enter_context(make(folder, *servers))
         return made[kind]

@@ -28,7 +28,9 @@ from lethe.periods import Cutoff, Period, cutoff_for
 from lethe.policy import Dataset, Disposition, PeriodsByValue
 from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, no_progress
 
-_FENCED = [f"{name}{what}" for name in ("postgresql", "sqlite") for what in ("", "-related", "-related-clock")]
+_FENCED = [
+    f"{name}{what}" for name in ("postgresql", "sqlite", "mariadb") for what in ("", "-related", "-related-clock")
+]
 _TABLES = [*_FENCED, "postgresql-leased"]
 _PLAIN = ["objects", "objects-by-key", "parquet", "jsonlines"]
 _VERSIONED = ["objects-versioned", "objects-versioned-by-key", "parquet-versioned", "jsonlines-gzip-versioned"]

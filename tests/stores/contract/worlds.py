@@ -55,6 +55,10 @@ def shaped(clock: datetime | str | None, form: ClockForm) -> Any:
 FORMATS = {ClockForm.TEXT: "iso8601", ClockForm.EPOCH: "epoch_seconds", ClockForm.YEAR: "year"}
 
 
+_LASTING = ("staged", "gate")
+"""How tables end that stay for the next run."""
+
+
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
@@ -90,7 +94,7 @@ class Tables(World):
             ClockForm.DAY: sa.Date(),
             ClockForm.MOMENT: kind.moment,
             ClockForm.WALL: kind.wall,
-            ClockForm.TEXT: sa.Text(),
+            ClockForm.TEXT: kind.indexed,
             ClockForm.EPOCH: sa.BigInteger(),
             ClockForm.YEAR: sa.Integer(),
         }
@@ -194,7 +198,7 @@ class Tables(World):
             connection.execute(sa.delete(people).where(people.c.id == number))
 
     def staged(self) -> set[str]:
-        return {f"{schema or ''}.{table}" for schema, table in self._scratch() if not table.endswith("staged")}
+        return {f"{schema or ''}.{table}" for schema, table in self._scratch() if not table.endswith(_LASTING)}
 
     def _scratch(self) -> list[tuple[str | None, str]]:
         with self.engine.connect() as connection:

@@ -9,6 +9,8 @@ from lethe.connections import Connection, unknown_type
 from lethe.stores.sql.dialects.base import Dialect
 
 REGISTRY: dict[str, str] = {
+    "mariadb": "lethe.stores.sql.dialects.mariadb:MariaDB",
+    "mysql": "lethe.stores.sql.dialects.mariadb:MariaDB",
     "postgres": "lethe.stores.sql.dialects.postgresql:PostgreSQL",
     "postgresql": "lethe.stores.sql.dialects.postgresql:PostgreSQL",
     "sqlite": "lethe.stores.sql.dialects.sqlite:SQLite",
