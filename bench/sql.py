@@ -34,7 +34,7 @@ from lethe.periods import Cutoff
 from lethe.policy import Expiry, TableDataset
 from lethe.stores.base import Work
 from lethe.stores.sql import SqlStore
-from lethe_demo.servers import EmbeddedPostgres
+from lethe_demo.servers import EmbeddedMariaDB, EmbeddedPostgres
 
 ROWS = 2_000_000
 HELD = 5_000
@@ -68,12 +68,27 @@ POLICY: dict[str, Any] = {
     "datasets": [DATASET],
 }
 
-_COPY = """
-CREATE TABLE {name} AS SELECT * FROM source WHERE id <= {rows};
-ALTER TABLE {name} ADD PRIMARY KEY (id);
-CREATE INDEX ON {name} (last_contact);
-"""
-_SOURCE = """
+
+@dataclass(frozen=True)
+class Texts:
+    """The statements of one kind of database.
+
+    Attributes:
+        source: make the records of all copies, and those that are held.
+        copy: make a copy.
+        settle: after that, before something is measured.
+        delete: erase what has expired and is not held, as it is written by hand.
+    """
+
+    source: tuple[str, ...]
+    copy: tuple[str, ...]
+    settle: tuple[str, ...]
+    delete: str
+
+
+POSTGRESQL = Texts(
+    source=(
+        """
 SELECT setseed(0.5);
 CREATE TABLE source AS SELECT g::bigint AS id, 'Person ' || g AS name,
   ' P' || mod(g::bigint * 7919, 1500000) || '@Example' || mod(g::bigint * 7919, 500) || '.com' AS email,
@@ -82,19 +97,32 @@ CREATE TABLE source AS SELECT g::bigint AS id, 'Person ' || g AS name,
 FROM generate_series(1, {rows}) g;
 CREATE TABLE held AS SELECT DISTINCT lower(btrim(email)) AS email FROM
   (SELECT email FROM source WHERE id <= 1500000 AND mod(id, {people} / {held}) = 0) people;
-"""
-_DELETE = """
+""",
+        "VACUUM ANALYZE source",
+        "VACUUM ANALYZE held",
+    ),
+    copy=(
+        """
+CREATE TABLE {name} AS SELECT * FROM source WHERE id <= {rows};
+ALTER TABLE {name} ADD PRIMARY KEY (id);
+CREATE INDEX ON {name} (last_contact);
+""",
+    ),
+    settle=("VACUUM ANALYZE {name}", "CHECKPOINT"),
+    delete="""
 DELETE FROM {name} t WHERE last_contact < timestamptz '{cutoff}'
 AND NOT EXISTS (SELECT FROM held h WHERE h.email = lower(btrim(t.email)))
-"""
+""",
+)
 
 
 @dataclass
 class Bench:
     """The server, the data and the measurements."""
 
-    server: EmbeddedPostgres
+    server: EmbeddedPostgres | EmbeddedMariaDB
     rows: int
+    texts: Texts = POSTGRESQL
     seconds: dict[str, list[float]] = field(default_factory=dict)
     counts: set[int] = field(default_factory=set)
 
@@ -102,9 +130,8 @@ class Bench:
         self.server.create_database(DATABASE)
         self.engine = self.server.engine(DATABASE).execution_options(isolation_level="AUTOCOMMIT")
         self.connection: Connection = self.server.connection("bench", DATABASE)
-        self.do(_SOURCE.format(rows=self.rows, people=min(1_500_000, self.rows), held=min(HELD, self.rows)))
-        self.do("VACUUM ANALYZE source")
-        self.do("VACUUM ANALYZE held")
+        for text in self.texts.source:
+            self.do(text.format(rows=self.rows, people=min(1_500_000, self.rows), held=min(HELD, self.rows)))
         with self.engine.connect() as connection:
             self.few = list(connection.exec_driver_sql("SELECT email FROM held").scalars())
         self.many = self.few + [f"nobody{number}@example.org" for number in range(MANY_HELD - len(self.few))]
@@ -117,9 +144,8 @@ class Bench:
     def fresh(self, name: str, rows: int) -> None:
         """A copy of the data."""
         self.do(f"DROP TABLE IF EXISTS {name}")
-        self.do(_COPY.format(name=name, rows=rows))
-        self.do(f"VACUUM ANALYZE {name}")
-        self.do("CHECKPOINT")
+        for text in (*self.texts.copy, *self.texts.settle):
+            self.do(text.format(name=name, rows=rows))
 
     def time(self, what: str, action: Callable[[], object]) -> None:
         """Measure something once more."""
@@ -134,7 +160,7 @@ class Bench:
     def one_delete(self, cutoff: datetime = CUTOFF) -> None:
         """One statement, one transaction."""
         self.fresh("by_hand", self.rows)
-        statement = _DELETE.format(name="by_hand", cutoff=cutoff.isoformat())
+        statement = self.texts.delete.format(name="by_hand", cutoff=cutoff.isoformat())
         self.time("one DELETE", lambda: self.counts.add(self.do(statement)))
         self.do("DROP TABLE by_hand")
 
