@@ -109,6 +109,7 @@ class TableEraser:
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target, self.dialect)
+        self._all_went = True
 
     @property
     def _optimistic(self) -> bool:
@@ -213,6 +214,10 @@ class TableEraser:
             tally = self._all_at_once(part)
             if tally is not None:
                 return tally
+        elif self._judges_at_once:
+            tally = self._all_as_they_are(part, rules, patient=patient)
+            if tally is not None:
+                return tally
         return self._one_by_one(part, rules, patient=patient)
 
     def _require(self, tables: HeldTables, rules: HoldRules, *, patient: bool) -> None:
@@ -238,6 +243,34 @@ class TableEraser:
             return table, self._judgement.candidate
         staged = self.staging.keys.alias("staged")
         return staged.join(table, self.staging.same_key(table, staged)), sa.not_(staged.c.held)
+
+    @property
+    def _judges_at_once(self) -> bool:
+        """Whether one statement may judge all candidates of a batch; not once it has found one that has to stay."""
+        alone = not (self.target.children or self.target.related or self._may_undo)
+        return self.dialect.judges_locked_rows and alone and self._all_went
+
+    def _all_as_they_are(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became | None:
+        """Erase the candidates by a statement that judges them with all holds, if all go; else undo, and say None."""
+        self._require(self._all, rules, patient=patient)
+        staged, judgement = self.staging.keys.alias("staged"), self._judgement
+        chosen = sa.and_(self.dialect.in_slice(staged, part), sa.not_(staged.c.held))
+        same_key = self.staging.same_key(self.target.table, staged)
+        where = [same_key, judgement.candidate, *self._all.absent(judgement), *self._all.readable(judgement)]
+        savepoint = self.connection.begin_nested()
+        try:
+            count = self._execute(self._statement(staged, [], chosen, *where))
+            self._look_at_constraints()
+        except sa.exc.IntegrityError as error:
+            if self.dialect.fault(error) is not Fault.REFERRED:
+                raise
+            count = -1
+        self._all_went = count == part.unheld
+        if not self._all_went:
+            self._undo(savepoint)
+            return None
+        savepoint.commit()
+        return self._tally(count, 0)
 
     def _all_at_once(self, part: Slice) -> Became | None:
         """Erase the candidates if they all are unchanged and none has been held since; else undo, and say None."""

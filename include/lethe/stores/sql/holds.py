@@ -275,6 +275,12 @@ class HeldTables:
             predicates += [sa.not_(one) for one in self._held_as_spelt(judgement, column, kind, made)]
         return predicates
 
+    def readable(self, judgement: Judgement) -> list[Predicate]:
+        """Predicates that all are true of a row in which nothing has to be searched: see `search`."""
+        carrier = Carrier.of(judgement)
+        odd = ((column, self._odd(column, kind, carrier.phone_region)) for kind, _, column, _ in self._columns(carrier))
+        return [sa.or_(column.is_(None), sa.not_(one)) for column, one in odd if one is not None]
+
     def _columns(self, carrier: Carrier) -> Iterator[tuple[IdentifierType, str, AnyColumn, _Tables]]:
         """The columns in which something may be held, by name, with the tables that they are compared with."""
         for kind, columns in carrier.identifiers.items():

@@ -147,14 +147,16 @@ class Dialect(ABC):
     """One kind of database.
 
     `optimistic` says whether rows have marks (`marks`) by which it shows that they are the very rows that were
-    discovered, so that erasing need not judge each of them again. `restricts_each_row` says whether a foreign key with
-    ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last; `restricts_itself`,
-    whether a row may then not even refer to itself. `system_schemas` are
+    discovered, so that erasing need not judge each of them again. `judges_locked_rows` says whether a statement that
+    deletes or updates rows locks each before it looks whether it is one of them. `restricts_each_row` says whether a
+    foreign key with ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last;
+    `restricts_itself`, whether a row may then not even refer to itself. `system_schemas` are
     those of the database itself that SQLAlchemy lists.
     """
 
     name: str
     optimistic: bool = False
+    judges_locked_rows: bool = False
     restricts_each_row: bool = False
     restricts_itself: bool = False
     system_schemas: frozenset[str] = frozenset({"information_schema"})

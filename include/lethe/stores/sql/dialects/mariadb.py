@@ -199,6 +199,7 @@ class MariaDB(Dialect):
     """MariaDB."""
 
     name = "mariadb"
+    judges_locked_rows = True
     restricts_each_row = True
     restricts_itself = True
     system_schemas = frozenset({"information_schema", "mysql", "performance_schema", "sys"})
