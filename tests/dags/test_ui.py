@@ -144,6 +144,7 @@ def test_the_runbook_is_a_page_with_the_entry_of_every_alert(viewer: TestClient)
     assert answer.status_code == 200
     for kind in Kind:
         assert f'<h3 id="{kind.anchor}">{kind.heading}</h3>' in answer.text
+    assert '<a href="/lethe/runbook">runbook</a>' in viewer.get("/lethe/").text
 
 
 def test_the_overview_has_every_category_with_its_last_run(viewer: TestClient, run_id: str) -> None:
