@@ -16,7 +16,7 @@ from tests.stores import leased_postgresql
 from lethe import timekeeping
 from lethe.connections import Connection
 from lethe.keys import new_connection
-from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
+from lethe_demo.servers import EmbeddedMariaDB, EmbeddedPostgres, EmbeddedS3
 
 LONG = bool(os.environ.get("LONG"))
 """Whether to try for long (`LONG=1 make faults`)."""
@@ -35,7 +35,9 @@ MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> Iterator[MakeWorld]:
+def make_world(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3
+) -> Iterator[MakeWorld]:
     """Makes a filled world: (kind, size=…, registry="sqlite" or "postgresql", **connection extra)."""
     databases: list[str] = []
 
@@ -51,6 +53,10 @@ def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> It
             store = Connection("world", "sqlite", host=str(tmp_path / "world.db"))
         elif kind == "table":
             store = database("world")
+        elif kind == "mariadb":
+            server: EmbeddedMariaDB = request.getfixturevalue("mariadb")
+            server.create_database(bucket)
+            store = server.connection("world", bucket)
         elif kind == "leased":
             store = replace(database("world"), conn_type=leased_postgresql.NAME)
         else:
@@ -69,7 +75,7 @@ def make_world(tmp_path: Path, postgres: EmbeddedPostgres, s3: EmbeddedS3) -> It
             "lethe_governance": governance,
             "lethe_keys": Connection.parse("lethe_keys", new_connection()),
         }
-        world = World("table" if kind in ("sqlite", "leased") else kind, connections, tmp_path, size, bucket)
+        world = World("table" if kind in ("sqlite", "leased", "mariadb") else kind, connections, tmp_path, size, bucket)
         world.write_policy()
         world.fill()
         if kind == registry == "sqlite":

@@ -101,6 +101,7 @@ def _place_while_erasing(world: World, number: int, chance: random.Random, pause
     [
         ("table", 10_000, {"lethe_batch_size": 50}, 0.05, tries("HOLDS", 40, 2000)),
         ("leased", 4_000, {"lethe_batch_size": 50}, 0.01, tries("HOLDS", 40, 2000)),
+        ("mariadb", 4_000, {"lethe_batch_size": 50}, 0.01, tries("HOLDS", 40, 2000)),
         ("objects", 1_500, {"lethe_batch_size": 15}, 0.01, tries("HOLDS", 40, 2000)),
         ("parquet", 6_000, {}, 0.02, tries("HOLDS", 40, 2000)),
         ("jsonlines", 6_000, {}, 0.02, tries("HOLDS", 40, 2000)),

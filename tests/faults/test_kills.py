@@ -92,6 +92,7 @@ def _assert_exact(world: World, plan: Plan) -> None:
         ("table", 3000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
         ("leased", 1000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
         ("sqlite", 2000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
+        ("mariadb", 1000, {"lethe_batch_size": 25}, tries("KILLS", 150, 1000)),
         ("objects", 600, {}, tries("KILLS", 150, 1000)),
         ("parquet", 4800, {}, tries("KILLS", 150, 1000)),
         ("jsonlines", 4800, {}, tries("KILLS", 150, 1000)),

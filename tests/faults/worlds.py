@@ -209,7 +209,7 @@ class World:
 
     def _table_rows(self) -> set[int]:
         engine = self.engine()
-        if engine.dialect.name == "postgresql":  # both tables as of one moment
+        if engine.dialect.name != "sqlite":  # both tables as of one moment
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
         with engine.connect() as connection:
             rows = set(connection.scalars(sa.text("SELECT id FROM records")))
