@@ -7,7 +7,7 @@ days, whatever the country's own weekend is: so the Article says. The package is
 from __future__ import annotations
 
 import difflib
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -62,6 +62,20 @@ def is_working_day(calendar: str, day: date) -> bool:
     if day.year > public.end_year:
         raise OutOfCalendar(f"the public holidays of {calendar} are not known after {public.end_year}")
     return day.weekday() < _SATURDAY and day not in public
+
+
+def parts_with_more(calendar: str) -> tuple[str, ...]:
+    """The calendars of those parts of a country that have public holidays which it does not have everywhere.
+
+    None where the calendar is one of a part: `GB` leaves out the bank holidays of England, `DE-BY` nothing.
+    """
+    country, dash, _ = calendar.partition("-")
+    if dash:
+        return ()
+    everywhere = _public_holidays(country)
+    days = [date(2026, 1, 1) + timedelta(days=n) for n in range(3 * 365)]
+    parts = [f"{country}-{part}" for part in everywhere.subdivisions]
+    return tuple(part for part in parts if any(day in _public_holidays(part) and day not in everywhere for day in days))
 
 
 def source() -> str:

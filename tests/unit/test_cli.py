@@ -631,6 +631,17 @@ def test_a_hold_is_not_released_by_nobody(lethe: Command, name: str) -> None:
     assert "release proposed" in lethe("hold", "list")
 
 
+def test_a_calendar_that_leaves_out_holidays_of_parts_is_a_remark(lethe: Command) -> None:
+    for calendar, remark in (("GB", True), ("GB-ENG", False), ("CZ", False)):
+        lethe.policy.write_text(POLICY + f"calendar: {calendar}\n")
+        said = " ".join(lethe("policy", "check").split())
+        assert (
+            "Remark: webinars.yaml: calendar: GB has the public holidays of the whole country alone" in said
+        ) == remark
+    lethe.policy.write_text(POLICY.replace("keep_for: P18M", "erase_within: P60D, lead_time: P5D") + "calendar: GB\n")
+    assert "Remark" not in lethe("policy", "check"), "what must be gone within a period is not extended"
+
+
 # --- what nobody has seen ------------------------------------------------------------------------------------
 
 

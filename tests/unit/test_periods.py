@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lethe.periods import Cutoff, Period, cutoff_at_once, cutoff_for, end_of_year, same_day, start_of_day
-from lethe.working_days import OutOfCalendar, is_working_day
+from lethe.working_days import OutOfCalendar, is_working_day, parts_with_more
 
 PRAGUE = ZoneInfo("Europe/Prague")
 ONE_DAY = timedelta(days=1)
@@ -358,3 +358,12 @@ def test_just_before_a_day_begins_it_is_an_earlier_one(zone: str, day: date) -> 
     begins = start_of_day(day, ZoneInfo(zone))
     assert (begins - timedelta(microseconds=1)).astimezone(ZoneInfo(zone)).date() < day
     assert begins.astimezone(ZoneInfo(zone)).date() >= day
+
+
+def test_a_country_whose_parts_have_holidays_of_their_own_is_told_from_one_that_has_none() -> None:
+    assert {"GB-ENG", "GB-SCT"} <= set(parts_with_more("GB"))
+    assert "DE-BY" in parts_with_more("DE")
+    assert parts_with_more("CZ") == parts_with_more("DE-BY") == parts_with_more("GB-ENG") == ()
+    monday = date(2026, 4, 6)
+    assert is_working_day("GB", monday)
+    assert not is_working_day("GB-ENG", monday)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -45,6 +46,7 @@ def check(
         chosen = _chosen(policies, categories)
         table = Table("Category", "Dataset", "Store", "Records", "Rule", "Is it so?")
         for policy in chosen:
+            remarks += _calendar_remarks(policy)
             problems += added.problems(env.settings, policy) + added.refused(env.settings, policy)
             for dataset in policy.datasets:
                 found, told = ([], []) if files_only else check_dataset(env, policy, dataset)
@@ -62,6 +64,18 @@ def check(
         say(f"Remark: {remark}")
     _end(problems)
     say(f"{len(chosen)} {'policy is' if len(chosen) == 1 else 'policies are'} fine.")
+
+
+def _calendar_remarks(policy: Policy) -> Iterator[str]:
+    """A country whose parts have holidays of their own: where these are kept, periods would end too early."""
+    from lethe.working_days import parts_with_more
+
+    if policy.calendar is not None and policy.extends and (parts := parts_with_more(policy.calendar)):
+        shown = ", ".join(parts[:3]) + (f" and {len(parts) - 3} others" if len(parts) > 3 else "")
+        yield (
+            f"{policy.category}.yaml: calendar: {policy.calendar} has the public holidays of the whole country alone; "
+            f"{shown} have more, and a period that ends on one ends too early there: write the part where you are"
+        )
 
 
 def _unknown(categories: list[str] | None, policies: dict[str, Policy], problems: list[str]) -> list[str]:
