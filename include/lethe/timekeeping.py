@@ -65,11 +65,13 @@ class Clocks:
         readings: what they showed.
         ledger: the latest moment in the ledger; None where it is empty.
         confirmed: whether a person has ever said there what the time is.
+        judges: whether a store is judged by this machine's clock: one that answered, and has none of its own.
     """
 
     readings: tuple[Reading, ...]
     ledger: datetime | None
     confirmed: bool
+    judges: bool
 
     @property
     def earliest(self) -> Reading:
@@ -148,25 +150,25 @@ def read(env: Environment, datasets: Iterable[Dataset]) -> Clocks:
             readings += [reading] if reading else []
         latest = env.ledger.latest(connection)
         confirmed = env.ledger.clocks_confirmed(connection)
+    judges = False
     for dataset in {one.store: one for one in datasets}.values():
         with suppress(StoreError, ConnectionMissing):
             reading = _reading(dataset.store, partial(env.store(dataset).clock, dataset))
             readings += [reading] if reading else []
-    return Clocks(tuple(readings), latest, confirmed)
+            judges = judges or reading is None
+    return Clocks(tuple(readings), latest, confirmed, judges)
 
 
-def agreed(env: Environment, datasets: Iterable[Dataset], *, erases: bool = True) -> Clocks:
-    """All clocks, of which none contradicts another or the ledger; where something is erased by them, with a witness.
+def agreed(env: Environment, datasets: Iterable[Dataset]) -> Clocks:
+    """All clocks, of which none contradicts another or the ledger.
 
     Raises:
-        ParameterError: if one does, or a single clock has no witness.
+        ParameterError: if one does.
         StoreUnavailable, StoreError: if the governance database does not answer.
     """
     clocks = read(env, datasets)
     clocks.require_agreement(env.settings.clock_tolerance)
     clocks.require_after_ledger(env.settings.clock_tolerance)
-    if erases:
-        clocks.require_witness()
     return clocks
 
 
@@ -197,7 +199,9 @@ def moment_of_run(
         StoreUnavailable, StoreError: if the governance database does not answer.
     """
     tolerance = env.settings.clock_tolerance
-    clocks = agreed(env, datasets, erases=erases)
+    clocks = agreed(env, datasets)
+    if erases and clocks.judges:  # a store that does not answer now is asked for its own clock when it is back
+        clocks.require_witness()
     earliest = clocks.earliest
     if as_of is None:
         return earliest.at.replace(microsecond=0), clocks
@@ -213,19 +217,27 @@ def moment_of_run(
     )
 
 
-def require_come(env: Environment, dataset: Dataset, as_of: datetime) -> None:
+def require_come(env: Environment, dataset: Dataset, as_of: datetime, *, vouched: bool) -> None:
     """Refuse a dataset by whose store's clock the as-of moment has not come.
 
     The store may have been down when all clocks were compared.
 
+    Args:
+        env: the governance database and the stores.
+        dataset: whose store is asked.
+        as_of: the moment that the run judges by.
+        vouched: whether several clocks were compared then, or nothing is erased.
+
     Raises:
-        ParameterError: naming the clock.
+        ParameterError: naming the clock; or if the store has none, and no other vouches for this machine's.
         StoreUnavailable, StoreError: if the store does not answer.
     """
     shown = env.store(dataset).clock(dataset)
     if shown is not None and timedelta() < as_of - shown <= _SOON:
         time.sleep((as_of - shown).total_seconds())
         shown = env.store(dataset).clock(dataset)
+    if shown is None and not vouched:
+        read(env, [dataset]).require_witness()
     if shown is not None and shown < as_of:
         raise ParameterError(
             f"{dataset.name}: the as-of moment {as_of.isoformat()} is in the future by the clock of connection "

@@ -401,6 +401,20 @@ def test_a_store_that_was_down_when_the_run_was_planned_is_compared_when_it_is_b
         stages.discover(env, plan, "rows")
 
 
+def test_a_file_that_was_away_when_the_run_was_planned_has_no_witness_when_it_is_back(tmp_path: Path) -> None:
+    world = World(tmp_path, {name: sqlite(tmp_path, name) for name in ("rows", "lethe_governance")})
+    file = Path(str(world.connections["rows"].host))
+    away = file.rename(tmp_path / "away.db")
+    with world.environment() as env:
+        plan = stages.plan(env, "clocks", None, trigger="test")
+    away.rename(file)
+    with world.environment() as env, pytest.raises(ParameterError, match="nobody has said yet that it is right"):
+        stages.discover(env, plan, "rows")
+    world.confirm()
+    with world.environment() as env:
+        assert stages.discover(env, plan, "rows").due == len(EXPIRED)
+
+
 # --- other workers, and the ledger -----------------------------------------------------------------------------------
 
 

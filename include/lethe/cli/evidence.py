@@ -315,6 +315,7 @@ def expire(
     period, limit = evidence_period(), before.replace(tzinfo=UTC) if before is not None else None
     with environment() as env:
         now = timekeeping.agreed(env, (dataset for policy in env.policies.values() for dataset in policy.datasets))
+        now.require_witness()
         expired = expire(env.governance, period=period, as_of=now.earliest.at, before=limit)
     say(
         f"{expired.certificates:,} certificates from before {expired.before.date().isoformat()} were deleted, with the "

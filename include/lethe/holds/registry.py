@@ -488,6 +488,8 @@ def read_identifiers(path: Path, *, region: str | None = None) -> dict[Identifie
         # Bytes that are no UTF-8 come out as surrogates, which no identifier may have: so their line can be named.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             return _read_rows(_lines(file, problems), path.name, region, problems)
+    except FileNotFoundError:
+        raise HoldError(f"{path}: there is no such file; name another with --file") from None
     except OSError as error:
         raise HoldError(f"{path}: cannot be read ({error.strerror}); name another with --file") from None
     except NoWorkbook as error:

@@ -24,7 +24,8 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
         since = env.runs.dataset(plan.run, dataset)
         if dataset in plan.unchecked:
             _check_late(env, plan, job.dataset)
-        timekeeping.require_come(env, job.dataset, plan.as_of)
+        vouched = plan.dry_run or len(env.runs.get(plan.run).clocks or ()) > 1
+        timekeeping.require_come(env, job.dataset, plan.as_of, vouched=vouched)
         rules = env.registry.rules(plan.category, job.dataset)
         candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
     env.runs.record(plan.run, dataset, Discovered(candidates, since))
