@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,16 +19,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
+from tests.processes import processes
 from tests.stores.lease_kit import meanwhile
 from tests.stores.parquet_kit import NEW, OLD, PRAGUE, Gate, Lake, LinesLake, encoded, expiry, hold, people, rules
 
+from lethe.connections import Connection
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, RunError, StoreError, StoreUnavailable
 from lethe.holds.rules import NO_HOLDS, ClockRange, HoldRules
 from lethe.judging.keys import record_key
 from lethe.periods import Cutoff, start_of_day
-from lethe.stores.base import Candidates
+from lethe.stores.base import Candidates, Work
 from lethe.stores.buckets import uploads
+from lethe.stores.buckets.client import S3Access
 from lethe.stores.files import attempts, copies, files
 from lethe.stores.files import erase as erasing
 from lethe.stores.files.examine import name_digest
@@ -720,63 +722,44 @@ def test_a_file_that_somebody_else_removed_is_gone(lake: Lake) -> None:
 # --- crashes -------------------------------------------------------------------------------------------------------
 
 
-CRASH = """
-import os, sys, signal
-from lethe_demo.servers import EmbeddedS3
-from lethe.connections import Connection
-from lethe.policy import ParquetDataset
-from lethe.stores.base import Candidates, Work
-from lethe.stores.files.store import FileStore
-from lethe.stores.files import erase as erasing
-from tests.stores.parquet_kit import AS_OF, Gate, expiry
-import json
+def _erase_and_die(
+    connection: Connection, work: Work, candidates: Candidates, after: int, before: bool, put_bytes: int
+) -> None:
+    """Erase, and die before or after the n-th request that is sent to S3."""
+    erasing.PUT_BYTES = put_bytes
+    left = after
 
-given = json.loads(sys.argv[1])
-erasing.PUT_BYTES = given["put_bytes"]
-store = FileStore(Connection(**given["connection"]))
-work = Work(given["run"], "analytics", ParquetDataset.model_validate(given["dataset"]), expiry(), AS_OF)
-candidates = Candidates.model_validate(given["candidates"])
-left = [given["after"]]
-
-def dying(client):
-    # Dies before or after the n-th request that is sent to S3.
-    def before(**_):
-        left[0] -= 1
-        if left[0] == 0 and given["before"]:
+    def sent(**_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and before:
             os.kill(os.getpid(), signal.SIGKILL)
-    def after(**_):
-        if left[0] <= 0:
+
+    def answered(**_: object) -> None:
+        if left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
-    client.meta.events.register("before-send.s3.*", before)
-    client.meta.events.register("after-call.s3.*", after)
-    return client
 
-make = type(store._access)._client
-type(store._access)._client = lambda self, *a, **k: dying(make(self, *a, **k))
-store.erase(work, candidates, range(candidates.batches), Gate(lease_seconds=4.0))
-print("finished")
-"""
+    def dying(*arguments: Any, **options: Any) -> Any:
+        client = make(*arguments, **options)
+        client.meta.events.register("before-send.s3.*", sent)
+        client.meta.events.register("after-call.s3.*", answered)
+        return client
+
+    make = S3Access._client
+    S3Access._client = dying  # type: ignore[method-assign]
+    FileStore(connection).erase(work, candidates, range(candidates.batches), Gate(lease_seconds=4.0))
 
 
-def crash(lake: Lake, candidates: Any, after: int, *, before: bool, put_bytes: int) -> bool:
+def crash(lake: Lake, candidates: Candidates, after: int, *, before: bool, put_bytes: int) -> bool:
     """Erase in a process that is killed at its n-th request; whether it was."""
     connection = lake.server.connection("lake", lethe_scratch_bucket=lake.bucket)
-    given = {
-        "connection": {
-            name: getattr(connection, name) for name in ("conn_id", "conn_type", "login", "password", "extra")
-        },
-        "run": lake.run,
-        "dataset": lake.dataset.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "candidates": candidates.model_dump(mode="json"),
-        "after": after,
-        "before": before,
-        "put_bytes": put_bytes,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CRASH), json.dumps(given)], capture_output=True, text=True, check=False
+    process = processes.Process(
+        target=_erase_and_die, args=(connection, lake.work, candidates, after, before, put_bytes)
     )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode != 0
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
 @pytest.mark.parametrize("kind", ["versioned", "unversioned", "parts"])

@@ -7,14 +7,9 @@ Survivors are asserted exactly: every version and delete marker that is left in 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections import Counter
@@ -24,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection as Pipe
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
@@ -31,6 +27,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tests.dates_kit import vectors
+from tests.processes import processes
 from tests.stores.lease_kit import Gate, meanwhile, rules
 from tests.stores.lease_kit import hold as rule
 
@@ -806,21 +803,10 @@ def test_what_a_dead_process_announced_but_a_hold_covers_now_stays(plain: Bucket
     assert plain.left("p/") == {f"p/{OLD}/b": 1}
 
 
-_KILLED = """
-import sys, json, contextlib
-sys.path.insert(0, {tests!r})
-from datetime import date
-import importlib.util
-spec = importlib.util.spec_from_file_location("kit", {kit!r}); kit = importlib.util.module_from_spec(spec)
-sys.modules["kit"] = kit; spec.loader.exec_module(kit)
-from lethe.connections import Connection
-given = json.load(sys.stdin)
-store = kit.S3ObjectStore(Connection.parse("s3", given["connection"]))
-job = kit.work(kit.ObjectDataset.model_validate(given["dataset"]))
-candidates = kit.Candidates.model_validate(given["candidates"])
-print("started", flush=True)
-print(store.erase(job, candidates, range(candidates.batches), kit.Gate(lease_seconds=1.0)), flush=True)
-"""
+def _erase(connection: Connection, job: Work, candidates: Candidates, ready: Pipe) -> None:
+    store = S3ObjectStore(connection)
+    ready.send_bytes(b"1")
+    store.erase(job, candidates, range(candidates.batches), Gate(lease_seconds=1.0))
 
 
 def test_a_process_that_is_killed_anywhere_leaves_exact_outcomes_behind(versioned: Bucket) -> None:
@@ -830,34 +816,16 @@ def test_a_process_that_is_killed_anywhere_leaves_exact_outcomes_behind(versione
     versioned.put(kept)
     store, job = versioned.store(batch_size=4), work(versioned.dataset())
     candidates = store.discover(job, NO_HOLDS)
-    access, secret = versioned.server.keys
-    connection = {
-        "conn_type": "aws",
-        "login": access,
-        "password": secret,
-        "extra": {"endpoint_url": versioned.server.endpoint, "region_name": "us-east-1"},
-    }
-    given = json.dumps(
-        {
-            "connection": json.dumps(connection),
-            "dataset": job.dataset.model_dump(mode="json", exclude_none=True),
-            "candidates": candidates.model_dump(mode="json"),
-        }
-    )
-    script = textwrap.dedent(_KILLED).format(tests=os.path.dirname(__file__), kit=__file__)
     for delay in (0.05, 0.2, 0.35):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(given)
-        process.stdin.close()
-        assert process.stdout.readline() == "started\n"
+        here, there = processes.Pipe(duplex=False)
+        process = processes.Process(target=_erase, args=(versioned.server.connection("s3"), job, candidates, there))
+        process.start()
+        there.close()
+        with here:
+            here.recv_bytes()
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        process.kill()
+        process.join()
 
     tally = store.erase(job, candidates, range(candidates.batches), Gate(lease_seconds=1.0))
 

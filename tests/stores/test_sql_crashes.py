@@ -4,62 +4,55 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
+from multiprocessing.connection import Connection as Pipe
 
 import pytest
 import sqlalchemy as sa
+from tests.processes import processes
 from tests.stores.sql_kit import Database, Gate, hold, holding, outcomes, work
 
+from lethe.connections import Connection
 from lethe.counts import Became, Outcome
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import NO_HOLDS
 from lethe.stores.base import Candidates
+from lethe.stores.sql import SqlStore
 
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
 COUNT = 1500
 KILLS = 6
 
-ERASE = """
-import sys
-from lethe.connections import Connection
-from lethe.stores.base import Candidates
-from tests.stores.sql_kit import Gate, Connection, SqlStore, hold, holding, work
 
-connection, candidates = sys.argv[1:]
-store = SqlStore(Connection(**eval(connection)))
-rules = holding(hold(email=[f"p{n}@x.cz" for n in range(0, 1500, 100)]))
-found = Candidates.model_validate_json(candidates)
-print("ready", flush=True)
-store.erase(work(), found, range(found.batches), Gate(rules))
-print("done", flush=True)
-"""
+def _erase(connection: Connection, candidates: Candidates, ready: Pipe) -> None:
+    store = SqlStore(connection)
+    rules = holding(hold(email=[f"p{n}@x.cz" for n in range(0, COUNT, 100)]))
+    ready.send_bytes(b"1")
+    store.erase(work(), candidates, range(candidates.batches), Gate(rules))
 
 
 def people(database: Database, count: int = COUNT) -> sa.Table:
     return database.leads([{"id": n, "email": f"p{n}@x.cz", "last_contact": OLD} for n in range(count)])
 
 
-def kill_while_erasing(database: Database, candidates: Candidates, delay: float, root: Path) -> bool:
+def kill_while_erasing(database: Database, candidates: Candidates, delay: float) -> bool:
     """Erase in another process and kill it after a while; whether it was killed before it had ended."""
-    arguments = [repr(asdict(database.connection)), candidates.model_dump_json()]
-    with subprocess.Popen(
-        [sys.executable, "-c", ERASE, *arguments], stdout=subprocess.PIPE, text=True, cwd=root
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+    here, there = processes.Pipe(duplex=False)
+    process = processes.Process(target=_erase, args=(database.connection, candidates, there))
+    process.start()
+    there.close()
+    with here:
+        here.recv_bytes()
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
-def test_outcomes_are_exact_after_kills_at_any_moment(database: Database, root: Path) -> None:
+def test_outcomes_are_exact_after_kills_at_any_moment(database: Database) -> None:
     table = people(database)
     rules = holding(hold(email=[f"p{n}@x.cz" for n in range(0, COUNT, 100)]))
     candidates = database.store.discover(work(), rules)
@@ -67,7 +60,7 @@ def test_outcomes_are_exact_after_kills_at_any_moment(database: Database, root: 
     randomly = random.Random(4)
     killed = 0
     for _ in range(KILLS):
-        killed += kill_while_erasing(database, candidates, randomly.uniform(0.01, 0.3), root)
+        killed += kill_while_erasing(database, candidates, randomly.uniform(0.01, 0.3))
         database.store.settle([], 20)  # the server may be committing the last batch still
         found = outcomes(database, work(), candidates)
         gone = everybody - set(database.ids(table))
