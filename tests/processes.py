@@ -11,17 +11,14 @@ processes = multiprocessing.get_context("forkserver")
 """Where processes that are killed are forked from: starting Python and importing takes a second or more each."""
 processes.set_forkserver_preload(
     [
-        *("pytest", "psycopg", "pyarrow.dataset", "pyarrow.parquet", "boto3"),
+        *("pytest", "psycopg", "sqlalchemy.dialects.sqlite", "pyarrow.dataset", "boto3.s3.inject"),
         *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.objects", "lethe.stores.files.store"),
+        *("lethe.stores.files.formats.parquet.reading", "lethe.stores.files.formats.jsonlines.reading"),
         *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite"),
         *("lethe.cli", "lethe.environment", "lethe.evidence.rotation"),
-        *(
-            "tests.stores.contract.worlds",
-            "tests.stores.leased_postgresql",
-            "tests.stores.parquet_kit",
-            "tests.unit.cli_kit",
-            "tests.unit.conftest",
-        ),
+        *("tests.stores.contract.worlds", "tests.stores.leased_postgresql", "tests.stores.parquet_kit"),
+        *("tests.unit.cli_kit", "tests.unit.conftest"),
         *("tests.faults.worlds", "tests.faults.test_kills", "tests.faults.test_holds"),
+        "tests.preloaded",
     ]
 )

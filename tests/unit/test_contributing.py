@@ -89,6 +89,7 @@ def carried_out(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         "tests/conftest.py",
         "tests/dates_kit.py",
         "tests/identifiers_kit.py",
+        "tests/preloaded.py",
         "tests/processes.py",
     ):
         shutil.copy(root / file, copy / file)
