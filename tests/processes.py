@@ -14,7 +14,11 @@ processes.set_forkserver_preload(
         *("pytest", "psycopg", "sqlalchemy.dialects.sqlite", "pyarrow.dataset", "boto3.s3.inject"),
         *("lethe.stages", "lethe.holding", "lethe.stores.sql", "lethe.stores.objects", "lethe.stores.files.store"),
         *("lethe.stores.files.formats.parquet.reading", "lethe.stores.files.formats.jsonlines.reading"),
-        *("lethe.stores.sql.dialects.postgresql", "lethe.stores.sql.dialects.sqlite"),
+        *(
+            "lethe.stores.sql.dialects.postgresql",
+            "lethe.stores.sql.dialects.sqlite",
+            "lethe.stores.sql.dialects.mariadb",
+        ),
         *("lethe.cli", "lethe.environment", "lethe.evidence.rotation"),
         *("tests.stores.contract.worlds", "tests.stores.leased_postgresql", "tests.stores.parquet_kit"),
         *("tests.unit.cli_kit", "tests.unit.conftest"),
