@@ -33,8 +33,8 @@ ALL, KEPT = set(range(400)), set(range(200, 400))
 
 @pytest.fixture
 def world(world: World) -> World:
-    """With limits that every run passes."""
-    world.write_policy(records=10)
+    """With limits that every run passes. One dataset: there is one question, whatever it is about."""
+    world.write_policy(records=10, recordings=False)
     return world
 
 
@@ -424,7 +424,7 @@ def test_a_cleared_run_within_the_limits_goes_on_by_itself(world: World, office:
     run_id = office.schedule()
     with office.answering(run_id, [("pavel", "Reject")]):
         world.carry_out(run_id)
-    world.write_policy()
+    world.write_policy(recordings=False)
     world.monkeypatch.setenv("LETHE_ASK_UNSEEN", "no")
     office.clear("eva", run_id)
     assert world.carry_out(run_id).state == "success"

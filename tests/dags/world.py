@@ -52,6 +52,8 @@ datasets:
     clock: {{column: held_on}}
     identifiers: {{email: [email]}}
     children: [{{table: marketing.attendance, foreign_key: [registration_id]}}]
+"""
+_RECORDINGS = """\
   - name: recordings
     kind: objects
     store: lethe_lake
@@ -106,9 +108,9 @@ class World:
         text = json.dumps({**fields, "extra": dict(connection.extra)})
         self.monkeypatch.setenv(f"AIRFLOW_CONN_{connection.conn_id.upper()}", text)
 
-    def write_policy(self, *, records: int = 100_000, share: float = 0.9) -> None:
-        """The policy, with limits."""
-        text = POLICY.format(records=records, share=share, bucket=self.name)
+    def write_policy(self, *, records: int = 100_000, share: float = 0.9, recordings: bool = True) -> None:
+        """The policy, with limits; of the registrations alone where a test is not about several datasets."""
+        text = (POLICY + _RECORDINGS * recordings).format(records=records, share=share, bucket=self.name)
         (self.home / "policies" / "webinars.yaml").write_text(text)
 
     def _fill(self) -> None:
