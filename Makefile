@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed
 UV := $(shell sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements-dev.txt)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --quiet
+# Processes that tests are run in: one more than the two cores that they are meant for, as some wait for leases and servers.
+WORKERS ?= 3
 # Which Python to build the environment with; the first on the path that fits, unless given.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -40,7 +42,7 @@ demo: $(STAMP) ## Run the demo company in Airflow until Ctrl-C; ONCE=1 ends by i
 
 .PHONY: test
 test: $(STAMP) ## Run all tests, kills and races at a tenth of their number; ARGS="..." goes to pytest
-	$(BIN)/python -m pytest --numprocesses 2 --max-worker-restart 0 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --max-worker-restart 0 $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## Lint, formatting, types, layers
@@ -55,7 +57,7 @@ bench: $(STAMP) ## Measure erasing against the fastest that can be written by ha
 
 .PHONY: faults
 faults: $(STAMP) ## Kill, race and corrupt in full number, and say what was tried; LONG=1 for hours of it
-	FULL=1 LONG=$(LONG) $(BIN)/python -m pytest tests/faults -m repeated --numprocesses 2 --max-worker-restart 0 -rP $(ARGS)
+	FULL=1 LONG=$(LONG) $(BIN)/python -m pytest tests/faults -m repeated --numprocesses $(WORKERS) --max-worker-restart 0 -rP $(ARGS)
 
 .PHONY: schema
 schema: $(STAMP) ## Write the JSON Schema of policies, for editors
