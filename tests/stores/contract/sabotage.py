@@ -400,7 +400,8 @@ class CommitsAfterItWasSettled(Saboteur):
 
 @sabotage(
     suite.NeverHeld.test_a_process_that_is_stopped_in_a_batch_cannot_outrun_a_hold,
-    without=FENCED,
+    without=FENCED
+    | {"postgresql-leased": "a batch's row names the attempt that may erase it, which is another by then"},
 )
 class OutrunsItsLease(Saboteur):
     """Sends requests that S3 takes long after the lease has run out."""
