@@ -329,6 +329,7 @@ class EmbeddedMariaDB:
     """A MariaDB server of the machine (Debian's mariadb-server-core), whose data is in `folder`; by a socket alone."""
 
     folder: Path
+    options: tuple[str, ...] = ()
 
     @staticmethod
     def installed() -> bool:
@@ -345,7 +346,7 @@ class EmbeddedMariaDB:
                 make = [str(shutil.which("mariadb-install-db", path=_WITH_SBIN)), *common, *root]
                 subprocess.run([*make, "--auth-root-authentication-method=normal"], stdout=log, stderr=log, check=True)
             options = ["--skip-networking", "--character-set-server=utf8mb4", f"--socket={self.folder / 's'}"]
-            server = [str(shutil.which("mariadbd", path=_WITH_SBIN)), *common, *root, *options]
+            server = [str(shutil.which("mariadbd", path=_WITH_SBIN)), *common, *root, *options, *self.options]
             self._process = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
         self._watchdog = Watchdog(self._process.pid, "TERM", 30)
         deadline = time.monotonic() + _STARTUP_SECONDS

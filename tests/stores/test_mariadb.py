@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -385,6 +386,33 @@ def test_two_that_discover_the_same_at_once_stage_it_once(crm: Database) -> None
     assert crm.store.erase(work(), found[0], range(found[0].batches), Gate()).erased == 25
     for store in stores:
         store.close()
+
+
+# --- servers ------------------------------------------------------------------------------------------------------
+
+GALERA = Path("/usr/lib/galera/libgalera_smm.so")
+
+
+@pytest.mark.skipif(not GALERA.exists(), reason="Galera is not tried: there is no libgalera_smm.so (Debian's galera-4)")
+def test_a_cluster_whose_servers_do_not_see_each_others_locks_is_refused(mariadb: object, tmp_path: Path) -> None:
+    del mariadb  # it says where there is none
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = (
+        "--wsrep-on=ON",
+        f"--wsrep-provider={GALERA}",
+        "--wsrep-cluster-address=gcomm://",
+        f"--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:{port}",
+        "--wsrep-node-address=127.0.0.1",
+        "--binlog-format=ROW",
+        "--innodb-autoinc-lock-mode=2",
+    )
+    with EmbeddedMariaDB(tmp_path, options) as server:
+        server.create_database("crm")
+        store = SqlStore(server.connection("warehouse", "crm"))
+        (problem,) = store.check(dataset())
+        store.close()
+    assert "Galera" in problem.message
 
 
 # --- rights -------------------------------------------------------------------------------------------------------

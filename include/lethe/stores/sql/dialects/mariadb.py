@@ -132,6 +132,9 @@ _FOREIGN_COLUMNS = _schema_table("INNODB_SYS_FOREIGN_COLS", "ID", "FOR_COL_NAME"
 _SYS_TABLES = _schema_table("INNODB_SYS_TABLES", "TABLE_ID", "NAME")
 """All foreign keys there are, also those of tables that the login may not see: InnoDB cascades whoever may see what."""
 
+_VARIABLES = _schema_table("SESSION_VARIABLES", "VARIABLE_NAME", "VARIABLE_VALUE")
+"""The server's variables, also those that not every server has."""
+
 _KINDS = {
     "BASE TABLE": RelationKind.TABLE,
     "SYSTEM VERSIONED": RelationKind.VERSIONED,
@@ -240,7 +243,10 @@ class MariaDB(Dialect):
             isolation_level="READ COMMITTED",
             **unlogged_rows(),
             enable_from_linting=False,
-            connect_args={"connect_timeout": max(1, round(settings.connect_timeout)), "init_command": _SESSION},
+            connect_args={
+                "connect_timeout": max(1, round(settings.connect_timeout)),
+                "init_command": f"{_SESSION}, lock_wait_timeout = {max(1, round(settings.lock_timeout))}",
+            },
         )
         sa.event.listen(engine, "connect", _require_server, insert=True)
         return engine
@@ -315,6 +321,12 @@ class MariaDB(Dialect):
         asked: Any = connection.execute(
             sa.select(*(sa.literal_column(f"@@{name}").label(name) for name in names))
         ).one()
+        cluster = sa.select(_VARIABLES.c.VARIABLE_VALUE).where(_VARIABLES.c.VARIABLE_NAME == "WSREP_ON")
+        if connection.scalar(cluster) == "ON":
+            yield (
+                "the server is of a Galera cluster, whose servers do not see each other's locks of rows: a hold could "
+                "be acknowledged while a batch goes on at another one"
+            )
         if asked.read_only:
             yield "the server takes no changes (it is read-only): connect to the primary"
         if int(asked.innodb_flush_log_at_trx_commit) != 1:
