@@ -388,6 +388,13 @@ def test_two_that_discover_the_same_at_once_stage_it_once(crm: Database) -> None
         store.close()
 
 
+def test_what_is_staged_is_no_table_of_the_company(crm: Database) -> None:
+    crm.leads([{"id": n, "email": "a@x.org", "last_contact": OLD} for n in range(3)])
+    crm.store.discover(work(), NO_HOLDS)
+    mine = [one.name for one in crm.store.overview(5) if str(crm.connection.schema) in one.name]
+    assert mine == [f"{crm.connection.schema}.leads"]
+
+
 # --- servers ------------------------------------------------------------------------------------------------------
 
 GALERA = Path("/usr/lib/galera/libgalera_smm.so")

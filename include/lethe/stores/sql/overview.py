@@ -23,7 +23,7 @@ def overview(connection: sa.Connection, dialect: Dialect, settings: SqlSettings,
     inspector, root = sa.inspect(connection), dialect.database_id(connection)
     found: list[tuple[Relation, list[ReflectedColumn]]] = []
     for schema in inspector.get_schema_names():
-        if schema in dialect.system_schemas or schema == settings.scratch_schema:
+        if schema in dialect.system_schemas or schema.startswith(settings.scratch_schema):
             continue
         kinds = ObjectKind.TABLE | ObjectKind.MATERIALIZED_VIEW
         for (_, name), columns in inspector.get_multi_columns(schema=schema, kind=kinds).items():
