@@ -12,8 +12,8 @@ STAMP := $(VENV)/.installed
 UV := $(shell sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements-dev.txt)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --quiet
-# Processes that tests are run in: one more than the two cores that they are meant for, as some wait for leases and servers.
-WORKERS ?= 3
+# Processes that tests are run in. A third one on two cores is faster, and has servers of the demo not start in time.
+WORKERS ?= 2
 # Which Python to build the environment with; the first on the path that fits, unless given.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \

@@ -464,8 +464,8 @@ def test_settings_that_cannot_be_used(extra: dict[str, Any]) -> None:
 
 
 def test_an_unknown_kind_of_connection() -> None:
-    with pytest.raises(ConnectionMissing, match="warehouse is of type 'mysql'"):
-        SqlStore(Connection("warehouse", "mysql", "localhost"))
+    with pytest.raises(ConnectionMissing, match="warehouse is of type 'oracle'"):
+        SqlStore(Connection("warehouse", "oracle", "localhost"))
 
 
 def test_permission_denied_says_so_and_nothing_of_the_rows(postgres: EmbeddedPostgres) -> None:
