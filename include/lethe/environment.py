@@ -18,6 +18,7 @@ from lethe.policy import Dataset, Policy, load, load_all
 from lethe.settings import Settings
 from lethe.stores import open_store
 from lethe.stores.base import Store
+from lethe.surveys import Surveys
 
 
 class Environment:
@@ -91,6 +92,11 @@ class Environment:
     def registry(self) -> HoldRegistry:
         """The hold registry, whose changes enter the ledger."""
         return HoldRegistry(self.governance, self.keys, self.ledger.append)
+
+    @cached_property
+    def surveys(self) -> Surveys:
+        """What datasets had due, and will have."""
+        return Surveys(self.governance)
 
     @cached_property
     def policies(self) -> dict[str, Policy]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lethe.airflow.builder import retention_dag
-    from lethe.airflow.watching import coverage_dag, evidence_dag, watch_dag
+    from lethe.airflow.watching import coverage_dag, evidence_dag, survey_dag, watch_dag
 
-__all__ = ["coverage_dag", "evidence_dag", "retention_dag", "watch_dag"]
+__all__ = ["coverage_dag", "evidence_dag", "retention_dag", "survey_dag", "watch_dag"]
 
 
 def __getattr__(name: str) -> object:
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> object:
         from lethe.airflow.builder import retention_dag
 
         return retention_dag
-    if name in ("coverage_dag", "evidence_dag", "watch_dag"):
+    if name in ("coverage_dag", "evidence_dag", "survey_dag", "watch_dag"):
         from lethe.airflow import watching
 
         return getattr(watching, name)

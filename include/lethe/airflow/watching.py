@@ -1,4 +1,4 @@
-"""DAGs that look after retention as a whole, beside those of categories: what is not covered, does the evidence hold?
+"""DAGs that look after retention as a whole, beside those of categories: what is due, does the evidence hold?
 
 A finding turns their run red, with the first ones in its message and all of them in its log: names of tables, folders,
 columns and ledger entries, and nothing of any record.
@@ -54,6 +54,15 @@ what could not be sent before.
 
 Its message says what was found, and the runbook (`/lethe/runbook`) what to do. Of each cause people are told once, by
 the connections of `LETHE_ALERTS`; runs are red as long as it is so.
+"""
+_SURVEY = """Counts, for every dataset, what is due now, what of it is overdue, and what will be due within 1, 7, 30 and
+90 days, by the holds of now. The Retention page and `lethe forecast` show the latest.
+
+### When a run is red
+
+Its message names each dataset that could not be counted, and why: a store does not answer, or a policy cannot be
+used. All others were. Mend what it says, and trigger the DAG again; until then the page says *not known*, or what the
+survey before has found. `lethe survey` does the same at once.
 """
 
 
@@ -185,6 +194,42 @@ class WatchOperator(BaseOperator):  # type: ignore[misc]
         return {"findings": 0}
 
 
+class SurveyOperator(BaseOperator):  # type: ignore[misc]
+    """Count what all datasets have due, and will have; keep it, and fail where one could not be counted."""
+
+    ui_color = "#e4ddf4"
+
+    def execute(self, context: Context) -> Json:
+        """Survey all datasets.
+
+        Returns:
+            How many datasets were counted.
+
+        Raises:
+            AirflowFailException: if one could not be.
+        """
+        from lethe.policy import Policy, load_each
+        from lethe.stages import survey
+
+        ti, now = context["ti"], datetime.now(UTC)
+        with (
+            told_apart(noting(context), try_number=ti.try_number, max_tries=ti.max_tries),
+            open_environment() as env,
+        ):
+            written = load_each(env.settings.policies).values()
+            policies = [one for one in written if isinstance(one, Policy)]
+            taken = [survey(env, policy, dataset, now) for policy in policies for dataset in policy.datasets]
+            env.surveys.keep(taken)
+        problems = [f"{one.category}.{one.dataset}: {one.problem}" for one in taken if one.problem]
+        problems += [str(one) for one in written if not isinstance(one, Policy)]
+        for text in problems:
+            self.log.error("%s", text)
+        if problems:
+            note_finding(context, Kind.FAILED, problems)
+        _fail_of(problems, "not everything could be counted")
+        return {"datasets": len(taken)}
+
+
 def _fail_of(findings: Sequence[str], what: str) -> None:
     if findings:
         more = f" and {len(findings) - _MOST} more, in the log" if len(findings) > _MOST else ""
@@ -227,6 +272,18 @@ def watch_dag(*, schedule: str | None = "40 * * * *") -> DAG:
     """
     with _dag("watch", "Is every category on time, and does somebody know where not?", schedule, _WATCH) as dag:
         WatchOperator(task_id="watch", execution_timeout=timedelta(minutes=30))
+    return dag
+
+
+def survey_dag(*, schedule: str | None = "45 4 * * *") -> DAG:
+    """The DAG that counts what is due, and will be.
+
+    Args:
+        schedule: a cron expression in UTC; nightly where nothing is said, after the runs of the night. None: only when
+            a person starts it.
+    """
+    with _dag("survey", "What is due now, and what goes in the days that come?", schedule, _SURVEY) as dag:
+        SurveyOperator(task_id="survey", execution_timeout=timedelta(hours=8))
     return dag
 
 

@@ -15,6 +15,7 @@ import typer
 from lethe.cli.clocks import clocks_app
 from lethe.cli.coverage import coverage
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
+from lethe.cli.forecast import forecast, survey
 from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
 from lethe.cli.new import new
@@ -42,6 +43,8 @@ def _options(
 app.add_typer(policy_app, name="policy")
 app.command()(new)
 app.command()(due)
+app.command()(survey)
+app.command()(forecast)
 app.command()(coverage)
 app.command()(run)
 app.add_typer(hold_app, name="hold")

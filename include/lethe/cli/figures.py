@@ -1,4 +1,4 @@
-"""The figures of `lethe due` and `lethe report`, a row for each dataset or run, and the columns that they have."""
+"""The figures of `lethe due`, `forecast` and `report`: a row for each dataset or run, and the columns they have."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from lethe.counts import FOUND_HEADINGS, Found, Outcome, Unjudgeable
+from lethe.surveys import HORIZONS
 
 if TYPE_CHECKING:
     from lethe.cli.frames import Row
     from lethe.evidence.records import RunRecord
     from lethe.stages import DatasetReport, Report
+    from lethe.surveys import Survey
 
 _FOUND: dict[str, type] = dict.fromkeys([*FOUND_HEADINGS, *(f"unjudgeable_{reason}" for reason in Unjudgeable)], int)
 DUE: dict[str, type] = {
     **{"category": str, "dataset": str, "as_of": datetime},
     **_FOUND,
     **{"oldest": date, "overdue_days": int, "problem": str},
+}
+FORECAST: dict[str, type] = {
+    **{"category": str, "dataset": str, "as_of": datetime},
+    **_FOUND,
+    **{"oldest": date, "overdue": int, "overdue_days": int},
+    **{f"due_in_{days}_days": int for days in HORIZONS},
+    **{"problem": str},
 }
 RUNS: dict[str, type] = {
     **{"run": str, "category": str, "state": str, "dry_run": bool, "as_of": datetime, "cutoff": str},
@@ -64,6 +73,17 @@ class Due:
             "overdue_days": self.overdue,
             "problem": self.problem,
         }
+
+
+def forecast_figures(taken: Survey) -> Row:
+    """What a dataset had due at a moment, and will have."""
+    return {
+        **{name: getattr(taken, name) for name in ("category", "dataset", "overdue", "overdue_days", "problem")},
+        "as_of": taken.at,
+        **(_found_row(taken.found) if taken.found else {}),
+        "oldest": taken.found.oldest if taken.found and taken.found.due else None,
+        **{f"due_in_{days}_days": due for days, due in taken.ahead.items()},
+    }
 
 
 def run_figures(record: RunRecord) -> Row:

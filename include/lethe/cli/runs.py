@@ -52,9 +52,8 @@ def due(
     check_output(form, output)
     at = moment(as_of)
     with environment() as env:
-        found = [
-            _due(env, policy, dataset, at) for policy in _policies(env, categories or ()) for dataset in policy.datasets
-        ]
+        policies = policies_of(env, categories or ())
+        found = [_due(env, policy, dataset, at) for policy in policies for dataset in policy.datasets]
     if form is Form.TABLE:
         console().print(_due_table(found, at))
     else:
@@ -66,24 +65,21 @@ def due(
         raise typer.Exit(1)
 
 
-def _policies(env: Environment, categories: Sequence[str]) -> list[Policy]:
+def policies_of(env: Environment, categories: Sequence[str]) -> list[Policy]:
+    """Those of the categories; all where none is named."""
     return [env.policy(category) for category in categories] if categories else list(env.policies.values())
 
 
 def _due(env: Environment, policy: Policy, dataset: Dataset, at: datetime) -> Due:
     from lethe.cli.figures import Due
-    from lethe.stages import work
+    from lethe.stages import overdue_days, work
 
     try:
         job = work(policy, "due", at, dataset.name)
         survey = env.store(dataset).survey(job, env.registry.rules(policy.category, dataset))
     except LetheError as error:
         return Due(policy.category, dataset.name, at, problem=str(error))
-    cutoffs = [cutoff.day for cutoff in (job.expiry.default, *job.expiry.by_value.values()) if cutoff]
-    overdue = None
-    if survey.oldest is not None and survey.due and cutoffs:
-        overdue = max((max(cutoffs) - survey.oldest).days - 1, 0)
-    return Due(policy.category, dataset.name, at, survey, overdue)
+    return Due(policy.category, dataset.name, at, survey, overdue_days(job.expiry, survey))
 
 
 def _due_cells(one: Due) -> list[str]:

@@ -230,6 +230,20 @@ alert = sa.Table(
     sa.Column("tried_at", UtcDateTime, comment="When somebody last began, or ended, to send it."),
 )
 
+survey = sa.Table(
+    "lethe_survey",
+    metadata,
+    sa.Column("category", sa.String(63), primary_key=True),
+    sa.Column("dataset", sa.String(63), primary_key=True),
+    sa.Column("at", UtcDateTime, primary_key=True, comment="The moment that it is judged by."),
+    sa.Column("policy_digest", sa.String(64), nullable=False),
+    sa.Column("found", sa.JSON(none_as_null=True), comment="What there is (counts.Found), without names of files."),
+    sa.Column("overdue", sa.BigInteger, comment="Records that a run and a day had been given to by the schedule."),
+    sa.Column("overdue_days", sa.Integer, comment="Days since the oldest of what is due had to go."),
+    sa.Column("ahead", sa.JSON, nullable=False, comment="Records that are due in so many days."),
+    sa.Column("problem", sa.Text, comment="Why nothing is known, in one message."),
+    sa.Index(None, "at"),
+)
 
 schema_version = sa.Table(
     "lethe_schema_version",
@@ -237,7 +251,7 @@ schema_version = sa.Table(
     sa.Column("version_num", sa.String(32), primary_key=True),
 )
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 """The schema's versions, oldest first; see `migrations`."""
 HEAD = VERSIONS[-1]
 

@@ -16,6 +16,7 @@ from lethe.stages.history import Effect, effects, in_force
 from lethe.stages.plan import plan
 from lethe.stages.report import DatasetReport, Report, report_of
 from lethe.stages.run import Approver, Ask, run
+from lethe.stages.survey import overdue_days, survey
 from lethe.stages.validate import validate
 from lethe.stages.verify import verify
 
@@ -42,11 +43,13 @@ __all__ = [
     "in_force",
     "limits_passed",
     "note_failure",
+    "overdue_days",
     "plan",
     "reasons_to_ask",
     "report_of",
     "run",
     "run_digest",
+    "survey",
     "validate",
     "verify",
     "work",

@@ -105,6 +105,18 @@ def is_late(policy: Policy, as_of: datetime, now: datetime) -> bool:
     return due is not None and now > due + GRACE
 
 
+def overdue_from(policy: Policy, now: datetime) -> datetime:
+    """What had expired by when is overdue: by the last time of its schedule that a day, or more, has passed since.
+
+    A day ago where only people start it.
+    """
+    if policy.schedule is None:
+        return now - GRACE
+    given = (now - GRACE).astimezone(ZoneInfo(policy.time_zone))
+    at: datetime = croniter(policy.schedule, given).get_prev(datetime)
+    return at
+
+
 def due_after(policy: Policy, as_of: datetime) -> datetime | None:
     """When, after a moment, its schedule says that a category is carried out; None: only when a person starts it."""
     if policy.schedule is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Protocol, runtime_checkable
 
@@ -330,6 +330,33 @@ class ListsPrefixes(Protocol):
             StoreError, StoreUnavailable: if the bucket cannot be looked through.
         """
         ...
+
+
+@runtime_checkable
+class Forecasts(Protocol):
+    """A store that judges by several cutoffs while it reads a dataset once."""
+
+    def forecast(self, work: Work, holds: HoldRules, others: Sequence[Expiry]) -> tuple[Found, tuple[int, ...]]:
+        """`survey`, and what is due by other cutoffs of the same policy, of which the last is the latest of all."""
+        ...
+
+
+def forecast(store: Store, work: Work, holds: HoldRules, others: Sequence[Expiry]) -> tuple[Found, tuple[int, ...]]:
+    """What a dataset has now, and how many unheld records of it are due by other cutoffs of the same policy.
+
+    Args:
+        store: that of the dataset.
+        work: the dataset, with the cutoffs of now.
+        holds: those in force now.
+        others: earlier or later ones; none is later than the last.
+
+    Raises:
+        StoreUnavailable, StoreError: as `Store.survey`.
+    """
+    if isinstance(store, Forecasts):
+        return store.forecast(work, holds, others)
+    due = tuple(store.survey(replace(work, expiry=expiry), holds).due for expiry in others)
+    return store.survey(work, holds), due
 
 
 @runtime_checkable

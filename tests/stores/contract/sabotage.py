@@ -25,7 +25,7 @@ from lethe.errors import DatasetChanged, LetheError, StoreError
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, Period, cutoff_for
-from lethe.policy import Dataset, Disposition, PeriodsByValue
+from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
 from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, no_progress
 
 _FENCED = [
@@ -534,6 +534,15 @@ class _Counts(Saboteur):
 
     def survey(self, work: Work, holds: HoldRules) -> Found:
         return Found.model_validate(self.counted(super().survey(work, holds).model_dump()))
+
+
+@sabotage(_NEVER_LATE.test_what_is_forecast_is_what_a_later_survey_counts)
+class ForecastsWhatIsHeld(Saboteur):
+    """Counts what holds keep among what will be due."""
+
+    def forecast(self, work: Work, holds: HoldRules, others: Sequence[Expiry]) -> tuple[Found, tuple[int, ...]]:
+        later = (self.store.survey(replace(work, expiry=expiry), holds) for expiry in others)
+        return self.survey(work, holds), tuple(found.due + found.held for found in later)
 
 
 @sabotage(_NEVER_LATE.test_what_cannot_be_judged_is_counted_and_stays)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -29,7 +30,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Dataset, Disposition, Expiry, ObjectDataset, TableDataset
 from lethe.stores.abilities import Ability, Binding, ClockForm
-from lethe.stores.base import Candidates, Store, Work
+from lethe.stores.base import Candidates, Store, Work, forecast
 
 RECENT = datetime(2026, 10, 1, 12, tzinfo=UTC)
 LONG_AGO = datetime(2018, 5, 5, 12, tzinfo=UTC)
@@ -402,6 +403,20 @@ class NeverSilentlyLate:
         assert survey.oldest == min(_day(world.records[number]) for number in due)
         same = ("total", "expired", "held", "kept_on", "unjudgeable", "oldest", "unreadable", "due")
         assert [getattr(candidates, name) for name in same] == [getattr(survey, name) for name in same]
+
+    def test_what_is_forecast_is_what_a_later_survey_counts(self, world: World) -> None:
+        """By today's holds, also of records that have not expired yet; and what had expired before."""
+        world.fill()
+        world.registry.commit(hold_of(3))
+        work = world.work()
+        moments = [AS_OF + timedelta(days=days) for days in (-1800, 1, 250, 300)]
+        others = [Expiry(zone=ZONE, default=cutoff_for(at, ZONE, Period.parse("P18M"))) for at in moments]
+        with closing(world.store()) as store:
+            survey = store.survey(work, rules(world))
+            later = [store.survey(replace(work, expiry=expiry), rules(world)).due for expiry in others]
+            found, due = forecast(store, work, rules(world), others)
+        assert len({survey.due, *later}) == 5, "each moment has another number"
+        assert (found, list(due)) == (survey, later)
 
     def test_what_cannot_be_judged_is_counted_and_stays(self, world: World) -> None:
         wrong = ["tomorrow", "2018-13-01", "0000-00-00"]

@@ -35,7 +35,8 @@ from lethe.holds.rules import HoldRules
 from lethe.judging.dates import TimestampFormat, day_of
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.spans import Span, span_of
-from lethe.policy import ObjectAttribute, ObjectClock, ObjectDataset
+from lethe.periods import Cutoff
+from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
 from lethe.stores.base import Work
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, code_of, named
@@ -59,12 +60,26 @@ class RecordState(Enum):
 
 
 class Judged(NamedTuple):
-    """A record with what it was found to be, the local day of its clock, and its identifiers where it has expired."""
+    """A record with what it was found to be, and its clock's local day; if it has expired, clock and identifiers."""
 
     record: Record
     state: RecordState | Unjudgeable
     day: date | None = None
     identifiers: Identifiers = {}  # noqa: RUF012 - never changed
+    clock: date | datetime | None = None
+
+    def by(self, expiry: Expiry) -> Judged:
+        """The same by other cutoffs, which are not later than those that it was judged by."""
+        if self.clock is None or self.state is RecordState.KEPT or is_before(self.clock, expiry.default):
+            return self
+        return self._replace(state=RecordState.KEPT)
+
+
+def is_before(clock: date | datetime, cutoff: Cutoff | None) -> bool:
+    """Whether a clock is before a cutoff."""
+    if cutoff is None:
+        return False
+    return clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
 
 
 class Again(NamedTuple):
@@ -148,12 +163,11 @@ class ObjectJudge:
         if cutoff is None:
             return Judged(record, Unjudgeable.NO_PERIOD)
         day = day_of(clock, self.work.expiry.zone, self.work.expiry.zone)
-        expired = clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
-        if not expired:
+        if not is_before(clock, cutoff):
             return Judged(record, RecordState.KEPT, day)
         identifiers = self.identifiers(record)
         held = self.holds(rules, record, day, identifiers) or (self.locks and self.locked(record))
-        return Judged(record, RecordState.HELD if held else RecordState.EXPIRED, day, identifiers)
+        return Judged(record, RecordState.HELD if held else RecordState.EXPIRED, day, identifiers, clock)
 
     def holds(self, rules: HoldRules, record: Record, day: date | None, identifiers: Identifiers) -> bool:
         """Whether rules cover a record with this day of its clock; with any of its days, where its key says several."""
@@ -170,10 +184,8 @@ class ObjectJudge:
 
     def expired(self, record: Record) -> bool:
         """Whether a record (still) has expired, by its clock alone."""
-        clock, cutoff = self.clock(record), self.work.expiry.default
-        if isinstance(clock, Unjudgeable) or cutoff is None:
-            return False
-        return clock < cutoff.instant if isinstance(clock, datetime) else clock < cutoff.day
+        clock = self.clock(record)
+        return not isinstance(clock, Unjudgeable) and is_before(clock, self.work.expiry.default)
 
     def clock(self, record: Record) -> date | datetime | Unjudgeable:
         """The record's clock; see the module's docstring for which of its versions it is of."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar, TypeVar
 
 from lethe.connections import Connection
@@ -23,7 +24,7 @@ from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.keys import record_key
-from lethe.policy import Dataset, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
+from lethe.policy import Dataset, Expiry, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
 from lethe.stores.base import (
     Candidates,
@@ -121,11 +122,23 @@ class S3ObjectStore(BucketStore):
         Raises:
             StoreUnavailable, StoreError: if the bucket cannot be read to its end.
         """
-        census = Census()
-        with self._judged(work, holds) as records:
+        found, _ = self.forecast(work, holds, ())
+        return found
+
+    def forecast(self, work: Work, holds: HoldRules, others: Sequence[Expiry]) -> tuple[Found, tuple[int, ...]]:
+        """The same, and what is due by other cutoffs, of which the last is the latest.
+
+        Raises:
+            StoreUnavailable, StoreError: if the bucket cannot be read to its end.
+        """
+        census, due = Census(), [0] * len(others)
+        widest = replace(work, expiry=others[-1]) if others else work
+        with self._judged(widest, holds) as records:
             for judged in records:
-                census.add(judged)
-        return census.result()
+                census.add(judged.by(work.expiry))
+                for n, expiry in enumerate(others):
+                    due[n] += judged.by(expiry).state is RecordState.EXPIRED
+        return census.result(), tuple(due)
 
     def _stage(self, work: Work, holds: HoldRules, area: BucketStaging, progress: Progress) -> Candidates:
         census = Census()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
 from itertools import repeat
@@ -21,7 +22,7 @@ from lethe.errors import DatasetChanged, StoreError, StoreUnavailable
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import SEPARATOR, KeyColumn, record_key
-from lethe.policy import Dataset, Disposition, PeriodsByValue, TableDataset
+from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue, TableDataset
 from lethe.stores.abilities import Abilities
 from lethe.stores.base import (
     Candidates,
@@ -190,15 +191,20 @@ class SqlStore:
 
     def survey(self, work: Work, holds: HoldRules) -> Found:
         """Count what is expired, held and unjudgeable now."""
+        found, _ = self.forecast(work, holds, ())
+        return found
 
-        def counted() -> Found:
+    def forecast(self, work: Work, holds: HoldRules, others: Sequence[Expiry]) -> tuple[Found, tuple[int, ...]]:
+        """The same, and what is due by other cutoffs, of which the last is the latest: counted beside each other."""
+
+        def counted() -> tuple[Found, tuple[int, ...]]:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, target = self._judge(connection, work)
-                held, due, oldest, along = self._held_and_due(connection, judgement, target, holds)
+                by = [replace(judgement, expiry=expiry) for expiry in others]
+                held, due, oldest, along, further = self._held_and_due(connection, judgement, target, holds, by)
                 counts = _counts(connection, judgement)
-                return Found(
-                    **counts, expired=counts["kept_on"] + held + due, held=held, oldest=oldest, rows_along=along
-                )
+                expired = counts["kept_on"] + held + due
+                return Found(**counts, expired=expired, held=held, oldest=oldest, rows_along=along), further
 
         return self._again(work, counted)
 
@@ -211,22 +217,37 @@ class SqlStore:
         return Judgement.of(work, target, self._dialect).beside, target
 
     def _held_and_due(
-        self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
-    ) -> tuple[int, int, date | None, int]:
-        source, held, _ = self._held(connection, judgement, target, holds)
+        self,
+        connection: sa.Connection,
+        judgement: Judgement,
+        target: Target,
+        holds: HoldRules,
+        others: Sequence[Judgement],
+    ) -> tuple[int, int, date | None, int, tuple[int, ...]]:
+        """Of the candidates: held, due, the oldest of these, rows that go along; and what is due by the others."""
+        widest = others[-1] if others else judgement
+        source, held, _ = self._held(connection, widest, target, holds)
         clock, kind = judgement.clock_value
-        rows = sa.select(held.label("held"), clock.label("clock")).select_from(source).where(judgement.candidate)
-        found = rows.subquery()
-        held_count, due, oldest = connection.execute(
+        by = {f"by_{n}": one.candidate for n, one in enumerate(others)}
+        now = {"now": judgement.candidate} if others else {}
+        rows = sa.select(
+            held.label("held"), clock.label("clock"), *(one.label(name) for name, one in {**now, **by}.items())
+        )
+        found = rows.select_from(source).where(widest.candidate).subquery()
+        mine = [found.c[name] for name in now]
+        free = sa.not_(found.c.held)
+        held_count, due, oldest, *further = connection.execute(
             sa.select(
-                sa.func.count().filter(found.c.held),
-                sa.func.count().filter(sa.not_(found.c.held)),
-                sa.func.min(found.c.clock).filter(sa.not_(found.c.held)),
+                sa.func.count().filter(found.c.held, *mine),
+                sa.func.count().filter(free, *mine),
+                sa.func.min(found.c.clock).filter(free, *mine),
+                *(sa.func.count().filter(free, found.c[name]) for name in by),
             )
         ).one()
         day = None if oldest is None else self._dialect.clock_day(oldest, kind, judgement.zones)
         unheld = sa.and_(judgement.candidate, sa.not_(held))
-        return held_count, due, day, rows_along(connection, target, source, unheld) if due else 0
+        along = rows_along(connection, target, source, unheld) if due else 0
+        return held_count, due, day, along, tuple(further)
 
     def _held(
         self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules

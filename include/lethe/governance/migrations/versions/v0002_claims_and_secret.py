@@ -1,9 +1,6 @@
 """Claims have a token, runs wait for people and say their clocks, the secret has a check value, leaves grow; indexes.
 
-Alerts have an outbox.
-
-All changes until the next release belong here: the same column or table in `lethe.governance` and in `upgrade`. A test
-compares a database that was migrated with one that was made anew. Columns are added nullable, so that SQLite need not
+Alerts have an outbox. Columns are added nullable, so that SQLite need not
 rebuild a table: a rebuilt ledger would lose the triggers that guard it.
 """
 

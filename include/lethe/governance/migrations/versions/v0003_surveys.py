@@ -1,0 +1,29 @@
+"""Surveys are kept: what each dataset had due at a moment, and will have due.
+
+All changes until the next release belong into the newest version: the same column or table in `lethe.governance` and in
+`upgrade`. A test compares a database that was migrated with one that was made anew.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """From 0002."""
+    op.create_table(
+        "lethe_survey",
+        sa.Column("category", sa.String(63), nullable=False),
+        sa.Column("dataset", sa.String(63), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False, comment="The moment that it is judged by."),
+        sa.Column("policy_digest", sa.String(64), nullable=False),
+        sa.Column("found", sa.JSON(none_as_null=True), comment="What there is (counts.Found), without names of files."),
+        sa.Column("overdue", sa.BigInteger, comment="Records that a run and a day had been given to by the schedule."),
+        sa.Column("overdue_days", sa.Integer, comment="Days since the oldest of what is due had to go."),
+        sa.Column("ahead", sa.JSON, nullable=False, comment="Records that are due in so many days."),
+        sa.Column("problem", sa.Text, comment="Why nothing is known, in one message."),
+        sa.PrimaryKeyConstraint("category", "dataset", "at", name="pk_lethe_survey"),
+    )
+    op.create_index("ix_lethe_survey_at", "lethe_survey", ["at"])
