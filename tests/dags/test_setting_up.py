@@ -103,7 +103,7 @@ def test_every_command_of_the_page_works_in_its_order(server: EmbeddedPostgres, 
     assert keys["password"] not in done.stdout
     assert replaced == ["keys.signing-replaced", "keys.master-replaced"]
     of_own = {path.name for path in (tmp_path / "lethe").rglob("*.*") if path.parent.name in ("dags", "policies")}
-    watching = {"lethe_coverage.py", "lethe_evidence.py", "lethe_watch.py"}
+    watching = {"lethe_coverage.py", "lethe_evidence.py", "lethe_survey.py", "lethe_watch.py"}
     assert of_own == {"leads.py", "leads.yaml", "policy.schema.json", *watching}
     assert set(json.loads((tmp_path / "lethe" / "config" / "pools.json").read_text())) == {"lethe_crm"}
     assert "The master secret was replaced" in done.stdout

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 CATEGORIES = {"webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users"}
-WATCHING = {"lethe_coverage", "lethe_evidence", "lethe_watch"}
+WATCHING = {"lethe_coverage", "lethe_evidence", "lethe_survey", "lethe_watch"}
 STAGES = {"discover", "validate", "erase", "verify"}
 
 

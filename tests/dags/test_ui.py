@@ -31,6 +31,7 @@ from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import new_connection
 from lethe.stores.base import Candidates
+from lethe.surveys import Survey
 
 AS_OF = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
 VALIDATION = Validation(
@@ -248,6 +249,51 @@ def test_a_run_that_failed_before_anything_was_planned_is_seen(
     finally:
         with create_session() as session:
             session.execute(sa.delete(DagRun).where(DagRun.run_id == "failed_in_plan"))
+
+
+def surveyed(category: str, dataset: str, **numbers: Any) -> Survey:  # noqa: ANN401 - fields of a survey
+    """A survey of a dataset; `due` of 9,000 records, and twice as many within 90 days."""
+    due = numbers.pop("due", 40)
+    with open_environment() as env:
+        digest = env.policy(category).digest
+    values: dict[str, Any] = {
+        "policy_digest": digest, "at": datetime.now(UTC),
+        "found": Found(total=9000, expired=due + 2, held=2), "overdue": 0, "overdue_days": 0,
+        "ahead": {1: due, 7: due, 30: due, 90: 2 * due},
+    }  # fmt: skip
+    return Survey(category=category, dataset=dataset, **values | numbers)
+
+
+def due_rows(viewer: TestClient) -> dict[str, list[str]]:
+    """What the overview says is due: the words of each row's cells, by category, in order."""
+    table = re.search(r'<table id="due">.*?<tbody>(.*?)</tbody>', viewer.get("/lethe/").text, re.DOTALL)
+    assert table
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in table[1].split("</tr>")[:-1]]
+    texts = [[" ".join(re.sub("<[^>]+>", " ", cell).split()) for cell in row] for row in rows]
+    return {category: cells for category, *cells in texts}
+
+
+def test_what_is_due_overdue_and_to_come_is_shown_the_worst_first_and_unknown_is_no_zero(
+    viewer: TestClient, run_id: str
+) -> None:
+    unknown = dict(due_rows(viewer))
+    assert len(unknown) == 7
+    assert {cell for cells in unknown.values() for cell in cells[:7]} == {"not known"}
+    with open_environment() as env:
+        env.surveys.keep([
+            surveyed("webinars", "registrations"),
+            surveyed("events", "invitations", due=7, overdue=6, overdue_days=3),
+            surveyed("leads", "chats", found=None, overdue=None, overdue_days=None, ahead={}, problem="no table chats"),
+        ])  # fmt: skip
+    rows = due_rows(viewer)
+    assert next(iter(rows)) == "events", "the worst first"
+    assert rows["events"][1] == "at least 6 since 3 days", "of its other dataset nothing is known"
+    assert rows["leads"][:2] == ["not known", "not known"]
+    assert "chats: no table chats" in rows["leads"][7]
+    assert rows["webinars"][:7] == ["40", "0", "2", "40", "40", "40", "80"]
+    with open_environment() as env:
+        env.surveys.keep([surveyed("webinars", "registrations", policy_digest="0" * 64)])
+    assert "by an earlier policy" in due_rows(viewer)["webinars"][7]
 
 
 def said_of(viewer: TestClient, run_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -56,3 +57,24 @@ def test_evidence_that_was_changed_turns_the_night_red(world: World, capfd: pyte
     capfd.readouterr()
     assert states(world.run_watching(anchors)) == {"audit": "failed"}
     assert "the evidence does not hold" in "".join(capfd.readouterr())
+
+
+def test_what_every_dataset_has_due_is_counted_at_night(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    world.hold(1)
+    assert states(world.run_watching("survey_dag()")) == {"survey": "success"}
+    with open_environment() as env:
+        taken = env.surveys.newest(datetime.now(UTC))
+    found = {name: (one.due, one.found.held) for (_, name), one in taken.items() if one.found}
+    assert found["registrations"][1] == 1
+    assert all(one.ahead[90] >= one.ahead[1] >= (one.due or 0) > 0 for one in taken.values())
+    assert set(found) == {"registrations", "recordings"}
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE marketing.registrations RENAME TO gone"))
+    capfd.readouterr()
+    assert states(world.run_watching("survey_dag()")) == {"survey": "failed"}
+    told = "".join(capfd.readouterr())
+    assert "webinars.registrations:" in told, "the other one is counted"
+    assert CANARY not in told + metadata_text()
+    with open_environment() as env:
+        known = {name: one.due for (_, name), one in env.surveys.newest(datetime.now(UTC)).items()}
+    assert known == {"registrations": None, "recordings": found["recordings"][0]}

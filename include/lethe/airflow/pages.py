@@ -20,6 +20,7 @@ from lethe.governance import schema
 from lethe.policy import Policy, load_each
 from lethe.stages import DatasetReport, Report
 from lethe.stages.standing import Scheduled, Standing, records_of, standing
+from lethe.surveys import HORIZONS, Survey
 
 _LATEST = 20
 """How many runs the overview lists."""
@@ -103,6 +104,34 @@ class CategoryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DueLine:
+    """What a category has due, in records, by the latest surveys of its datasets; None where nothing is known.
+
+    Attributes:
+        category: its name.
+        due: what may and must go.
+        overdue: what a run and a day had been given to by the schedule.
+        overdue_days: since the oldest of that had to go; 0 where nothing is overdue.
+        held: expired, and covered by a hold.
+        ahead: what will be due within the days of `HORIZONS`, by the holds of then.
+        at: the oldest of the surveys.
+        unknown: the datasets of which nothing is known, with the reason where there is one: the numbers are without
+            these.
+        changed: whether the policy is another one by now.
+    """
+
+    category: str
+    due: int | None
+    overdue: int | None
+    overdue_days: int
+    held: int | None
+    ahead: tuple[int | None, ...]
+    at: datetime | None
+    unknown: Mapping[str, str | None]
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MatterLine:
     """The holds of one matter that are in force: how many, and of how many identifiers. Never which."""
 
@@ -120,6 +149,7 @@ class Overview:
         problem: why no policy could be read, where that is so.
         standings: how many categories stand how.
         categories: in the order of their policies, retired ones after them.
+        due: what they have due, the worst first; without retired ones.
         runs: the latest.
         matters: of the holds in force.
     """
@@ -127,6 +157,7 @@ class Overview:
     problem: str | None
     standings: Mapping[Standing, int]
     categories: tuple[CategoryLine, ...]
+    due: tuple[DueLine, ...]
     runs: tuple[RunLine, ...]
     matters: tuple[MatterLine, ...]
 
@@ -182,6 +213,7 @@ def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: dat
         problem=wrong,
         standings={one: standings[one] for one in reversed(Standing) if standings[one]},
         categories=tuple(categories),
+        due=_due_lines(categories, env.surveys.newest(now)),
         runs=tuple(map(line, listed)),
         matters=_matters(env),
     )
@@ -217,6 +249,30 @@ def _category_line(
         success=records.success,
         following=following if following and following > now else None,
         last=line(records.newest) if records.newest else None,
+    )
+
+
+def _due_lines(categories: Iterable[CategoryLine], surveys: Mapping[tuple[str, str], Survey]) -> tuple[DueLine, ...]:
+    lines = [_due_line(line, surveys) for line in categories if not line.retired]
+    return tuple(
+        sorted(lines, key=lambda one: (-one.overdue_days, -(one.overdue or 0), not one.unknown, -(one.due or 0)))
+    )
+
+
+def _due_line(line: CategoryLine, surveys: Mapping[tuple[str, str], Survey]) -> DueLine:
+    names = [dataset.name for dataset in line.policy.datasets] if line.policy else []
+    taken = {name: surveys.get((line.name, name)) for name in names}
+    known = [one for one in taken.values() if one and one.found]
+    return DueLine(
+        category=line.name,
+        due=_sum(one.found.due for one in known if one.found),
+        overdue=_sum(one.overdue or 0 for one in known),
+        overdue_days=max((one.overdue_days or 0 for one in known if one.overdue), default=0),
+        held=_sum(one.found.held for one in known if one.found),
+        ahead=tuple(_sum(one.ahead[days] for one in known) for days in HORIZONS),
+        at=min((one.at for one in known), default=None),
+        unknown={name: one.problem if one else None for name, one in taken.items() if one not in known},
+        changed=any(line.policy and one.policy_digest != line.policy.digest for one in known),
     )
 
 

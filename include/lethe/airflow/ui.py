@@ -28,6 +28,7 @@ from lethe.airflow.links import airflow_path, page_path
 from lethe.airflow.scheduled import scheduled
 from lethe.errors import LetheError, RunError
 from lethe.evidence import certificate
+from lethe.surveys import HORIZONS
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
@@ -192,5 +193,6 @@ def _render(template: str, code: int = status.HTTP_200_OK, **values: Any) -> HTM
         "headings": pages.HEADINGS,
         "brief_headings": pages.BRIEF_HEADINGS,
         "bad_headings": pages.BAD_HEADINGS,
+        "horizons": HORIZONS,
     }
     return HTMLResponse(_templates().get_template(template).render(values | headings), code, headers=_HEADERS)
