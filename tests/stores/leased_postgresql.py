@@ -29,7 +29,10 @@ class LeasedPostgreSQL(PostgreSQL):
     optimistic = False
     abilities = Abilities(
         binding=Binding.LEASED,
-        lacks={Ability.RELATED_ROWS: Lack(When.NOT_YET, "without a lock they may change meanwhile", "related rows")},
+        lacks={
+            Ability.RELATED_ROWS: Lack(When.NOT_YET, "without a lock they may change meanwhile", "related rows"),
+            Ability.SUPPRESSION: Lack(When.NOT_YET, "without a lock records may change", "suppression"),
+        },
     )
 
     def begin_batch(self, connection: sa.Connection, settings: SqlSettings) -> sa.RootTransaction:

@@ -137,6 +137,19 @@ def test_anonymising_needs_the_masked_columns_and_not_to_delete(restricted: Rest
     assert restricted.told(of) == ""
 
 
+def test_a_suppression_list_needs_its_column_to_be_read_and_inserted(restricted: Restricted, root: Path) -> None:
+    restricted.owner.run_text("CREATE TABLE sales.objectors (email text PRIMARY KEY)")
+    of = dataset(table="sales.leads", suppression={"table": "sales.objectors", "column": "email", "from": "email"})
+    restricted.grant(*documented(root))
+    told = restricted.told(of)
+    assert "may not SELECT, INSERT (email) table sales.objectors; GRANT SELECT, INSERT (email) ON" in told
+    restricted.grant("GRANT SELECT (email), INSERT (email) ON sales.objectors TO lethe")
+    assert restricted.told(of) == ""
+    candidates = restricted.store.discover(work(of), NO_HOLDS)
+    restricted.store.erase(work(of), candidates, range(candidates.batches), Gate())
+    restricted.store.clean("run-1", of)
+
+
 def test_row_level_security_is_refused_instead_of_hiding_rows(restricted: Restricted, root: Path) -> None:
     restricted.grant(*documented(root))
     job = work(LEADS)

@@ -130,6 +130,14 @@ def test_what_records_are_judged_by_is_read_by_the_stages_that_look_at_records()
         assert names.count(accounts.name) == looks, stage
 
 
+def test_a_suppression_list_is_written_by_the_stage_that_erases() -> None:
+    listed = Description(namespace="postgres://warehouse:5432", name="crm.newsletter.suppression_list")
+    seen = replace(SEEN, description=DESCRIPTION.model_copy(update={"suppression": listed}))
+    for stage in Stage:
+        names = [one["name"] for one in event(lineage.for_stage(stage, PLAN, [seen, seen]))["outputs"]]
+        assert names.count(listed.name) == (stage is Stage.ERASE), stage
+
+
 def test_a_dataset_says_what_was_found_and_what_became_of_it() -> None:
     facet = facets(lineage.for_stage(Stage.CERTIFY, PLAN, [SEEN]))["lethe_retention"]
     counts = {name: value for name, value in facet.items() if not name.startswith("_")}

@@ -22,7 +22,8 @@ plan       every dataset                          none
 discover   the dataset                            `Seen.candidates`
 validate   the dataset                            `Seen.candidates`, `Seen.validation`
 approve    every dataset                          `Seen.candidates`
-erase      the dataset        the same dataset    `Seen.candidates`, `Seen.tally`
+erase      the dataset        the same, and its   `Seen.candidates`, `Seen.tally`
+                              suppression list
 verify     the dataset                            `Seen.candidates`, `Seen.left`, `Seen.validation`
 certify    every dataset                          `Seen.candidates`, `Seen.tally`, `Seen.left`
 =========  =================  ==================  ============================================================
@@ -167,7 +168,8 @@ def for_stage(stage: Stage | str, plan: PlannedRun | None, datasets: Iterable[Se
             )
             for one in seen
             if stage is Stage.ERASE
-        ],
+        ]
+        + (_suppression_lists(seen) if stage is Stage.ERASE else []),
         run_facets=_run_facets(stage, plan),
     )
 
@@ -180,6 +182,17 @@ def _judged_by(seen: Iterable[Seen]) -> list[InputDataset]:
     return [
         InputDataset(namespace=namespace, name=name, facets={"schema": _schema(one)} if one.fields else {})
         for (namespace, name), one in tables.items()
+    ]
+
+
+def _suppression_lists(seen: Iterable[Seen]) -> list[OutputDataset]:
+    """The lists that values of erased records go onto, each once."""
+    from openlineage.client.event_v2 import OutputDataset
+
+    lists = [one.description.suppression for one in seen if one.description.suppression is not None]
+    return [
+        OutputDataset(namespace=namespace, name=name, facets={"schema": _schema(one)} if one.fields else {})
+        for (namespace, name), one in {(one.namespace, one.name): one for one in lists}.items()
     ]
 
 

@@ -43,6 +43,7 @@ from lethe.policy.masks import Mask, MaskKind
 from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps
 from lethe.policy.related import MissingRelated, Related, RelatedRows, split_column, way_to_related
 from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
+from lethe.policy.suppression import Suppression
 
 __all__ = [
     "BucketDataset",
@@ -83,6 +84,7 @@ __all__ = [
     "RelatedRows",
     "Retention",
     "RowDataset",
+    "Suppression",
     "TableDataset",
     "TableName",
     "TimeZone",

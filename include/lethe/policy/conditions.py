@@ -58,7 +58,7 @@ _NEEDS |= {"after": _NEEDS["before"], "above": _NEEDS["below"]}
 
 
 class Condition(Model):
-    """A test of one column, for rows that a dataset consists of or that are kept on."""
+    """A test of one column, for rows that a dataset consists of, that are kept on, or that go onto a list."""
 
     column: Column
     in_: tuple[str | WholeNumber | bool, ...] | None = Field(

@@ -18,6 +18,7 @@ from lethe.policy.fields import Column, Identifiers, Model, Name, Region, TableN
 from lethe.policy.masks import Mask
 from lethe.policy.paths import steps_of
 from lethe.policy.related import RelatedRows, split_column, way_to_related
+from lethe.policy.suppression import Suppression
 
 _DEEPEST = 8
 
@@ -125,6 +126,9 @@ class TableDataset(RowDataset):
     )
     children: tuple[ChildTable, ...] = ()
     masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
+    suppression: Suppression | None = Field(
+        default=None, description="A list onto which a value of each record goes, or of some, when it is erased."
+    )
 
     @model_validator(mode="after")
     def _related_lead_on(self) -> Self:
@@ -135,6 +139,9 @@ class TableDataset(RowDataset):
                 raise ValueError(f"related: {error}") from None
         own = [("key", self.key), ("masks", tuple(mask.column for mask in self.masks))]
         own += [(f"children.{child.table}.references", child.references or ()) for child in self.children]
+        if self.suppression is not None:
+            tested = tuple(condition.column for condition in self.suppression.when)
+            own += [("suppression.from", (self.suppression.from_,)), ("suppression.when", tested)]
         for field_name, columns in own:
             for column in columns:
                 if self.is_related(column):
@@ -151,12 +158,25 @@ class TableDataset(RowDataset):
         needed = sorted({*self.key, *self.clock.columns} & set(masked))
         if needed:
             raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record: leave it out")
+        if self.masks and self.suppression is not None:
+            raise ValueError("suppression is for records that are erased, masks for those that stay: leave one out")
         return self
+
+    @property
+    def conditions(self) -> tuple[tuple[str, Condition], ...]:
+        """Those of the suppression list, too."""
+        listed = self.suppression.when if self.suppression is not None else ()
+        return (*super().conditions, *(("suppression.when", condition) for condition in listed))
 
     @property
     def carried(self) -> frozenset[IdentifierType]:
         """The types of the identifiers in its columns, and in those of the rows that go with its records."""
         return frozenset(self.identifiers).union(*(child.carried for child in self.children))
+
+    def waits_for(self, related: str) -> bool:
+        """Whether no record can have expired that a related row is missing of: its clock has no other columns."""
+        owners = (split_column(column, self.related)[0] for column in self.clock.columns)
+        return all(owner is not None and related in way_to_related(owner, self.related) for owner in owners)
 
     def is_related(self, column: str) -> bool:
         """Whether a column is one of a related row."""

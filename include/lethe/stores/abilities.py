@@ -31,6 +31,8 @@ class Ability(StrEnum):
     """A dataset can be a part of its place (`where`), and keep records on (`keep_while`)."""
     RELATED_ROWS = "related_rows"
     """A record's clock, conditions and identifiers can be in rows of other tables that it leads to."""
+    SUPPRESSION = "suppression"
+    """A value of a record goes onto a list when the record is erased, in the same transaction."""
     PERIODS_BY_VALUE = "periods_by_value"
     """Each record's period can depend on a value of it."""
     RECORD_BATCHES = "record_batches"

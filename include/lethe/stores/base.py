@@ -83,6 +83,9 @@ class Description(Value):
     judged_by: Mapping[str, Description] = Field(
         default_factory=dict, description="What else its records are judged by: the related rows' tables, by name."
     )
+    suppression: Description | None = Field(
+        default=None, description="The suppression list that values of its records go onto when these are erased."
+    )
 
 
 class Candidates(Found):

@@ -874,6 +874,8 @@ def _asking(world: World, ability: Ability) -> Work:
     if ability is Ability.RELATED_ROWS:
         owner = {"table": "people", "foreign_key": ["id"], "references": ["id"]}
         return world.work(world.dataset(related={"owner": owner}))
+    if ability is Ability.SUPPRESSION:
+        return world.work(world.dataset(suppression={"table": "objectors", "column": "email", "from": "email"}))
     if ability is Ability.CONDITIONS:
         where, keep = {"column": "state", "not_in": ["test"]}, {"column": "state", "in": ["open"]}
         return world.work(world.dataset(where=[where], keep_while=[keep]))

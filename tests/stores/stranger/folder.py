@@ -64,6 +64,7 @@ class FolderStore:
             Ability.ANONYMISE: Lack(When.NOT_YET, "nobody asked for it", "records cannot be anonymised"),
             Ability.CHILDREN: Lack(When.NEVER, "records do not refer to each other", "no children"),
             Ability.RELATED_ROWS: Lack(When.NEVER, "there is one file", "no related rows"),
+            Ability.SUPPRESSION: Lack(When.NOT_YET, "nobody asked for it", "no suppression list"),
             Ability.CONDITIONS: Lack(When.NOT_YET, "nobody asked for it", "no conditions"),
             Ability.PERIODS_BY_VALUE: Lack(When.NOT_YET, "nobody asked for it", "no periods by value"),
         },
@@ -118,8 +119,12 @@ class FolderStore:
     def _judged(self, work: Work, holds: HoldRules, records: Mapping[str, Any]) -> list[Judged]:
         dataset = _table(work.dataset)
         require_able(work, self.abilities)
-        asked = {Ability.CHILDREN: dataset.children, Ability.RELATED_ROWS: dataset.related}
-        asked |= {Ability.CONDITIONS: dataset.where or dataset.keep_while}
+        asked: dict[Ability, object] = {
+            Ability.CHILDREN: dataset.children,
+            Ability.RELATED_ROWS: dataset.related,
+            Ability.CONDITIONS: dataset.where or dataset.keep_while,
+            Ability.SUPPRESSION: dataset.suppression,
+        }
         for ability, value in asked.items():
             if value:
                 raise StoreError(f"{dataset.name}: {self.abilities.lacks[ability].says}")

@@ -66,6 +66,7 @@ class S3ObjectStore(BucketStore):
             Ability.ANONYMISE: Lack(When.NEVER, "what is in an object is not known", "objects cannot be anonymised"),
             Ability.CHILDREN: Lack(When.NEVER, "objects do not refer to each other", "children"),
             Ability.RELATED_ROWS: Lack(When.NEVER, "objects do not refer to each other", "related"),
+            Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),
             Ability.CONDITIONS: Lack(When.NEVER, "objects have no columns", "where"),
             Ability.PERIODS_BY_VALUE: Lack(When.NEVER, "objects have no columns", "by_value needs rows with columns"),
         },

@@ -120,6 +120,7 @@ class Need:
         columns: which are read; None where also the server's own columns are, which needs the right to all.
         delete: whether rows are deleted.
         update: columns that are changed.
+        insert: columns of rows that are inserted.
         lock: a column by whose right to be changed rows may be locked; None where none are locked.
     """
 
@@ -127,4 +128,5 @@ class Need:
     columns: tuple[str, ...] | None
     delete: bool = False
     update: tuple[str, ...] = ()
+    insert: tuple[str, ...] = ()
     lock: str | None = None

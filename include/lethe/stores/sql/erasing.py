@@ -247,7 +247,8 @@ class TableEraser:
     @property
     def _judges_at_once(self) -> bool:
         """Whether one statement may judge all candidates of a batch; not once it has found one that has to stay."""
-        alone = not (self.target.children or self.target.related or self._may_undo)
+        beside = self.target.children or self.target.related or self.target.suppression
+        alone = not (beside or self._may_undo)
         return self.dialect.judges_locked_rows and alone and self._all_went
 
     def _all_as_they_are(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became | None:
@@ -292,8 +293,9 @@ class TableEraser:
             same += [one.leads_from(table) for one in self.target.related.values()]
             same.append(staged.c.clock == judgement.clock_value[0])  # holds may be of some clocks only
         same += [judgement.candidate, *self._new.absent(judgement)]
-        verdict = self._unchanged_with_children(staged, same, part.unheld) if self.target.children else None
-        if self.target.children and verdict is None:
+        noted = bool(self.target.children or self.target.suppression)
+        verdict = self._note_unchanged(staged, same, part.unheld) if noted else None
+        if noted and verdict is None:
             return None
         savepoint = self.connection.begin_nested()
         try:
@@ -320,9 +322,7 @@ class TableEraser:
         if self.blockers.deferrable:
             self.dialect.look_at_constraints(self.connection)
 
-    def _unchanged_with_children(
-        self, staged: sa.FromClause, same: Sequence[Predicate], expected: int
-    ) -> sa.Table | None:
+    def _note_unchanged(self, staged: sa.FromClause, same: Sequence[Predicate], expected: int) -> sa.Table | None:
         """Lock and note the unchanged rows, if they are all candidates and no row that goes with one is held."""
         rows = sa.select(*self._shape()).select_from(staged.join(self.target.table, sa.true())).where(*same)
         self.dialect.lock_rows(self.connection, rows, self.target.table)
@@ -561,12 +561,24 @@ class TableEraser:
 
     def _erase(self, verdict: sa.Table) -> tuple[int, int]:
         """Erase the noted rows, children first: (rows, rows of children)."""
+        self._put_on_list(verdict)
         rows_with = sum(self._execute(along.delete(self.dialect)) for along in self._along(verdict))
         on = self._same_rows(verdict)
         chosen = verdict.c.outcome == GO
         if not self.blockers.row_by_row:
             return self._execute(self._statement(verdict, on, chosen, *self._again)), rows_with
         return sum(iter(lambda: self._erase_unreferred(verdict), 0)), rows_with
+
+    def _put_on_list(self, verdict: sa.Table) -> None:
+        """Put what the noted rows that go have for the suppression list onto it."""
+        listed, asked = self.target.suppression, self._judgement.dataset.suppression
+        if listed is None or asked is None:
+            return
+        table = self.target.table
+        same = sa.and_(*(mine == theirs for mine, theirs in self._same_rows(verdict)))
+        rows = sa.select(table.c[listed.source]).select_from(verdict.join(table, same))
+        listing = [self._judgement.perhaps(condition) for condition in asked.when]
+        listed.put(self.connection, rows.where(verdict.c.outcome == GO, *self._again, *listing), self.dialect)
 
     def _erase_unreferred(self, verdict: sa.Table) -> int:
         """Erase those of the noted rows that no row refers to; not every database reads a table that it erases from."""

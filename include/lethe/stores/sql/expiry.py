@@ -124,9 +124,10 @@ class Judgement:
     @property
     def perhaps_in_scope(self) -> Predicate:
         """The same, and those of which nobody can say whether they are of them."""
-        return sa.and_(sa.true(), *(self._perhaps(condition) for condition in self.dataset.where))
+        return sa.and_(sa.true(), *(self.perhaps(condition) for condition in self.dataset.where))
 
-    def _perhaps(self, condition: Condition) -> Predicate:
+    def perhaps(self, condition: Condition) -> Predicate:
+        """Whether a record meets a condition, or nobody can say whether it does."""
         met = self._tested(condition).perhaps_met
         owner, _ = split_column(condition.column, self.dataset.related)
         missing = () if owner is None else self._missing(self.related[owner].path)

@@ -21,7 +21,7 @@ from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate
-from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table
+from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table, share_rows
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _check_one(
         yield Problem(field=field, message=f"table {table} has no column {column}")
     if not lacking:
         yield from _that_goes(connection, name, tables, found.table.relation, dialect)
-        yield from _that_are_several(connection, field, related, found, dialect)
+        yield from _that_are_several(connection, name, dataset, found, dialect)
 
 
 def _that_goes(
@@ -166,7 +166,7 @@ def _that_goes(
 ) -> Iterator[Problem]:
     """That rows of a table would go by which others are judged."""
     field, called = f"related.{name}", tables.dataset.related[name].table
-    if _share_rows(connection, relation, tables.own.relation, dialect):
+    if share_rows(connection, relation, tables.own.relation, dialect):
         yield Problem(
             field=field,
             message=f"{called} is the table of the records themselves: rows that others are judged by would go; "
@@ -174,7 +174,7 @@ def _that_goes(
         )
     for table in (table for child in tables.dataset.children for table in child.tables):
         goes = dialect.relation(connection, tuple(reversed(name_parts(table))))
-        if goes is not None and _share_rows(connection, relation, goes, dialect):
+        if goes is not None and share_rows(connection, relation, goes, dialect):
             yield Problem(
                 field=field,
                 message=f"{called} is among the children: its rows go along, while others would "
@@ -183,9 +183,10 @@ def _that_goes(
 
 
 def _that_are_several(
-    connection: sa.Connection, field: str, related: Related, found: _Step, dialect: Dialect
+    connection: sa.Connection, name: str, dataset: TableDataset, found: _Step, dialect: Dialect
 ) -> Iterator[Problem]:
     """That a record may lead to several rows, to none that can be told, or to one that comes later."""
+    related, field = dataset.related[name], f"related.{name}"
     refers = frozenset(zip(related.foreign_key, related.references, strict=True))
     ends = (found.before.relation.id, found.table.relation.id)
     is_key = any(
@@ -212,18 +213,13 @@ def _that_are_several(
             message=f"the database cannot compare ({', '.join(related.foreign_key)}) with ({columns}) of "
             f"{related.table}: they are of different types",
         )
-    elif not is_key and related.when_missing is MissingRelated.EMPTY:
+    elif not is_key and related.when_missing is MissingRelated.EMPTY and not dataset.waits_for(name):
         yield Problem(
             field=field,
             message=f"no foreign key leads from ({', '.join(related.foreign_key)}) to {related.table}, or it is not "
             "validated: a row that is missing now may be there a moment later, so when_missing can only be "
-            "unjudgeable; or make a foreign key",
+            "unjudgeable; or make a foreign key, or have no clock but columns of it",
         )
-
-
-def _share_rows(connection: sa.Connection, one: Relation, two: Relation, dialect: Dialect) -> bool:
-    """Whether rows of one table are rows of the other: it is the same, or a part of it."""
-    return one.id in dialect.parts(connection, two) or two.id in dialect.parts(connection, one)
 
 
 _TEXTS = frozenset({KeyKind.TEXT, KeyKind.PADDED})

@@ -45,6 +45,9 @@ def needs(dataset: TableDataset, family: Family, target: Target) -> Iterator[Nee
         yield Need(member.relation, columns, delete=True, lock=lock)
     for related in target.related.values():
         yield Need(related.relation, related.columns, lock=related.references[0])
+    if target.suppression is not None:
+        listed = (target.suppression.column,)
+        yield Need(target.suppression.relation, listed, insert=listed)
     known = {member.relation.id for member in family.members}
     for member in family.members:
         for key in family.keeping(member):

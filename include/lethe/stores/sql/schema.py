@@ -12,13 +12,14 @@ from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset
 from lethe.stores.base import Problem
-from lethe.stores.sql import related
+from lethe.stores.sql import related, suppressing
 from lethe.stores.sql.catalogue import RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.masks import strategy_of
 from lethe.stores.sql.related import RelatedTables
+from lethe.stores.sql.suppressing import SuppressionList
 from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table
 
 
@@ -30,6 +31,8 @@ def named_columns(dataset: TableDataset) -> Iterator[tuple[str, str]]:
         yield from ((f"identifiers.{kind}", column) for column in columns)
     yield from ((field, condition.column) for field, condition in dataset.conditions)
     yield from (("masks", mask.column) for mask in dataset.masks)
+    if dataset.suppression is not None:
+        yield "suppression.from", dataset.suppression.from_
     for child in dataset.children:
         yield from ((f"children.{child.table}.references", column) for column in child.references or ())
 
@@ -60,6 +63,7 @@ def check(
         yield from _check_values(connection, tables, by_value, dialect)
         yield from _check_own_identifiers(tables, dialect)
         yield from _check_masks(connection, found, dataset, dialect)
+        yield from suppressing.check(connection, dataset, found, dialect)
         yield from _check_replication(connection, found, dataset, dialect)
         for child in dataset.children:
             yield from _check_child(connection, child, found, dataset.key, f"children.{child.table}", dialect)
@@ -264,6 +268,7 @@ class Target:
     kinds: Mapping[str, ClockKind]
     children: tuple[Child, ...]
     related: RelatedTables
+    suppression: SuppressionList | None
 
     def at(self, path: Sequence[int]) -> Child:
         """The child table that a path leads to: which child of which, counted from 0."""
@@ -319,7 +324,8 @@ class Target:
                 f"{dataset.name}: anonymising does not reach child tables: make them datasets of their own"
             )
         sound = {name: kind for name, kind in kinds.items() if isinstance(kind, ClockKind)}
-        return cls(found.table(dialect, names), sound, children, leading)
+        listed = suppressing.find(connection, dataset, found, dialect)
+        return cls(found.table(dialect, names), sound, children, leading, listed)
 
 
 def _child(

@@ -166,7 +166,11 @@ class SqlStore:
         with self._reading(table.name) as connection:
             tables = Tables.look(connection, table, self._dialect)
             judged_by = {name: self._described(connection, found) for name, found in tables.related.items()}
-            return self._described(connection, tables.own).model_copy(update={"judged_by": judged_by})
+            listed = tables.dataset.suppression and FoundTable.look(
+                connection, tables.dataset.suppression.table, self._dialect
+            )
+            beside = {"judged_by": judged_by, "suppression": self._described(connection, listed) if listed else None}
+            return self._described(connection, tables.own).model_copy(update=beside)
 
     def _described(self, connection: sa.Connection, found: FoundTable) -> Description:
         namespace, name = self._dialect.lineage_name(connection, self._url, found.relation.schema, found.relation.name)

@@ -99,3 +99,8 @@ def absent(table: str) -> str:
 def no_table(relation: Relation) -> str:
     """That a relation is no table, in words, with what to do."""
     return f"{relation} is a {relation.kind}: {relation.kind.hindrance}"
+
+
+def share_rows(connection: sa.Connection, one: Relation, two: Relation, dialect: Dialect) -> bool:
+    """Whether rows of one table are rows of the other: it is the same, or a part of it."""
+    return one.id in dialect.parts(connection, two) or two.id in dialect.parts(connection, one)

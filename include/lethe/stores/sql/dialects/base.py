@@ -569,6 +569,13 @@ class Dialect(ABC):
         """Update the rows of a table that join with the chosen rows of another: UPDATE … FROM."""
         return sa.update(table).where(*(mine == theirs for mine, theirs in on), chosen)
 
+    def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
+        """Insert rows with one column, which is unique; those that are there already stay as they are.
+
+        Where values can go onto suppression lists.
+        """
+        raise NotImplementedError
+
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """Have the database look at constraints now that it would look at when the transaction ends."""
         return

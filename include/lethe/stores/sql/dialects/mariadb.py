@@ -717,6 +717,11 @@ class MariaDB(Dialect):
             return one == other
         return sa.and_(one == other, exact_text(one) == exact_text(other))
 
+    def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
+        """INSERT … ON DUPLICATE KEY UPDATE what is there; INSERT IGNORE would ignore much else."""
+        inserted = mysql.insert(table).from_select([column], rows)
+        return inserted.on_duplicate_key_update({column: table.c[column]})
+
     # --- keys ---
 
     def key_kind(self, kind: sa.types.TypeEngine[Any]) -> KeyKind | None:
@@ -927,7 +932,7 @@ _READERS: tuple[tuple[type[sa.types.TypeEngine[Any]], Callable[[str], str | int 
 
 
 def _table_of(need: Need) -> sa.TableClause:
-    names = dict.fromkeys((*(need.columns or ()), *need.update, *([need.lock] if need.lock else ())))
+    names = dict.fromkeys((*(need.columns or ()), *need.update, *need.insert, *([need.lock] if need.lock else ())))
     return sa.table(need.relation.name, *map(sa.column, names), schema=need.relation.schema)
 
 
@@ -938,7 +943,11 @@ def _tries(need: Need) -> Iterator[tuple[str, sa.Executable]]:
     yield "SELECT", sa.select(*columns).select_from(table).limit(0)
     if need.delete:
         yield "DELETE", sa.delete(table).where(sa.false())
-    for name in need.update:
+    if need.insert:
+        inserted = [table.c[name] for name in need.insert]
+        rows = sa.select(*inserted).select_from(table).where(sa.false())
+        yield f"INSERT ({', '.join(need.insert)})", sa.insert(table).from_select(list(need.insert), rows)
+    for name in dict.fromkeys((*need.update, *need.insert)):  # ON DUPLICATE KEY UPDATE
         yield f"UPDATE ({name})", sa.update(table).where(sa.false()).values({name: sa.null()})
 
 

@@ -595,6 +595,8 @@ class PostgreSQL(Dialect):
         absent = [] if may("SELECT", need.columns or ()) else ["SELECT"]
         if need.delete and not may("DELETE"):
             absent.append("DELETE")
+        if need.insert and not may("INSERT", need.insert):
+            absent.append(f"INSERT ({', '.join(_quoted(connection, column) for column in need.insert)})")
         changed = [column for column in need.update if not may("UPDATE", [column])]
         locks = need.lock and not need.update
         if locks and not connection.scalar(sa.select(sa.func.has_any_column_privilege(table, "UPDATE"))):
@@ -1001,6 +1003,10 @@ class PostgreSQL(Dialect):
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """SET CONSTRAINTS, which SQLAlchemy has no words for."""
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+    def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
+        """INSERT … ON CONFLICT (column) DO NOTHING."""
+        return pg.insert(table).from_select([column], rows).on_conflict_do_nothing(index_elements=[column])
 
     # --- keys and their digest ---
 

@@ -27,6 +27,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from lethe.connections import Connection, file_url
 from lethe.errors import StoreError
@@ -440,6 +441,10 @@ class SQLite(Dialect):
     ) -> sa.Update:
         """UPDATE … WHERE key IN …."""
         return sa.update(table).where(_among(on, chosen))
+
+    def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
+        """INSERT … ON CONFLICT (column) DO NOTHING."""
+        return sqlite.insert(table).from_select([column], rows).on_conflict_do_nothing(index_elements=[column])
 
     # --- keys and their digest ---
 

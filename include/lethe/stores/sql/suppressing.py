@@ -1,0 +1,166 @@
+"""Suppression lists: a value of a record goes onto one in the transaction that erases the record.
+
+The rows are noted and locked when that happens, so that what goes onto the list is of just the records that go. What is
+on the list already stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from lethe.errors import StoreError
+from lethe.policy import Suppression, TableDataset, name_parts
+from lethe.stores.abilities import Ability
+from lethe.stores.base import Problem
+from lethe.stores.sql.catalogue import Relation, RelationKind
+from lethe.stores.sql.dialects.base import Dialect, Fault
+from lethe.stores.sql.tables import FoundTable, absent, no_table, share_rows
+
+
+@dataclass(frozen=True)
+class SuppressionList:
+    """A list as statements need it.
+
+    Attributes:
+        relation: which table it is.
+        table: the table, with its column.
+        column: the column with what is on it.
+        source: the records' column whose value goes onto it.
+    """
+
+    relation: Relation
+    table: sa.Table
+    column: str
+    source: str
+
+    def put(self, connection: sa.Connection, rows: sa.Select[Any], dialect: Dialect) -> None:
+        """Put the values that `rows` selects onto the list.
+
+        Raises:
+            StoreError: if one is not on it then, because a trigger or another unique column has kept it out.
+        """
+        wanted = rows.subquery("lethe_listed")
+        value = wanted.c[0]
+        there = sa.exists().where(self.table.c[self.column] == value)
+        missing = sa.select(value).where(value.is_not(None), sa.not_(there))
+        connection.execute(dialect.insert_missing(self.table, self.column, missing))
+        if connection.execute(missing.limit(1)).first() is not None:
+            raise StoreError(
+                f"{self.relation} does not take what goes onto the list ({self.column}), without an error: nothing was "
+                "erased; look for a trigger, or for another column that has to be unique"
+            )
+
+
+def find(connection: sa.Connection, dataset: TableDataset, own: FoundTable, dialect: Dialect) -> SuppressionList | None:
+    """The list of a dataset, if it has one.
+
+    Raises:
+        StoreError: if it is not what the policy says.
+    """
+    asked = dataset.suppression
+    if asked is None:
+        return None
+    for problem in check(connection, dataset, own, dialect):
+        if not problem.remark:
+            raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
+    found = FoundTable.look(connection, asked.table, dialect)
+    assert found is not None  # noqa: S101 - it was checked
+    return SuppressionList(found.relation, found.table(dialect, [asked.column]), asked.column, asked.from_)
+
+
+def check(connection: sa.Connection, dataset: TableDataset, own: FoundTable, dialect: Dialect) -> Iterator[Problem]:
+    """What of a dataset's list does not fit the database."""
+    asked = dataset.suppression
+    if asked is None:
+        return
+    lack = dialect.abilities.lacks.get(Ability.SUPPRESSION)
+    if lack is not None:
+        yield Problem(field="suppression", message=f"{lack.says}: {lack.reason}")
+        return
+    found = FoundTable.look(connection, asked.table, dialect)
+    if found is None:
+        yield Problem(field="suppression", message=absent(asked.table))
+    elif found.relation.kind is not RelationKind.TABLE:
+        yield Problem(field="suppression", message=no_table(found.relation))
+    elif asked.column not in found.columns:
+        yield Problem(field="suppression", message=f"table {asked.table} has no column {asked.column}")
+    else:
+        problems = [
+            *_that_goes(connection, dataset, own, found, dialect),
+            *_that_is_not_unique(connection, asked, found, dialect),
+            *_that_needs_more(asked, found),
+        ]
+        yield from problems or _that_takes_no_such_value(connection, dataset, own, found, dialect)
+
+
+def _that_goes(
+    connection: sa.Connection, dataset: TableDataset, own: FoundTable, found: FoundTable, dialect: Dialect
+) -> Iterator[Problem]:
+    """That the list would be erased with the records."""
+    names = [table for child in dataset.children for table in child.tables]
+    along = [dialect.relation(connection, tuple(reversed(name_parts(name)))) for name in names]
+    going = [own.relation, *(relation for relation in along if relation is not None)]
+    if any(share_rows(connection, table, found.relation, dialect) for table in going):
+        yield Problem(
+            field="suppression",
+            message=f"{found.relation} is a table whose rows are erased: name a table that has the list alone",
+        )
+
+
+def _that_is_not_unique(
+    connection: sa.Connection, asked: Suppression, found: FoundTable, dialect: Dialect
+) -> Iterator[Problem]:
+    if (asked.column,) not in dialect.unique_keys(connection, found.relation):
+        yield Problem(
+            field="suppression",
+            message=f"nothing makes ({asked.column}) of {asked.table} unique, so that a value could be on the list "
+            "several times: make it the primary key, or give it a unique index",
+        )
+
+
+def _that_needs_more(asked: Suppression, found: FoundTable) -> Iterator[Problem]:
+    """Columns that want a value, while nothing but the one is put on the list."""
+    for name, column in found.columns.items():
+        if name != asked.column and not _fills_itself(column):
+            yield Problem(
+                field="suppression",
+                message=f"column {name} of {asked.table} needs a value, and nothing but {asked.column} is put on the "
+                "list: give it a default, or leave it out of the list",
+            )
+
+
+def _fills_itself(column: Mapping[str, Any]) -> bool:
+    given = ("nullable", "default", "computed", "identity")
+    counts = column.get("autoincrement") is True or (
+        column.get("primary_key") and isinstance(column["type"], sa.Integer)
+    )
+    return bool(counts) or any(column.get(name) for name in given)
+
+
+def _that_takes_no_such_value(
+    connection: sa.Connection, dataset: TableDataset, own: FoundTable, found: FoundTable, dialect: Dialect
+) -> Iterator[Problem]:
+    """Tried with no row: what the database converts it knows alone. What may not be done is said with the rights."""
+    asked = dataset.suppression
+    assert asked is not None  # noqa: S101 - asked by who has one
+    source = own.table(dialect, [asked.from_]).c[asked.from_]
+    target = found.table(dialect, [asked.column])
+    attempt = connection.begin_nested()
+    try:
+        same = sa.select(sa.literal(1)).where(target.c[asked.column] == source)
+        connection.execute(same.limit(0))
+        connection.execute(dialect.insert_missing(target, asked.column, sa.select(source).where(sa.false())))
+    except sa.exc.DBAPIError as error:
+        attempt.rollback()
+        if dialect.fault(error) is not Fault.DENIED:
+            yield Problem(
+                field="suppression",
+                message=f"the database cannot put {asked.from_} of {dataset.table} into {asked.column} of "
+                f"{asked.table}: they are of different types",
+            )
+        return
+    attempt.commit()
