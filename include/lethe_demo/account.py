@@ -13,9 +13,13 @@ from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
 from lethe.stages import DatasetReport, report_of
 from lethe_demo.company import COOKIES_HELD, Company, Matter
-from lethe_demo.oracle import Fate, Oracle, Verdict
+from lethe_demo.fates import Fate
+from lethe_demo.oracle import Oracle, Verdict
 
-CATEGORIES = ("webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users")
+CATEGORIES = (
+    "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
+    "recruitment_prospects", "recruitment", "support",
+)  # fmt: skip
 _PLACED_BY = "legal@example.com"
 _MANY = 1_000
 

@@ -39,17 +39,23 @@ def easter_sunday(year: int) -> date:
 class Rule:
     """Kept for so many months or days after the clock's day; erased so many days (`lead`) before that ends.
 
-    What is kept for a period (`lead` is 0) is kept to the end of a working day; what must be gone within one is not.
+    What is kept for a period (`lead` is 0) is kept to the end of a working day; what must be gone within one is not,
+    and neither is what is kept until a day that somebody named (`exactly`).
+
+    Attributes:
+        year_end: whether it is counted from the end of the year of the clock's day.
     """
 
     months: int = 0
     days: int = 0
     lead: int = 0
+    year_end: bool = False
+    exactly: bool = False
 
     def last_day(self, clock: date) -> date:
         """The day with whose last hour the period ends."""
-        day = self._counted(clock)
-        while not self.lead and (day.weekday() >= 5 or is_public_holiday(day)):
+        day = self._counted(date(clock.year, 12, 31) if self.year_end else clock)
+        while not (self.lead or self.exactly) and (day.weekday() >= 5 or is_public_holiday(day)):
             day += timedelta(days=1)
         return day
 
@@ -66,6 +72,10 @@ class Rule:
         """Whether a record of that clock may go today."""
         return self.last_day(clock) - timedelta(days=self.lead) < today
 
+    def surely_kept(self, today: date) -> date:
+        """A clock's day that surely has not expired, however long the months."""
+        return today - timedelta(days=28 * self.months + self.days - self.lead)
+
 
 RULES = {
     "webinars": Rule(months=18),
@@ -75,15 +85,27 @@ RULES = {
     "analytics": Rule(months=25),
     "account_users": Rule(months=12),
     "traffic_end_users": Rule(months=12),
+    "recruitment_prospects": Rule(days=30, lead=3),
+    "recruitment": Rule(exactly=True),
+    "support": Rule(months=84),
 }
+BY_VALUE: dict[str, dict[str, Rule]] = {}
+"""Rules of categories whose records have periods of their own, by the value that says which."""
 
 
 @lru_cache
-def first_kept_day(category: str, as_of: datetime) -> date:
-    """The earliest clock day whose records must stay: found by walking back from today, a day at a time."""
+def first_kept_day(category: str, as_of: datetime, value: str | None = None) -> date:
+    """The earliest clock day whose records must stay: found by walking back, a day at a time, from one that must.
+
+    Args:
+        category: the category, of which there has to be a rule.
+        as_of: the moment to judge by.
+        value: of which value, where records have periods of their own.
+    """
+    rule = RULES[category] if value is None else BY_VALUE[category][value]
     today = as_of.astimezone(ZONE).date()
-    day = today
-    while not RULES[category].has_expired(day - timedelta(days=1), today):
+    day = rule.surely_kept(today)
+    while not rule.has_expired(day - timedelta(days=1), today):
         day -= timedelta(days=1)
     return day
 

@@ -10,23 +10,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lethe_demo.calendar_days import ZONE, first_kept_day, midnight
-from lethe_demo.people import Person, as_dialled, as_typed, invent
+from lethe_demo.people import Person, as_dialled, as_typed
+from lethe_demo.records import HELD_PEOPLE, Family, Maker, Row, System, Table, children_of
+from lethe_demo.systems import SYSTEMS
 
-Row = tuple[object, ...]
+Kind = TypeVar("Kind", bound=System)
 
-HELD_PEOPLE = 30
-"""The first so many people are parties to a lawsuit."""
 COOKIES_HELD = 5
 """The lawsuit also names the cookies of the first so many of them."""
 LAWSUIT = "2026-C-117"
@@ -38,25 +38,6 @@ _WEEKS = 134
 _PARTS = 2
 _HELD_WEEKS = 5
 """Only every fifth week of page views has any of held people, so that whole files can go too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows for one table.
-
-    Attributes:
-        name: schema and table.
-        columns: their names, in the order of the rows' values.
-        rows: the values, timestamps in UTC (others have moments that equal none in another zone, PEP 495).
-        about: for every row the index of the person it is about.
-        parents: for every row the index of the parent table's row that it belongs to; empty where there is none.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    rows: list[Row] = field(repr=False)
-    about: list[int] = field(repr=False)
-    parents: list[int] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,33 +94,16 @@ class Matter:
     event: str | None = None
 
 
-class Company:
-    """All records of the company, `scale` times as many as usual (1.0: about 215,000 in tables, 2 M page views)."""
+class Company(Maker):
+    """All records of the company, `scale` times as many as usual (1.0: about 260,000 in tables, 2 M page views)."""
 
     def __init__(self, as_of: datetime, scale: float = 1.0, seed: int = 20_261_121) -> None:
-        if as_of.tzinfo is None:
-            raise ValueError("the as-of moment needs a time zone")
-        self.as_of = as_of.astimezone(UTC)
-        self.scale = scale
-        self.seed = seed
-        self.today = as_of.astimezone(ZONE).date()
-        self.people = invent(max(200, self._count(45_000)), self._rng("people"))
-
-    def _count(self, usual: int) -> int:
-        return max(1, round(usual * self.scale))
-
-    def _rng(self, what: str) -> random.Random:
-        """Random numbers of its own for every part, so that one can be made up without the others."""
-        return random.Random(f"{self.seed}/{what}")
+        super().__init__(as_of, scale, seed)
 
     def _numbers(self, what: str) -> np.random.Generator:
         return np.random.Generator(
             np.random.PCG64(int.from_bytes(hashlib.sha256(f"{self.seed}/{what}".encode()).digest()))
         )
-
-    def _whom(self, rng: random.Random, held: float = 0.004) -> int:
-        """Somebody; held people turn up more often than chance would have it."""
-        return rng.randrange(HELD_PEOPLE) if rng.random() < held else rng.randrange(HELD_PEOPLE, len(self.people))
 
     # --- matters -------------------------------------------------------------------------------------------------
 
@@ -164,7 +128,7 @@ class Company:
     @cached_property
     def events(self) -> list[tuple[str, date]]:
         """Off-line events of the last five years, oldest first."""
-        rng = self._rng("events")
+        rng = self.rng("events")
         boundary = first_kept_day("events", self.as_of)
         days = {boundary, boundary - timedelta(days=1), first_kept_day("logistics", self.as_of)}
         days.add(first_kept_day("logistics", self.as_of) - timedelta(days=1))
@@ -181,12 +145,12 @@ class Company:
     @cached_property
     def invitations(self) -> Table:
         """Inviting lists. Their day is text, as organisers upload it: now and then it is none."""
-        rng = self._rng("invitations")
+        rng = self.rng("invitations")
         rows: list[Row] = []
         about = []
-        for n in range(1, self._count(70_000) + 1):
+        for n in range(1, self.count(70_000) + 1):
             code, day = self.events[n % len(self.events)] if n <= len(self.events) else rng.choice(self.events)
-            whom = self._whom(rng)
+            whom = self.whom(rng)
             person = self.people[whom]
             text = _NO_DAYS.get(n, day.isoformat())
             status = rng.choice(("invited", "accepted", "declined", "attended", "attended"))
@@ -204,14 +168,14 @@ class Company:
     @cached_property
     def guests(self) -> Table:
         """Logistics of the guests of recent events, and of the one under investigation."""
-        rng = self._rng("guests")
+        rng = self.rng("guests")
         recent = [(code, day) for code, day in self.events if (self.today - day).days < 150]
         chosen = [event for event in self.events if event[0] == self.held_event] + recent
         rows: list[Row] = []
         about = []
-        for n in range(self._count(15_000)):
+        for n in range(self.count(15_000)):
             code, day = chosen[n] if n < len(chosen) else rng.choice(chosen)
-            whom = self._whom(rng)
+            whom = self.whom(rng)
             person = self.people[whom]
             emergency = f"{person.name.split()[0]}'s family" if rng.random() < 0.2 else None
             email, phone = as_typed(person.email, n), as_dialled(person.phone, n)
@@ -223,7 +187,7 @@ class Company:
     @cached_property
     def accommodation(self) -> Table:
         """Where guests stayed: none, one or two stays."""
-        rng = self._rng("accommodation")
+        rng = self.rng("accommodation")
         hotels = ("Hotel Astra", "Grand Moldau", "Pension Linde", "Harbour Inn", "Station Suites")
 
         def stays(parent: Row) -> Iterator[Row]:
@@ -231,24 +195,24 @@ class Company:
             for _ in range(rng.choice((0, 1, 1, 1, 2))):
                 yield (rng.choice(hotels), day - timedelta(days=1), day + timedelta(days=rng.randrange(1, 3)))
 
-        return self._children("guests.accommodation", self.guests, 2, ("hotel", "check_in", "check_out"), stays)
+        return children_of("guests.accommodation", self.guests, ("hotel", "check_in", "check_out"), stays, key=2)
 
     @cached_property
     def dietary(self) -> Table:
         """What guests do and do not eat."""
-        rng = self._rng("dietary")
+        rng = self.rng("dietary")
         needs = ("vegetarian", "vegan", "no nuts", "no gluten", "no lactose", "halal", "kosher")
 
         def wishes(parent: Row) -> Iterator[Row]:
             if rng.random() < 0.4:
                 yield (rng.choice(needs), f"told by {parent[3]}")
 
-        return self._children("guests.dietary", self.guests, 2, ("need", "note"), wishes)
+        return children_of("guests.dietary", self.guests, ("need", "note"), wishes, key=2)
 
     @cached_property
     def arrivals(self) -> Table:
         """When guests came, and how."""
-        rng = self._rng("arrivals")
+        rng = self.rng("arrivals")
 
         def journeys(parent: Row) -> Iterator[Row]:
             day = parent[2] if isinstance(parent[2], date) else self.today
@@ -259,29 +223,16 @@ class Company:
                 f"{rng.choice('ABCDEF')}{rng.randrange(100, 9999)}",
             )
 
-        return self._children("guests.arrivals", self.guests, 2, ("arrives_at", "means", "number"), journeys)
-
-    def _children(
-        self, name: str, parent: Table, key: int, columns: tuple[str, ...], make: Callable[[Row], Iterable[Row]]
-    ) -> Table:
-        """A child table: an id, the first `key` columns of the parent, and what `make` gives for each parent row."""
-        rows: list[Row] = []
-        about, parents = [], []
-        for index, row in enumerate(parent.rows):
-            for values in make(row):
-                rows.append((len(rows) + 1, *row[:key], *values))
-                about.append(parent.about[index])
-                parents.append(index)
-        return Table(name, ("id", *parent.columns[:key], *columns), rows, about, parents)
+        return children_of("guests.arrivals", self.guests, ("arrives_at", "means", "number"), journeys, key=2)
 
     @cached_property
     def scans(self) -> list[StoredObject]:
         """Scans of badges, in a bucket with Object Lock; a few of them under an S3 legal hold."""
-        rng = self._rng("scans")
+        rng = self.rng("scans")
         found = []
-        for n in range(self._count(600)):
+        for n in range(self.count(600)):
             code, day = self.events[3 * n if n < 8 else n * 37 % len(self.events)]
-            whom = self._whom(rng)
+            whom = self.whom(rng)
             stamp = f"{rng.randrange(8, 19):02d}:{rng.randrange(60):02d}"
             body = json.dumps(
                 {"badge": n, "name": self.people[whom].name, "email": self.people[whom].email, "at": stamp}
@@ -297,16 +248,16 @@ class Company:
     @cached_property
     def registrations(self) -> Table:
         """Registrations of the webinars of the last thirty months."""
-        rng = self._rng("registrations")
+        rng = self.rng("registrations")
         boundary = first_kept_day("webinars", self.as_of)
         days = {boundary, boundary - timedelta(days=1)}
         days |= {self.today - timedelta(days=rng.randrange(1, 912)) for _ in range(150)}
         webinars = [(f"WEB-{day:%Y%m%d}-{n:03d}", day) for n, day in enumerate(sorted(days), start=1)]
         rows: list[Row] = []
         about = []
-        for n in range(1, self._count(100_000) + 1):
+        for n in range(1, self.count(100_000) + 1):
             code, day = webinars[n % len(webinars)] if n <= len(webinars) else rng.choice(webinars)
-            whom = self._whom(rng)
+            whom = self.whom(rng)
             at = midnight(day).astimezone(UTC) - timedelta(minutes=rng.randrange(60, 40_000))
             rows.append((n, code, day if n % 15_013 != 1_000 else None, *self._contact(self.people[whom], n), at))
             about.append(whom)
@@ -316,7 +267,7 @@ class Company:
     @cached_property
     def attendance(self) -> Table:
         """Who of those who registered came, once or (after losing the connection) twice."""
-        rng = self._rng("attendance")
+        rng = self.rng("attendance")
 
         def visits(parent: Row) -> Iterator[Row]:
             day = parent[2] if isinstance(parent[2], date) else self.today
@@ -324,20 +275,20 @@ class Company:
                 at = datetime.combine(day, time(14, rng.randrange(60)), tzinfo=ZONE)
                 yield (at.astimezone(UTC), rng.randrange(2, 90))
 
-        return self._children("marketing.webinar_attendance", self.registrations, 1, ("joined_at", "minutes"), visits)
+        return children_of("marketing.webinar_attendance", self.registrations, ("joined_at", "minutes"), visits)
 
     # --- leads ---------------------------------------------------------------------------------------------------
 
     @cached_property
     def enquiries(self) -> Table:
         """Enquiries of the last ten months; some led to an agreement, and are no leads any more."""
-        rng = self._rng("enquiries")
+        rng = self.rng("enquiries")
         first_kept = midnight(first_kept_day("leads", self.as_of)).astimezone(UTC)
         span = int((self.as_of - midnight(self.today - timedelta(days=304))).total_seconds())
         rows: list[Row] = []
         about = []
-        for n in range(1, self._count(30_000) + 1):
-            whom = self._whom(rng) if n > 2 else HELD_PEOPLE + n
+        for n in range(1, self.count(30_000) + 1):
+            whom = self.whom(rng) if n > 2 else HELD_PEOPLE + n
             person = self.people[whom]
             received = self.as_of - timedelta(seconds=rng.randrange(span))
             inbound, outbound = (
@@ -373,7 +324,7 @@ class Company:
     @cached_property
     def messages(self) -> Table:
         """What was written in enquiries."""
-        rng = self._rng("messages")
+        rng = self.rng("messages")
         texts = (
             "Please send me an offer.",
             "Can we talk next week?",
@@ -386,16 +337,16 @@ class Company:
                 if isinstance(at, datetime):
                     yield (at, rng.choice(("customer", "sales")), f"{rng.choice(texts)} {parent[6]}, {parent[7]}")
 
-        return self._children("sales.enquiry_messages", self.enquiries, 1, ("sent_at", "author", "body"), letters)
+        return children_of("sales.enquiry_messages", self.enquiries, ("sent_at", "author", "body"), letters)
 
     @cached_property
     def chats(self) -> list[StoredObject]:
         """Transcripts in a versioned bucket: some were corrected, some deleted, which left versions behind."""
-        rng = self._rng("chats")
+        rng = self.rng("chats")
         boundary = first_kept_day("leads", self.as_of)
         found = []
-        for n in range(self._count(3_000)):
-            whom = self._whom(rng, held=0.02)
+        for n in range(self.count(3_000)):
+            whom = self.whom(rng, held=0.02)
             day: date | None = self.today - timedelta(days=rng.randrange(0, 304))
             if n < 2:
                 day = boundary - timedelta(days=1 - n)
@@ -424,15 +375,15 @@ class Company:
     @cached_property
     def accounts(self) -> Table:
         """Customers' accounts, some of them resellers' customers: open, closed lately, or long ago."""
-        rng = self._rng("accounts")
+        rng = self.rng("accounts")
         boundary = first_kept_day("account_users", self.as_of)
         closed: dict[int, date | None] = {1: boundary - timedelta(days=1), 2: boundary, 3: None}
         rows: list[Row] = []
-        for n in range(1, self._count(6_000) + 3):
+        for n in range(1, self.count(6_000) + 3):
             opened = self.today - timedelta(days=rng.randrange(900, 4_000))
             gone = self.today - timedelta(days=rng.randrange(1, 880)) if rng.random() < 0.5 else None
             parent = f"CUST-{rng.randrange(4, n):06d}" if n > 10 and rng.random() < 0.2 else None
-            whom = self._whom(rng, held=0.0)
+            whom = self.whom(rng, held=0.0)
             rows.append((f"CUST-{n:06d}", self.people[whom].company, parent, opened, closed.get(n, gone)))
         columns = ("account_no", "company", "parent", "opened_on", "closed_on")
         return Table("customers.accounts", columns, rows, [HELD_PEOPLE] * len(rows))
@@ -440,12 +391,12 @@ class Company:
     @cached_property
     def account_users(self) -> Table:
         """Who uses the accounts. What an import of long ago left has no account."""
-        rng = self._rng("account_users")
+        rng = self.rng("account_users")
         numbers = [str(row[0]) for row in self.accounts.rows]
         rows: list[Row] = []
         about = []
-        for n in range(1, self._count(20_000) + 4):
-            whom = self._whom(rng) if n > 3 else HELD_PEOPLE + n
+        for n in range(1, self.count(20_000) + 4):
+            whom = self.whom(rng) if n > 3 else HELD_PEOPLE + n
             person = self.people[whom]
             account = None if n % 1_009 == 500 else numbers[n - 1] if n <= 3 else rng.choice(numbers)
             created = self.as_of - timedelta(seconds=rng.randrange(86_400, 900 * 86_400))
@@ -458,23 +409,23 @@ class Company:
     @cached_property
     def preferences(self) -> Table:
         """What users have chosen."""
-        rng = self._rng("preferences")
+        rng = self.rng("preferences")
 
         def chosen(_parent: Row) -> Iterator[Row]:
             for name in ("language", "time_zone", "theme")[: rng.randrange(3)]:
                 yield (name, rng.choice(("cs", "de", "en", "dark", "light")))
 
-        return self._children("customers.user_preferences", self.account_users, 1, ("preference", "value"), chosen)
+        return children_of("customers.user_preferences", self.account_users, ("preference", "value"), chosen)
 
     # --- traffic -------------------------------------------------------------------------------------------------
 
     @cached_property
     def bills(self) -> Table:
         """Bills of the last twenty-two months; of some it is not over yet who has to pay."""
-        rng = self._rng("bills")
+        rng = self.rng("bills")
         states = ("settled",) * 16 + ("unsettled", "challenged", "in court")
         rows: list[Row] = []
-        for n in range(1, self._count(3_000) + 5):
+        for n in range(1, self.count(3_000) + 5):
             issued = self.today - timedelta(days=rng.randrange(1, 660))
             rows.append((f"BILL-{n:06d}", issued, states[n - 1] if n <= 2 else rng.choice(states)))
         return Table("billing.bills", ("bill_no", "issued_on", "state"), rows, [HELD_PEOPLE] * len(rows))
@@ -482,13 +433,13 @@ class Company:
     @cached_property
     def end_user_records(self) -> Table:
         """Communication detail records, each on a bill; a few that rating lost are on none."""
-        rng = self._rng("end_user_records")
+        rng = self.rng("end_user_records")
         numbers = [str(row[0]) for row in self.bills.rows]
         boundary = midnight(first_kept_day("traffic_end_users", self.as_of)).astimezone(UTC)
         rows: list[Row] = []
         about = []
-        for n in range(1, self._count(40_000) + 3):
-            whom = self._whom(rng) if n > 2 else HELD_PEOPLE + n
+        for n in range(1, self.count(40_000) + 3):
+            whom = self.whom(rng) if n > 2 else HELD_PEOPLE + n
             at = self.as_of - timedelta(seconds=rng.randrange(660 * 86_400))
             if n <= 2:  # the last microsecond that has expired, and the first that has not
                 at = boundary - timedelta(microseconds=2 - n)
@@ -506,7 +457,7 @@ class Company:
         """Page views of the last 134 weeks: a file a week and part, named by the week's first day."""
         boundary = midnight(first_kept_day("analytics", self.as_of))
         start = self.today - timedelta(days=7 * _WEEKS - 3)
-        rows = self._count(_VIEWS) // (_WEEKS * _PARTS) + 1
+        rows = self.count(_VIEWS) // (_WEEKS * _PARTS) + 1
         number = 0
         for week in range(_WEEKS):
             first = start + timedelta(days=7 * week)
@@ -571,16 +522,40 @@ class Company:
 
     # --- all of it -----------------------------------------------------------------------------------------------
 
-    @property
-    def crm(self) -> Sequence[Table]:
-        """Tables of the CRM's database, parents before their children."""
-        customers = (self.accounts, self.account_users, self.preferences)
-        return (self.registrations, self.attendance, self.invitations, self.enquiries, self.messages, *customers)
+    @cached_property
+    def systems(self) -> tuple[System, ...]:
+        """Those of its systems that have a module of their own."""
+        return tuple(kind(self) for kind in SYSTEMS)
+
+    def system(self, kind: type[Kind]) -> Kind:
+        """One of its systems."""
+        return next(system for system in self.systems if isinstance(system, kind))
 
     @property
-    def operations(self) -> Sequence[Table]:
-        """Tables of the database of operations, parents before their children."""
-        return (self.guests, self.accommodation, self.dietary, self.arrivals, self.bills, self.end_user_records)
+    def families(self) -> Sequence[Family]:
+        """The records in all tables."""
+        guests = (self.accommodation, self.dietary, self.arrivals)
+        own = (
+            Family("crm", ("webinars.registrations",), self.registrations, (self.attendance,)),
+            Family("crm", ("events.invitations",), self.invitations),
+            Family("crm", ("leads.enquiries",), self.enquiries, (self.messages,)),
+            Family("crm", ("account_users.users",), self.account_users, (self.preferences,)),
+            Family("operations", ("logistics.guests",), self.guests, guests, key=2),
+            Family("operations", ("traffic_end_users.records",), self.end_user_records),
+        )
+        return (*own, *(family for system in self.systems for family in system.families))
+
+    def judged_by(self, database: str) -> Sequence[Table]:
+        """Tables of a database that records are judged by, and that nothing is erased from."""
+        own = (self.accounts,) if database == "crm" else (self.bills,)
+        theirs = (table for system in self.systems if system.database == database for table in system.judged_by)
+        return (*own, *theirs)
+
+    def tables(self, database: str) -> Sequence[Table]:
+        """All tables of a database, each after those that it refers to."""
+        mine = [family for family in self.families if family.database == database]
+        records = [table for family in mine for table in (family.table, *family.children)]
+        return (*self.judged_by(database), *records)
 
     @property
     def objects(self) -> Sequence[StoredObject]:

@@ -1,7 +1,7 @@
 """Knows what must be in the stores, and looks whether it is: promise by promise, record by record.
 
 It makes the company up again from what the seeding was told (so nothing about people is kept outside the stores),
-judges every record by `calendar_days`, and reads the stores with drivers of its own. It uses neither the stores nor the
+judges every record as `fates` does, and reads the stores with drivers of its own. It uses neither the stores nor the
 periods, policies or holds of `lethe`.
 """
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,35 +22,16 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from lethe.connections import Resolver
-from lethe_demo.calendar_days import RULES, first_kept_day, local_day, midnight
-from lethe_demo.company import (
-    BADGES,
-    COOKIES_HELD,
-    HELD_PEOPLE,
-    LAKE,
-    VIEWS_PREFIX,
-    Company,
-    StoredObject,
-    Table,
-    ViewFile,
-)
+from lethe_demo.company import BADGES, LAKE, VIEWS_PREFIX, ViewFile
+from lethe_demo.fates import Fate, Fates
+from lethe_demo.records import Table, as_json
 from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, bucket_client, database
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+DATABASES = {"crm": CRM_ID, "operations": OPERATIONS_ID}
 SCRATCH_SCHEMA, SCRATCH_PREFIX = "lethe_scratch", "_lethe/"
-
-
-class Fate(StrEnum):
-    """What must become of a record."""
-
-    KEPT = "kept"
-    ERASED = "erased"
-    HELD = "held"
-    UNJUDGEABLE = "unjudgeable"
-    OUTSIDE = "outside"
-    """Not a record of the category at all: an enquiry that led to an agreement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,137 +44,8 @@ class Verdict:
     detail: str
 
 
-class Oracle:
-    """Judges the records of a company by an as-of moment per category."""
-
-    def __init__(self, company: Company, as_of: Mapping[str, datetime] | None = None) -> None:
-        self.company = company
-        moments = as_of or {}
-        self._first_kept = {
-            category: first_kept_day(category, moments.get(category, company.as_of)) for category in RULES
-        }
-
-    # --- what must become of every record ------------------------------------------------------------------------
-
-    def fates(self, dataset: str) -> list[Fate]:
-        """The fate of every record of ``category.dataset``, in the order in which the company has them."""
-        judge = {
-            "webinars.registrations": self._registrations,
-            "events.invitations": self._invitations,
-            "events.badge_scans": self._scans,
-            "logistics.guests": self._guests,
-            "leads.enquiries": self._enquiries,
-            "leads.chats": self._chats,
-            "account_users.users": self._users,
-            "traffic_end_users.records": self._traffic,
-        }[dataset]
-        return list(judge())
-
-    def _registrations(self) -> Iterator[Fate]:
-        for day, whom in self._clocks(self.company.registrations, "webinar_date"):
-            yield self._fate("webinars", day, whom)
-
-    def _invitations(self) -> Iterator[Fate]:
-        events = self._column(self.company.invitations, "event_code")
-        clocks = self._clocks(self.company.invitations, "event_day")
-        for (day, whom), event in zip(clocks, events, strict=True):
-            yield self._fate("events", _day(day), whom, event)
-
-    def _guests(self) -> Iterator[Fate]:
-        events = self._column(self.company.guests, "event_code")
-        clocks = self._clocks(self.company.guests, "event_day")
-        for (day, whom), event in zip(clocks, events, strict=True):
-            yield self._fate("logistics", day, whom, event)
-
-    def _chats(self) -> Iterator[Fate]:
-        yield from (self._fate("leads", chat.clock, chat.about) for chat in self.company.chats)
-
-    def _scans(self) -> Iterator[Fate]:
-        yield from map(self._scan, self.company.scans)
-
-    def _fate(self, category: str, clock: object, whom: int, event: object = None) -> Fate:
-        if not isinstance(clock, date):
-            return Fate.UNJUDGEABLE
-        if clock >= self._first_kept[category]:
-            return Fate.KEPT
-        return Fate.HELD if whom < HELD_PEOPLE or event == self.company.held_event else Fate.ERASED
-
-    def _scan(self, scan: StoredObject) -> Fate:
-        """Badges name nobody whom a hold could name; only their event, and S3's own legal hold, can hold them."""
-        fate = self._fate("events", scan.clock, HELD_PEOPLE, scan.event)
-        return Fate.HELD if fate is Fate.ERASED and scan.locked else fate
-
-    def _enquiries(self) -> Iterator[Fate]:
-        table = self.company.enquiries
-        agreement = table.columns.index("agreement_no")
-        start = table.columns.index("received_at")
-        for row, whom in zip(table.rows, table.about, strict=True):
-            moments = [moment for moment in row[start : start + 3] if isinstance(moment, datetime)]
-            if row[agreement] is not None:
-                yield Fate.OUTSIDE
-            else:
-                yield self._fate("leads", local_day(max(moments)) if moments else None, whom)
-
-    def _users(self) -> Iterator[Fate]:
-        """By the closure of their account: while that is open nobody goes, and who has none cannot be judged."""
-        accounts = self.company.accounts
-        closed = dict(zip(self._column(accounts, "account_no"), self._column(accounts, "closed_on"), strict=True))
-        for account, whom in self._clocks(self.company.account_users, "account_no"):
-            is_open = account is not None and closed[account] is None
-            day = None if account is None else closed[account]
-            yield Fate.KEPT if is_open else self._fate("account_users", day, whom)
-
-    def _traffic(self) -> Iterator[Fate]:
-        """By their own day, but for those whose bill is not settled; without a bill nobody knows."""
-        bills, records = self.company.bills, self.company.end_user_records
-        state = dict(zip(self._column(bills, "bill_no"), self._column(bills, "state"), strict=True))
-        for (at, whom), bill in zip(self._clocks(records, "sent_at"), self._column(records, "bill_no"), strict=True):
-            day = local_day(at) if bill is not None and isinstance(at, datetime) else None
-            fate = self._fate("traffic_end_users", day, whom)
-            kept_on = fate in (Fate.ERASED, Fate.HELD) and state[bill] != "settled"
-            yield Fate.KEPT if kept_on else fate
-
-    def view_fates(self, file: ViewFile) -> list[Fate]:
-        """The fate of every row of a file of page views."""
-        expired, known, held = self._view_masks(file)
-        fates = np.where(
-            ~known, Fate.UNJUDGEABLE, np.where(~expired, Fate.KEPT, np.where(held, Fate.HELD, Fate.ERASED))
-        )
-        return [Fate(fate) for fate in fates]
-
-    def _view_masks(self, file: ViewFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For every row whether it has expired, can be judged, and is of held people.
-
-        A row without a time is unjudgeable only where its file's week can have expired: no row is older than its week.
-        """
-        boundary = pa.scalar(midnight(self._first_kept["analytics"]), pa.timestamp("us", tz="UTC"))
-        clocks = file.table["activity_time"]
-        recent = file.first >= self._first_kept["analytics"]
-        known = np.asarray(clocks.is_valid()) | recent
-        expired = np.asarray(pa.compute.less(clocks, boundary).fill_null(False))
-        held = ((file.about < HELD_PEOPLE) & file.signed_in) | (file.about < COOKIES_HELD)
-        return expired, known, held
-
-    def counts(self, dataset: str) -> Counter[Fate]:
-        """How many records of a dataset have which fate."""
-        if dataset != "analytics.page_views":
-            return Counter(self.fates(dataset))
-        total: Counter[Fate] = Counter()
-        for file in self.company.view_files():
-            expired, known, held = self._view_masks(file)
-            total[Fate.ERASED] += int((known & expired & ~held).sum())
-            total[Fate.HELD] += int((known & expired & held).sum())
-            total[Fate.UNJUDGEABLE] += int((~known).sum())
-            total[Fate.KEPT] += int((known & ~expired).sum())
-        return total
-
-    @staticmethod
-    def _column(table: Table, name: str) -> Iterator[object]:
-        index = table.columns.index(name)
-        return (row[index] for row in table.rows)
-
-    def _clocks(self, table: Table, name: str) -> Iterator[tuple[object, int]]:
-        return zip(self._column(table, name), table.about, strict=True)
+class Oracle(Fates):
+    """Looks whether what must have become of the records of a company is what is in its stores."""
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
@@ -208,29 +59,18 @@ class Oracle:
 
     def look_at_tables(self, resolve: Resolver) -> Iterator[Verdict]:
         """Every row of every table, children included."""
-        company = self.company
-        families = (
-            (CRM_ID, "webinars.registrations", company.registrations, (company.attendance,)),
-            (CRM_ID, "events.invitations", company.invitations, ()),
-            (CRM_ID, "leads.enquiries", company.enquiries, (company.messages,)),
-            (
-                OPERATIONS_ID,
-                "logistics.guests",
-                company.guests,
-                (company.accommodation, company.dietary, company.arrivals),
-            ),
-            (CRM_ID, "account_users.users", company.account_users, (company.preferences,)),
-            (OPERATIONS_ID, "traffic_end_users.records", company.end_user_records, ()),
-        )
-        for conn_id, table in ((CRM_ID, company.accounts), (OPERATIONS_ID, company.bills)):
-            untouched = ((row, Fate.OUTSIDE) for row in table.rows)
-            yield from _compare(f"{table.name}, which others are judged by", untouched, _read(resolve, conn_id, table))
-        for conn_id, dataset, parent, children in families:
-            fates = self.fates(dataset)
-            yield from _compare(dataset, zip(parent.rows, fates, strict=True), _read(resolve, conn_id, parent))
-            for child in children:
+        for database_name, conn_id in DATABASES.items():
+            for table in self.company.judged_by(database_name):
+                untouched = ((row, Fate.OUTSIDE) for row in table.rows)
+                there = _read(resolve, conn_id, table)
+                yield from _compare(f"{table.name}, which others are judged by", untouched, there)
+        for family in self.company.families:
+            conn_id, fates, names = DATABASES[family.database], self.family_fates(family), " and ".join(family.datasets)
+            records = zip(family.table.rows, fates, strict=True)
+            yield from _compare(names, records, _read(resolve, conn_id, family.table))
+            for child in family.children:
                 inherited = zip(child.rows, (fates[index] for index in child.parents), strict=True)
-                name = f"{dataset} ({child.name.partition('.')[2]})"
+                name = f"{names} ({child.name.partition('.')[2]})"
                 yield from _compare(name, inherited, _read(resolve, conn_id, child))
 
     def look_at_objects(self, client: S3Client) -> Iterator[Verdict]:
@@ -298,20 +138,16 @@ class Oracle:
             yield "changed"
 
 
-def _day(text: object) -> date | None:
-    try:
-        return date.fromisoformat(str(text))
-    except ValueError:
-        return None
-
-
 def _read(resolve: Resolver, conn_id: str, table: Table) -> set[tuple[object, ...]]:
     query = sql.SQL("SELECT {} FROM {}").format(
         sql.SQL(", ").join(map(sql.Identifier, table.columns)),
         sql.SQL(".").join(sql.Identifier(part) for part in table.name.split(".")),
     )
     with database(resolve(conn_id)) as connection:
-        return set(connection.execute(query))
+        return {
+            tuple(as_json(value) if isinstance(value, dict) else value for value in row)
+            for row in connection.execute(query)
+        }
 
 
 def _compare(

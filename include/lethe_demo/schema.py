@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-CRM = """
+from lethe_demo.systems import SYSTEMS
+
+_CRM = """
 CREATE SCHEMA customers;
 CREATE SCHEMA marketing;
 CREATE SCHEMA sales;
@@ -82,7 +84,7 @@ CREATE TABLE sales.enquiry_messages (
 );
 """
 
-CRM_INDEXES = """
+_CRM_INDEXES = """
 CREATE INDEX ON customers.account_users (account_no);
 CREATE INDEX ON customers.user_preferences (user_id);
 CREATE INDEX ON marketing.webinar_registrations (webinar_date);
@@ -93,10 +95,9 @@ CREATE INDEX ON sales.enquiries (last_inbound_at);
 CREATE INDEX ON sales.enquiries (last_outbound_at);
 CREATE INDEX ON sales.enquiries (greatest(received_at, last_inbound_at, last_outbound_at));
 CREATE INDEX ON sales.enquiry_messages (enquiry_id);
-ANALYZE;
 """
 
-OPERATIONS = """
+_OPERATIONS = """
 CREATE SCHEMA billing;
 CREATE SCHEMA guests;
 CREATE SCHEMA traffic;
@@ -162,14 +163,13 @@ CREATE TABLE guests.arrivals (
 );
 """
 
-OPERATIONS_INDEXES = """
+_OPERATIONS_INDEXES = """
 CREATE INDEX ON traffic.end_user_records (sent_at);
 CREATE INDEX ON traffic.end_user_records (bill_no);
 CREATE INDEX ON guests.logistics (event_day);
 CREATE INDEX ON guests.accommodation (event_code, guest_no);
 CREATE INDEX ON guests.dietary (event_code, guest_no);
 CREATE INDEX ON guests.arrivals (event_code, guest_no);
-ANALYZE;
 """
 
 MARK = """
@@ -183,8 +183,27 @@ CREATE TABLE IF NOT EXISTS lethe_demo.seed (
 );
 """
 
-DROP = {
-    "crm": "DROP SCHEMA IF EXISTS customers, marketing, sales CASCADE",
-    "operations": "DROP SCHEMA IF EXISTS billing, guests, traffic CASCADE",
-}
-SCHEMAS = {"crm": ("customers", "marketing", "sales"), "operations": ("billing", "guests", "traffic")}
+_OWN_SCHEMAS = {"crm": ("customers", "marketing", "sales"), "operations": ("billing", "guests", "traffic")}
+
+
+def tables(database: str) -> str:
+    """Creates all tables of a database."""
+    own = {"crm": _CRM, "operations": _OPERATIONS}[database]
+    return own + "".join(system.tables_sql for system in SYSTEMS if system.database == database)
+
+
+def indexes(database: str) -> str:
+    """Creates their indexes, once they are filled."""
+    own = {"crm": _CRM_INDEXES, "operations": _OPERATIONS_INDEXES}[database]
+    return own + "".join(system.indexes_sql for system in SYSTEMS if system.database == database) + "ANALYZE;\n"
+
+
+def schemas(database: str) -> tuple[str, ...]:
+    """The names of all schemas of a database."""
+    theirs = (name for system in SYSTEMS if system.database == database for name in system.schemas)
+    return (*_OWN_SCHEMAS[database], *theirs)
+
+
+def drop(database: str) -> str:
+    """Takes all of a database away."""
+    return f"DROP SCHEMA IF EXISTS {', '.join(schemas(database))} CASCADE"

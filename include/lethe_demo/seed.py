@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ from psycopg import sql
 from lethe.connections import Connection, Resolver, from_environment
 from lethe.errors import LetheError
 from lethe_demo import schema
-from lethe_demo.company import BADGES, LAKE, Company, StoredObject, Table
+from lethe_demo.company import BADGES, LAKE, Company, StoredObject
+from lethe_demo.records import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -117,12 +118,8 @@ def seed(resolve: Resolver, as_of: datetime, scale: float = 1.0, say: Say = say_
     _begin(resolve, company)
     with ThreadPoolExecutor(1) as beside:  # weed and PostgreSQL work at the same time
         lake = beside.submit(_timed, say, "buckets", lambda: _fill_lake(resolve(LAKE_ID), company))
-        _timed(say, "CRM", lambda: fill(crm, schema.CRM, company.crm, schema.CRM_INDEXES))
-        _timed(
-            say,
-            "operations",
-            lambda: fill(operations, schema.OPERATIONS, company.operations, schema.OPERATIONS_INDEXES),
-        )
+        _timed(say, "CRM", lambda: fill(crm, company, "crm"))
+        _timed(say, "operations", lambda: fill(operations, company, "operations"))
         lake.result()
     with database(operations) as opened:
         opened.execute("UPDATE lethe_demo.seed SET complete = true")
@@ -154,14 +151,14 @@ def _begin(resolve: Resolver, company: Company) -> None:
     with database(resolve(OPERATIONS_ID)) as operations, database(resolve(CRM_ID)) as crm:
         begun = operations.execute("SELECT to_regclass('lethe_demo.seed')").fetchone() != (None,)
         for name, opened in (("crm", crm), ("operations", operations)):
-            names = list(schema.SCHEMAS[name])
+            names = list(schema.schemas(name))
             there = opened.execute("SELECT 1 FROM pg_namespace WHERE nspname = ANY(%s)", [names]).fetchone()
             if there and not begun:
                 raise SeedError(
                     f"the database for {name} has schemas of the names {', '.join(names)} that no seeding made: "
                     "give the demo databases of its own"
                 )
-            opened.execute(schema.DROP[name].encode())
+            opened.execute(schema.drop(name).encode())
         if not begun:
             _refuse_others(bucket_client(resolve(LAKE_ID)))
         operations.execute(schema.MARK.encode())
@@ -172,13 +169,14 @@ def _begin(resolve: Resolver, company: Company) -> None:
         )
 
 
-def fill(target: Connection, tables: str, contents: Sequence[Table], indexes: str) -> str:
-    """Create tables, copy their rows in, then index them; says how many there are."""
+def fill(target: Connection, company: Company, name: str) -> str:
+    """Create the tables of a database, copy their rows in, then index them; says how many there are."""
+    contents = company.tables(name)
     with database(target) as connection:
-        connection.execute(tables.encode())
+        connection.execute(schema.tables(name).encode())
         for table in contents:
             _copy(connection, table)
-        connection.execute(indexes.encode())
+        connection.execute(schema.indexes(name).encode())
     return f"{sum(len(table.rows) for table in contents):,} rows in {len(contents)} tables"
 
 

@@ -15,7 +15,10 @@ from lethe.policy import Policy, load_all
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-CATEGORIES = {"webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users"}
+CATEGORIES = {
+    "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
+    "recruitment_prospects", "recruitment", "support",
+}  # fmt: skip
 WATCHING = {"lethe_coverage", "lethe_evidence", "lethe_survey", "lethe_watch"}
 STAGES = {"discover", "validate", "erase", "verify"}
 

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from lethe.connections import Connection
-from lethe_demo import schema
-from lethe_demo.company import Company, Table
-from lethe_demo.oracle import Fate, Oracle
+from lethe_demo.company import Company
+from lethe_demo.fates import Fate
+from lethe_demo.oracle import DATABASES, Oracle
+from lethe_demo.records import Family, Table
 from lethe_demo.seed import CRM_ID, OPERATIONS_ID, database, fill
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -28,35 +29,29 @@ def stores(postgres: EmbeddedPostgres) -> Iterator[dict[str, Connection]]:
     }
     for connection in connections.values():
         postgres.create_database(str(connection.schema))
-    fill(connections[CRM_ID], schema.CRM, COMPANY.crm, schema.CRM_INDEXES)
-    fill(connections[OPERATIONS_ID], schema.OPERATIONS, COMPANY.operations, schema.OPERATIONS_INDEXES)
-    with database(connections[CRM_ID]) as crm:
-        erase(crm, COMPANY.attendance, "webinars.registrations", COMPANY.registrations)
-        erase(crm, COMPANY.registrations, "webinars.registrations")
-        erase(crm, COMPANY.invitations, "events.invitations")
-        erase(crm, COMPANY.messages, "leads.enquiries", COMPANY.enquiries)
-        erase(crm, COMPANY.enquiries, "leads.enquiries")
-        erase(crm, COMPANY.preferences, "account_users.users", COMPANY.account_users)
-        erase(crm, COMPANY.account_users, "account_users.users")
-    with database(connections[OPERATIONS_ID]) as operations:
-        for child in (COMPANY.accommodation, COMPANY.dietary, COMPANY.arrivals):
-            erase(operations, child, "logistics.guests", COMPANY.guests)
-        erase(operations, COMPANY.guests, "logistics.guests")
-        erase(operations, COMPANY.end_user_records, "traffic_end_users.records")
+    for name, conn_id in DATABASES.items():
+        fill(connections[conn_id], COMPANY, name)
+    for family in COMPANY.families:
+        with database(connections[DATABASES[family.database]]) as opened:
+            erase(opened, family)
     yield connections
     for connection in connections.values():
         postgres.drop_database(str(connection.schema))
 
 
-def erase(connection: psycopg.Connection, table: Table, dataset: str, parent: Table | None = None) -> None:
-    """Delete the rows that must go, key by key."""
-    fates = ORACLE.fates(dataset)
-    mine = [fates[index] for index in table.parents] if parent else fates
-    key = table.columns[:2] if table is COMPANY.guests else table.columns[:1]
-    condition = " AND ".join(f"{column} = %s" for column in key)
-    doomed = [row[: len(key)] for row, fate in zip(table.rows, mine, strict=True) if fate is Fate.ERASED]
+def erase(connection: psycopg.Connection, family: Family) -> None:
+    """Delete the rows that must go, key by key; records last, those that refer to others of them first."""
+    fates = ORACLE.family_fates(family)
+    for child in reversed(family.children):
+        delete(connection, child, [fates[index] for index in child.parents], 1)
+    delete(connection, family.table, fates, family.key)
+
+
+def delete(connection: psycopg.Connection, table: Table, fates: list[Fate], key: int) -> None:
+    condition = " AND ".join(f"{column} = %s" for column in table.columns[:key])
+    doomed = [row[:key] for row, fate in zip(table.rows, fates, strict=True) if fate is Fate.ERASED]
     with connection.cursor() as cursor:
-        cursor.executemany(f"DELETE FROM {table.name} WHERE {condition}".encode(), doomed)  # noqa: S608 - names only
+        cursor.executemany(f"DELETE FROM {table.name} WHERE {condition}".encode(), doomed[::-1])  # noqa: S608 - names only
 
 
 def broken(stores: dict[str, Connection]) -> set[tuple[str, str]]:

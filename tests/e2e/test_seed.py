@@ -9,7 +9,8 @@ import pytest
 
 from lethe.connections import Connection
 from lethe_demo.company import BADGES, LAKE
-from lethe_demo.oracle import Fate, Oracle
+from lethe_demo.fates import Fate
+from lethe_demo.oracle import Oracle
 from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, SeedError, bucket_client, database, seed, seeding
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 

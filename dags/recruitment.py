@@ -1,0 +1,7 @@
+"""Candidates: the retention DAG of `include/policies/recruitment.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("recruitment")

@@ -1,0 +1,236 @@
+"""What must become of every record of the company, and why: judged by `calendar_days`, in the company's own words.
+
+It uses neither the stores nor the periods, policies or holds of `lethe`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
+from enum import StrEnum
+
+import numpy as np
+import pyarrow as pa
+
+from lethe_demo.calendar_days import BY_VALUE, RULES, first_kept_day, local_day, midnight
+from lethe_demo.company import COOKIES_HELD, Company, StoredObject, ViewFile
+from lethe_demo.records import HELD_PEOPLE, Family, Row, Table
+from lethe_demo.systems.hiring import Hiring
+
+
+class Fate(StrEnum):
+    """What must become of a record."""
+
+    KEPT = "kept"
+    ERASED = "erased"
+    HELD = "held"
+    UNJUDGEABLE = "unjudgeable"
+    OUTSIDE = "outside"
+    """Not a record of the category at all: an enquiry that led to an agreement, a ticket that is open."""
+
+
+class Fates:
+    """Judges the records of a company by an as-of moment per category."""
+
+    def __init__(self, company: Company, as_of: Mapping[str, datetime] | None = None) -> None:
+        self.company = company
+        moments = as_of or {}
+        self._first_kept = {
+            category: first_kept_day(category, moments.get(category, company.as_of)) for category in RULES
+        }
+        self._first_kept_by_value = {
+            (category, value): first_kept_day(category, moments.get(category, company.as_of), value)
+            for category, rules in BY_VALUE.items()
+            for value in rules
+        }
+
+    # --- what must become of every record ------------------------------------------------------------------------
+
+    def fates(self, dataset: str) -> list[Fate]:
+        """The fate of every record of ``category.dataset``, in the order in which the company has them."""
+        return list(self._judges[dataset]())
+
+    @property
+    def _judges(self) -> Mapping[str, Callable[[], Iterable[Fate]]]:
+        return {
+            "webinars.registrations": self._registrations,
+            "events.invitations": self._invitations,
+            "events.badge_scans": self._scans,
+            "logistics.guests": self._guests,
+            "leads.enquiries": self._enquiries,
+            "leads.chats": self._chats,
+            "account_users.users": self._users,
+            "traffic_end_users.records": self._traffic,
+            "recruitment_prospects.prospects": self._prospects,
+            "recruitment.candidates": self._candidates,
+            "support.tickets": self._tickets,
+        }
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Every dataset of the company."""
+        return ("analytics.page_views", *self._judges)
+
+    def family_fates(self, family: Family) -> list[Fate]:
+        """The fate of every record of a table, by the dataset that it is in; outside if it is in none."""
+        each = [self.fates(dataset) for dataset in family.datasets]
+        return [
+            next((fate for fate in one if fate is not Fate.OUTSIDE), Fate.OUTSIDE) for one in zip(*each, strict=True)
+        ]
+
+    def _with_held(self, dataset: str) -> Iterator[tuple[Row, bool]]:
+        """Every record with whether the lawsuit names anybody in it, or in the rows that go with it."""
+        family = next(family for family in self.company.families if dataset in family.datasets)
+        named = {index for index, whom in enumerate(family.table.about) if whom < HELD_PEOPLE}
+        for child in family.children:
+            pairs = zip(child.parents, child.about, strict=True)
+            named |= {parent for parent, whom in pairs if whom < HELD_PEOPLE}
+        yield from ((row, index in named) for index, row in enumerate(family.table.rows))
+
+    def _registrations(self) -> Iterator[Fate]:
+        for day, whom in self._clocks(self.company.registrations, "webinar_date"):
+            yield self._fate("webinars", day, whom)
+
+    def _invitations(self) -> Iterator[Fate]:
+        events = self._column(self.company.invitations, "event_code")
+        clocks = self._clocks(self.company.invitations, "event_day")
+        for (day, whom), event in zip(clocks, events, strict=True):
+            yield self._fate("events", _day(day), whom, event)
+
+    def _guests(self) -> Iterator[Fate]:
+        events = self._column(self.company.guests, "event_code")
+        clocks = self._clocks(self.company.guests, "event_day")
+        for (day, whom), event in zip(clocks, events, strict=True):
+            yield self._fate("logistics", day, whom, event)
+
+    def _chats(self) -> Iterator[Fate]:
+        yield from (self._fate("leads", chat.clock, chat.about) for chat in self.company.chats)
+
+    def _scans(self) -> Iterator[Fate]:
+        yield from map(self._scan, self.company.scans)
+
+    def _fate(self, category: str, clock: object, whom: int, event: object = None) -> Fate:
+        return self._judge(clock, self._first_kept[category], whom < HELD_PEOPLE or event == self.company.held_event)
+
+    @staticmethod
+    def _judge(clock: object, first_kept: date | None, held: bool) -> Fate:
+        """By a day or a moment; without one, or without a period, nobody can say."""
+        if not isinstance(clock, date) or first_kept is None:
+            return Fate.UNJUDGEABLE
+        day = local_day(clock) if isinstance(clock, datetime) else clock
+        if day >= first_kept:
+            return Fate.KEPT
+        return Fate.HELD if held else Fate.ERASED
+
+    def _scan(self, scan: StoredObject) -> Fate:
+        """Badges name nobody whom a hold could name; only their event, and S3's own legal hold, can hold them."""
+        fate = self._fate("events", scan.clock, HELD_PEOPLE, scan.event)
+        return Fate.HELD if fate is Fate.ERASED and scan.locked else fate
+
+    def _enquiries(self) -> Iterator[Fate]:
+        table = self.company.enquiries
+        agreement = table.columns.index("agreement_no")
+        start = table.columns.index("received_at")
+        for row, whom in zip(table.rows, table.about, strict=True):
+            moments = [moment for moment in row[start : start + 3] if isinstance(moment, datetime)]
+            if row[agreement] is not None:
+                yield Fate.OUTSIDE
+            else:
+                yield self._fate("leads", local_day(max(moments)) if moments else None, whom)
+
+    def _users(self) -> Iterator[Fate]:
+        """By the closure of their account: while that is open nobody goes, and who has none cannot be judged."""
+        accounts = self.company.accounts
+        closed = dict(zip(self._column(accounts, "account_no"), self._column(accounts, "closed_on"), strict=True))
+        for account, whom in self._clocks(self.company.account_users, "account_no"):
+            is_open = account is not None and closed[account] is None
+            day = None if account is None else closed[account]
+            yield Fate.KEPT if is_open else self._fate("account_users", day, whom)
+
+    def _traffic(self) -> Iterator[Fate]:
+        """By their own day, but for those whose bill is not settled; without a bill nobody knows."""
+        bills, records = self.company.bills, self.company.end_user_records
+        state = dict(zip(self._column(bills, "bill_no"), self._column(bills, "state"), strict=True))
+        for (at, whom), bill in zip(self._clocks(records, "sent_at"), self._column(records, "bill_no"), strict=True):
+            day = local_day(at) if bill is not None and isinstance(at, datetime) else None
+            fate = self._fate("traffic_end_users", day, whom)
+            kept_on = fate in (Fate.ERASED, Fate.HELD) and state[bill] != "settled"
+            yield Fate.KEPT if kept_on else fate
+
+    def _prospects(self) -> Iterator[Fate]:
+        """By the day of the mailing that asked them; whom none asked cannot be judged, and who consented is none."""
+        sent = dict(self.company.system(Hiring).mailings.pairs("mailing_id", "sent_at"))
+        for row, held in self._with_held("recruitment_prospects.prospects"):
+            mailing, consented = row[7], row[8]
+            if consented is not None:
+                yield Fate.OUTSIDE
+            elif mailing is not None and sent[mailing] is None:
+                yield Fate.KEPT  # nobody has asked yet
+            else:
+                yield self._judge(sent.get(mailing), self._first_kept["recruitment_prospects"], held)
+
+    def _candidates(self) -> Iterator[Fate]:
+        """By the last day of the consent, or the day of its withdrawal: whichever is first."""
+        for row, held in self._with_held("recruitment.candidates"):
+            consented, until, withdrawn = row[8:11]
+            days = [until] if isinstance(until, date) else []
+            days += [local_day(withdrawn)] if isinstance(withdrawn, datetime) else []
+            over = min(days, default=None)
+            outside = consented is None
+            yield Fate.OUTSIDE if outside else self._judge(over, self._first_kept["recruitment"], held)
+
+    def _tickets(self) -> Iterator[Fate]:
+        """By their closure, but for those that are not closed, or again open."""
+        for row, held in self._with_held("support.tickets"):
+            closed = row[3] in ("solved", "merged")
+            yield self._judge(row[10], self._first_kept["support"], held) if closed else Fate.OUTSIDE
+
+    def view_fates(self, file: ViewFile) -> list[Fate]:
+        """The fate of every row of a file of page views."""
+        expired, known, held = self._view_masks(file)
+        fates = np.where(
+            ~known, Fate.UNJUDGEABLE, np.where(~expired, Fate.KEPT, np.where(held, Fate.HELD, Fate.ERASED))
+        )
+        return [Fate(fate) for fate in fates]
+
+    def _view_masks(self, file: ViewFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For every row whether it has expired, can be judged, and is of held people.
+
+        A row without a time is unjudgeable only where its file's week can have expired: no row is older than its week.
+        """
+        boundary = pa.scalar(midnight(self._first_kept["analytics"]), pa.timestamp("us", tz="UTC"))
+        clocks = file.table["activity_time"]
+        recent = file.first >= self._first_kept["analytics"]
+        known = np.asarray(clocks.is_valid()) | recent
+        expired = np.asarray(pa.compute.less(clocks, boundary).fill_null(False))
+        held = ((file.about < HELD_PEOPLE) & file.signed_in) | (file.about < COOKIES_HELD)
+        return expired, known, held
+
+    def counts(self, dataset: str) -> Counter[Fate]:
+        """How many records of a dataset have which fate."""
+        if dataset != "analytics.page_views":
+            return Counter(self.fates(dataset))
+        total: Counter[Fate] = Counter()
+        for file in self.company.view_files():
+            expired, known, held = self._view_masks(file)
+            total[Fate.ERASED] += int((known & expired & ~held).sum())
+            total[Fate.HELD] += int((known & expired & held).sum())
+            total[Fate.UNJUDGEABLE] += int((~known).sum())
+            total[Fate.KEPT] += int((known & ~expired).sum())
+        return total
+
+    @staticmethod
+    def _column(table: Table, name: str) -> Iterator[object]:
+        index = table.columns.index(name)
+        return (row[index] for row in table.rows)
+
+    def _clocks(self, table: Table, name: str) -> Iterator[tuple[object, int]]:
+        return zip(self._column(table, name), table.about, strict=True)
+
+
+def _day(text: object) -> date | None:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        return None
