@@ -7,12 +7,12 @@ a search path leads two names to one table. A record would go by the shorter of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 
 from lethe.environment import Environment
 from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
-from lethe.policy import Dataset, Policy, TableDataset, exclude_each_other, load_each, may_overlap
+from lethe.policy import ChildTable, Dataset, Policy, TableDataset, exclude_each_other, load_each, may_overlap
 from lethe.stores import family
 from lethe.stores.base import Place
 
@@ -72,7 +72,18 @@ class Places:
         if not self.comparable(one, other):
             return False
         place, other_place = self.of(one), self.of(other)
-        return (place.meets(other_place) and not _apart(one, other)) or place.goes_along(other_place)
+        if isinstance(one, TableDataset) and isinstance(other, TableDataset) and exclude_each_other(one, other):
+            return self._along_in_common(one, other) if place.meets(other_place) else place.goes_along(other_place)
+        return place.meets(other_place) or place.goes_along(other_place)
+
+    def _along_in_common(self, one: TableDataset, other: TableDataset) -> bool:
+        """Whether rows go along with records of two parts of one table.
+
+        A child table that both declare alike is no such: each of its rows refers to one record, which is in one part.
+        """
+        alike = [child for child in one.children if child in other.children] if one.key == other.key else []
+        rest, other_rest = (_without_children(dataset, alike) for dataset in (one, other))
+        return self.of(one).goes_along(self.of(other_rest)) or self.of(rest).goes_along(self.of(other))
 
     def could_share(self, one: Dataset, other: Dataset) -> bool:
         """Whether two datasets would have records in common if the other's connection led to where the one's does.
@@ -165,5 +176,5 @@ def readable(env: Environment) -> list[Policy]:
     return [policy for policy in load_each(env.settings.policies).values() if isinstance(policy, Policy)]
 
 
-def _apart(one: Dataset, two: Dataset) -> bool:
-    return isinstance(one, TableDataset) and isinstance(two, TableDataset) and exclude_each_other(one, two)
+def _without_children(dataset: TableDataset, children: Collection[ChildTable]) -> TableDataset:
+    return dataset.model_copy(update={"children": tuple(one for one in dataset.children if one not in children)})

@@ -63,6 +63,28 @@ def test_one_table_behind_two_connections_is_found_where_it_really_is(
     lethe("policy", "check")
 
 
+def test_two_parts_of_one_table_may_have_the_same_child_table(lethe: Command) -> None:
+    """Each of its rows goes along with one record, unless one of the two reaches them in another way (promise 1)."""
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.executescript(
+            "CREATE TABLE notes (id integer PRIMARY KEY, registration integer REFERENCES registrations, "
+            "about integer REFERENCES registrations); CREATE INDEX one ON notes (registration); "
+            "CREATE INDEX two ON notes (about)"
+        )
+
+    def write(category: str, absent: str, column: str) -> None:
+        text = POLICY.replace("category: webinars", f"category: {category}")
+        text += f"    where: [{{column: phone, is_null: {absent}}}]\n"
+        text += f"    children: [{{table: notes, foreign_key: [{column}]}}]\n"
+        (lethe.policy.parent / f"{category}.yaml").write_text(text)
+
+    write("webinars", "true", "registration")
+    write("archive", "false", "registration")
+    lethe("policy", "check")
+    write("archive", "false", "about")
+    assert "have records in common" in " ".join(lethe("policy", "check", exit_code=1).split())
+
+
 def test_a_column_that_a_check_is_about_and_that_is_not_there_is_refused_first(lethe: Command) -> None:
     """Promise 10: by `policy check`, and before a run discovers anything."""
     path = lethe.folder / "expectations/webinars/registrations.json"

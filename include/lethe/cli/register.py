@@ -159,12 +159,15 @@ def _contract(policy: Policy, row: ScheduleRow | None) -> dict[str, Any]:
 
 
 def as_dbt(rows: Rows, policies: Policies) -> str:
-    """Properties of dbt: the `meta` of the models that are tables with a policy."""
+    """Properties of dbt: the `meta` of the models that are tables with a policy; a list where a table has several."""
+    told: dict[str, list[dict[str, str]]] = {}
+    for category, policy in policies.items():
+        for one in policy.datasets:
+            if isinstance(one, TableDataset):
+                told.setdefault(name_parts(one.table)[-1], []).append(_meta(policy, one, rows.get(category)))
     models = [
-        {"name": name_parts(one.table)[-1], "config": {"meta": {"retention": _meta(policy, one, rows.get(category))}}}
-        for category, policy in policies.items()
-        for one in policy.datasets
-        if isinstance(one, TableDataset)
+        {"name": name, "config": {"meta": {"retention": each[0] if len(each) == 1 else each}}}
+        for name, each in told.items()
     ]
     return yaml.safe_dump({"version": 2, "models": models}, sort_keys=False)
 
@@ -188,14 +191,16 @@ def against(path: Path, policies: Policies) -> Iterator[str]:
     except (ValueError, yaml.YAMLError) as error:
         raise PolicyError(f"{path.name}: cannot be read as YAML ({type(error).__name__}): correct it") from None
     declared = [found for one in documents for found in _declared(one, path.name)]
-    kept = {name: (policy, _period(policy)) for policy in policies.values() for one in policy.datasets
-            for name in _names(one)}  # fmt: skip
+    kept: dict[str, list[Policy]] = {}
+    for policy in policies.values():
+        for name in dict.fromkeys(name for one in policy.datasets for name in _names(one)):
+            kept.setdefault(name, []).append(policy)
     for name, period in declared:
-        policy, mine = kept.get(name, (None, None))
-        if policy is None:
+        if name not in kept:
             yield f"{path.name}: {name} is kept for {period}, and no policy has it: add it to one"
-        elif mine != period:
-            yield f"{path.name}: {name} is kept for {period}; {policy.category}.yaml says {policy.rule}"
+        elif period not in map(_period, kept[name]):
+            said = " and ".join(f"{policy.category}.yaml says {policy.rule}" for policy in kept[name])
+            yield f"{path.name}: {name} is kept for {period}; {said}"
 
 
 def _declared(document: object, where: str) -> Iterator[tuple[str, Period]]:
@@ -212,9 +217,10 @@ def _declared(document: object, where: str) -> Iterator[tuple[str, Period]]:
         tables = [*(content.get("models") or ()), *(one for source in sources for one in source.get("tables") or ())]
         for one in tables:
             meta = (one.get("config") or {}).get("meta") or one.get("meta") or {}
-            period = (meta.get("retention") or {}).get("period")
-            if period is not None:
-                yield str(one.get("name")), _parsed(str(period), where)
+            told = meta.get("retention") or {}
+            for period in (each.get("period") for each in (told if isinstance(told, list) else [told])):
+                if period is not None:
+                    yield str(one.get("name")), _parsed(str(period), where)
     else:
         raise PolicyError(
             f"{where}: is neither a data contract (kind: DataContract) nor dbt's properties (models): name one"
