@@ -1,7 +1,7 @@
 """The `lethe` command: the same stages as in Airflow, without a scheduler, and the hold registry.
 
-Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 3 (of `lethe prove`) nothing is known of the record. Modules
-that take long to import are imported by the commands that need them.
+Exit codes: 0 done, 1 failed with a message, 2 wrong usage, 3 (of `lethe prove` and `lethe explain`) nothing is known of
+the record. Modules that take long to import are imported by the commands that need them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import typer
 from lethe.cli.clocks import clocks_app
 from lethe.cli.coverage import coverage
 from lethe.cli.evidence import certificate_app, evidence_app, keys_app, ledger_app, proof_app, prove
+from lethe.cli.explain import explain
 from lethe.cli.forecast import forecast, survey
 from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
@@ -51,6 +52,7 @@ app.add_typer(hold_app, name="hold")
 app.command()(report)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(certificate_app, name="certificate")
+app.command()(explain)
 app.command()(prove)
 app.add_typer(proof_app, name="proof")
 app.add_typer(evidence_app, name="evidence")

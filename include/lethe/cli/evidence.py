@@ -213,7 +213,7 @@ def prove(
     from lethe.evidence import proofs
     from lethe.judging.keys import readings_before
 
-    texts = _texts(key)
+    texts = key_texts(key)
     with environment() as env:
         trusted = _trusted(env, public_key)
         if run is not None:
@@ -267,7 +267,7 @@ def verify_proof(
     from lethe.evidence.signed import read_file
     from lethe.judging.keys import readings, readings_before
 
-    texts = _texts(key) if key else None
+    texts = key_texts(key) if key else None
     try:
         named = [*readings(texts), *readings_before(texts)] if texts else None
     except ValueError as error:
@@ -290,7 +290,12 @@ def verify_proof(
     _say_trust(proven.proof.certificate.signature.key_id, trusted=proven.trusted)
 
 
-def _texts(values: Sequence[str]) -> Sequence[str]:
+def key_texts(values: Sequence[str]) -> Sequence[str]:
+    """The values of a key, or the lines of standard input where `-` stands for them.
+
+    Raises:
+        BadParameter: if there is none, or one is empty.
+    """
     if list(values) == ["-"]:
         values = sys.stdin.read().splitlines()
     if not values or not all(values):

@@ -48,6 +48,11 @@ from lethe.keys import Keys
 
 FORMAT = "lethe-proof/1"
 
+
+class NoSuchDataset(EvidenceError):
+    """No run on record had a dataset of that name."""
+
+
 Outcomes = Annotated[str, Field(pattern=r"^([0-9a-f]{66})*$", max_length=2 * merkle.CHUNK * OUTCOME_BYTES)]
 """Outcomes of a tree, one after the other, in hexadecimal."""
 
@@ -207,7 +212,8 @@ def find(
         before: gives the record as runs named it that recorded no types of keys (`readings_before`).
 
     Raises:
-        EvidenceError: if no run had such a dataset, or the stored outcomes are not those of the certificates.
+        NoSuchDataset: if no run had it.
+        EvidenceError: if the stored outcomes are not those of the certificates.
     """
     category, _, name = dataset.partition(".")
     run, tree = schema.run.c, schema.proof_tree.c
@@ -222,7 +228,7 @@ def find(
     with governance.read() as connection:
         runs = connection.execute(of_dataset).all()
     if not runs:
-        raise EvidenceError(f"no run has had a dataset {dataset!r}; write category.dataset, as in the policies")
+        raise NoSuchDataset(f"no run has had a dataset {dataset!r}; write category.dataset, as in the policies")
     sightings, secrets = [], MasterSecrets.of(governance, keys)
     for row in runs:
         if row.has_tree:

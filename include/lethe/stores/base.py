@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lethe.counts import Became, Found, Outcome
+from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
@@ -360,6 +360,53 @@ def forecast(store: Store, work: Work, holds: HoldRules, others: Sequence[Expiry
         return store.forecast(work, holds, others)
     due = tuple(store.survey(replace(work, expiry=expiry), holds).due for expiry in others)
     return store.survey(work, holds), due
+
+
+class RecordFound(Value):
+    """What one record is by a run's judgement. But for the day of its clock, nothing of its values is in it."""
+
+    in_scope: bool = Field(default=True, description="Whether it is of the dataset, or perhaps is.")
+    anonymised: bool = Field(default=False, description="Whether it has every mask's value already.")
+    unjudgeable: tuple[Unjudgeable, ...] = Field(default=(), description="Why it cannot be judged.")
+    day: date | None = Field(default=None, description="The local day of its clock, where that can be read.")
+    expired: bool = False
+    kept_on: tuple[str, ...] = Field(default=(), description="Columns of the keep_while conditions that keep it.")
+    held: tuple[str, ...] = Field(default=(), description="The ids of the holds that cover it.")
+    kept_by_store: bool = Field(default=False, description="Whether the store itself keeps it (Object Lock).")
+    named: str | None = Field(default=None, description="Which of the policy's by_value periods it has; None: others.")
+
+
+@runtime_checkable
+class ExplainsRecords(Protocol):
+    """A store that finds a record by its key without reading the others."""
+
+    def explain(self, work: Work, holds: HoldRules, key: Sequence[str]) -> RecordFound | None:
+        """One record by the values of its key, as somebody writes them; None where it is not there.
+
+        Judged by what a run judges by, but one record; also the holds of one that has not expired.
+
+        Raises:
+            StoreUnavailable, StoreError: also if the key has other columns, or a value can be none of its column. No
+                message has a value.
+        """
+        ...
+
+
+def covering(holds: HoldRules, covers: Callable[[HoldRules], bool]) -> tuple[str, ...]:
+    """The ids of the holds that cover a record, asked for by halves: most cover none.
+
+    Args:
+        holds: all of them.
+        covers: whether any of some covers the record.
+    """
+    rules = holds.rules
+    if not rules or not covers(holds):
+        return ()
+    if len(rules) == 1:
+        return (rules[0].hold,)
+    middle = len(rules) // 2
+    halves = (replace(holds, rules=rules[:middle]), replace(holds, rules=rules[middle:]))
+    return tuple(dict.fromkeys(hold for half in halves for hold in covering(half, covers)))
 
 
 @runtime_checkable

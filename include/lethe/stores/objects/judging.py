@@ -31,13 +31,13 @@ from zoneinfo import ZoneInfo
 from botocore.exceptions import ClientError
 
 from lethe.counts import Found, Unjudgeable
-from lethe.holds.rules import HoldRules
+from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.judging.dates import TimestampFormat, day_of
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.spans import Span, span_of
 from lethe.periods import Cutoff
 from lethe.policy import Expiry, ObjectAttribute, ObjectClock, ObjectDataset
-from lethe.stores.base import Work
+from lethe.stores.base import RecordFound, Work, covering
 from lethe.stores.buckets.client import S3Access
 from lethe.stores.buckets.errors import ABSENT, code_of, named
 from lethe.stores.buckets.listing import Record, Version
@@ -168,6 +168,20 @@ class ObjectJudge:
         identifiers = self.identifiers(record)
         held = self.holds(rules, record, day, identifiers) or (self.locks and self.locked(record))
         return Judged(record, RecordState.HELD if held else RecordState.EXPIRED, day, identifiers, clock)
+
+    def explain(self, record: Record, rules: HoldRules) -> RecordFound:
+        """What a record is, and which of the rules cover it."""
+        found = self.judge(record, NO_HOLDS)
+        if isinstance(found.state, Unjudgeable):
+            return RecordFound(unjudgeable=(found.state,))
+        try:
+            identifiers, kept = self.identifiers(record), self.locks and self.locked(record)
+        except _Gone:
+            return RecordFound(unjudgeable=(Unjudgeable.UNREADABLE,))
+        self.matcher.prepare(rules)
+        held = covering(rules, lambda some: self.holds(some, record, found.day, identifiers))
+        expired = found.state is not RecordState.KEPT
+        return RecordFound(day=found.day, expired=expired, held=held, kept_by_store=kept)
 
     def holds(self, rules: HoldRules, record: Record, day: date | None, identifiers: Identifiers) -> bool:
         """Whether rules cover a record with this day of its clock; with any of its days, where its key says several."""

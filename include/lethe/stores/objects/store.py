@@ -32,6 +32,7 @@ from lethe.stores.base import (
     Gate,
     Problem,
     Progress,
+    RecordFound,
     Work,
     no_progress,
     require_able,
@@ -140,6 +141,16 @@ class S3ObjectStore(BucketStore):
                 for n, expiry in enumerate(others):
                     due[n] += judged.by(expiry).state is RecordState.EXPIRED
         return census.result(), tuple(due)
+
+    def explain(self, work: Work, holds: HoldRules, key: Sequence[str]) -> RecordFound | None:
+        """The object of a key with all its versions, judged as a run judges it; None where there is nothing of it."""
+        dataset = _objects(work.dataset)
+        if len(key) != 1:
+            raise StoreError(f"{dataset.name}: a record is an object: give its whole key, and nothing else")
+        if not key[0].startswith(dataset.prefix) or key[0].startswith(self._access.scratch_prefix):
+            return None
+        record = self._listing(dataset).one(key[0])
+        return self._judge(work).explain(record, holds) if record else None
 
     def _stage(self, work: Work, holds: HoldRules, area: BucketStaging, progress: Progress) -> Candidates:
         census = Census()

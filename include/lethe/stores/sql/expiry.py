@@ -156,6 +156,11 @@ class Judgement:
         return sa.or_(sa.false(), *(self._tested(condition).perhaps_met for condition in self.dataset.keep_while))
 
     @property
+    def kept_on_by(self) -> list[tuple[str, Predicate]]:
+        """Each keep_while condition by itself: its column, and whether it keeps a row."""
+        return [(one.column, self._tested(one).perhaps_met) for one in self.dataset.keep_while]
+
+    @property
     def done_before(self) -> Predicate:
         """Whether a row is anonymised already: it holds every mask's value."""
         if self.disposition is not Disposition.ANONYMISE:
@@ -221,16 +226,25 @@ class Judgement:
     def _past_cutoff(self) -> Predicate:
         if self.expiry.column is None:
             return self._before_cutoff(self.expiry.default)
-        column = self.column(self.expiry.column)
-        named: list[Predicate] = []
-        kept_longer: list[Predicate] = []
-        for cutoff, texts in self.expiry.longest_first:
-            mine = [column == self.dialect.literal(column, text) for text in texts]
-            others = [sa.not_(sa.or_(*kept_longer))] if kept_longer else []
-            named.append(sa.and_(column.is_not(None), sa.or_(*mine), *others, self._before_cutoff(cutoff)))
-            kept_longer += mine
+        by_value = self.expiry.by_value
+        named = [sa.and_(mine, self._before_cutoff(by_value[text])) for text, mine in self.named]
         unnamed = sa.and_(self._unnamed, self._before_cutoff(self.expiry.default))
         return sa.or_(*named, unnamed)
+
+    @property
+    def named(self) -> list[tuple[str, Predicate]]:
+        """Each of the by_value periods: a value of the policy that has it, and whether it is that of a row."""
+        if self.expiry.column is None:
+            return []
+        column = self.column(self.expiry.column)
+        named: list[tuple[str, Predicate]] = []
+        kept_longer: list[Predicate] = []
+        for _, texts in self.expiry.longest_first:
+            mine = [column == self.dialect.literal(column, text) for text in texts]
+            others = [sa.not_(sa.or_(*kept_longer))] if kept_longer else []
+            named.append((texts[0], sa.and_(column.is_not(None), sa.or_(*mine), *others)))
+            kept_longer += mine
+        return named
 
     @property
     def _unnamed(self) -> Predicate:

@@ -32,6 +32,7 @@ from lethe.stores.base import (
     Place,
     Problem,
     Progress,
+    RecordFound,
     Remainder,
     TableProposal,
     TableSeen,
@@ -45,6 +46,7 @@ from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.dialects.base import Fault, Predicate, UnreadableClock
 from lethe.stores.sql.erasing import Moved, TableEraser
 from lethe.stores.sql.expiry import Judgement
+from lethe.stores.sql.explaining import Explainer
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin, rows_along
@@ -252,6 +254,17 @@ class SqlStore:
         unheld = sa.and_(judgement.candidate, sa.not_(held))
         along = rows_along(connection, target, source, unheld) if due else 0
         return held_count, due, day, along, tuple(further)
+
+    def explain(self, work: Work, holds: HoldRules, key: Sequence[str]) -> RecordFound | None:
+        """The row of one key, judged as a run judges it; None where there is none."""
+
+        def looked() -> RecordFound | None:
+            with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
+                judgement, target = self._judge(connection, work)
+                relation = Tables.look(connection, judgement.dataset, self._dialect).own.relation
+                return Explainer(connection, self._dialect, judgement, target, relation).explain(holds, key)
+
+        return self._again(work, looked)
 
     def _held(
         self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
