@@ -2,33 +2,207 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
-from tests.stores.sql_kit import Database
+from pydantic import ValidationError
+from tests.stores.sql_kit import KEYED_TEXT, Database, anonymise, dataset, refused, run_through
 
+from lethe.holds.rules import NO_HOLDS
 from lethe.policy import Mask, MaskKind
 from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.masks import strategy_of
 
+TEXTS = ("ann@example.com", "Jiří", "", "x", None)
+OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A mask on a column of a type: what is there before and after; None where only that is asked that all masks keep.
+
+    The first value is one that it changes.
+    """
+
+    before: Sequence[Any] = TEXTS
+    after: Sequence[Any] | None = None
+    value: str | int | None = None
+    kind: Callable[[Database], Any] = lambda _: KEYED_TEXT
+
+
+DAYS = (date(1980, 3, 8), date(2024, 2, 29), date(1980, 1, 1), None)
+MASKED = {
+    MaskKind.NULL: Masked(after=[None] * len(TEXTS)),
+    MaskKind.CONSTANT: Masked(value="masked", after=["masked"] * len(TEXTS)),
+    MaskKind.PREFIX: Masked(before=("110 00", "Žižkov", "1", "", None), value=2, after=("11", "Ži", "1", "", None)),
+    MaskKind.DOMAIN: Masked(
+        before=(
+            "ann@example.com",
+            "Ann <ann@example.org>",
+            '"a@b"@x.org',
+            "ann@x.org, 601 234 567",
+            "@x.org",
+            "ann@",
+            "@",
+            "Ann",
+            "",
+            None,
+        ),
+        after=("@example.com", None, None, None, "@x.org", None, None, None, None, None),
+    ),
+    MaskKind.MONTH: Masked(
+        before=DAYS,
+        after=(date(1980, 3, 1), date(2024, 2, 1), date(1980, 1, 1), None),
+        kind=lambda _: sa.Date(),
+    ),
+    MaskKind.YEAR: Masked(
+        before=DAYS,
+        after=(date(1980, 1, 1), date(2024, 1, 1), date(1980, 1, 1), None),
+        kind=lambda _: sa.Date(),
+    ),
+    MaskKind.RANGE: Masked(
+        before=(37, 40, 0, -3, -40, None), value=10, after=(30, 40, 0, -10, -40, None), kind=lambda _: sa.Integer()
+    ),
+}
+
 
 @pytest.mark.parametrize("kind", list(MaskKind))
-def test_a_mask_leaves_what_it_knows_again_and_changes_nothing_twice(database: Database, kind: MaskKind) -> None:
+def test_a_mask_leaves_what_it_knows_again_and_changes_nothing_twice(any_database: Database, kind: MaskKind) -> None:
     """A record is known as anonymised by its masks: one that is not idempotent would be anonymised for ever."""
-    texts = ["ann@example.com", "Jiří", "", "x", None]
-    table = database.leads([{"id": n, "email": text} for n, text in enumerate(texts)])
-    strategy, dialect = strategy_of(kind), dialect_of(database.connection)
-    value = "masked" if kind is MaskKind.CONSTANT else None
-    Mask.model_validate({"column": "email", "with": kind.value, **({} if value is None else {"value": value})})
-    assert strategy.unfit(table.c.email.type) is None
-    done = strategy.done(table.c.email, value, dialect)
-    kept = sa.select(table.c.email).order_by(table.c.id)
-    with database.engine.begin() as connection:
+    masked = MASKED.get(kind, Masked())
+    column = sa.Column("masked", masked.kind(any_database))
+    rows = [{"id": n, "masked": one} for n, one in enumerate(masked.before)]
+    table = any_database.create("people", sa.Column("id", sa.Integer, primary_key=True, autoincrement=False), column)
+    any_database.insert(table, rows)
+    strategy, dialect = strategy_of(kind), dialect_of(any_database.connection)
+    value = masked.value
+    Mask.model_validate({"column": "masked", "with": kind.value, **({} if value is None else {"value": value})})
+    assert strategy.unfit(column.type, dialect) is None
+    done = strategy.done(table.c.masked, value, dialect)
+    kept = sa.select(table.c.masked).order_by(table.c.id)
+    with any_database.engine.begin() as connection:
         assert connection.scalar(sa.select(done).where(table.c.id == 0)) in (False, 0)
         after = []
         for _ in range(2):
-            connection.execute(table.update().values(email=strategy.put(table.c.email, value, dialect)))
+            connection.execute(table.update().values(masked=strategy.put(table.c.masked, value, dialect)))
             assert set(connection.scalars(sa.select(done))) == {True}, "never unknown, NULL included"
             after.append(connection.scalars(kept).all())
     assert after[0] == after[1]
-    assert after[0] != texts
+    assert after[0] != list(masked.before)
     assert (set(after[0]) == {None}) == strategy.puts_null
+    if masked.after is not None:
+        assert after[0] == list(masked.after)
+
+
+def test_moments_are_moved_to_the_first_of_their_month_in_utc(any_database: Database) -> None:
+    """Whatever the zone of the session is, so that a record that was anonymised is known again."""
+    late = datetime(1980, 3, 31, 23, 59, tzinfo=UTC)
+    born = sa.Column("born", any_database.moment)
+    table = any_database.create("people", sa.Column("id", sa.Integer, primary_key=True), born)
+    any_database.insert(table, [{"id": 1, "born": late}])
+    strategy, dialect = strategy_of(MaskKind.MONTH), dialect_of(any_database.connection)
+    any_database.do(table.update().values(born=strategy.put(table.c.born, None, dialect)))
+    with any_database.engine.connect() as connection:
+        assert str(connection.scalar(sa.select(table.c.born)))[:10] == "1980-03-01"
+        assert connection.scalar(sa.select(strategy.done(table.c.born, None, dialect)))
+
+
+MASKS = [
+    {"column": "email", "with": "domain"},
+    {"column": "phone", "with": "prefix", "value": 6},
+    {"column": "postcode", "with": "prefix", "value": 3},
+    {"column": "born", "with": "year"},
+    {"column": "visits", "with": "range", "value": 5},
+    {"column": "name"},
+]
+
+
+def test_a_run_anonymises_what_has_expired_once_and_its_statistics_still_come_out(any_database: Database) -> None:
+    """Visits by domain and year of birth are those of before, rounded; whoever was anonymised is no candidate again."""
+    columns = {
+        "name": KEYED_TEXT, "phone": KEYED_TEXT, "postcode": KEYED_TEXT, "born": sa.Date(), "visits": sa.Integer(),
+    }  # fmt: skip
+    rows = [
+        {
+            "id": n, "email": f"p{n}@{'x' if n % 2 else 'y'}.org", "last_contact": OLD, "name": f"P {n}",
+            "phone": f"+420601234{n:03d}", "postcode": f"110 {n:02d}", "born": date(1980 + n % 3, 5, 1 + n),
+            "visits": n,
+        }
+        for n in range(1, 25)
+    ]  # fmt: skip
+    table = any_database.leads(rows, **columns)
+    of = dataset(identifiers={"email": ["email"], "phone": ["phone"]}, masks=MASKS)
+    assert refused(any_database, of) == []
+    assert run_through(any_database, anonymise(of)).anonymised == 24
+    with any_database.engine.connect() as connection:
+        after = connection.execute(sa.select(table)).mappings().all()
+    assert {row["email"] for row in after} == {"@x.org", "@y.org"}
+    assert {row["phone"] for row in after} == {"+42060"}
+    assert {row["postcode"] for row in after} == {"110"}
+    assert {row["name"] for row in after} == {None}
+    assert {row["born"] for row in after} == {date(1980 + n, 1, 1) for n in range(3)}
+
+    def visits(rows: Sequence[Any]) -> dict[tuple[str, int], int]:
+        summed: dict[tuple[str, int], int] = {}
+        for row in rows:
+            group = (row["email"].rpartition("@")[2], row["born"].year)
+            summed[group] = summed.get(group, 0) + row["visits"] // 5
+        return summed
+
+    assert visits(after) == visits(rows)
+    assert any_database.store.survey(anonymise(of, run="run-2"), NO_HOLDS).due == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"column": "born", "with": "prefix", "value": 3}, "column born of leads is no text: mask it with null"),
+        ({"column": "born", "with": "domain"}, "column born of leads is no text: mask it with null"),
+        ({"column": "name", "with": "year"}, "column name of leads is neither a date nor a timestamp"),
+        ({"column": "name", "with": "range", "value": 5}, "column name of leads has no whole numbers"),
+        ({"column": "code", "with": "domain"}, "column code of leads cannot be NULL"),
+        ({"column": "unique", "with": "prefix", "value": 1}, "no two rows can have one beginning"),
+    ],
+)
+def test_masks_that_a_column_cannot_have_are_refused(
+    any_database: Database, mask: dict[str, Any], message: str
+) -> None:
+    any_database.create(
+        "leads",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("email", sa.Text),
+        sa.Column("last_contact", any_database.moment, index=True),
+        sa.Column("born", sa.Date),
+        sa.Column("name", sa.Text),
+        sa.Column("code", sa.Text, nullable=False),
+        sa.Column("unique", KEYED_TEXT, unique=True),
+    )
+    told = "; ".join(one.message for one in refused(any_database, dataset(masks=[{"column": "email"}, mask])))
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ({"with": "prefix"}, "give a value where a column is masked with constant, prefix or range"),
+        ({"with": "year", "value": 3}, "give a value where a column is masked with constant, prefix or range"),
+        ({"with": "range", "value": 0}, "the value of range is the width: write a whole number from 1 to"),
+        ({"with": "prefix", "value": "two"}, "the value of prefix is the characters: write a whole number from 1 to"),
+        ({"with": "prefix", "value": 3}, "prefix may leave of email what leads to a person"),
+    ],
+)
+def test_masks_that_say_nonsense_or_leave_a_person_are_refused(mask: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        dataset(masks=[{"column": "email", **mask}])
+
+
+def test_of_a_telephone_number_six_characters_may_be_left_and_no_seventh() -> None:
+    """Numbers are compared by their last seven digits."""
+    phone = {"identifiers": {"phone": ["phone"]}}
+    dataset(**phone, masks=[{"column": "phone", "with": "prefix", "value": 6}])
+    with pytest.raises(ValidationError, match="may leave of phone what leads to a person"):
+        dataset(**phone, masks=[{"column": "phone", "with": "prefix", "value": 7}])

@@ -37,8 +37,8 @@ datasets:
     table: people
     key: [id]
     clock: {column: seen}
-    identifiers: {email: [email]}
-    masks: [{column: email, with: initial}]
+    identifiers: {company: [company]}
+    masks: [{column: company, with: initial}]
 """
 
 
@@ -126,12 +126,12 @@ lethe.cli.main()
 def test_a_mask_and_a_database_of_the_recipes_do_a_whole_run(
     carried_out: tuple[Path, list[list[str]]], tmp_path: Path
 ) -> None:
-    """One table of people in a file: Ann has expired, Bob has not."""
+    """One table of people in a file: who is of Acme has expired, who is of Bolt has not."""
     file = tmp_path / "crm.db"
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, email TEXT, seen DATE)")
+        connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, company TEXT, seen DATE)")
         connection.execute("CREATE INDEX seen ON people (seen)")
-        rows = [(1, "ann@example.com", "2020-01-15"), (2, "bob@example.com", "2026-10-01")]
+        rows = [(1, "Acme", "2020-01-15"), (2, "Bolt", "2026-10-01")]
         connection.executemany("INSERT INTO people VALUES (?, ?, ?)", rows)
         connection.commit()
     (tmp_path / "policies").mkdir()
@@ -152,8 +152,8 @@ def test_a_mask_and_a_database_of_the_recipes_do_a_whole_run(
         AIRFLOW_CONN_LETHE_KEYS=new_connection(),
     )
     with closing(sqlite3.connect(file)) as connection:
-        emails = [email for (email,) in connection.execute("SELECT email FROM people ORDER BY id")]
-    assert emails == ["a", "bob@example.com"]
+        companies = [company for (company,) in connection.execute("SELECT company FROM people ORDER BY id")]
+    assert companies == ["A", "Bolt"]
 
 
 def test_the_tests_of_all_masks_and_databases_try_those_of_the_recipes(

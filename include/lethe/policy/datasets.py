@@ -158,6 +158,13 @@ class TableDataset(RowDataset):
         needed = sorted({*self.key, *self.clock.columns} & set(masked))
         if needed:
             raise ValueError(f"masks: {', '.join(needed)} is needed to find and judge the record: leave it out")
+        for kind, columns in self.identifiers.items():
+            for mask in self.masks:
+                if mask.column in columns and mask.leaves_a_person(kind):
+                    raise ValueError(
+                        f"masks: {mask.with_} may leave of {mask.column} what leads to a person ({kind}): mask it with "
+                        "null, an e-mail address with domain, a telephone number with a prefix of up to 6"
+                    )
         if self.masks and self.suppression is not None:
             raise ValueError("suppression is for records that are erased, masks for those that stay: leave one out")
         return self

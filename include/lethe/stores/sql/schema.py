@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable, Identifiers, PeriodsByValue, TableDataset
+from lethe.policy import ChildTable, Identifiers, MaskKind, PeriodsByValue, TableDataset
 from lethe.stores.base import Problem
 from lethe.stores.sql import related, suppressing
 from lethe.stores.sql.catalogue import RelationKind
@@ -130,7 +130,8 @@ def _check_values(
     named: list[tuple[str, str, str | int | bool]] = [
         (field, condition.column, value) for field, condition in dataset.conditions for value in condition.values
     ]
-    named += [("masks", mask.column, mask.value) for mask in dataset.masks if mask.value is not None]
+    constants = (mask for mask in dataset.masks if mask.with_ is MaskKind.CONSTANT)
+    named += [("masks", mask.column, mask.value) for mask in constants if mask.value is not None]
     if by_value is not None:
         named += [("by_value", by_value.column, value) for value in by_value.periods]
     for field, column, value in named:
@@ -171,7 +172,7 @@ def _check_masks(
         column = found.columns[mask.column]
         where = f"column {mask.column} of {dataset.table}"
         strategy = strategy_of(mask.with_)
-        if strategy.puts_null and not column["nullable"]:
+        if (strategy.puts_null or strategy.may_put_null) and not column["nullable"]:
             yield Problem(field="masks", message=f"{where} cannot be NULL: mask it with a constant")
         if mask.column in dataset.key:
             yield Problem(field="masks", message=f"column {mask.column} is part of the key, which must stay")
@@ -180,7 +181,7 @@ def _check_masks(
             yield Problem(field="masks", message=f"{where} is unique: no two rows can have {strategy.leaves}; {advice}")
         if column.get("computed") or (column.get("identity") or {}).get("always"):
             yield Problem(field="masks", message=f"{where} is filled by the database itself and cannot be masked")
-        if reason := strategy.unfit(column["type"]):
+        if reason := strategy.unfit(column["type"], dialect):
             yield Problem(field="masks", message=f"{where} {reason}")
     if dataset.masks and dataset.children:
         yield Problem(

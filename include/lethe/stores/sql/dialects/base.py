@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -568,6 +568,19 @@ class Dialect(ABC):
     ) -> sa.Update:
         """Update the rows of a table that join with the chosen rows of another: UPDATE … FROM."""
         return sa.update(table).where(*(mine == theirs for mine, theirs in on), chosen)
+
+    # --- masks ---
+
+    def place_of(self, column: AnyColumn, text: AnyColumn) -> AnyColumn:
+        """Where a text begins in another, counted from 1; 0 where it is not in it."""
+        return sa.func.instr(column, text)
+
+    def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
+        """Of a day, or a moment, the first day of its month or year: of the column's type, moments in UTC.
+
+        Where masks can be put.
+        """
+        raise NotImplementedError
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """Insert rows with one column, which is unique; those that are there already stay as they are.

@@ -19,7 +19,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import islice
 from math import ceil, isfinite, isinf
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -716,6 +716,15 @@ class MariaDB(Dialect):
         if not isinstance(one.type, sa.String):
             return one == other
         return sa.and_(one == other, exact_text(one) == exact_text(other))
+
+    def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
+        """By its text: a zero date has no month, and stays one."""
+        kept, rest = ("8", "'01'") if of == "month" else ("5", "'01-01'")
+        text = sa.func.concat(
+            sa.func.left(sa.cast(column, sa.CHAR()), sa.literal_column(kept)), sa.literal_column(rest)
+        )
+        first = sa.cast(text, column.type if isinstance(column.type, sa.Date) else mysql.DATETIME())
+        return sa.case((sa.func.year(column) == sa.literal_column("0"), column), else_=first)
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """INSERT … ON DUPLICATE KEY UPDATE what is there; INSERT IGNORE would ignore much else."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import sqlalchemy as sa
@@ -1003,6 +1003,17 @@ class PostgreSQL(Dialect):
     def look_at_constraints(self, connection: sa.Connection) -> None:
         """SET CONSTRAINTS, which SQLAlchemy has no words for."""
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+    def place_of(self, column: AnyColumn, text: AnyColumn) -> AnyColumn:
+        """By `strpos`."""
+        return sa.func.strpos(column, text)
+
+    def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
+        """By `date_trunc`."""
+        unit, utc = (sa.literal_column(f"'{text}'", sa.Text()) for text in (of, "UTC"))
+        if isinstance(column.type, sa.DateTime) and column.type.timezone:
+            return sa.func.date_trunc(unit, column, utc)
+        return sa.cast(sa.func.date_trunc(unit, sa.cast(column, pg.TIMESTAMP())), column.type)
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """INSERT … ON CONFLICT (column) DO NOTHING."""

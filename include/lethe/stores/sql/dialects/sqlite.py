@@ -22,7 +22,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from math import ceil, copysign, floor, inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -441,6 +441,11 @@ class SQLite(Dialect):
     ) -> sa.Update:
         """UPDATE … WHERE key IN …."""
         return sa.update(table).where(_among(on, chosen))
+
+    def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
+        """By its text, as dates and moments are kept; NULL where it is no date."""
+        shape = "'%Y-%m-01'" if of == "month" else "'%Y-01-01'"
+        return sa.type_coerce(sa.func.strftime(sa.literal_column(shape), column), sa.types.NullType())
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """INSERT … ON CONFLICT (column) DO NOTHING."""

@@ -19,6 +19,8 @@ class Strategy(ABC):
 
     puts_null: ClassVar[bool] = False
     """Whether no value is left: then the column must allow NULL, and may be unique where NULLs are distinct."""
+    may_put_null: ClassVar[bool] = False
+    """Whether no value is left of some: then the column must allow NULL."""
     leaves: ClassVar[str] = "one value"
     """What several records have afterwards, which a unique column cannot hold: for a message."""
 
@@ -39,6 +41,6 @@ class Strategy(ABC):
         same = sa.and_(column.is_not(None), put.is_not(None), column == put)
         return sa.or_(same, sa.and_(column.is_(None), put.is_(None)))
 
-    def unfit(self, kind: sa.types.TypeEngine[object]) -> str | None:
+    def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
         """Why a column of a type cannot be masked so, after "column x of y"; None where it can."""
         return None
