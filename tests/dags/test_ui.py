@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,8 +17,10 @@ import pytest
 import sqlalchemy as sa
 from airflow import plugins_manager
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, sync_playwright
+from tests.unit.cli_kit import POLICY
 
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import RecordLink
@@ -46,6 +50,8 @@ VALIDATION = Validation(
         ),
     ),
 )
+OTHERS = len(list((Path(__file__).parents[2] / "include" / "policies").glob("*.yaml"))) - 1
+"""Categories beside webinars."""
 TRIGGER = "airflow:webinars/manual__2026-11-20T01:15:00+00:00"
 
 
@@ -128,6 +134,7 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
         "/lethe/",
         "/lethe/runbook",
         "/lethe/categories/webinars",
+        "/lethe/records",
         f"/lethe/runs/{run_id}",
         f"/lethe/runs/{run_id}/certificate.json",
         f"/lethe/runs/{run_id}/datasets/registrations/data-docs",
@@ -136,6 +143,18 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
         answer = anyone.get(path, follow_redirects=False)
         assert answer.status_code == 401, path
         assert "Sign in to Airflow" in answer.text
+
+
+def test_no_route_is_without_a_sign_in(anyone: TestClient) -> None:
+    """From the application's own list, so that none is forgotten."""
+    from lethe.airflow.ui import create_app
+
+    routes = [(method, one) for one in create_app().routes if isinstance(one, APIRoute) for method in one.methods]
+    assert len(routes) >= 10
+    for method, route in routes:
+        address = "/lethe" + re.sub(r"{[^}]+}", "x", route.path)
+        answer = anyone.request(method, address, data={"dataset": "x.y", "key": "1"} if method == "POST" else None)
+        assert answer.status_code == 401, (method, route.path)
     assert anyone.get("/lethe/docs").status_code == 404
     assert anyone.get("/lethe/openapi.json").status_code == 404
 
@@ -191,17 +210,17 @@ def now_as_of(run_id: str, **changed: object) -> None:
 @pytest.mark.usefixtures("unscheduled")
 def test_one_line_says_how_all_categories_stand(viewer: TestClient, run_id: str) -> None:
     now_as_of(run_id)
-    assert standings(viewer) == "1 on time, 6 never run"
+    assert standings(viewer) == f"1 on time, {OTHERS} never run"
     (dry,) = many(run_id, 1, dry_run=True, state="failed")
     page = viewer.get("/lethe/").text
-    assert standings(viewer) == "1 on time, 6 never run", "a dry run takes no place of the real one"
+    assert standings(viewer) == f"1 on time, {OTHERS} never run", "a dry run takes no place of the real one"
     assert dry not in page.partition("Latest runs")[0]
     many(run_id, 1, id="one-of-two", state="failed", started_at=datetime.now(UTC) + timedelta(minutes=5))
-    assert standings(viewer) == "6 never run, 1 failed"
+    assert standings(viewer) == f"{OTHERS} never run, 1 failed"
     assert "succeeded<br>" in viewer.get("/lethe/").text, "when it last went well"
     waiting = {"state": "open", "waiting_until": datetime.now(UTC) + timedelta(hours=9)}
     many(run_id, 1, id="asks", started_at=datetime.now(UTC) + timedelta(minutes=9), **waiting)
-    assert standings(viewer) == "6 never run, 1 waits for a decision"
+    assert standings(viewer) == f"{OTHERS} never run, 1 waits for a decision"
 
 
 @pytest.mark.usefixtures("unscheduled")
@@ -209,7 +228,7 @@ def test_a_run_of_some_datasets_is_no_success_of_all(viewer: TestClient, run_id:
     now_as_of(run_id)
     with open_environment() as env, env.governance.write() as connection:
         connection.execute(sa.delete(schema.run_dataset).where(schema.run_dataset.c.run_id == run_id))
-    assert standings(viewer) == "7 never run"
+    assert standings(viewer) == f"{OTHERS + 1} never run"
 
 
 @pytest.mark.usefixtures("unscheduled")
@@ -277,7 +296,7 @@ def test_what_is_due_overdue_and_to_come_is_shown_the_worst_first_and_unknown_is
     viewer: TestClient, run_id: str
 ) -> None:
     unknown = dict(due_rows(viewer))
-    assert len(unknown) == 7
+    assert len(unknown) == OTHERS + 1
     assert {cell for cells in unknown.values() for cell in cells[:7]} == {"not known"}
     with open_environment() as env:
         env.surveys.keep([
@@ -421,6 +440,115 @@ def test_a_run_is_found_however_many_have_run_since(viewer: TestClient, run_id: 
     assert viewer.get(f"/lethe/runs/{run_id}/certificate.json").status_code == 200
 
 
+def test_a_category_says_its_rule_what_is_due_its_versions_and_its_runs(viewer: TestClient, run_id: str) -> None:
+    with open_environment() as env:
+        env.surveys.keep([surveyed("webinars", "registrations", due=40, overdue=12, overdue_days=9)])
+        written = env.runs.get(run_id).written_policy
+    shorter = {**written, "retention": {**written["retention"], "keep_for": "P1Y"}}  # type: ignore[dict-item]
+    (later,) = many(run_id, 1, id="a-later-one", policy=shorter, policy_digest="1" * 64, state="failed")
+    page = viewer.get("/lethe/categories/webinars")
+    assert page.status_code == 200
+    for words in (
+        "for 18 months",
+        "for 1 year",
+        "keep_for: P18M",
+        "keep_for: P1Y",
+        "more may go:",
+        "since 9 days",
+        later,
+    ):
+        assert words in page.text, words
+    assert page.text.index("keep_for: P1Y") < page.text.index("keep_for: P18M"), "the latest version first"
+    assert 'href="/dags/webinars"' in page.text
+    failed = viewer.get("/lethe/categories/webinars?state=failed").text
+    assert later in failed.partition("Its runs")[2]
+    assert run_id not in failed.partition("Its runs")[2]
+    assert viewer.get("/lethe/categories/webinars?state=odd").status_code == 404
+
+
+def test_a_retired_category_and_one_whose_policy_is_broken_have_their_page(
+    viewer: TestClient, run_id: str, folder: Path
+) -> None:
+    text = (folder / "webinars.yaml").read_text()
+    (folder / "webinars.yaml").write_text(text.replace("keep_for", "kept_for"))
+    assert "Nothing runs: webinars.yaml" in viewer.get("/lethe/categories/webinars").text
+    (folder / "webinars.yaml").unlink()
+    page = viewer.get("/lethe/categories/webinars").text
+    assert "retired: it has no policy any more" in page
+    assert "keep_for: P18M" in page
+    assert run_id in page
+    assert "/dags/webinars" not in page
+
+
+@pytest.fixture
+def registrations(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A warehouse with a table of registrations, and a policy of it alone."""
+    warehouse = tmp_path / "crm.db"
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps({"conn_type": "sqlite", "host": str(warehouse)}))
+    for file in folder.glob("*.yaml"):
+        file.unlink()
+    (folder / "webinars.yaml").write_text(POLICY)
+    with closing(sqlite3.connect(warehouse)) as connection:
+        connection.execute(
+            "CREATE TABLE registrations (id INTEGER PRIMARY KEY, email TEXT, phone TEXT, webinar_date DATE)"
+        )
+        rows = [(1, "jana@example.org", "", "2020-01-15"), (2, "karel@example.org", "", "2099-01-01")]
+        connection.executemany("INSERT INTO registrations VALUES (?, ?, ?, ?)", rows)
+        connection.commit()
+    return warehouse
+
+
+@pytest.fixture
+def starter(viewer: TestClient) -> TestClient:
+    """A browser in which somebody has signed in who may start DAGs."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    viewer.cookies.set("_token", get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="op", role="user")))
+    return viewer
+
+
+def ask(client: TestClient, key: str, dataset: str = "webinars.registrations", **headers: str) -> tuple[int, str]:
+    answer = client.post("/lethe/records", data={"dataset": dataset, "key": key}, headers=headers)
+    return answer.status_code, " ".join(re.sub("<[^>]+>", " ", answer.text).split())
+
+
+@pytest.mark.usefixtures("run_id", "registrations")
+def test_who_may_start_runs_learns_of_a_record_why_it_is_there(
+    starter: TestClient, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "<option>webinars.registrations</option>" in starter.get("/lethe/records").text
+    status, text = ask(starter, "1")
+    assert status == 200
+    assert "webinars.registrations: held" in text
+    assert "Matters: 2026/117" in text
+    assert "it expires on 2 July 2100" in ask(starter, "2")[1]
+    assert "There is no such record" in ask(starter, "4711")[1]
+    assert "jana" not in text
+    status, text = ask(starter, "nobody@example.org")
+    assert (status, "can be no value of that column" in text) == (422, True)
+    assert ask(starter, "")[0] == 422
+    assert ask(starter, "1", "events.invitations")[0] == 422
+    assert ask(starter, "x" * 20_000)[0] == 413
+    assert "nobody@example" not in caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.usefixtures("run_id", "registrations")
+def test_who_may_only_read_and_who_asks_from_elsewhere_learns_nothing_of_a_record(viewer: TestClient) -> None:
+    status, text = ask(viewer, "1")
+    assert (status, "held" in text) == (422, False)
+    assert "You may ask for no record" in viewer.get("/lethe/records").text
+
+
+@pytest.mark.usefixtures("run_id", "registrations")
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}]
+)
+def test_a_form_on_another_site_asks_for_nothing(starter: TestClient, headers: dict[str, str]) -> None:
+    status, text = ask(starter, "1", **headers)
+    assert (status, "held" in text) == (403, False)
+
+
 def test_all_runs_of_a_category_are_listed_page_by_page(viewer: TestClient, run_id: str) -> None:
     ids = many(run_id, 500)
     assert "copy-" not in viewer.get("/lethe/categories/events").text
@@ -428,7 +556,7 @@ def test_all_runs_of_a_category_are_listed_page_by_page(viewer: TestClient, run_
     while address:
         page = viewer.get(address)
         assert page.status_code == 200
-        seen += re.findall(r'href="/lethe/runs/([^"/]+)"', page.text)
+        seen += re.findall(r'href="/lethe/runs/([^"/]+)"', page.text.partition("Its runs")[2])
         older = re.search(r'rel="next" href="([^"]+)"', page.text)
         address = older[1] if older else ""
     assert seen == [*reversed(ids), run_id]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import chain
 
 import sqlalchemy as sa
+import yaml
 
 from lethe import stages
 from lethe.checks import pages as data_docs_pages
 from lethe.counts import Became, Outcome
 from lethe.environment import Environment
-from lethe.errors import PolicyError, RunError
+from lethe.errors import LetheError, PolicyError, RunError
 from lethe.evidence.records import RunRecord
+from lethe.evidence.runs import CLOSING, DRY, FAILED, OPEN, SUCCEEDED, SUPERSEDED
 from lethe.governance import schema
-from lethe.policy import Policy, load_each
+from lethe.policy import Policy, changes, load_each
+from lethe.policy.changes import Change
 from lethe.stages import DatasetReport, Report
+from lethe.stages.explain import Explanation, explain
 from lethe.stages.standing import Scheduled, Standing, records_of, standing
 from lethe.surveys import HORIZONS, Survey
 
@@ -27,6 +32,12 @@ _LATEST = 20
 
 _A_PAGE = 50
 """How many runs of a category one page lists."""
+
+_VERSIONS = 20
+"""How many versions of a policy the page of a category has."""
+
+_STATES = (SUCCEEDED, FAILED, OPEN, CLOSING, SUPERSEDED, DRY)
+"""Those that runs can be listed by."""
 
 
 MayRead = Callable[[str], bool]
@@ -105,10 +116,10 @@ class CategoryLine:
 
 @dataclass(frozen=True, slots=True)
 class DueLine:
-    """What a category has due, in records, by the latest surveys of its datasets; None where nothing is known.
+    """What a category, or a dataset, has due, in records, by the latest surveys; None where nothing is known.
 
     Attributes:
-        category: its name.
+        name: of the category, or the dataset.
         due: what may and must go.
         overdue: what a run and a day had been given to by the schedule.
         overdue_days: since the oldest of that had to go; 0 where nothing is overdue.
@@ -120,7 +131,7 @@ class DueLine:
         changed: whether the policy is another one by now.
     """
 
-    category: str
+    name: str
     due: int | None
     overdue: int | None
     overdue_days: int
@@ -163,12 +174,64 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionLine:
+    """A version of a policy that ran: since when, from which run on, and what changed by it."""
+
+    since: datetime
+    run: str
+    digest: str
+    policy: Policy
+    yaml: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CategoryPage:
-    """Some runs of a category; `older` is the last of them, where there are more."""
+    """A category.
+
+    Attributes:
+        category: its name.
+        line: how it stands.
+        due: what its datasets have due, the worst first; without one that is retired.
+        versions: of its policy, the latest first, at most `_VERSIONS`.
+        runs: some of them, newest first.
+        older: the last of these, where there are more.
+        states: those that runs can be listed by.
+        state: the one that they are listed by.
+    """
 
     category: str
+    line: CategoryLine
+    due: tuple[DueLine, ...]
+    versions: tuple[VersionLine, ...]
     runs: tuple[RunLine, ...]
     older: str | None
+    states: tuple[str, ...]
+    state: str
+
+    @property
+    def policy(self) -> Policy | None:
+        """The one in force, or the one that ran last."""
+        return self.line.policy
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """A record that is asked for, and what there is to say of it.
+
+    Attributes:
+        datasets: those whose records the user may ask for, written ``category.dataset``.
+        dataset: the one that is asked for.
+        key: as it was typed.
+        found: why it is there, or which run erased it.
+        problem: why that cannot be said.
+    """
+
+    datasets: tuple[str, ...]
+    dataset: str = ""
+    key: str = field(default="", repr=False)
+    found: Explanation | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +268,12 @@ def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: dat
             lines[record.id] = _line(env, record)
         return lines[record.id]
 
-    categories = [_category_line(env, name, written, scheduled.get(name), now, line) for name in known]
+    categories = [
+        _category_line(
+            env, name, written, scheduled.get(name), now, line, retired=bool(written) and name not in written
+        )
+        for name in known
+    ]
     latest = chain.from_iterable(env.runs.latest(_LATEST, category=name) for name in known)
     listed = sorted(latest, key=lambda one: (one.started_at, one.id), reverse=True)[:_LATEST]
     standings = Counter(line.standing for line in categories if line.standing)
@@ -234,11 +302,12 @@ def _category_line(
     scheduled: Scheduled | None,
     now: datetime,
     line: Callable[[RunRecord], RunLine],
+    *,
+    retired: bool,
 ) -> CategoryLine:
     found = written.get(name)
     policy = found if isinstance(found, Policy) else None
     records = records_of(env, name, [dataset.name for dataset in policy.datasets] if policy else [])
-    retired = bool(written) and found is None
     following = scheduled.following if scheduled else None
     return CategoryLine(
         name=name,
@@ -253,45 +322,152 @@ def _category_line(
 
 
 def _due_lines(categories: Iterable[CategoryLine], surveys: Mapping[tuple[str, str], Survey]) -> tuple[DueLine, ...]:
-    lines = [_due_line(line, surveys) for line in categories if not line.retired]
+    lines = (_due_line(line, line.name, _datasets(line), surveys) for line in categories if not line.retired)
+    return _worst_first(lines)
+
+
+def _due_of(line: CategoryLine, surveys: Mapping[tuple[str, str], Survey]) -> tuple[DueLine, ...]:
+    """The same of each dataset of a category."""
+    return () if line.retired else _worst_first(_due_line(line, name, [name], surveys) for name in _datasets(line))
+
+
+def _worst_first(lines: Iterable[DueLine]) -> tuple[DueLine, ...]:
     return tuple(
         sorted(lines, key=lambda one: (-one.overdue_days, -(one.overdue or 0), not one.unknown, -(one.due or 0)))
     )
 
 
-def _due_line(line: CategoryLine, surveys: Mapping[tuple[str, str], Survey]) -> DueLine:
-    names = [dataset.name for dataset in line.policy.datasets] if line.policy else []
-    taken = {name: surveys.get((line.name, name)) for name in names}
+def _datasets(line: CategoryLine) -> list[str]:
+    return [dataset.name for dataset in line.policy.datasets] if line.policy else []
+
+
+def _due_line(
+    line: CategoryLine, name: str, datasets: Sequence[str], surveys: Mapping[tuple[str, str], Survey]
+) -> DueLine:
+    taken = {dataset: surveys.get((line.name, dataset)) for dataset in datasets}
     known = [one for one in taken.values() if one and one.found]
     return DueLine(
-        category=line.name,
+        name=name,
         due=_sum(one.found.due for one in known if one.found),
         overdue=_sum(one.overdue or 0 for one in known),
         overdue_days=max((one.overdue_days or 0 for one in known if one.overdue), default=0),
         held=_sum(one.found.held for one in known if one.found),
         ahead=tuple(_sum(one.ahead[days] for one in known) for days in HORIZONS),
         at=min((one.at for one in known), default=None),
-        unknown={name: one.problem if one else None for name, one in taken.items() if one not in known},
+        unknown={dataset: one.problem if one else None for dataset, one in taken.items() if one not in known},
         changed=any(line.policy and one.policy_digest != line.policy.digest for one in known),
     )
 
 
-def category_page(env: Environment, category: str, before: str | None = None) -> CategoryPage:
-    """The runs of a category, newest first: a page of them, of those that started before a given run.
+def category_page(
+    env: Environment,
+    category: str,
+    schedules: Schedules,
+    now: datetime,
+    *,
+    before: str | None = None,
+    state: str | None = None,
+) -> CategoryPage:
+    """A category, with a page of its runs, newest first.
+
+    Args:
+        env: whose records.
+        category: its name.
+        schedules: what a scheduler knows of categories.
+        now: the moment.
+        before: runs that started before this one; None: the newest.
+        state: of the runs; None: whatever it is.
 
     Raises:
-        RunError: if there is no such run, or neither a policy nor a run of such a category.
+        RunError: if there is no such run or state, or neither a policy nor a run of such a category.
     """
+    if state is not None and state not in _STATES:
+        raise RunError(f"runs are in no such state: choose from {', '.join(_STATES)}")
     earlier = env.runs.get(before) if before else None
-    records = env.runs.latest(_A_PAGE + 1, category=category, before=earlier)
+    records = env.runs.latest(_A_PAGE + 1, category=category, before=earlier, state=state)
     files = {file.stem for file in env.settings.policies.glob("*.yaml")}
-    if not records and category not in files and category not in env.runs.categories():
+    if category not in files and not records and category not in env.runs.categories():
         raise RunError(f"there is no category {category}: neither a policy nor a run of it")
+    line = _category_line(
+        env,
+        category,
+        _written_of(env, category) if category in files else {},
+        schedules([category]).get(category),
+        now,
+        partial(_line, env),
+        retired=bool(files) and category not in files,
+    )
     return CategoryPage(
         category=category,
+        line=line,
+        due=_due_of(line, env.surveys.newest(now, category)),
+        versions=tuple(_versions(env, category)),
         runs=tuple(_line(env, record) for record in records[:_A_PAGE]),
         older=records[_A_PAGE - 1].id if len(records) > _A_PAGE else None,
+        states=("all", *_STATES),
+        state=state or "all",
     )
+
+
+def _written_of(env: Environment, category: str) -> Mapping[str, Policy | PolicyError]:
+    """The policy of a category, read by itself."""
+    try:
+        return {category: env.policy(category)}
+    except PolicyError as error:
+        return {category: error}
+
+
+def _versions(env: Environment, category: str) -> Iterator[VersionLine]:
+    """The versions that ran, the latest first, each with what changed by it."""
+    known = env.runs.versions(category)
+    latest = [(one, env.runs.get(one.run)) for one in known[-_VERSIONS - 1 :]]
+    earlier = [None, *(record.policy for _, record in latest)]
+    lines = [
+        VersionLine(
+            since=version.since,
+            run=version.run,
+            digest=version.digest,
+            policy=record.policy,
+            yaml=yaml.safe_dump(_said(record.written_policy), sort_keys=False, allow_unicode=True),
+            changes=changes(before, record.policy) if before else (),
+        )
+        for before, (version, record) in zip(earlier, latest, strict=False)
+    ]
+    yield from reversed(lines[-_VERSIONS:])
+
+
+def _said(written: object) -> object:
+    """What a policy says, without what it leaves open."""
+    if isinstance(written, Mapping):
+        return {name: _said(value) for name, value in written.items() if value not in (None, [], {})}
+    return [_said(one) for one in written] if isinstance(written, list) else written
+
+
+def record_page(env: Environment, may_ask: MayRead, dataset: str, key: str, now: datetime) -> RecordPage:
+    """What there is to say of a record that somebody asks for; of none, where no dataset is named.
+
+    Args:
+        env: whose stores, holds and evidence.
+        may_ask: of which categories the user may ask for records.
+        dataset: written ``category.dataset``.
+        key: the values of its key, a line each.
+        now: the moment to judge by.
+    """
+    written, _ = _written(env)
+    policies = {name: one for name, one in written.items() if isinstance(one, Policy) and may_ask(name)}
+    names = tuple(f"{name}.{one.name}" for name, policy in policies.items() for one in policy.datasets)
+    if dataset not in names:
+        problem = "There is no such dataset, or you may not ask for its records." if dataset else None
+        return RecordPage(names, problem=problem)
+    category, _, name = dataset.partition(".")
+    policy, values = policies[category], key.split("\n") if key else []
+    if not values or not all(values):
+        return RecordPage(names, dataset, key, problem="Give a value for every column of the dataset's key.")
+    try:
+        found = explain(env, policy, policy.dataset(name), values, now)
+    except LetheError as error:
+        return RecordPage(names, dataset, key, problem=str(error))
+    return RecordPage(names, dataset, key, found)
 
 
 def _line(env: Environment, record: RunRecord) -> RunLine:

@@ -6,11 +6,11 @@ categories whose DAG that user may read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
@@ -29,6 +29,9 @@ from lethe.airflow.scheduled import scheduled
 from lethe.errors import LetheError, RunError
 from lethe.evidence import certificate
 from lethe.surveys import HORIZONS
+
+_MOST_TYPED = 16_384
+"""Bytes of a form that asks for a record: keys of objects have at most 1,024 characters."""
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
@@ -49,6 +52,15 @@ class Reader:
         return bool(
             get_auth_manager().is_authorized_dag(
                 method="GET", access_entity=runs, details=DagDetails(id=category), user=self.user
+            )
+        )
+
+    def may_ask(self, category: str) -> bool:
+        """Whether they may ask for single records of a category: who may start its runs."""
+        runs = DagAccessEntity.RUN
+        return self.may_read(category) and bool(
+            get_auth_manager().is_authorized_dag(
+                method="POST", access_entity=runs, details=DagDetails(id=category), user=self.user
             )
         )
 
@@ -77,12 +89,42 @@ def reader(user: GetUserDep, request: Request) -> Reader:
 Reading = Annotated[Reader, Depends(reader)]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A record that was typed into the form, and is in no address, so that no log has it."""
+
+    dataset: str
+    key: str = field(repr=False)
+
+
+async def asked(request: Request) -> Asked:
+    """What was typed.
+
+    Raises:
+        HTTPException: 403, if the form was not on a page of this server; 413, if it is longer than a key can be.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    host = urlsplit(origin).netloc if origin else request.headers.get("host")
+    if site not in (None, "same-origin") or host != request.headers.get("host"):
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "Ask on Lethe's own page")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_TYPED:
+            raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, "No key of a record is that long")
+    fields = parse_qs(body.decode("utf-8", "replace"))
+    typed = {name: values[0] for name, values in fields.items()}
+    return Asked(typed.get("dataset", ""), typed.get("key", "").replace("\r\n", "\n").rstrip("\n"))
+
+
 def create_app() -> FastAPI:
     """The application. Every route asks for `Reading`, and so for a user."""
     app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", show_overview, response_class=HTMLResponse)
     app.add_api_route("/runbook", show_runbook, response_class=HTMLResponse)
     app.add_api_route("/categories/{category}", show_category, response_class=HTMLResponse)
+    app.add_api_route("/records", show_record, response_class=HTMLResponse)
+    app.add_api_route("/records", explain_record, methods=["POST"], response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
     app.add_api_route("/runs/{run_id}/certificate.html", show_certificate, response_class=HTMLResponse)
@@ -105,11 +147,27 @@ def show_runbook(who: Reading) -> HTMLResponse:
     return _render("runbook.html.j2", page=runbook.page())
 
 
-def show_category(category: str, who: Reading, before: str | None = None) -> HTMLResponse:
-    """The runs of one category, newest first; of those that started before a run."""
+def show_category(category: str, who: Reading, before: str | None = None, state: str | None = None) -> HTMLResponse:
+    """One category, with its runs, newest first; with those that started before a run, or are in a state."""
     who.require(category)
     with open_environment() as env:
-        return _render("category.html.j2", page=pages.category_page(env, category, before))
+        page = pages.category_page(env, category, scheduled, datetime.now(UTC), before=before, state=state)
+        return _render("category.html.j2", page=page)
+
+
+def show_record(who: Reading) -> HTMLResponse:
+    """A form that asks for a record."""
+    with open_environment() as env:
+        return _render("record.html.j2", page=pages.record_page(env, who.may_ask, "", "", datetime.now(UTC)))
+
+
+def explain_record(who: Reading, typed: Annotated[Asked, Depends(asked)]) -> HTMLResponse:
+    """Why a record is still there, or which run erased it."""
+    with open_environment() as env:
+        page = pages.record_page(env, who.may_ask, typed.dataset, typed.key, datetime.now(UTC))
+    return _render(
+        "record.html.j2", status.HTTP_200_OK if page.found else status.HTTP_422_UNPROCESSABLE_CONTENT, page=page
+    )
 
 
 def show_run(run_id: str, who: Reading) -> HTMLResponse:

@@ -429,14 +429,17 @@ class Runs:
         category: str | None = None,
         before: RunRecord | None = None,
         dry_run: bool | None = None,
+        state: str | None = None,
     ) -> list[RunRecord]:
-        """The latest runs, newest first; of a category, of those before a given run, of dry runs or of all others."""
+        """The latest runs, newest first; of a category, before a given run, of dry runs or all others, in a state."""
         table = schema.run.c
         query = sa.select(schema.run).order_by(table.started_at.desc(), table.id.desc()).limit(count)
         if category is not None:
             query = query.where(table.category == category)
         if dry_run is not None:
             query = query.where(table.dry_run.is_(dry_run))
+        if state is not None:
+            query = query.where(table.state == state)
         if before is not None:
             same = sa.and_(table.started_at == before.started_at, table.id < before.id)
             query = query.where(sa.or_(table.started_at < before.started_at, same))
