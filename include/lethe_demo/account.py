@@ -18,7 +18,8 @@ from lethe_demo.oracle import Oracle, Verdict
 
 CATEGORIES = (
     "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
-    "recruitment_prospects", "recruitment", "support",
+    "recruitment_prospects", "recruitment", "support", "invoices", "agreements", "traffic_customers",
+    "letters", "ux_research", "accounts",
 )  # fmt: skip
 _PLACED_BY = "legal@example.com"
 _MANY = 1_000
@@ -41,7 +42,7 @@ def _request(matter: Matter) -> HoldRequest:
             matter=matter.reference,
             reason=matter.reason,
             identifiers={IdentifierType.EVENT: [matter.event]},
-            categories=("events", "logistics"),
+            categories=("events", "logistics", "letters"),
         )
     return HoldRequest(
         matter=matter.reference,

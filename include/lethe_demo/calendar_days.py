@@ -88,8 +88,15 @@ RULES = {
     "recruitment_prospects": Rule(days=30, lead=3),
     "recruitment": Rule(exactly=True),
     "support": Rule(months=84),
+    "invoices": Rule(months=120, year_end=True),
+    "agreements": Rule(months=120, year_end=True),
+    "accounts": Rule(months=84, lead=14),
+    "traffic_customers": Rule(months=120),
 }
-BY_VALUE: dict[str, dict[str, Rule]] = {}
+BY_VALUE = {
+    "letters": {"AT": Rule(months=36), "CZ": Rule(months=60), "DE": Rule(months=24), "NO": Rule(months=120)},
+    "ux_research": {"6 months": Rule(months=6), "12 months": Rule(months=12), "24 months": Rule(months=24)},
+}
 """Rules of categories whose records have periods of their own, by the value that says which."""
 
 

@@ -126,23 +126,6 @@ class Company(Maker):
     # --- events --------------------------------------------------------------------------------------------------
 
     @cached_property
-    def events(self) -> list[tuple[str, date]]:
-        """Off-line events of the last five years, oldest first."""
-        rng = self.rng("events")
-        boundary = first_kept_day("events", self.as_of)
-        days = {boundary, boundary - timedelta(days=1), first_kept_day("logistics", self.as_of)}
-        days.add(first_kept_day("logistics", self.as_of) - timedelta(days=1))
-        days |= {self.today - timedelta(days=rng.randrange(1, 150)) for _ in range(24)}
-        days |= {self.today - timedelta(days=rng.randrange(150, 1825)) for _ in range(80)}
-        return [(f"EVT-{day:%Y%m}-{n:03d}", day) for n, day in enumerate(sorted(days), start=1)]
-
-    @cached_property
-    def held_event(self) -> str:
-        """The event under investigation: the second one of those that have expired last."""
-        expired = [code for code, day in self.events if day < first_kept_day("events", self.as_of)]
-        return expired[-2]
-
-    @cached_property
     def invitations(self) -> Table:
         """Inviting lists. Their day is text, as organisers upload it: now and then it is none."""
         rng = self.rng("invitations")
@@ -370,53 +353,6 @@ class Company(Maker):
             {"chat": n, "take": take, "email": person.email, "phone": person.phone, "said": said}
         ).encode()
 
-    # --- customers -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def accounts(self) -> Table:
-        """Customers' accounts, some of them resellers' customers: open, closed lately, or long ago."""
-        rng = self.rng("accounts")
-        boundary = first_kept_day("account_users", self.as_of)
-        closed: dict[int, date | None] = {1: boundary - timedelta(days=1), 2: boundary, 3: None}
-        rows: list[Row] = []
-        for n in range(1, self.count(6_000) + 3):
-            opened = self.today - timedelta(days=rng.randrange(900, 4_000))
-            gone = self.today - timedelta(days=rng.randrange(1, 880)) if rng.random() < 0.5 else None
-            parent = f"CUST-{rng.randrange(4, n):06d}" if n > 10 and rng.random() < 0.2 else None
-            whom = self.whom(rng, held=0.0)
-            rows.append((f"CUST-{n:06d}", self.people[whom].company, parent, opened, closed.get(n, gone)))
-        columns = ("account_no", "company", "parent", "opened_on", "closed_on")
-        return Table("customers.accounts", columns, rows, [HELD_PEOPLE] * len(rows))
-
-    @cached_property
-    def account_users(self) -> Table:
-        """Who uses the accounts. What an import of long ago left has no account."""
-        rng = self.rng("account_users")
-        numbers = [str(row[0]) for row in self.accounts.rows]
-        rows: list[Row] = []
-        about = []
-        for n in range(1, self.count(20_000) + 4):
-            whom = self.whom(rng) if n > 3 else HELD_PEOPLE + n
-            person = self.people[whom]
-            account = None if n % 1_009 == 500 else numbers[n - 1] if n <= 3 else rng.choice(numbers)
-            created = self.as_of - timedelta(seconds=rng.randrange(86_400, 900 * 86_400))
-            email, phone = as_typed(person.email, n), as_dialled(person.phone, n)
-            rows.append((n, account, person.name, email, phone, person.role, created))
-            about.append(whom)
-        columns = ("user_id", "account_no", "full_name", "email", "phone", "role", "created_at")
-        return Table("customers.account_users", columns, rows, about)
-
-    @cached_property
-    def preferences(self) -> Table:
-        """What users have chosen."""
-        rng = self.rng("preferences")
-
-        def chosen(_parent: Row) -> Iterator[Row]:
-            for name in ("language", "time_zone", "theme")[: rng.randrange(3)]:
-                yield (name, rng.choice(("cs", "de", "en", "dark", "light")))
-
-        return children_of("customers.user_preferences", self.account_users, ("preference", "value"), chosen)
-
     # --- traffic -------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -539,7 +475,6 @@ class Company(Maker):
             Family("crm", ("webinars.registrations",), self.registrations, (self.attendance,)),
             Family("crm", ("events.invitations",), self.invitations),
             Family("crm", ("leads.enquiries",), self.enquiries, (self.messages,)),
-            Family("crm", ("account_users.users",), self.account_users, (self.preferences,)),
             Family("operations", ("logistics.guests",), self.guests, guests, key=2),
             Family("operations", ("traffic_end_users.records",), self.end_user_records),
         )
@@ -547,7 +482,7 @@ class Company(Maker):
 
     def judged_by(self, database: str) -> Sequence[Table]:
         """Tables of a database that records are judged by, and that nothing is erased from."""
-        own = (self.accounts,) if database == "crm" else (self.bills,)
+        own = (self.bills,) if database == "operations" else ()
         theirs = (table for system in self.systems if system.database == database for table in system.judged_by)
         return (*own, *theirs)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,10 @@ import pyarrow as pa
 from lethe_demo.calendar_days import BY_VALUE, RULES, first_kept_day, local_day, midnight
 from lethe_demo.company import COOKIES_HELD, Company, StoredObject, ViewFile
 from lethe_demo.records import HELD_PEOPLE, Family, Row, Table
+from lethe_demo.systems.customers import Customers
 from lethe_demo.systems.hiring import Hiring
+from lethe_demo.systems.letters import Letters
+from lethe_demo.systems.research import Research
 
 
 class Fate(StrEnum):
@@ -60,11 +64,19 @@ class Fates:
             "logistics.guests": self._guests,
             "leads.enquiries": self._enquiries,
             "leads.chats": self._chats,
-            "account_users.users": self._users,
+            "account_users.users": partial(self._by_account, "account_users.users"),
             "traffic_end_users.records": self._traffic,
             "recruitment_prospects.prospects": self._prospects,
             "recruitment.candidates": self._candidates,
             "support.tickets": self._tickets,
+            "invoices.issued": self._invoices,
+            "invoices.received": self._received,
+            "agreements.agreements": partial(self._by_account, "agreements.agreements"),
+            "traffic_customers.records": self._sent,
+            "letters.letters": self._letters,
+            "ux_research.sessions": self._sessions,
+            "accounts.details": partial(self._by_account, "accounts.details"),
+            "accounts.contacts": partial(self._by_account, "accounts.contacts"),
         }
 
     @property
@@ -79,9 +91,12 @@ class Fates:
             next((fate for fate in one if fate is not Fate.OUTSIDE), Fate.OUTSIDE) for one in zip(*each, strict=True)
         ]
 
+    def _family(self, dataset: str) -> Family:
+        return next(family for family in self.company.families if dataset in family.datasets)
+
     def _with_held(self, dataset: str) -> Iterator[tuple[Row, bool]]:
         """Every record with whether the lawsuit names anybody in it, or in the rows that go with it."""
-        family = next(family for family in self.company.families if dataset in family.datasets)
+        family = self._family(dataset)
         named = {index for index, whom in enumerate(family.table.about) if whom < HELD_PEOPLE}
         for child in family.children:
             pairs = zip(child.parents, child.about, strict=True)
@@ -139,14 +154,14 @@ class Fates:
             else:
                 yield self._fate("leads", local_day(max(moments)) if moments else None, whom)
 
-    def _users(self) -> Iterator[Fate]:
-        """By the closure of their account: while that is open nobody goes, and who has none cannot be judged."""
-        accounts = self.company.accounts
-        closed = dict(zip(self._column(accounts, "account_no"), self._column(accounts, "closed_on"), strict=True))
-        for account, whom in self._clocks(self.company.account_users, "account_no"):
-            is_open = account is not None and closed[account] is None
-            day = None if account is None else closed[account]
-            yield Fate.KEPT if is_open else self._fate("account_users", day, whom)
+    def _by_account(self, dataset: str) -> Iterator[Fate]:
+        """By the closure of their account: while that is open nothing goes, and what has none cannot be judged."""
+        closed = dict(self.company.system(Customers).accounts.pairs("account_no", "closed_on"))
+        category, family = dataset.partition(".")[0], self._family(dataset)
+        column = family.table.columns.index("account_no")
+        for row, held in self._with_held(dataset):
+            running = row[column] is not None and closed[row[column]] is None
+            yield Fate.KEPT if running else self._judge(closed.get(row[column]), self._first_kept[category], held)
 
     def _traffic(self) -> Iterator[Fate]:
         """By their own day, but for those whose bill is not settled; without a bill nobody knows."""
@@ -185,6 +200,37 @@ class Fates:
         for row, held in self._with_held("support.tickets"):
             closed = row[3] in ("solved", "merged")
             yield self._judge(row[10], self._first_kept["support"], held) if closed else Fate.OUTSIDE
+
+    def _invoices(self) -> Iterator[Fate]:
+        """From the end of the year in which they were issued; drafts are none yet."""
+        for row, held in self._with_held("invoices.issued"):
+            draft, issued = row[3] == "draft", row[8]
+            yield Fate.OUTSIDE if draft else self._judge(issued, self._first_kept["invoices"], held)
+
+    def _received(self) -> Iterator[Fate]:
+        """The same, by the day that was scanned: what is none nobody can judge."""
+        for row, held in self._with_held("invoices.received"):
+            yield self._judge(_day(row[4]), self._first_kept["invoices"], held)
+
+    def _sent(self) -> Iterator[Fate]:
+        """By the day on which it was sent."""
+        for row, held in self._with_held("traffic_customers.records"):
+            yield self._judge(row[1], self._first_kept["traffic_customers"], held)
+
+    def _letters(self) -> Iterator[Fate]:
+        """By the country of the consulate: of one without a period nobody can say."""
+        country = dict(self.company.system(Letters).consulates.pairs("consulate_id", "country"))
+        for row, held in self._with_held("letters.letters"):
+            first_kept = self._first_kept_by_value.get(("letters", str(country[row[1]])))
+            yield self._judge(row[8], first_kept, held or row[3] == self.company.held_event)
+
+    def _sessions(self) -> Iterator[Fate]:
+        """By the end of the study and what it declares: of one that runs nothing goes."""
+        studies = {row[0]: row for row in self.company.system(Research).studies.rows}
+        for row, held in self._with_held("ux_research.sessions"):
+            _, _, _, ended, period = studies[row[1]]
+            first_kept = self._first_kept_by_value.get(("ux_research", str(period)))
+            yield Fate.KEPT if ended is None else self._judge(ended, first_kept, held)
 
     def view_fates(self, file: ViewFile) -> list[Fate]:
         """The fate of every row of a file of page views."""

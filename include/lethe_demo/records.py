@@ -78,6 +78,23 @@ class Maker:
         """Everybody."""
         return invent(max(200, self.count(45_000)), self.rng("people"))
 
+    @cached_property
+    def events(self) -> list[tuple[str, date]]:
+        """Off-line events of the last five years, oldest first."""
+        rng = self.rng("events")
+        boundary = first_kept_day("events", self.as_of)
+        days = {boundary, boundary - timedelta(days=1), first_kept_day("logistics", self.as_of)}
+        days.add(first_kept_day("logistics", self.as_of) - timedelta(days=1))
+        days |= {self.today - timedelta(days=rng.randrange(1, 150)) for _ in range(24)}
+        days |= {self.today - timedelta(days=rng.randrange(150, 1825)) for _ in range(80)}
+        return [(f"EVT-{day:%Y%m}-{n:03d}", day) for n, day in enumerate(sorted(days), start=1)]
+
+    @cached_property
+    def held_event(self) -> str:
+        """The event under investigation: the second one of those that have expired last."""
+        expired = [code for code, day in self.events if day < first_kept_day("events", self.as_of)]
+        return expired[-2]
+
     def count(self, usual: int) -> int:
         """How many there are of what usually there are so many of."""
         return max(1, round(usual * self.scale))

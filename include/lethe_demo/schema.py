@@ -5,32 +5,8 @@ from __future__ import annotations
 from lethe_demo.systems import SYSTEMS
 
 _CRM = """
-CREATE SCHEMA customers;
 CREATE SCHEMA marketing;
 CREATE SCHEMA sales;
-
-CREATE TABLE customers.accounts (
-    account_no text PRIMARY KEY,
-    company text NOT NULL,
-    parent text REFERENCES customers.accounts,
-    opened_on date NOT NULL,
-    closed_on date
-);
-CREATE TABLE customers.account_users (
-    user_id bigint PRIMARY KEY,
-    account_no text REFERENCES customers.accounts,
-    full_name text NOT NULL,
-    email text NOT NULL,
-    phone text,
-    role text,
-    created_at timestamptz NOT NULL
-);
-CREATE TABLE customers.user_preferences (
-    id bigint PRIMARY KEY,
-    user_id bigint NOT NULL REFERENCES customers.account_users,
-    preference text NOT NULL,
-    value text NOT NULL
-);
 
 CREATE TABLE marketing.webinar_registrations (
     registration_id bigint PRIMARY KEY,
@@ -85,8 +61,6 @@ CREATE TABLE sales.enquiry_messages (
 """
 
 _CRM_INDEXES = """
-CREATE INDEX ON customers.account_users (account_no);
-CREATE INDEX ON customers.user_preferences (user_id);
 CREATE INDEX ON marketing.webinar_registrations (webinar_date);
 CREATE INDEX ON marketing.webinar_attendance (registration_id);
 CREATE INDEX ON marketing.event_invitations (event_day);
@@ -183,7 +157,7 @@ CREATE TABLE IF NOT EXISTS lethe_demo.seed (
 );
 """
 
-_OWN_SCHEMAS = {"crm": ("customers", "marketing", "sales"), "operations": ("billing", "guests", "traffic")}
+_OWN_SCHEMAS = {"crm": ("marketing", "sales"), "operations": ("billing", "guests", "traffic")}
 
 
 def tables(database: str) -> str:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 CATEGORIES = {
     "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
-    "recruitment_prospects", "recruitment", "support",
+    "recruitment_prospects", "recruitment", "support", "invoices", "agreements", "traffic_customers",
+    "letters", "ux_research", "accounts",
 }  # fmt: skip
 WATCHING = {"lethe_coverage", "lethe_evidence", "lethe_survey", "lethe_watch"}
 STAGES = {"discover", "validate", "erase", "verify"}

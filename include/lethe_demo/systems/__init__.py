@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from lethe_demo.records import System
+from lethe_demo.systems.billing import Billing
+from lethe_demo.systems.customers import Customers
 from lethe_demo.systems.helpdesk import HelpDesk
 from lethe_demo.systems.hiring import Hiring
+from lethe_demo.systems.letters import Letters
+from lethe_demo.systems.messaging import Messaging
+from lethe_demo.systems.research import Research
 
-SYSTEMS: tuple[type[System], ...] = (Hiring, HelpDesk)
+SYSTEMS: tuple[type[System], ...] = (Customers, HelpDesk, Hiring, Billing, Messaging, Letters, Research)

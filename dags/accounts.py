@@ -1,0 +1,7 @@
+"""Customers' accounts: the retention DAG of `include/policies/accounts.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("accounts")

@@ -1,0 +1,7 @@
+"""Business agreements with customers: the retention DAG of `include/policies/agreements.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("agreements")

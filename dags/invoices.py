@@ -1,0 +1,7 @@
+"""Invoices issued and received: the retention DAG of `include/policies/invoices.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("invoices")

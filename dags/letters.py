@@ -1,0 +1,7 @@
+"""Letters for visas: the retention DAG of `include/policies/letters.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("letters")
