@@ -143,7 +143,7 @@ def test_the_record_of_processing_has_a_line_a_category(
     assert [line["Category"] for line in lines] == list(rows)
     limits = {line["Category"]: line["Envisaged time limits for erasure (Article 30(1)(f))"] for line in lines}
     assert limits["leads"] == "within 6 months after the last communication"
-    assert limits["invoices"] == "10 years after the end of the year of the invoicing"
+    assert limits["invoices"] == "10 years after the end of the year of the invoicing; to the end of a working day (CZ)"
 
 
 @pytest.mark.parametrize("form", [as_odcs, as_dbt])
