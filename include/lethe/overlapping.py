@@ -12,7 +12,7 @@ from itertools import combinations
 
 from lethe.environment import Environment
 from lethe.errors import ConnectionMissing, StoreError, StoreUnavailable
-from lethe.policy import ChildTable, Dataset, Policy, TableDataset, exclude_each_other, load_each, may_overlap
+from lethe.policy import ChildTable, Dataset, Policy, TableDataset, exclude_each_other, load_each, may_overlap, undercut
 from lethe.stores import family
 from lethe.stores.base import Place
 
@@ -140,6 +140,8 @@ def problems(places: Places, policy: Policy, dataset: Dataset, others: Iterable[
     """
     for other_policy in others:
         for other in other_policy.datasets:
+            if (text := undercut(dataset, other)) is not None:
+                yield f"{_name(policy, dataset)}: {text} {_name(other_policy, other)} erases"
             if may_overlap(dataset, other) or _shared(places, policy, dataset, other_policy, other):
                 yield _message(policy, dataset, other_policy, other)
 

@@ -315,7 +315,11 @@ REFUSED: list[tuple[str, object, str]] = [
     ("clock as text", table(clock="webinar_date"), "datasets.registrations.clock: has no fields: write name"),
     ("empty clock", table(clock={}), "datasets.registrations.clock: give exactly one of column, latest_of and"),
     ("two clocks", table(clock={"column": "a", "latest_of": ["b", "c"]}), "give exactly one of column, latest_of"),
-    ("latest of one", table(clock={"latest_of": ["a"]}), "clock.latest_of: has too little in it: write at least 2"),
+    (
+        "latest of one",
+        table(clock={"latest_of": ["a"]}),
+        "clock: a alone has no latest and no earliest: write column: a, or name another one beside it",
+    ),
     ("latest of the same", table(clock={"latest_of": ["a", "a"]}), "clock: names a column twice"),
     (
         "clock format",
@@ -441,6 +445,39 @@ REFUSED: list[tuple[str, object, str]] = [
         "children of another row",
         table(related={"a": RELATED}, children=[{"table": "b", "foreign_key": ["c"], "references": ["a.id"]}]),
         "children.b.references: a.id is of another row",
+    ),
+    (
+        "many rows by way of another",
+        table(related={"a": {**RELATED, "many": True, "through": "b"}, "b": RELATED}),
+        "related.a: many rows refer to the record itself, by no other row: leave through out",
+    ),
+    (
+        "a row by way of many",
+        table(related={"a": {**RELATED, "through": "b"}, "b": {**RELATED, "many": True}}),
+        "related: a: through names b, which are many rows: name one row that leads there",
+    ),
+    (
+        "one clock of many rows",
+        table(related={"a": {**RELATED, "many": True}}, clock={"column": "a.at"}),
+        "clock: a.at is of many rows: write latest_of: [a.at], or earliest_of",
+    ),
+    (
+        "an extreme of one value",
+        table(related={"a": RELATED}, clock={"latest_of": ["a.at"]}),
+        "clock: a.at alone has no latest and no earliest: write column: a.at, or name another one beside it",
+    ),
+    (
+        "a condition on which records there are, of many rows",
+        table(related={"a": {**RELATED, "many": True}}, where=[{"column": "a.state", "in": ["x"]}]),
+        "where: a.state is of many rows, which only latest_of and earliest_of of the clock, keep_while and identifiers",
+    ),
+    (
+        "periods by a value of many rows",
+        {
+            **table(related={"a": {**RELATED, "many": True}}),
+            "retention": {"by_value": {"column": "a.country", "periods": {"CZ": "P3Y"}}},
+        },
+        "by_value.column: a.country is of many rows",
     ),
     ("a key of another row", table(related={"a": RELATED}, key=["a.id"]), "key: a.id is of another row"),
     (
@@ -624,6 +661,21 @@ def test_conditions_on_related_rows_exclude_each_other_only_where_they_are_the_s
     assert overlap(of("a"), {**of("b"), "related": {}})
     by_way = {"account": {**RELATED, "through": "person"}, "person": RELATED}
     assert overlap({**of("a"), "related": by_way}, of("b"))
+
+
+def test_rows_by_whose_latest_date_others_are_kept_go_by_no_policy_of_their_own() -> None:
+    """What is left of them would let the others go early. The earliest only comes later."""
+    many = {"messages": {"table": "crm.messages", "many": True, "foreign_key": ["of"], "references": ["id"]}}
+    judged = {**without(TABLE, "children"), "related": many, "clock": {"latest_of": ["messages.at"]}}
+    going = {**without(TABLE, "children"), "table": "messages"}
+    for first, second in ((judged, going), (going, judged)):
+        (message,) = overlap(first, second)
+        assert "related.messages: its clock is the latest of the rows of crm.messages that are left" in message
+    assert not overlap({**judged, "clock": {"earliest_of": ["messages.at"]}}, going)
+    parts = [{**judged, "where": [{"column": "state", "in": [state]}]} for state in ("a", "b")]
+    along = {"children": [{"table": "messages", "foreign_key": ["of"], "references": ["id"]}]}
+    assert not [text for text in overlap(*({**one, **along} for one in parts)) if "related.messages" in text]
+    assert not overlap({**judged, "store": "elsewhere"}, going)
 
 
 @pytest.mark.parametrize(
@@ -1076,7 +1128,8 @@ TOLD: list[tuple[object, str]] = [
     (table(clock={"column": ["a"]}), "datasets.registrations.clock.column: is not text: write a text"),
     (
         table(clock={"latest_of": ["a"]}),
-        "datasets.registrations.clock.latest_of: has too little in it: write at least 2",
+        "datasets.registrations: clock: a alone has no latest and no earliest: write column: a, or name another one "
+        "beside it",
     ),
     (table(identifiers=["email"]), "datasets.registrations.identifiers: has no fields: write name: value below it"),
     (

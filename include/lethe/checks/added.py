@@ -212,6 +212,9 @@ def unknown_columns(settings: Settings, category: str, dataset: Dataset, store: 
         return []  # `problems` says so
     if not own.columns or not isinstance(dataset, TableDataset):
         return []
+    several = ", ".join(name for name in own.columns if dataset.is_of_many(name))
+    if several:
+        return [f"{own.file}: {several} is of many rows, and a check is of one value of a record: leave it out"]
     described = store.describe(dataset)
     there = {field.name for field in described.fields}
     there |= {f"{name}.{field.name}" for name, row in described.judged_by.items() for field in row.fields}

@@ -40,7 +40,7 @@ from lethe.policy.fields import (
 )
 from lethe.policy.loading import json_schema, load, load_all, load_beside, load_each, parse, policy_files, policy_of
 from lethe.policy.masks import Mask, MaskKind
-from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps
+from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps, undercut
 from lethe.policy.related import MissingRelated, Related, RelatedRows, split_column, way_to_related
 from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
 from lethe.policy.suppression import Suppression
@@ -104,5 +104,6 @@ __all__ = [
     "policy_files",
     "policy_of",
     "split_column",
+    "undercut",
     "way_to_related",
 ]

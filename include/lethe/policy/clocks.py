@@ -30,8 +30,10 @@ class ColumnClock(Model):
     """The period starts from a column, or from the latest or earliest of several."""
 
     column: Column | None = None
-    latest_of: tuple[Column, ...] | None = Field(default=None, min_length=2)
-    earliest_of: tuple[Column, ...] | None = Field(default=None, min_length=2)
+    latest_of: tuple[Column, ...] | None = Field(
+        default=None, min_length=1, description="At least two, or one that many rows have (related)."
+    )
+    earliest_of: tuple[Column, ...] | None = Field(default=None, min_length=1, description="The same.")
     format: TimestampFormat | None = Field(default=None, description="Needed where the type is text or a number.")
     time_zone: TimeZone | None = Field(
         default=None, description="Zone of timestamps without one; the policy's where left out."
@@ -50,6 +52,18 @@ class ColumnClock(Model):
     def columns(self) -> tuple[str, ...]:
         """The columns that are read, at least one."""
         return (self.column,) if self.column is not None else self.latest_of or self.earliest_of or ()
+
+    def require_several(self) -> None:
+        """Refuse an extreme of one value.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        if self.column is None and len(self.columns) == 1:
+            raise ValueError(
+                f"clock: {self.columns[0]} alone has no latest and no earliest: write column: {self.columns[0]}, or "
+                "name another one beside it"
+            )
 
 
 def groups_of(pattern: str) -> frozenset[str]:

@@ -121,8 +121,8 @@ class TableDataset(RowDataset):
     key: tuple[Column, ...] = Field(min_length=1, description="The columns that name a record: unique, never null.")
     related: RelatedRows = Field(
         default_factory=dict,
-        description="Rows of other tables that a record leads to, by name: the clock, conditions, identifiers and "
-        "by_value can be columns of theirs, written name.column.",
+        description="Rows of other tables that a record leads to, or that refer to it, by name: the clock, conditions, "
+        "identifiers and by_value can be columns of theirs, written name.column.",
     )
     children: tuple[ChildTable, ...] = ()
     masks: tuple[Mask, ...] = Field(default=(), description="For anonymising: every column with personal data.")
@@ -146,6 +146,19 @@ class TableDataset(RowDataset):
             for column in columns:
                 if self.is_related(column):
                     raise ValueError(f"{field_name}: {column} is of another row: name columns of {self.table} itself")
+        return self
+
+    @model_validator(mode="after")
+    def _many_where_they_can_be(self) -> Self:
+        for condition in self.where:
+            self.require_one("where", condition.column)
+        clock = self.clock
+        if clock.column is not None and self.is_of_many(clock.column):
+            raise ValueError(
+                f"clock: {clock.column} is of many rows: write latest_of: [{clock.column}], or earliest_of"
+            )
+        if not any(map(self.is_of_many, clock.columns)):
+            clock.require_several()
         return self
 
     @model_validator(mode="after")
@@ -188,6 +201,23 @@ class TableDataset(RowDataset):
     def is_related(self, column: str) -> bool:
         """Whether a column is one of a related row."""
         return split_column(column, self.related)[0] is not None
+
+    def is_of_many(self, column: str) -> bool:
+        """Whether a column is one of many related rows."""
+        owner, _ = split_column(column, self.related)
+        return owner is not None and self.related[owner].many
+
+    def require_one(self, field_name: str, column: str) -> None:
+        """Refuse a column of many rows where a record has to have one value.
+
+        Raises:
+            ValueError: naming the field, if it is one.
+        """
+        if self.is_of_many(column):
+            raise ValueError(
+                f"{field_name}: {column} is of many rows, which only latest_of and earliest_of of the clock, "
+                "keep_while and identifiers can be: name a column that a record has once"
+            )
 
     @property
     def unmasked(self) -> tuple[str, ...]:
@@ -245,6 +275,11 @@ class FilesDataset(BucketDataset, RowDataset):
         description="A date in the object key that no clock of the file's rows is before; files that it shows to be "
         "unexpired are not opened. A file whose rows or statistics contradict it stops the dataset.",
     )
+
+    @model_validator(mode="after")
+    def _extremes_are_of_several(self) -> Self:
+        self.clock.require_several()
+        return self
 
     @model_validator(mode="after")
     def _dates_are_clocks(self) -> Self:

@@ -20,11 +20,43 @@ def overlaps(policies: Iterable[Policy]) -> Iterator[str]:
                     f"{policy.category}.yaml datasets.{dataset.name} and {other_policy.category}.yaml "
                     f"datasets.{other.name} overlap: both have records of {dataset.location}"
                 )
+            for (judging, judged), (erasing, going) in (
+                ((policy, dataset), (other_policy, other)),
+                ((other_policy, other), (policy, dataset)),
+            ):
+                if text := undercut(judged, going):
+                    yield (
+                        f"{judging.category}.yaml datasets.{judged.name}: {text} "
+                        f"{erasing.category}.yaml datasets.{going.name} erases"
+                    )
 
 
 def may_overlap(one: Dataset, two: Dataset) -> bool:
     """Whether two datasets may have records in common, as far as their connections and names show it."""
     return one.store == two.store and _overlap(one, two)
+
+
+def undercut(judged: Dataset, going: Dataset) -> str | None:
+    """That one dataset erases rows by whose latest date another's records are kept: these would go early; in words."""
+    if not isinstance(judged, TableDataset) or not isinstance(going, TableDataset) or judged.store != going.store:
+        return None
+    for name in dict.fromkeys(split_column(column, judged.related)[0] for column in judged.clock.latest_of or ()):
+        many = None if name is None else judged.related[name]
+        if many is not None and many.many and any(_same_table(many.table, one) for one in _going(going, judged, many)):
+            return (
+                f"related.{name}: its clock is the latest of the rows of {many.table} that are left, so that records "
+                "would go early: name them in children alone, or take another clock; they are among what"
+            )
+    return None
+
+
+def _going(dataset: TableDataset, judged: TableDataset, many: Related) -> Iterator[str]:
+    """The tables that a dataset erases rows of, but for those that go with their record, where it has such records."""
+    yield dataset.table
+    for child in dataset.children:
+        pairs = frozenset(zip(child.foreign_key, child.references or dataset.key, strict=False))
+        alike = _same_table(dataset.table, judged.table) and pairs == many.pairs
+        yield from child.tables[1:] if alike else child.tables
 
 
 def exclude_each_other(one: TableDataset, two: TableDataset) -> bool:

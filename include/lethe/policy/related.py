@@ -1,4 +1,4 @@
-"""Facts that live in another table: a row that a record leads to, by columns that refer to it."""
+"""Facts that live in another table: a row that a record leads to, or all those that refer to the record."""
 
 from __future__ import annotations
 
@@ -18,17 +18,25 @@ class MissingRelated(StrEnum):
     UNJUDGEABLE = "unjudgeable"
     """Something is wrong with the record: it is counted and reported."""
     EMPTY = "empty"
-    """All columns of the row are taken for empty (NULL)."""
+    """All columns of the row are taken for empty (NULL); of many rows, there are none."""
 
 
 class Related(Model):
-    """The one row of another table that a record leads to; its columns are written `name.column`."""
+    """The one row of another table that a record leads to, or the many that refer to it; columns are `name.column`."""
 
     table: TableName
-    foreign_key: Columns = Field(
-        description="Columns of the record's table (or of `through`) that refer to the row, in the order of references."
+    many: bool = Field(
+        default=False,
+        description="All rows of this table that refer to the record. Their columns can be in latest_of and "
+        "earliest_of of the clock, in keep_while and in identifiers.",
     )
-    references: Columns = Field(description="Columns of this table that they refer to: unique in it.")
+    foreign_key: Columns = Field(
+        description="Columns of the record's table (or of `through`) that refer to the row, in the order of "
+        "references; of many, columns of this table that refer to the record."
+    )
+    references: Columns = Field(
+        description="Columns of this table that they refer to: unique in it; of many, columns of the record's table."
+    )
     through: Name | None = Field(
         default=None, description="The related row that foreign_key is of; the record's own where left out."
     )
@@ -38,7 +46,14 @@ class Related(Model):
     def _matching_columns(self) -> Related:
         if len(self.references) != len(self.foreign_key):
             raise ValueError("foreign_key and references need the same number of columns: name as many in both")
+        if self.many and self.through is not None:
+            raise ValueError("many rows refer to the record itself, by no other row: leave through out")
         return self
+
+    @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Which column refers to which, whatever the order."""
+        return frozenset(zip(self.foreign_key, self.references, strict=True))
 
 
 RelatedRows = Mapping[Name, Related]
@@ -60,6 +75,8 @@ def way_to_related(name: str, related: RelatedRows) -> tuple[str, ...]:
     while (through := related[path[0]].through) is not None:
         if through not in related:
             raise ValueError(f"{path[0]}: through names {through}, which is none of related: name one that is")
+        if related[through].many:
+            raise ValueError(f"{path[0]}: through names {through}, which are many rows: name one row that leads there")
         if through in path:
             raise ValueError(f"{' leads through '.join([*reversed(path), through])}: a circle; begin at the record")
         path.insert(0, through)

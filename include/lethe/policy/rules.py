@@ -166,6 +166,8 @@ class Policy(Model):
                     )
             if by_value is not None and isinstance(dataset, JsonLinesDataset):
                 dataset.require_single(f"datasets.{dataset.name}: by_value.column", by_value.column)
+            if by_value is not None and isinstance(dataset, TableDataset):
+                dataset.require_one(f"datasets.{dataset.name}: by_value.column", by_value.column)
             if by_value is not None and isinstance(dataset, ObjectDataset):
                 raise ValueError(
                     f"datasets.{dataset.name}: by_value needs rows with columns, not objects: leave it out"

@@ -29,7 +29,9 @@ from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
 from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, no_progress
 
 _FENCED = [
-    f"{name}{what}" for name in ("postgresql", "sqlite", "mariadb") for what in ("", "-related", "-related-clock")
+    f"{name}{what}"
+    for name in ("postgresql", "sqlite", "mariadb")
+    for what in ("", "-related", "-related-clock", "-many", "-many-clock")
 ]
 _TABLES = [*_FENCED, "postgresql-leased"]
 _PLAIN = ["objects", "objects-by-key", "parquet", "jsonlines"]

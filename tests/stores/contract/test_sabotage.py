@@ -13,7 +13,7 @@ from tests.stores.contract.conftest import MAKE
 from tests.stores.contract.sabotage import SABOTAGES, sabotaged
 from tests.stores.contract.world import World
 
-RELATED = [kind for kind in MAKE if "-related" in kind]
+RELATED = [kind for kind in MAKE if "-related" in kind or "-many" in kind]
 OTHERS = [kind for kind in MAKE if kind not in ("sqlite", *RELATED)]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -330,6 +330,106 @@ class RelatedTables(Tables):
             "a related row that is not one": self.dataset(related={"contract": contract, "owner": lost}),
             "no column that leads there": self.dataset(related={"owner": {**contract, "foreign_key": ["never"]}}),
         }
+
+
+@dataclass
+class ManyTables(Tables):
+    """The same, where the clock is the latest of many rows that refer to a person and go along; or the address, too.
+
+    Each has two: one with nothing but an earlier clock, and one with all. What a person's own row has of these is NULL.
+    """
+
+    apart: tuple[str, ...] = ("email", "at")
+
+    def tables(self) -> tuple[sa.Table, sa.Table]:
+        people, notes = super().tables()
+        sa.Table(
+            "events",
+            people.metadata,
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("person", sa.ForeignKey(people.c.id), nullable=False, index=True),
+            *(sa.Column(name, people.c[name].type) for name in ("email", "state", "at")),
+        )
+        return people, notes
+
+    @property
+    def events(self) -> sa.Table:
+        """What refers to people."""
+        return self.tables()[0].metadata.tables["events"]
+
+    def _rows(self, record: Record) -> list[dict[str, Any]]:
+        row = super()._row(record)
+        before = record.clock - _DAY if isinstance(record.clock, datetime) and record.clock.year > 1 else None
+        both = {"person": record.number, "state": row["state"]}
+        return [
+            {**both, "id": 1_000 + 2 * record.number, "email": None, "at": shaped(before, self.written)},
+            {**both, "id": 1_001 + 2 * record.number, "email": row["email"], "at": row["at"]},
+        ]
+
+    def _row(self, record: Record) -> dict[str, Any]:
+        return {**super()._row(record), **dict.fromkeys(self.apart)}
+
+    def _insert(self, connection: sa.Connection, records: Sequence[Record]) -> None:
+        super()._insert(connection, records)
+        rows = [row for record in records for row in self._rows(record)]
+        if rows:
+            connection.execute(sa.insert(self.events), rows)
+
+    def _update(self, connection: sa.Connection, record: Record) -> None:
+        super()._update(connection, record)
+        events = self.events
+        for row in self._rows(record):
+            connection.execute(sa.update(events).where(events.c.id == row["id"]).values(row))
+
+    def take(self, number: int) -> None:
+        events = self.events
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(events).where(events.c.person == number))
+        super().take(number)
+
+    def left(self) -> set[int]:
+        with self.engine.connect() as connection:
+            return super().left() | set(connection.scalars(sa.select(self.events.c.person)))
+
+    def intact(self) -> set[int]:
+        people, notes = self.tables()
+        events = people.metadata.tables["events"]
+        wanted = {n: (record.email, record.account, record.state) for n, record in self.records.items()}
+        address = events.c.email if "email" in self.apart else people.c.email
+        rows = sa.select(people.c.id, address, people.c.account, people.c.state)
+        rows = rows.join(events, events.c.person == people.c.id).where(events.c.email.is_not(None))
+        each = sa.select(events.c.person).group_by(events.c.person).having(sa.func.count() == 2)
+        with self.engine.connect() as connection:
+            noted = set(connection.scalars(sa.select(notes.c.person))) & set(connection.scalars(each))
+            found = {row.id: tuple(row[1:]) for row in connection.execute(rows)}
+        return {n for n, row in found.items() if row == wanted[n] and n in noted}
+
+    def _where(self, column: str) -> str:
+        return f"events.{column}" if column in (*self.apart, "mail", "never") else column
+
+    def dataset(self, **changes: Any) -> TableDataset:
+        own = super().dataset(**changes).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        clock = own["clock"]
+        column = self._where(clock.pop("column"))
+        own["clock"] = {**clock, **({"latest_of": [column]} if "." in column else {"column": column})}
+        own["keep_while"] = [{**one, "column": f"events.{one['column']}"} for one in own.get("keep_while", ())]
+        own["identifiers"] = {kind: list(map(self._where, names)) for kind, names in own["identifiers"].items()}
+        if "children" not in changes:
+            own["children"] += [{"table": "events", "foreign_key": ["person"], "identifiers": {}}]
+        return TableDataset.model_validate({"related": {"events": MANY_EVENTS}, **own})
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        return {
+            **super().wrong(),
+            "no such related table": self.dataset(related={"events": {**MANY_EVENTS, "table": "nobody"}}),
+            "rows that do not refer": self.dataset(related={"events": {**MANY_EVENTS, "foreign_key": ["id"]}}),
+            "no column that refers": self.dataset(related={"events": {**MANY_EVENTS, "foreign_key": ["never"]}}),
+            "several records": self.dataset(related={"events": {**MANY_EVENTS, "references": ["state"]}}),
+        }
+
+
+MANY_EVENTS = {"table": "events", "many": True, "foreign_key": ["person"], "references": ["id"]}
+_DAY = timedelta(days=1)
 
 
 # --- objects ------------------------------------------------------------------------------------------------------
@@ -751,6 +851,13 @@ def related_tables(kind: str, apart: tuple[str, ...], folder: Path, *server: Any
     """The same, with some of what records are judged by in other tables."""
     connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
     yield RelatedTables(kind, folder, connection=_sized(replace(connection, conn_id="world")), apart=apart)
+
+
+@contextmanager
+def many_tables(kind: str, apart: tuple[str, ...], folder: Path, *server: Any) -> Iterator[World]:
+    """The same, with some of what records are judged by in many rows that refer to them."""
+    connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
+    yield ManyTables(kind, folder, connection=_sized(replace(connection, conn_id="world")), apart=apart)
 
 
 @contextmanager

@@ -106,17 +106,25 @@ class TableEraser:
         self._all = HeldTables(self.dialect, "all")
         self._below = HeldTables(self.dialect, "below", indexed=True)
         self._notes = Notes(self.dialect)
-        self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.children))
+        self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.carriers))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target, self.dialect)
         self._all_went = True
 
     @property
     def _optimistic(self) -> bool:
-        """Whether an unchanged row has the identifiers that it was judged by: what it leads to may have others."""
-        dataset = self._judgement.dataset
-        carrying = (name for names in dataset.identifiers.values() for name in names)
-        return self.dialect.optimistic and not any(map(dataset.is_related, carrying))
+        """Whether an unchanged row has the identifiers that it was judged by: what it leads to may have others.
+
+        And whether the day of its clock, where that is in many rows, says by which holds on some days it may be held.
+        """
+        judgement = self._judgement
+        of_rows = Carrier.of(judgement).identifiers.values()
+        told = judgement.days_tell
+        return (
+            self.dialect.optimistic
+            and told
+            and not any(judgement.dataset.is_related(name) for names in of_rows for name in names)
+        )
 
     def batch(self, number: int) -> Became:
         """Do one batch, or read what became of it."""
@@ -239,7 +247,7 @@ class TableEraser:
         By what they lead to, rows that are no candidates now may be some again when their batch comes.
         """
         table = self.target.table
-        if not self.target.related:
+        if not self.target.judged_apart:
             return table, self._judgement.candidate
         staged = self.staging.keys.alias("staged")
         return staged.join(table, self.staging.same_key(table, staged)), sa.not_(staged.c.held)
@@ -247,7 +255,7 @@ class TableEraser:
     @property
     def _judges_at_once(self) -> bool:
         """Whether one statement may judge all candidates of a batch; not once it has found one that has to stay."""
-        beside = self.target.children or self.target.related or self.target.suppression
+        beside = self.target.children or self.target.judged_apart or self.target.suppression
         alone = not (beside or self._may_undo)
         return self.dialect.judges_locked_rows and alone and self._all_went
 
@@ -290,10 +298,13 @@ class TableEraser:
             if any(count != part.unheld for count in kept):  # missing, or replaced while it was waited for
                 return None
             judgement = judgement.beside
-            same += [one.leads_from(table) for one in self.target.related.values()]
+        if self.target.many:
+            self._lock_many(staged.join(table, sa.true()), sa.and_(*same))
+        same += [one.leads_from(table) for one in self.target.related.values()]
+        if self.target.judged_apart:
             same.append(staged.c.clock == judgement.clock_value[0])  # holds may be of some clocks only
         same += [judgement.candidate, *self._new.absent(judgement)]
-        noted = bool(self.target.children or self.target.suppression)
+        noted = bool(self.target.carriers or self.target.suppression)
         verdict = self._note_unchanged(staged, same, part.unheld) if noted else None
         if noted and verdict is None:
             return None
@@ -353,8 +364,9 @@ class TableEraser:
             self.connection, sa.select(staged.c.held, *self._judgement.key).select_from(joined).where(mine), table
         )
         kept = self._keep_related(joined, mine)
+        self._lock_referring(joined, mine)
         tables = self._new
-        if not self._optimistic or self.target.related or self._any_changed(joined, mine, staged):
+        if not self._optimistic or self.target.judged_apart or self._any_changed(joined, mine, staged):
             self._require(self._all, rules, patient=patient)
             tables = self._all
         self._before_judging(joined, mine)
@@ -382,6 +394,19 @@ class TableEraser:
         there are more rows than are kept, as of these none goes away.
         """
         return [self.dialect.keep_rows(self.connection, rows, table) for table, rows in self._leading(joined, mine)]
+
+    def _lock_many(self, joined: sa.FromClause, mine: Predicate) -> None:
+        """Lock the records of `joined`, and then all rows that refer to them: from then on no other row comes to."""
+        rows = sa.select(*self._judgement.key).select_from(joined).where(mine)
+        self.dialect.lock_rows(self.connection, rows, self.target.table)
+        self._lock_referring(joined, mine)
+
+    def _lock_referring(self, joined: sa.FromClause, mine: Predicate) -> None:
+        """Lock all rows that locked records are judged by and that refer to them."""
+        for many in self.target.many.values():
+            source = joined.join(many.table, many.of(self.target.table))
+            rows = sa.select(sa.literal(1).label("one")).select_from(source).where(mine)
+            self.dialect.lock_rows(self.connection, rows, many.table)
 
     def _leading(self, joined: sa.FromClause, mine: Predicate) -> Iterator[tuple[sa.FromClause, sa.Select[Any]]]:
         """Each related table, with its rows that the records of `joined` lead to."""
@@ -490,8 +515,8 @@ class TableEraser:
         return self.connection.execute(found).first() is not None
 
     def _look_below(self, parents: sa.FromClause) -> HeldKin:
-        """Which of the locked `parents` are held by rows that go with them, as those are now; locks these too."""
-        kin = HeldKin(self.dialect, self._notes, "batch", self.target.children)
+        """Which of the locked `parents` are held by rows that refer to them, as those are now; locks these too."""
+        kin = HeldKin(self.dialect, self._notes, "batch", self.target.carriers)
         if self._below:
             kin.lock(self.connection, parents)
             kin.look(self.connection, self._below, parents)
@@ -500,7 +525,7 @@ class TableEraser:
     def _look_below_each(self, joined: sa.FromClause, mine: Predicate) -> HeldKin:
         """The same for records that are not noted yet."""
         shape = self._references()
-        if not (self._below and self.target.children):
+        if not (self._below and self.target.carriers):
             return HeldKin(self.dialect, self._notes, "batch", ())
         parents, _ = self._note("parents", shape, sa.select(*shape).select_from(joined).where(mine))
         return self._look_below(parents)
@@ -537,7 +562,7 @@ class TableEraser:
 
     def _references(self) -> list[sa.Label[Any]]:
         """The columns that other tables refer to."""
-        references = {name for child in self.target.children for name in child.references}
+        references = {name for child in self.target.carriers for name in child.references}
         references |= self.blockers.referred
         return [self.target.table.c[name].label(reference(name)) for name in sorted(references)]
 
@@ -591,7 +616,7 @@ class TableEraser:
     @property
     def _again(self) -> list[Predicate]:
         """What is looked at once more when noted rows are erased: themselves, not what they lead to, which is kept."""
-        return [] if self.target.related else [self._judgement.candidate]
+        return [] if self.target.judged_apart else [self._judgement.candidate]
 
     def _same_rows(self, verdict: sa.FromClause) -> list[tuple[AnyColumn, AnyColumn]]:
         """What is equal of a noted row and its row in the table."""

@@ -7,9 +7,10 @@ comparison that an index serves, and columns of different types mix without conv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableData
 from lethe.stores.base import Work
 from lethe.stores.sql.conditions import Tested
 from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate
+from lethe.stores.sql.many import ManyTables, Summary
 from lethe.stores.sql.masks import strategy_of
 from lethe.stores.sql.related import RelatedTable, RelatedTables, joined_to
 from lethe.stores.sql.schema import Target
@@ -61,24 +63,42 @@ class Judgement:
     kinds: Mapping[str, ClockKind]
     dialect: Dialect
     related: RelatedTables
+    many: ManyTables = field(default_factory=dict)
     joined: bool = False
     """Whether statements have the related rows beside the table (see `source`); else they are looked up."""
+    summaries: Mapping[str, Summary] = field(default_factory=dict)
+    """What is asked of many related rows, beside the table in the same way; what is not, is looked up."""
 
     @classmethod
     def of(cls, work: Work, target: Target, dialect: Dialect) -> Judgement:
         """The predicates of a run's work on its table, right in any statement that has it."""
         assert isinstance(work.dataset, TableDataset)  # noqa: S101 - the registry gives no other kind to this store
-        return cls(target.table, work.dataset, work.expiry, work.disposition, target.kinds, dialect, target.related)
+        dataset, expiry = work.dataset, work.expiry
+        return cls(target.table, dataset, expiry, work.disposition, target.kinds, dialect, target.related, target.many)
 
     @property
     def beside(self) -> Judgement:
         """The same for statements whose rows are those of `source`, or of something that `join` was asked for."""
         return replace(self, joined=True)
 
+    def over_all(self, *others: Expiry) -> Judgement:
+        """The same for statements that read all records: what is asked of many related rows is beside each, too.
+
+        Also what is asked by other cutoffs.
+        """
+        if not self.dialect.groups_as_it_compares:
+            return self.beside
+        expiries = (self.expiry, *others)
+        summaries = {
+            name: Summary.of(many, number, *self._asked(name, expiries))
+            for number, (name, many) in enumerate(self.many.items())
+        }
+        return replace(self.beside, summaries=summaries)
+
     @property
     def apart(self) -> Judgement:
         """The same, with related rows looked up."""
-        return replace(self, joined=False)
+        return replace(self, joined=False, summaries={})
 
     @property
     def source(self) -> sa.FromClause:
@@ -87,10 +107,13 @@ class Judgement:
 
     def join(self, source: sa.FromClause) -> sa.FromClause:
         """A source that has the table, with the related rows beside it where they are joined."""
-        return joined_to(source, self.table, self.related) if self.joined else source
+        source = joined_to(source, self.table, self.related) if self.joined else source
+        for summary in self.summaries.values():
+            source = summary.beside(source, self.table)
+        return source
 
     def column(self, name: str) -> AnyColumn:
-        """A column as a policy names it: of the record, or of a row that it leads to."""
+        """A column as a policy names it: of the record, or of the one row that it leads to."""
         owner, column = split_column(name, self.dataset.related)
         if owner is None:
             return self.table.c[column]
@@ -106,8 +129,11 @@ class Judgement:
 
     @property
     def clocks(self) -> list[tuple[AnyColumn, ClockKind]]:
-        """The clock's columns with their kinds."""
-        return [(self.column(name), self.kinds[name]) for name in self.dataset.clock.columns]
+        """The clock's columns with their kinds; of many rows, the local day of the latest, or of the earliest."""
+        return [
+            self._extreme_day(name) if self.dataset.is_of_many(name) else (self.column(name), self.kinds[name])
+            for name in self.dataset.clock.columns
+        ]
 
     @property
     def key(self) -> list[AnyColumn]:
@@ -130,35 +156,55 @@ class Judgement:
         """Whether a record meets a condition, or nobody can say whether it does."""
         met = self._tested(condition).perhaps_met
         owner, _ = split_column(condition.column, self.dataset.related)
-        missing = () if owner is None else self._missing(self.related[owner].path)
+        missing = () if owner is None else self._absent(self.related[owner].path)
         return sa.or_(met, *missing) if missing else met
 
     @property
     def unrelated(self) -> Predicate:
         """Whether a related row is not there that has to be."""
-        return sa.or_(sa.false(), *self._missing(self.related.values()))
+        return sa.or_(sa.false(), *self._absent(self.related.values()), *self._none_refers())
 
     @property
     def _not_unrelated(self) -> tuple[Predicate, ...]:
         """That none is missing; nothing where a record leads nowhere, so that no statement mentions it."""
-        return (sa.not_(self.unrelated),) if self.related else ()
+        return (sa.not_(self.unrelated),) if self._judged_apart else ()
 
-    def _missing(self, related: Iterable[RelatedTable]) -> tuple[Predicate, ...]:
+    @property
+    def _judged_apart(self) -> bool:
+        return bool(self.related or self.many)
+
+    def _absent(self, related: Iterable[RelatedTable]) -> tuple[Predicate, ...]:
         """Of each that has to be there, whether it is not."""
         return tuple(sa.not_(self._is_there(one)) for one in related if one.must_be_there)
 
     def _is_there(self, related: RelatedTable) -> Predicate:
         return related.is_there if self.joined else sa.exists(related.found_from(self.table, sa.literal(1)))
 
+    def _none_refers(self) -> Iterator[Predicate]:
+        """Of many rows of which some have to be there, whether none is."""
+        for name, many in self.many.items():
+            if many.must_be_there:
+                summary = self.summaries.get(name)
+                yield sa.not_(summary.is_there if summary else many.any(self.table))
+
     @property
     def kept_on(self) -> Predicate:
-        """Whether a keep_while condition keeps a row: one that is met, or of which nobody can say that it is not."""
-        return sa.or_(sa.false(), *(self._tested(condition).perhaps_met for condition in self.dataset.keep_while))
+        """Whether a keep_while condition keeps a row: one that is met, or of which nobody can say that it is not.
+
+        Of many rows, by any of them.
+        """
+        return sa.or_(sa.false(), *(keeps for _, keeps in self.kept_on_by))
+
+    def _keeps(self, condition: Condition, column: AnyColumn) -> Predicate:
+        return Tested(condition, column, self.dialect, self.zones).perhaps_met
 
     @property
     def kept_on_by(self) -> list[tuple[str, Predicate]]:
         """Each keep_while condition by itself: its column, and whether it keeps a row."""
-        return [(one.column, self._tested(one).perhaps_met) for one in self.dataset.keep_while]
+        return [
+            (condition.column, self._any_is(condition.column, _kept(number), partial(self._keeps, condition)))
+            for number, condition in enumerate(self.dataset.keep_while)
+        ]
 
     @property
     def done_before(self) -> Predicate:
@@ -183,33 +229,113 @@ class Judgement:
     def _tested(self, condition: Condition) -> Tested:
         return Tested(condition, self.column(condition.column), self.dialect, self.zones)
 
+    # --- many related rows ---
+
+    @property
+    def days_tell(self) -> bool:
+        """Whether the day of a clock in many rows says all that a range of days asks of it.
+
+        Times without a zone, in another zone than the policy's, are rounded to the hour that they may be in.
+        """
+        unclear = {self.kinds[name] for name in self.dataset.clock.columns if self.dataset.is_of_many(name)}
+        return self.zones.policy.key == self.zones.clock.key or not unclear & {ClockKind.NAIVE, ClockKind.TEXT}
+
+    def _any_is(self, name: str, label: str, test: Callable[[AnyColumn], Predicate]) -> Predicate:
+        """Whether a column passes a test, or, of many rows, that of any; `label` says which test it is."""
+        owner, column = split_column(name, self.dataset.related)
+        if owner is None or owner not in self.many:
+            return test(self.column(name))
+        summary = self.summaries.get(owner)
+        if summary is not None and summary.has(label):
+            return summary.any(label)
+        many = self.many[owner]
+        return many.any(self.table, test(many.table.c[column]))
+
+    def _extreme_day(self, name: str) -> tuple[AnyColumn, ClockKind]:
+        """The local day of the latest of many rows, or of the earliest, and how it is written."""
+        owner, _ = split_column(name, self.dataset.related)
+        assert owner is not None  # noqa: S101 - asked of columns of many rows
+        summary, label = self.summaries.get(owner), _day(self._number(name))
+        extreme, kind = self._extreme_of(name)
+        return (summary.value(label) if summary else self.many[owner].value(self.table, extreme)), kind
+
+    def _extreme_of(self, name: str) -> tuple[AnyColumn, ClockKind]:
+        """The same as an aggregate of the rows."""
+        owner, column = split_column(name, self.dataset.related)
+        assert owner is not None  # noqa: S101 - asked of columns of many rows
+        day, kind = self.dialect.local_day(self.many[owner].table.c[column], self.kinds[name], self.zones)
+        extreme = sa.func.min if self.dataset.clock.earliest_of is not None else sa.func.max
+        return extreme(day), kind
+
+    def _number(self, name: str) -> int:
+        return self.dataset.clock.columns.index(name)
+
+    def _asked(self, owner: str, expiries: Sequence[Expiry]) -> tuple[dict[str, Predicate], dict[str, AnyColumn]]:
+        """What is asked of all rows of a table: tests, which any of a record's rows may pass, and values."""
+        tests: dict[str, Predicate] = {}
+        values: dict[str, AnyColumn] = {}
+        table = self.many[owner].table
+        for number, name in enumerate(self.dataset.clock.columns):
+            of, column = split_column(name, self.dataset.related)
+            if of != owner:
+                continue
+            values[_day(number)], _ = self._extreme_of(name)
+            tests[_some(number)] = table.c[column].is_not(None)
+            tests[_wrong(number)] = self._wrong(name, table.c[column])
+            for bound in self._bounds(expiries):
+                tests[_decides(number, bound)] = self._decides(name, bound, table.c[column])
+        for number, condition in enumerate(self.dataset.keep_while):
+            of, column = split_column(condition.column, self.dataset.related)
+            if of == owner:
+                tests[_kept(number)] = self._keeps(condition, table.c[column])
+        return tests, values
+
+    def _bounds(self, expiries: Sequence[Expiry]) -> Sequence[Bound]:
+        """The cutoffs of a policy."""
+        cutoffs = [cutoff for one in expiries for cutoff in (one.default, *(other for other, _ in one.longest_first))]
+        return [bound_of(one, self.zones) for one in dict.fromkeys(cutoffs) if one is not None and not one.none_expired]
+
     # --- what its clock says ---
 
     @property
     def missing(self) -> Predicate:
         """Whether a row has no clock at all."""
-        return sa.and_(*(column.is_(None) for column, _ in self.clocks))
+        return sa.and_(*(self._is_empty(name) for name in self.dataset.clock.columns))
+
+    def _is_empty(self, name: str) -> Predicate:
+        """Whether a clock column has no value; of many rows, in none of them."""
+        if not self.dataset.is_of_many(name):
+            return self.column(name).is_(None)
+        return sa.not_(self._any_is(name, _some(self._number(name)), lambda column: column.is_not(None)))
 
     @property
     def unreadable(self) -> Predicate:
-        """Whether a clock column of a row has a value that is no date."""
+        """Whether a clock column of a row has a value that is no date; of many rows, in any of them."""
         return sa.or_(
             *(
-                sa.and_(column.is_not(None), sa.not_(self.dialect.readable(column, kind)))
-                for column, kind in self.clocks
+                self._any_is(name, _wrong(number), partial(self._wrong, name))
+                for number, name in enumerate(self.dataset.clock.columns)
             )
         )
 
+    def _wrong(self, name: str, column: AnyColumn) -> Predicate:
+        return sa.and_(column.is_not(None), sa.not_(self.dialect.readable(column, self.kinds[name])))
+
     def before(self, bound: Bound) -> Predicate:
         """Whether a row's clock is before the bound; false where it is missing, and only right where it is readable."""
+        clock = self.dataset.clock
         answers = [
-            (column, sa.and_(column.is_not(None), self.dialect.before(column, kind, bound)))
-            for column, kind in self.clocks
+            self._any_is(name, _decides(number, bound), partial(self._decides, name, bound))
+            for number, name in enumerate(clock.columns)
         ]
-        if len(answers) == 1 or self.dataset.clock.earliest_of is not None:
-            return sa.or_(*(answer for _, answer in answers))
-        each = [sa.or_(column.is_(None), answer) for column, answer in answers]
-        return sa.and_(*each, sa.not_(self.missing))
+        if clock.latest_of is None:
+            return sa.or_(*answers)
+        return sa.and_(*(sa.not_(answer) for answer in answers), sa.not_(self.missing))
+
+    def _decides(self, name: str, bound: Bound, column: AnyColumn) -> Predicate:
+        """Whether a value alone decides if the clock is before a bound: it is; or, of the latest, it is not."""
+        before = self.dialect.before(column, self.kinds[name], bound)
+        return sa.and_(column.is_not(None), before if self.dataset.clock.latest_of is None else sa.not_(before))
 
     def _before_cutoff(self, cutoff: Cutoff | None) -> Predicate:
         if cutoff is None or cutoff.none_expired:
@@ -219,7 +345,9 @@ class Judgement:
     @property
     def expired(self) -> Predicate:
         """Whether a row in scope has expired (held, kept on and all)."""
-        readable = self.dialect.readable(*self.clocks[0]) if len(self.clocks) == 1 else sa.not_(self.unreadable)
+        only, *others = self.dataset.clock.columns
+        plain = not others and not self.dataset.is_of_many(only)
+        readable = self.dialect.readable(self.column(only), self.kinds[only]) if plain else sa.not_(self.unreadable)
         return sa.and_(self._open, self._past_cutoff, readable)
 
     @property
@@ -274,14 +402,14 @@ class Judgement:
     def no_key(self) -> Predicate:
         """Rows in scope with NULL in their key; perhaps in scope where a related row is not there."""
         scope = self.in_scope
-        if self.related:
+        if self._judged_apart:
             scope = sa.or_(scope, sa.and_(self.perhaps_in_scope, self.unrelated))
         return sa.and_(scope, sa.not_(self.done_before), self._keyless)
 
     @property
     def no_related_row(self) -> Predicate:
         """Rows, perhaps in scope, without a related row that has to be there."""
-        if not self.related:
+        if not self._judged_apart:
             return sa.false()
         return sa.and_(self.perhaps_in_scope, sa.not_(self.done_before), sa.not_(self._keyless), self.unrelated)
 
@@ -342,3 +470,28 @@ class Judgement:
         if not limits:
             return sa.true()
         return sa.or_(sa.and_(*limits), self.missing, self.unreadable)
+
+
+def _some(number: int) -> str:
+    """That a clock column, by its number, has a value."""
+    return f"some_{number}"
+
+
+def _wrong(number: int) -> str:
+    """That it has one that is no date."""
+    return f"wrong_{number}"
+
+
+def _decides(number: int, bound: Bound) -> str:
+    """That it has one that decides about a bound."""
+    return f"decides_{number}_{bound.day.isoformat()}_{bound.instant.timestamp():.6f}"
+
+
+def _day(number: int) -> str:
+    """The day that it says."""
+    return f"day_{number}"
+
+
+def _kept(number: int) -> str:
+    """That a condition of keep_while, by its number, keeps a record."""
+    return f"kept_{number}"

@@ -107,12 +107,12 @@ class Explainer:
         tables.load(connection, rules)
         tables.search(connection, Carrier.of(judgement), judgement.source, mine)
         self.dialect.prepare_staging(connection, tables.count)
-        referred = dict.fromkeys(name for child in self.target.children for name in child.references)
+        referred = dict.fromkeys(name for child in self.target.carriers for name in child.references)
         parents = None
         if referred:
             columns = [judgement.table.c[name].label(reference(name)) for name in referred]
             parents = sa.select(*columns).select_from(judgement.source).where(mine).subquery()
-        kin = HeldKin(self.dialect, notes, "found", self.target.children)
+        kin = HeldKin(self.dialect, notes, "found", self.target.carriers)
         kin.look(connection, tables, parents)
         source, held = tables.join(judgement, judgement.source)
         held = sa.or_(held, kin.held(judgement, tables)) if kin else held

@@ -96,8 +96,13 @@ class Carrier:
 
     @classmethod
     def of(cls, judgement: Judgement) -> Carrier:
-        """Those of the records, and of the rows that they lead to."""
-        return cls(judgement.dataset.identifiers, judgement.column, judgement.dataset.phone_region)
+        """Those of the records, and of the rows that they lead to; many rows are looked for apart (`kin`)."""
+        dataset = judgement.dataset
+        mine = {
+            kind: tuple(name for name in names if not dataset.is_of_many(name))
+            for kind, names in dataset.identifiers.items()
+        }
+        return cls(mine, judgement.column, dataset.phone_region)
 
     @classmethod
     def below(cls, child: Child) -> Carrier:

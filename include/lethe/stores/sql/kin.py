@@ -1,8 +1,9 @@
-"""Records that are held by rows that go with them.
+"""Records that are held by rows that refer to them.
 
-A hold on an identifier in a row of a child table, however deep, finds the record that the row goes with. Such rows are
-looked for from the held identifiers upwards, into temporary tables of what they refer to, once for each child table
-that carries identifiers; a record is held if it is referred to there.
+A hold on an identifier in a row of a child table, however deep, finds the record that the row goes with; so does one in
+any of the many rows that a record is judged by. Such rows are looked for from the held identifiers upwards, into
+temporary tables of what they refer to, once for each table that carries identifiers; a record is held if it is referred
+to there.
 """
 
 from __future__ import annotations

@@ -14,14 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lethe.errors import StoreError
 from lethe.judging.keys import KeyKind
 from lethe.policy import MissingRelated, Related, TableDataset, name_parts, split_column, way_to_related
-from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
-from lethe.stores.sql.catalogue import Relation, RelationKind
+from lethe.stores.sql.catalogue import Relation
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate
-from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table, share_rows
+from lethe.stores.sql.tables import FoundTable, Tables, share_rows
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,11 @@ class RelatedTable:
 RelatedTables = Mapping[str, RelatedTable]
 
 
+def ones(dataset: TableDataset) -> dict[str, Related]:
+    """Those of a dataset's related rows of which a record has one at most."""
+    return {name: related for name, related in dataset.related.items() if not related.many}
+
+
 def joined_to(source: sa.FromClause, records: sa.FromClause, related: RelatedTables) -> sa.FromClause:
     """`source`, which has the records' table, with the related rows of each record beside it."""
     for one in related.values():
@@ -84,19 +87,14 @@ def joined_to(source: sa.FromClause, records: sa.FromClause, related: RelatedTab
     return source
 
 
-def find(connection: sa.Connection, tables: Tables, named: Sequence[str], dialect: Dialect) -> dict[str, RelatedTable]:
-    """The tables of related rows, in an order in which each comes after those that lead to it.
+def find(tables: Tables, named: Sequence[str], dialect: Dialect) -> dict[str, RelatedTable]:
+    """The tables of rows that records lead to, in an order in which each comes after those that lead to it.
 
-    `named` are all columns that the policy names.
-
-    Raises:
-        StoreError: if they are not what the policy says.
+    They are what the policy says. `named` are all columns that it names.
     """
     dataset = tables.dataset
-    for problem in check(connection, tables, named, dialect):
-        raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
     made: dict[str, RelatedTable] = {}
-    in_order = (one for last in dataset.related for one in way_to_related(last, dataset.related))
+    in_order = (one for last in ones(dataset) for one in way_to_related(last, dataset.related))
     for name in dict.fromkeys(in_order):
         related, found = dataset.related[name], tables.related[name]
         columns = tuple(dict.fromkeys(_columns(name, dataset, named)))
@@ -115,27 +113,17 @@ def find(connection: sa.Connection, tables: Tables, named: Sequence[str], dialec
 
 def _columns(name: str, dataset: TableDataset, named: Sequence[str]) -> list[str]:
     """The columns of a related row that are needed."""
-    onward = [one for other in dataset.related.values() if other.through == name for one in other.foreign_key]
+    onward = [one for other in ones(dataset).values() if other.through == name for one in other.foreign_key]
     splits = (split_column(column, dataset.related) for column in named)
     return [*dataset.related[name].references, *onward, *(column for owner, column in splits if owner == name)]
 
 
 def check(connection: sa.Connection, tables: Tables, named: Sequence[str], dialect: Dialect) -> Iterator[Problem]:
-    """What of the related rows does not fit the database. `named` are all columns that the policy names."""
-    if not tables.dataset.related:
-        return
-    lack = dialect.abilities.lacks.get(Ability.RELATED_ROWS)
-    if lack is not None:
-        yield Problem(field="related", message=f"{lack.says}: {lack.reason}")
-        return
-    for name, related in tables.dataset.related.items():
+    """What of the rows that records lead to does not fit; `named` are all columns that the policy names."""
+    for name, related in ones(tables.dataset).items():
         found = tables.related.get(name)
         before = tables.own if related.through is None else tables.related.get(related.through)
-        if found is None:
-            yield Problem(field=f"related.{name}", message=absent(related.table))
-        elif found.relation.kind is not RelationKind.TABLE:
-            yield Problem(field=f"related.{name}", message=no_table(found.relation))
-        elif before is not None:
+        if found is not None and before is not None:
             yield from _check_one(connection, name, tables, _Step(before, found), named, dialect)
 
 
@@ -201,7 +189,9 @@ def _that_are_several(
             message=f"nothing makes ({columns}) of {related.table} unique, and no foreign key refers to it: a record "
             "may lead to several rows; name columns that are unique in every row",
         )
-    elif not all(_compared_exactly(found, *pair, dialect) for pair in refers):
+    elif not all(
+        compared_exactly(found.before.columns[mine], found.table.columns[theirs], dialect) for mine, theirs in refers
+    ):
         yield Problem(
             field=field,
             message=f"({', '.join(related.foreign_key)}) and ({columns}) of {related.table} are of different types "
@@ -225,12 +215,12 @@ def _that_are_several(
 _TEXTS = frozenset({KeyKind.TEXT, KeyKind.PADDED})
 
 
-def _compared_exactly(found: _Step, mine: str, theirs: str, dialect: Dialect) -> bool:
+def compared_exactly(mine: Mapping[str, Any], theirs: Mapping[str, Any], dialect: Dialect) -> bool:
     """Whether a value equals one of a unique column at most.
 
     SQLite takes text for numbers where it has to, and a float equals several large whole numbers.
     """
-    types = [found.before.columns[mine]["type"], found.table.columns[theirs]["type"]]
+    types = [mine["type"], theirs["type"]]
     kinds = {dialect.key_kind(one) or _declared(one) for one in types}
     collations = {getattr(one, "collation", None) for one in types}
     return len(collations) == 1 and (len(kinds) == 1 or kinds <= _TEXTS)

@@ -45,6 +45,8 @@ def needs(dataset: TableDataset, family: Family, target: Target) -> Iterator[Nee
         yield Need(member.relation, columns, delete=True, lock=lock)
     for related in target.related.values():
         yield Need(related.relation, related.columns, lock=related.references[0])
+    for many in target.many.values():
+        yield Need(many.relation, many.columns, lock=many.foreign_key[0])
     if target.suppression is not None:
         listed = (target.suppression.column,)
         yield Need(target.suppression.relation, listed, insert=listed)

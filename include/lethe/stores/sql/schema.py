@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as of_dataclass
 
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
 from lethe.judging.identifiers import IdentifierType
-from lethe.policy import ChildTable, Identifiers, MaskKind, PeriodsByValue, TableDataset
+from lethe.policy import ChildTable, Identifiers, MaskKind, PeriodsByValue, TableDataset, split_column
+from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
-from lethe.stores.sql import related, suppressing
+from lethe.stores.sql import many, related, suppressing
 from lethe.stores.sql.catalogue import RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
 from lethe.stores.sql.family import Family
+from lethe.stores.sql.many import ManyTable, ManyTables
 from lethe.stores.sql.masks import strategy_of
 from lethe.stores.sql.related import RelatedTables
 from lethe.stores.sql.suppressing import SuppressionList
@@ -54,9 +57,9 @@ def check(
     for field, column in missing:
         yield Problem(field=field, message=f"table {dataset.table} has no column {column}")
     tables = Tables.beside(connection, dataset, found, dialect)
-    unrelated = list(related.check(connection, tables, [column for _, column in named], dialect))
+    unrelated = list(_check_related(connection, tables, [column for _, column in named], dialect))
     yield from unrelated
-    if not missing and not unrelated:
+    if not missing and all(problem.remark for problem in unrelated):
         yield from _check_key(connection, found, dataset, dialect)
         yield from _check_clock(connection, tables, dialect)
         yield from _check_conditions(tables, dialect)
@@ -68,6 +71,26 @@ def check(
         for child in dataset.children:
             yield from _check_child(connection, child, found, dataset.key, f"children.{child.table}", dialect)
         yield from Family.of(connection, dataset, dialect).problems()
+
+
+def _check_related(
+    connection: sa.Connection, tables: Tables, named: Sequence[str], dialect: Dialect
+) -> Iterator[Problem]:
+    """Rows of other tables that records lead to, or that refer to them; `named` are all columns that a policy names."""
+    dataset = tables.dataset
+    lack = dialect.abilities.lacks.get(Ability.RELATED_ROWS)
+    if dataset.related and lack is not None:
+        yield Problem(field="related", message=f"{lack.says}: {lack.reason}")
+        return
+    for name, one in dataset.related.items():
+        found = tables.related.get(name)
+        if found is None:
+            yield Problem(field=f"related.{name}", message=absent(one.table))
+        elif found.relation.kind is not RelationKind.TABLE:
+            yield Problem(field=f"related.{name}", message=no_table(found.relation))
+        elif one.many:
+            yield from many.check(connection, name, tables, named, dialect)
+    yield from related.check(connection, tables, named, dialect)
 
 
 def _check_key(
@@ -270,6 +293,19 @@ class Target:
     children: tuple[Child, ...]
     related: RelatedTables
     suppression: SuppressionList | None
+    many: ManyTables = of_dataclass(default_factory=dict)
+    carried_by_many: tuple[Child, ...] = ()
+    """Those of them in which a hold finds the record that they refer to."""
+
+    @property
+    def judged_apart(self) -> bool:
+        """Whether anything that records are judged by is in other tables."""
+        return bool(self.related or self.many)
+
+    @property
+    def carriers(self) -> tuple[Child, ...]:
+        """All tables whose rows refer to records, and by which a hold may find these."""
+        return (*self.children, *self.carried_by_many)
 
     def at(self, path: Sequence[int]) -> Child:
         """The child table that a path leads to: which child of which, counted from 0."""
@@ -303,9 +339,13 @@ class Target:
         further = further or {}
         named = [name for _, name in named_columns(dataset)] + ([by_value] if by_value else [])
         named += further.get((), ())
-        leading = related.find(connection, tables, named, dialect)
+        for problem in _check_related(connection, tables, named, dialect):
+            if not problem.remark:
+                raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
+        leading, referring = related.find(tables, named, dialect), many.find(tables, named, dialect)
         names = [name for name in named if not dataset.is_related(name)]
         names += [name for one in leading.values() if one.through is None for name in one.foreign_key]
+        names += [name for one in referring.values() for name in one.references]
         lacking = [name for name in dict.fromkeys(names) if name not in found.columns]
         if lacking:
             raise StoreError(f"{dataset.name}: table {dataset.table} has no column {', '.join(lacking)}")
@@ -325,8 +365,22 @@ class Target:
                 f"{dataset.name}: anonymising does not reach child tables: make them datasets of their own"
             )
         sound = {name: kind for name, kind in kinds.items() if isinstance(kind, ClockKind)}
+        carrying = tuple(_carrying(name, one, dataset) for name, one in referring.items())
         listed = suppressing.find(connection, dataset, found, dialect)
-        return cls(found.table(dialect, names), sound, children, leading, listed)
+        by_holds = tuple(one for one in carrying if one)
+        return cls(found.table(dialect, names), sound, children, leading, listed, referring, by_holds)
+
+
+def _carrying(name: str, rows: ManyTable, dataset: TableDataset) -> Child | None:
+    """Many related rows as a hold looks for records by them; None where nothing says that it should."""
+    splits = {
+        kind: tuple(own for owner, own in (split_column(one, dataset.related) for one in columns) if owner == name)
+        for kind, columns in dataset.identifiers.items()
+    }
+    identifiers = {kind: columns for kind, columns in splits.items() if columns}
+    if not identifiers:
+        return None
+    return Child(rows.own, rows.foreign_key, rows.references, identifiers, dataset.phone_region, ())
 
 
 def _child(

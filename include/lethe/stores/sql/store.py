@@ -61,7 +61,7 @@ from lethe.stores.sql.staging import Scratch, TableStaging, fingerprint_of, slic
 from lethe.stores.sql.tables import FoundTable, Tables
 
 _MOST_WITH_CHILDREN = 10_000
-"""Records that one transaction erases at most where rows of child tables go with them."""
+"""Records that one transaction erases at most where rows of other tables go with them, or are locked."""
 
 _TURNS = 6
 _AT_A_TIME = 10_000
@@ -206,6 +206,7 @@ class SqlStore:
         def counted() -> tuple[Found, tuple[int, ...]]:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, target = self._judge(connection, work)
+                judgement = judgement.over_all(*others)
                 by = [replace(judgement, expiry=expiry) for expiry in others]
                 held, due, oldest, along, further = self._held_and_due(connection, judgement, target, holds, by)
                 counts = _counts(connection, judgement)
@@ -274,7 +275,7 @@ class SqlStore:
         tables.load(connection, holds)
         tables.search(connection, Carrier.of(judgement), judgement.source, judgement.candidate)
         self._dialect.prepare_staging(connection, tables.count)
-        kin = HeldKin(self._dialect, Notes(self._dialect), "found", target.children)
+        kin = HeldKin(self._dialect, Notes(self._dialect), "found", target.carriers)
         kin.look(connection, tables)
         source, held = tables.join(judgement, judgement.source)
         return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
@@ -302,6 +303,7 @@ class SqlStore:
             self._reserve(connection, work, target, staging)
             self._make_staging(connection, judgement, staging)
             line = levels(connection, judgement, family.among_records) if family.among_records else None
+            judgement = judgement.over_all()
             staged = self._stage(connection, judgement, target, staging, holds, line)
             counts = _counts(connection, judgement)
             size = self._batch_size(connection, target)
@@ -407,11 +409,14 @@ class SqlStore:
         return rows_along(connection, target, source, sa.not_(staged.c.held))
 
     def _batch_size(self, connection: sa.Connection, target: Target) -> int:
-        """Records a transaction: fewer where rows of child tables go with them, so that all rows stay bounded."""
-        if not target.children:
+        """Records a transaction: fewer where other rows go with them, or are locked, so that all rows stay bounded."""
+        if not (target.children or target.many):
             return self._settings.batch_size
         rows = max(1, self._dialect.rows_about(connection, target.table))
         below = sum(self._rows_below(connection, child) for child in target.children)
+        going = {(child.table.schema, child.table.name) for child in target.children}
+        locked = (many.own for many in target.many.values() if (many.own.schema, many.own.name) not in going)
+        below += sum(self._dialect.rows_about(connection, table) for table in locked)
         return max(
             1, min(self._settings.batch_size, _MOST_WITH_CHILDREN, self._settings.batch_size * rows // (rows + below))
         )

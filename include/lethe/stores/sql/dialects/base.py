@@ -150,8 +150,10 @@ class Dialect(ABC):
     discovered, so that erasing need not judge each of them again. `judges_locked_rows` says whether a statement that
     deletes or updates rows locks each before it looks whether it is one of them. `restricts_each_row` says whether a
     foreign key with ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last;
-    `restricts_itself`, whether a row may then not even refer to itself. `system_schemas` are
-    those of the database itself that SQLAlchemy lists.
+    `restricts_itself`, whether a row may then not even refer to itself. `writes_alone` says whether nobody else writes
+    to the database while a batch is under way; `groups_as_it_compares`, whether two values that a column of another
+    table equals are one value where rows are grouped by it. `system_schemas` are those of the database itself that
+    SQLAlchemy lists.
     """
 
     name: str
@@ -159,6 +161,8 @@ class Dialect(ABC):
     judges_locked_rows: bool = False
     restricts_each_row: bool = False
     restricts_itself: bool = False
+    writes_alone: bool = False
+    groups_as_it_compares: bool = True
     system_schemas: frozenset[str] = frozenset({"information_schema"})
     abilities: Abilities = Abilities(binding=Binding.FENCED)
 
@@ -409,6 +413,10 @@ class Dialect(ABC):
     ) -> tuple[AnyColumn, ClockKind]:
         """One value that says the clock of a candidate, and how it is written."""
 
+    @abstractmethod
+    def local_day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> tuple[AnyColumn, ClockKind]:
+        """The local day of a clock that is readable, of which the greatest is the latest, and how it is written."""
+
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """The local day of a `clock_value` that was read."""
         return local_day(value, kind, zones)
@@ -552,6 +560,14 @@ class Dialect(ABC):
         Where the binding is a fence.
         """
         raise NotImplementedError
+
+    def lets_in(self, connection: sa.Connection, key: ForeignKey) -> str | None:
+        """Why a row may come to refer by a foreign key to a row that `lock_rows` has locked, in words; None: it waits.
+
+        Whoever inserts a row that refers, or has one refer to another row, waits until the lock is released, or fails.
+        Not asked where the database `writes_alone`.
+        """
+        return None
 
     def identical(self, one: AnyColumn, other: AnyColumn) -> Predicate:
         """Whether two columns of one kind have the same value, so that a unique one has it in one row at most."""

@@ -563,9 +563,13 @@ class MariaDB(Dialect):
         """The column itself, or the greatest or least of several; as days where they are written differently."""
         kinds = {kind for _, kind in clocks}
         if len(kinds) > 1 or any(isinstance(column.type, sa.String) for column, _ in clocks):
-            days = [sa.cast(_day_of(column, kind, zones), sa.Date()) for column, kind in clocks]
+            days = [self.local_day(column, kind, zones)[0] for column, kind in clocks]
             return extreme(days, latest=latest), ClockKind.DATE
         return extreme([column for column, _ in clocks], latest=latest), kinds.pop()
+
+    def local_day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> tuple[AnyColumn, ClockKind]:
+        """As a date."""
+        return sa.cast(_day_of(column, kind, zones), sa.Date()), ClockKind.DATE
 
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """Moments are read without a zone; sessions are in UTC."""
@@ -710,6 +714,16 @@ class MariaDB(Dialect):
         """The same with LOCK IN SHARE MODE."""
         counted = rows.with_only_columns(sa.func.count(), maintain_column_froms=True).prefix_with("STRAIGHT_JOIN")
         return int(connection.scalar(counted.with_for_update(read=True)) or 0)
+
+    def lets_in(self, connection: sa.Connection, key: ForeignKey) -> str | None:
+        """A row is looked for in the index that is referred to, and locked there: that has to be the row itself."""
+        own = sa.inspect(connection).get_pk_constraint(key.parent.name, key.parent.schema)["constrained_columns"]
+        if key.referred == tuple(own):
+            return None
+        return (
+            f"it refers to ({', '.join(key.referred)}), which is not the primary key of {key.parent}: in MariaDB a row "
+            "may come to refer to a record whose row is locked; have it refer to the primary key"
+        )
 
     def identical(self, one: AnyColumn, other: AnyColumn) -> Predicate:
         """By the column's own collation, for the index, and then by their characters."""

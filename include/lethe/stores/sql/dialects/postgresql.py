@@ -747,8 +747,13 @@ class PostgreSQL(Dialect):
         clocks = [(_of_base(column), kind) for column, kind in clocks]
         kinds = {kind for _, kind in clocks}
         if len(kinds) > 1 or any(isinstance(column.type, sa.String) for column, _ in clocks):
-            return _extreme([self._day(column, kind, zones) for column, kind in clocks], latest=latest), ClockKind.DATE
+            days = [self.local_day(column, kind, zones)[0] for column, kind in clocks]
+            return _extreme(days, latest=latest), ClockKind.DATE
         return _extreme([column for column, _ in clocks], latest=latest), kinds.pop()
+
+    def local_day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> tuple[AnyColumn, ClockKind]:
+        """As a date."""
+        return self._day(_of_base(column), kind, zones), ClockKind.DATE
 
     def _day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> AnyColumn:
         def local(moment: AnyColumn) -> AnyColumn:
@@ -994,6 +999,23 @@ class PostgreSQL(Dialect):
         """SELECT FOR UPDATE, of which only the count comes here."""
         locked = rows.with_for_update(of=table).subquery()
         connection.execute(sa.select(sa.func.count()).select_from(locked))
+
+    def lets_in(self, connection: sa.Connection, key: ForeignKey) -> str | None:
+        """A foreign key's own triggers take the row FOR KEY SHARE, unless they are off, or it is not inherited."""
+        child = sa.select(_CLASS.c.relkind).where(_CLASS.c.oid == _oid_of(key.child))
+        if _char(connection.scalar(child) or "p") != "p" and len(self.parts(connection, key.child)) > 1:
+            return (
+                "tables inherit from that table, whose rows are its rows, too, and refer by no foreign key of theirs; "
+                "make them partitions"
+            )
+        off = sa.select(_TRIGGER.c.tgname).where(
+            _TRIGGER.c.tgrelid.in_(sa.select(_parts(key.child).c.oid)),
+            _TRIGGER.c.tgisinternal,
+            _TRIGGER.c.tgenabled.in_(["D", "R"]),
+        )
+        if connection.execute(off.limit(1)).first() is not None:
+            return f"its triggers are switched off; ALTER TABLE {key.child} ENABLE TRIGGER ALL"
+        return None
 
     def keep_rows(self, connection: sa.Connection, rows: sa.Select[Any], table: sa.FromClause) -> int:
         """SELECT FOR SHARE, of which only the count comes here."""

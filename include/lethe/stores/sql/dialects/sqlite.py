@@ -79,6 +79,8 @@ class SQLite(Dialect):
 
     name = "sqlite"
     restricts_each_row = True
+    writes_alone = True
+    groups_as_it_compares = False
 
     # --- connections and transactions ---
 
@@ -372,6 +374,10 @@ class SQLite(Dialect):
         parts = [part for column, kind in clocks for part in (*_as_stored(column), kind.value)]
         day = sa.func.lethe_day(zones.policy.key, zones.clock.key, int(latest), *parts, type_=sa.Text())
         return day, ClockKind.DATE
+
+    def local_day(self, column: AnyColumn, kind: ClockKind, zones: Zones) -> tuple[AnyColumn, ClockKind]:
+        """As ISO 8601 text."""
+        return self.clock_value([(column, kind)], zones, latest=True)[0], ClockKind.TEXT
 
     def clock_day(self, value: object, kind: ClockKind, zones: Zones) -> date:
         """The local day."""
