@@ -6,9 +6,10 @@ from then on sees it; then all that began before is waited for or settled, in ev
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from lethe.environment import Environment
 from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
@@ -18,6 +19,7 @@ from lethe.holds.rules import HoldRules
 from lethe.periods import Cutoff
 from lethe.policy import Dataset, Disposition, Policy, RowDataset
 from lethe.stores.base import Work
+from lethe.surveys import HoldSurvey
 
 _EVER = Cutoff(date(9998, 12, 31), datetime(9998, 12, 31, tzinfo=UTC))
 """By it every record with a clock has expired."""
@@ -88,6 +90,33 @@ def matching(env: Environment, hold: Hold) -> Iterator[Matching]:
             looked_for = not hold.identifier_counts or dataset.carried & set(hold.identifier_counts)
             if hold.concerns(policy.category, dataset.name) and looked_for:
                 yield _matching(env, hold, policy, dataset)
+
+
+def count_holds(env: Environment, within: timedelta) -> int:
+    """Count what the holds that bind find, and keep it: those that were counted longest ago first.
+
+    Args:
+        env: whose holds and stores.
+        within: no further hold is begun when so much time has passed; the next call goes on with the others.
+
+    Returns:
+        How many were counted.
+    """
+    begun, known = time.monotonic(), env.surveys.of_holds()
+    never = datetime.min.replace(tzinfo=UTC)
+    holds = sorted(
+        env.registry.holds(), key=lambda hold: min((one.at for one in known.get(hold.id, ())), default=never)
+    )
+    for number, hold in enumerate(holds):
+        if time.monotonic() - begun > within.total_seconds():
+            return number
+        now = datetime.now(UTC)
+        taken = [
+            HoldSurvey(hold_id=hold.id, dataset=one.dataset, at=now, records=one.records, problem=one.why or None)
+            for one in matching(env, hold)
+        ]
+        env.surveys.keep_of_hold(hold.id, taken)
+    return len(holds)
 
 
 def _matching(env: Environment, hold: Hold, policy: Policy, dataset: Dataset) -> Matching:

@@ -45,6 +45,16 @@ class Survey(Value):
         return None if self.found is None else self.found.due
 
 
+class HoldSurvey(Value):
+    """What a hold finds in a dataset, expired or not."""
+
+    hold_id: str
+    dataset: str = Field(description="Written category.dataset.")
+    at: datetime
+    records: int | None = Field(default=None, description="None: they could not be counted.")
+    problem: str | None = Field(default=None, description="Why not.")
+
+
 class Surveys:
     """The surveys in the governance database."""
 
@@ -58,6 +68,24 @@ class Surveys:
             connection.execute(sa.delete(schema.survey).where(_TABLE.at < self._governance.now(connection) - KEPT))
             if rows:
                 connection.execute(sa.insert(schema.survey), rows)
+
+    def keep_of_hold(self, hold_id: str, taken: Sequence[HoldSurvey]) -> None:
+        """Keep what a hold finds now, in place of what it found before."""
+        table = schema.hold_survey
+        with self._governance.write() as connection:
+            connection.execute(sa.delete(table).where(table.c.hold_id == hold_id))
+            if taken:
+                connection.execute(sa.insert(table), [one.model_dump() for one in taken])
+
+    def of_holds(self) -> dict[str, list[HoldSurvey]]:
+        """What holds that bind found when they were counted last, by their ids, in the order of datasets."""
+        table, hold = schema.hold_survey, schema.hold.c
+        query = sa.select(table).join(schema.hold).where(hold.released_at.is_(None)).order_by(table.c.dataset)
+        found: dict[str, list[HoldSurvey]] = {}
+        with self._governance.read() as connection:
+            for row in connection.execute(query).mappings():
+                found.setdefault(row["hold_id"], []).append(HoldSurvey.model_validate(dict(row)))
+        return found
 
     def newest(self, now: datetime, category: str | None = None) -> dict[tuple[str, str], Survey]:
         """The newest survey of each dataset, by category and dataset, unless it is older than `SAYS_FOR`.

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -135,6 +135,7 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
         "/lethe/runbook",
         "/lethe/categories/webinars",
         "/lethe/records",
+        "/lethe/holds",
         f"/lethe/runs/{run_id}",
         f"/lethe/runs/{run_id}/certificate.json",
         f"/lethe/runs/{run_id}/datasets/registrations/data-docs",
@@ -547,6 +548,53 @@ def test_who_may_only_read_and_who_asks_from_elsewhere_learns_nothing_of_a_recor
 def test_a_form_on_another_site_asks_for_nothing(starter: TestClient, headers: dict[str, str]) -> None:
     status, text = ask(starter, "1", **headers)
     assert (status, "held" in text) == (403, False)
+
+
+@pytest.mark.usefixtures("run_id", "registrations")
+def test_holds_are_shown_with_what_they_find_to_those_who_may_start_runs(
+    starter: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lethe.holding import count_holds
+
+    assert "not counted yet" in starter.get("/lethe/holds").text
+    with open_environment() as env:
+        people = {IdentifierType.EMAIL: ["nobody@example.org"]}
+        lost = HoldRequest(matter="2026/118", reason="dispute", identifiers=people, categories=("webinars",))
+        env.registry.place(lost, by="legal", policies=env.policies)
+        assert count_holds(env, timedelta(hours=1)) == 2
+    page = starter.get("/lethe/holds").text
+    text = " ".join(re.sub("<[^>]+>", " ", page).split())
+    for words in ("2026/117", "1 × email", "by legal", "webinars.registrations: 1", "in webinars"):
+        assert words in text, words
+    assert text.count("No record in any dataset: an identifier may be misspelt.") == 1
+    assert "webinars.registrations: 0" in text
+    assert "jana" not in page
+
+
+@pytest.mark.usefixtures("run_id", "registrations")
+def test_holds_are_not_shown_to_those_who_may_only_read(viewer: TestClient) -> None:
+    page = viewer.get("/lethe/holds")
+    assert page.status_code == 200
+    assert "2026/117" not in page.text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("theme", "back"), [("dark", "rgb(18, 22, 28)"), ("light", "rgb(255, 255, 255)")])
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_in_airflows_frame_its_own_switch_says_light_or_dark(
+    chromium: Browser, viewer: TestClient, theme: str, back: str, system: Literal["light", "dark"]
+) -> None:
+    """Also when it is switched while the page is open."""
+    tab = chromium.new_page(color_scheme=system)
+    other = "light" if theme == "dark" else "dark"
+    tab.set_content(f'<html class="{other}"><iframe srcdoc=""></iframe>')
+    tab.evaluate("text => { document.querySelector('iframe').srcdoc = text }", viewer.get("/lethe/runbook").text)
+    frame = tab.frames[1]
+    frame.wait_for_selector(f':root[data-theme="{other}"]', state="attached")
+    tab.evaluate("theme => { document.documentElement.className = theme }", theme)
+    frame.wait_for_selector(f':root[data-theme="{theme}"]', state="attached")
+    assert frame.evaluate("getComputedStyle(document.body).backgroundColor") == back
+    tab.close()
 
 
 def test_all_runs_of_a_category_are_listed_page_by_page(viewer: TestClient, run_id: str) -> None:

@@ -13,6 +13,7 @@ from tests.unit.cli_kit import POLICY, Command
 
 from lethe.connections import from_environment
 from lethe.environment import Environment
+from lethe.holding import count_holds
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Policy, load
 from lethe.stages.standing import overdue_from
@@ -91,6 +92,31 @@ def test_the_newest_survey_says_something_for_a_month_and_is_kept_for_a_year(dat
         env.surveys.keep([])
         with env.governance.read() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM lethe_survey").scalar() == 4
+
+
+def test_what_each_hold_finds_is_counted_those_that_waited_longest_first(dated: Command) -> None:
+    """Never held: a hold that finds nobody is seen, however many others there are."""
+    first, lost = dated.place("--email", dated.email(3)), dated.place("--email", "nobody@example.com")
+    dated("survey", "--holds")
+
+    def found() -> dict[str, int | None]:
+        with Environment(from_environment) as env:
+            return {hold: one.records for hold, counted in env.surveys.of_holds().items() for one in counted}
+
+    assert found() == {first: 1, lost: 0}
+    later = dated.place("--email", dated.email(4), "--email", dated.email(15))
+    with Environment(from_environment) as env:
+        assert count_holds(env, timedelta(seconds=-1)) == 0, "none is begun after the time is over"
+        assert later not in found()
+        assert count_holds(env, timedelta(hours=1)) == 3
+    assert found() == {first: 1, lost: 0, later: 2}, "also those that have not expired"
+    dated.warehouse.unlink()
+    with Environment(from_environment) as env:
+        count_holds(env, timedelta(hours=1))
+        assert {one.records for one in env.surveys.of_holds()[first]} == {None}
+    dated("hold", "propose-release", first, "--by", "counsel")
+    dated("hold", "release", first, "--by", "another")
+    assert set(found()) == {lost, later}
 
 
 def test_what_a_run_and_a_day_were_given_to_is_overdue(lethe: Command) -> None:

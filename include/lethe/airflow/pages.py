@@ -20,12 +20,13 @@ from lethe.errors import LetheError, PolicyError, RunError
 from lethe.evidence.records import RunRecord
 from lethe.evidence.runs import CLOSING, DRY, FAILED, OPEN, SUCCEEDED, SUPERSEDED
 from lethe.governance import schema
+from lethe.holds.registry import Hold
 from lethe.policy import Policy, changes, load_each
 from lethe.policy.changes import Change
 from lethe.stages import DatasetReport, Report
 from lethe.stages.explain import Explanation, explain
 from lethe.stages.standing import Scheduled, Standing, records_of, standing
-from lethe.surveys import HORIZONS, Survey
+from lethe.surveys import HORIZONS, HoldSurvey, Survey
 
 _LATEST = 20
 """How many runs the overview lists."""
@@ -150,6 +151,23 @@ class MatterLine:
     holds: int
     identifiers: int
     states: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLine:
+    """A hold that binds, without its identifiers.
+
+    Attributes:
+        hold: itself.
+        days: how long ago it was placed.
+        found: what it finds in the datasets that a user may see, by the latest count.
+        nothing: whether it was counted in all of its datasets, and finds no record.
+    """
+
+    hold: Hold
+    days: int
+    found: tuple[HoldSurvey, ...]
+    nothing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,6 +505,32 @@ def _matters(env: Environment) -> tuple[MatterLine, ...]:
         MatterLine(matter, count, identifiers[matter], ", ".join(sorted(states[matter])))
         for matter, count in sorted(counts.items())
     )
+
+
+def holds_page(env: Environment, may_see: MayRead, now: datetime) -> tuple[HoldLine, ...]:
+    """The holds that bind, the oldest first: those that concern a category that a user may see holds of.
+
+    Args:
+        env: whose holds and surveys.
+        may_see: of which categories.
+        now: the moment.
+    """
+    written, _ = _written(env)
+    datasets = {
+        f"{name}.{one.name}": (name, one.name)
+        for name, policy in written.items()
+        if isinstance(policy, Policy) and may_see(name)
+        for one in policy.datasets
+    }
+    counted = env.surveys.of_holds()
+    lines = []
+    for hold in env.registry.holds():
+        if any(hold.concerns(*names) for names in datasets.values()):
+            every = counted.get(hold.id, [])
+            found = tuple(one for one in every if one.dataset in datasets)
+            nothing = bool(every) and all(one.records == 0 for one in every)
+            lines.append(HoldLine(hold, (now - hold.placed_at).days, found, nothing))
+    return tuple(sorted(lines, key=lambda line: (line.hold.placed_at, line.hold.id)))
 
 
 def run_page(env: Environment, run_id: str) -> RunPage:

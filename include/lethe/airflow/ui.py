@@ -56,7 +56,7 @@ class Reader:
         )
 
     def may_ask(self, category: str) -> bool:
-        """Whether they may ask for single records of a category: who may start its runs."""
+        """Whether they may see holds, and ask for single records, of a category: who may start its runs."""
         runs = DagAccessEntity.RUN
         return self.may_read(category) and bool(
             get_auth_manager().is_authorized_dag(
@@ -123,6 +123,7 @@ def create_app() -> FastAPI:
     app.add_api_route("/", show_overview, response_class=HTMLResponse)
     app.add_api_route("/runbook", show_runbook, response_class=HTMLResponse)
     app.add_api_route("/categories/{category}", show_category, response_class=HTMLResponse)
+    app.add_api_route("/holds", show_holds, response_class=HTMLResponse)
     app.add_api_route("/records", show_record, response_class=HTMLResponse)
     app.add_api_route("/records", explain_record, methods=["POST"], response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
@@ -153,6 +154,12 @@ def show_category(category: str, who: Reading, before: str | None = None, state:
     with open_environment() as env:
         page = pages.category_page(env, category, scheduled, datetime.now(UTC), before=before, state=state)
         return _render("category.html.j2", page=page)
+
+
+def show_holds(who: Reading) -> HTMLResponse:
+    """The holds in force, for who may start runs of a category that they concern."""
+    with open_environment() as env:
+        return _render("holds.html.j2", page=pages.holds_page(env, who.may_ask, datetime.now(UTC)))
 
 
 def show_record(who: Reading) -> HTMLResponse:

@@ -27,6 +27,9 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 _MOST = 5
 """Findings in the message of a red task; all are in its log."""
 
+_HOLDS_WITHIN = timedelta(hours=1)
+"""How long a survey goes on to further holds; those that it did not come to are the first of the next."""
+
 _COVERAGE = """Looks through the databases and buckets that policies name for personal data that no policy has.
 
 ### When a run is red
@@ -56,7 +59,8 @@ Its message says what was found, and the runbook (`/lethe/runbook`) what to do. 
 the connections of `LETHE_ALERTS`; runs are red as long as it is so.
 """
 _SURVEY = """Counts, for every dataset, what is due now, what of it is overdue, and what will be due within 1, 7, 30 and
-90 days, by the holds of now. The Retention page and `lethe forecast` show the latest.
+90 days, by the holds of now; then, for an hour, what each hold finds. The Retention page and `lethe forecast` show the
+latest.
 
 ### When a run is red
 
@@ -208,6 +212,7 @@ class SurveyOperator(BaseOperator):  # type: ignore[misc]
         Raises:
             AirflowFailException: if one could not be.
         """
+        from lethe.holding import count_holds
         from lethe.policy import Policy, load_each
         from lethe.stages import survey
 
@@ -220,6 +225,8 @@ class SurveyOperator(BaseOperator):  # type: ignore[misc]
             policies = [one for one in written if isinstance(one, Policy)]
             taken = [survey(env, policy, dataset, now) for policy in policies for dataset in policy.datasets]
             env.surveys.keep(taken)
+            if len(policies) == len(written):
+                self.log.info("Counted what %s holds find", count_holds(env, _HOLDS_WITHIN))
         problems = [f"{one.category}.{one.dataset}: {one.problem}" for one in taken if one.problem]
         problems += [str(one) for one in written if not isinstance(one, Policy)]
         for text in problems:

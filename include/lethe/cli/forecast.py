@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 Categories = Annotated[list[str] | None, typer.Argument(metavar="[CATEGORY]...", help="All where left out.")]
 
 
-def survey(categories: Categories = None, form: As = Form.TABLE, output: Output = None) -> None:
+def survey(
+    categories: Categories = None,
+    holds: Annotated[
+        bool, typer.Option("--holds", help="Count, too, what each hold finds in its datasets, expired or not.")
+    ] = False,
+    form: As = Form.TABLE,
+    output: Output = None,
+) -> None:
     """Count what is due now, overdue, and due within 1, 7, 30 and 90 days; and keep that for `lethe forecast`.
 
     By the holds of now, and as if nothing went before. Each dataset is read once (of rows in files, once for each of
     these). As the DAG lethe_survey does every night, for the Retention page.
     """
     from lethe import stages
+    from lethe.holding import count_holds
 
     check_output(form, output)
     now = datetime.now(UTC).replace(microsecond=0)
@@ -38,6 +46,8 @@ def survey(categories: Categories = None, form: As = Form.TABLE, output: Output 
             for dataset in policy.datasets
         ]
         env.surveys.keep(found)
+        if holds:
+            count_holds(env, timedelta(days=1))
     _show(found, form, output)
 
 

@@ -245,6 +245,16 @@ survey = sa.Table(
     sa.Index(None, "at"),
 )
 
+hold_survey = sa.Table(
+    "lethe_hold_survey",
+    metadata,
+    sa.Column("hold_id", sa.ForeignKey(hold.c.id), primary_key=True),
+    sa.Column("dataset", sa.String(127), primary_key=True, comment="Written category.dataset."),
+    sa.Column("at", UtcDateTime, nullable=False, comment="When it was counted."),
+    sa.Column("records", sa.BigInteger, comment="What the hold found, expired or not; none: it could not be counted."),
+    sa.Column("problem", sa.Text, comment="Why it could not be."),
+)
+
 schema_version = sa.Table(
     "lethe_schema_version",
     metadata,

@@ -1,4 +1,4 @@
-"""Surveys are kept: what each dataset had due at a moment, and will have due.
+"""Surveys are kept: what each dataset had due at a moment and will have due, and what each hold finds.
 
 All changes until the next release belong into the newest version: the same column or table in `lethe.governance` and in
 `upgrade`. A test compares a database that was migrated with one that was made anew.
@@ -25,5 +25,17 @@ def upgrade() -> None:
         sa.Column("ahead", sa.JSON, nullable=False, comment="Records that are due in so many days."),
         sa.Column("problem", sa.Text, comment="Why nothing is known, in one message."),
         sa.PrimaryKeyConstraint("category", "dataset", "at", name="pk_lethe_survey"),
+    )
+    op.create_table(
+        "lethe_hold_survey",
+        sa.Column("hold_id", sa.String(40), nullable=False),
+        sa.Column("dataset", sa.String(127), nullable=False, comment="Written category.dataset."),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False, comment="When it was counted."),
+        sa.Column(
+            "records", sa.BigInteger, comment="What the hold found, expired or not; none: it could not be counted."
+        ),
+        sa.Column("problem", sa.Text, comment="Why it could not be."),
+        sa.PrimaryKeyConstraint("hold_id", "dataset", name="pk_lethe_hold_survey"),
+        sa.ForeignKeyConstraint(["hold_id"], ["lethe_hold.id"], name="fk_lethe_hold_survey_hold_id_lethe_hold"),
     )
     op.create_index("ix_lethe_survey_at", "lethe_survey", ["at"])
