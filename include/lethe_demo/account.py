@@ -20,6 +20,7 @@ CATEGORIES = (
     "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
     "recruitment_prospects", "recruitment", "support", "invoices", "agreements", "traffic_customers",
     "letters", "ux_research", "accounts",
+    "newsletter", "suppression",
 )  # fmt: skip
 _PLACED_BY = "legal@example.com"
 _MANY = 1_000
@@ -125,8 +126,9 @@ def _compare(oracle: Oracle, last: Done, erased: int) -> Verdict:
     counts = oracle.counts(last.dataset)
     stays = counts[Fate.KEPT] + counts[Fate.HELD] + counts[Fate.UNJUDGEABLE]
     expected = (counts[Fate.ERASED], counts[Fate.HELD], counts[Fate.UNJUDGEABLE], stays)
+    most = stays + len(oracle.added(last.dataset))  # what other categories put there, before it was counted or after
     said = (erased, last.held, last.unjudgeable, last.left)
     detail = "erased {:,}, held {:,}, unjudgeable {:,}, left {:,}"
-    holds = said == expected
+    holds = said[:3] == expected[:3] and stays <= last.left <= most
     text = detail.format(*said) if holds else f"says {detail.format(*said)}; is {detail.format(*expected)}"
     return Verdict("exact evidence: the record says what happened", last.dataset, holds, text)

@@ -21,6 +21,7 @@ from lethe_demo.systems.customers import Customers
 from lethe_demo.systems.hiring import Hiring
 from lethe_demo.systems.letters import Letters
 from lethe_demo.systems.research import Research
+from lethe_demo.systems.newsletter import Newsletter
 
 
 class Fate(StrEnum):
@@ -40,6 +41,7 @@ class Fates:
     def __init__(self, company: Company, as_of: Mapping[str, datetime] | None = None) -> None:
         self.company = company
         moments = as_of or {}
+        self._moments = moments
         self._first_kept = {
             category: first_kept_day(category, moments.get(category, company.as_of)) for category in RULES
         }
@@ -77,6 +79,8 @@ class Fates:
             "ux_research.sessions": self._sessions,
             "accounts.details": partial(self._by_account, "accounts.details"),
             "accounts.contacts": partial(self._by_account, "accounts.contacts"),
+            "newsletter.subscriptions": self._subscriptions,
+            "suppression.addresses": self._suppressed,
         }
 
     @property
@@ -93,6 +97,16 @@ class Fates:
 
     def _family(self, dataset: str) -> Family:
         return next(family for family in self.company.families if dataset in family.datasets)
+
+    def added(self, dataset: str) -> list[Row]:
+        """The rows that have to be there besides those that were: put there when others were erased."""
+        if dataset != "suppression.addresses":
+            return []
+        tool = self.company.system(Newsletter)
+        before = set(tool.suppression_list.rows)
+        pairs = zip(tool.subscriptions.rows, self.fates("newsletter.subscriptions"), strict=True)
+        objected = [(row[1],) for row, fate in pairs if fate is Fate.ERASED and tool.objected(row)]
+        return [row for row in objected if row not in before]
 
     def _with_held(self, dataset: str) -> Iterator[tuple[Row, bool]]:
         """Every record with whether the lawsuit names anybody in it, or in the rows that go with it."""
@@ -231,6 +245,27 @@ class Fates:
             _, _, _, ended, period = studies[row[1]]
             first_kept = self._first_kept_by_value.get(("ux_research", str(period)))
             yield Fate.KEPT if ended is None else self._judge(ended, first_kept, held)
+
+    def _subscriptions(self) -> Iterator[Fate]:
+        """At once, when the first of what ends them has come."""
+        tool = self.company.system(Newsletter)
+        for row, held in self._with_held("newsletter.subscriptions"):
+            yield self._at_once("newsletter", tool.ended(row), held)
+
+    def _suppressed(self) -> Iterator[Fate]:
+        """At once, when there is a subscription again."""
+        tool = self.company.system(Newsletter)
+        began = {row[1]: tool.subscribed(row) for row in tool.subscriptions.rows}
+        for row, held in self._with_held("suppression.addresses"):
+            yield self._at_once("suppression", began.get(row[0]), held)
+
+    def _at_once(self, category: str, moment: datetime | str | None, held: bool) -> Fate:
+        """Since a moment; text is none, and until there is one the record stays."""
+        if isinstance(moment, str):
+            return Fate.UNJUDGEABLE
+        if moment is None or moment > self._moments.get(category, self.company.as_of):
+            return Fate.KEPT
+        return Fate.HELD if held else Fate.ERASED
 
     def view_fates(self, file: ViewFile) -> list[Fate]:
         """The fate of every row of a file of page views."""

@@ -66,8 +66,13 @@ class Oracle(Fates):
                 yield from _compare(f"{table.name}, which others are judged by", untouched, there)
         for family in self.company.families:
             conn_id, fates, names = DATABASES[family.database], self.family_fates(family), " and ".join(family.datasets)
+            added = {row for dataset in family.datasets for row in self.added(dataset)}
+            there = _read(resolve, conn_id, family.table)
+            if added:
+                missing = len(added - there)
+                yield Verdict("who objected is on the list", names, not missing, f"{missing} of {len(added):,} are not")
             records = zip(family.table.rows, fates, strict=True)
-            yield from _compare(names, records, _read(resolve, conn_id, family.table))
+            yield from _compare(names, records, there - added)
             for child in family.children:
                 inherited = zip(child.rows, (fates[index] for index in child.parents), strict=True)
                 name = f"{names} ({child.name.partition('.')[2]})"

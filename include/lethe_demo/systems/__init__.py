@@ -9,6 +9,7 @@ from lethe_demo.systems.helpdesk import HelpDesk
 from lethe_demo.systems.hiring import Hiring
 from lethe_demo.systems.letters import Letters
 from lethe_demo.systems.messaging import Messaging
+from lethe_demo.systems.newsletter import Newsletter
 from lethe_demo.systems.research import Research
 
-SYSTEMS: tuple[type[System], ...] = (Customers, HelpDesk, Hiring, Billing, Messaging, Letters, Research)
+SYSTEMS: tuple[type[System], ...] = (Customers, HelpDesk, Hiring, Billing, Messaging, Letters, Research, Newsletter)

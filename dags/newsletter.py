@@ -1,0 +1,7 @@
+"""Newsletter subscriptions: the retention DAG of `include/policies/newsletter.yaml`, run by Airflow."""
+
+from __future__ import annotations
+
+from lethe.airflow import retention_dag
+
+dag = retention_dag("newsletter")
