@@ -20,8 +20,8 @@ from lethe_demo.records import HELD_PEOPLE, Family, Row, Table
 from lethe_demo.systems.customers import Customers
 from lethe_demo.systems.hiring import Hiring
 from lethe_demo.systems.letters import Letters
-from lethe_demo.systems.research import Research
 from lethe_demo.systems.newsletter import Newsletter
+from lethe_demo.systems.research import Research
 
 
 class Fate(StrEnum):
