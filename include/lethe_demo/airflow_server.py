@@ -126,7 +126,9 @@ class AirflowServer:
                 "enable_health_check": False,
                 "use_job_schedule": False,
             },
-            "dag_processor": {"refresh_interval": 5, "min_file_process_interval": 30},
+            # Files are read again when they change, and policies after a while: of two cores, reading all of them every
+            # half a minute takes a quarter.
+            "dag_processor": {"refresh_interval": 5, "min_file_process_interval": 600},
             "openlineage": {
                 "transport": json.dumps({"type": "file", "log_file_path": str(self.lineage), "append": True}),
                 "namespace": "lethe-demo",

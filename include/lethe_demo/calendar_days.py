@@ -95,7 +95,7 @@ RULES = {
 }
 BY_VALUE = {
     "letters": {"AT": Rule(months=36), "CZ": Rule(months=60), "DE": Rule(months=24), "NO": Rule(months=120)},
-    "ux_research": {"6 months": Rule(months=6), "12 months": Rule(months=12), "24 months": Rule(months=24)},
+    "ux_research": {"short": Rule(months=6), "usual": Rule(months=12), "long": Rule(months=24)},
 }
 """Rules of categories whose records have periods of their own, by the value that says which."""
 

@@ -28,7 +28,7 @@ _MARKS = {
     "skipped": "[dim]○[/]",
     "up_for_retry": "[yellow]↻[/]",
 }
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 3.0
 
 
 class Phases:
@@ -80,14 +80,14 @@ def follow(console: Console, api: AirflowApi, children: Children, runs: Mapping[
 def _progress(
     console: Console, api: AirflowApi, runs: Mapping[str, str], states: dict[str, str], began: float
 ) -> Table:
-    """Where every run is. Those that have ended since the last time are said, and noted in `states`."""
+    """Where the runs are that have not ended. Those that have since the last time are said, and noted in `states`."""
     table = Table(box=None, pad_edge=False)
     for name in ("category", "state", "tasks", "now"):
         table.add_column(name)
-    for dag, run in runs.items():
+    for dag, run in ((dag, run) for dag, run in runs.items() if dag not in states):
         state, tasks = api.state(dag, run), api.tasks(dag, run)
         table.add_row(dag, state, _marks(tasks), _now(tasks))
-        if state in _FINAL and dag not in states:
+        if state in _FINAL:
             states[dag] = state
             console.print(f"  {dag}: {state} after {time.monotonic() - began:.0f} s{_failures(tasks)}")
     return table

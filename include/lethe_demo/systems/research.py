@@ -29,7 +29,7 @@ CREATE TABLE research.studies (
     title text NOT NULL,
     started_on date NOT NULL,
     ended_on date,
-    kept_for text NOT NULL
+    keeping text NOT NULL
 );
 CREATE TABLE research.sessions (
     session_id bigint PRIMARY KEY,
@@ -73,7 +73,7 @@ CREATE INDEX ON research.observers (session_id);
         for n, (ended, period) in enumerate(ends, start=1):
             started = (ended or self.maker.today) - timedelta(days=rng.randrange(10, 90))
             rows.append((f"UX-{n:03d}", f"{rng.choice(_ABOUT)}, round {n}", started, ended, period))
-        columns = ("study", "title", "started_on", "ended_on", "kept_for")
+        columns = ("study", "title", "started_on", "ended_on", "keeping")
         return Table("research.studies", columns, rows, [HELD_PEOPLE] * len(rows))
 
     @cached_property
