@@ -15,6 +15,7 @@ from lethe.governance import CONNECTION_ID, Governance, open_governance
 from lethe.holds.registry import HoldRegistry, require_own_secret
 from lethe.keys import Keys, load_keys
 from lethe.policy import Dataset, Policy, load, load_all
+from lethe.retention_events.registry import EventRegistry
 from lethe.settings import Settings
 from lethe.stores import open_store
 from lethe.stores.base import Store
@@ -97,6 +98,11 @@ class Environment:
     def surveys(self) -> Surveys:
         """What datasets had due, and will have."""
         return Surveys(self.governance)
+
+    @cached_property
+    def events(self) -> EventRegistry:
+        """The registry of events that start periods, whose changes enter the ledger."""
+        return EventRegistry(self.governance, self.keys, self.ledger.append)
 
     @cached_property
     def policies(self) -> dict[str, Policy]:

@@ -51,6 +51,16 @@ class HoldNotInForce(HoldError):
     transient = True
 
 
+class EventError(LetheError):
+    """An event cannot be recorded, confirmed or withdrawn as asked."""
+
+
+class WithdrawalNotBinding(EventError):
+    """An event is withdrawn, but batches that started before could not be waited for. Withdrawing again may help."""
+
+    transient = True
+
+
 class RunError(LetheError):
     """A run cannot start or go on: superseded, bound to another digest or policy, or over its limits."""
 

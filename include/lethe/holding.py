@@ -15,13 +15,12 @@ from lethe.environment import Environment
 from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
 from lethe.holds.gate import wait_for_leases
 from lethe.holds.registry import Coverage, Hold, HoldRequest, coverage
-from lethe.holds.rules import HoldRules
 from lethe.periods import Cutoff
 from lethe.policy import Dataset, Disposition, Policy, RowDataset
 from lethe.stores.base import Work
 from lethe.surveys import HoldSurvey
 
-_EVER = Cutoff(date(9998, 12, 31), datetime(9998, 12, 31, tzinfo=UTC))
+EVER = Cutoff(date(9998, 12, 31), datetime(9998, 12, 31, tzinfo=UTC))
 """By it every record with a clock has expired."""
 
 SETTLE_SECONDS = 120.0
@@ -122,15 +121,16 @@ def count_holds(env: Environment, within: timedelta) -> int:
 def _matching(env: Environment, hold: Hold, policy: Policy, dataset: Dataset) -> Matching:
     name = f"{policy.category}.{dataset.name}"
     every = env.registry.rules(policy.category, dataset)
-    mine = HoldRules(every.version, tuple(rule for rule in every.rules if rule.hold == hold.id))
+    mine = replace(every, rules=tuple(rule for rule in every.rules if rule.hold == hold.id))
+    none = replace(every, rules=())
     now = datetime.now(UTC)
-    expiry = replace(policy.expiry(now), default=_EVER, column=None, by_value={})
+    expiry = replace(policy.expiry(now), default=EVER, column=None, by_value={})
     if isinstance(dataset, RowDataset):
         dataset = dataset.model_copy(update={"keep_while": ()})
     work = Work(hold.id, policy.category, dataset, expiry, now, Disposition.ERASE)
     try:
         found = env.store(dataset).survey(work, mine)
-        otherwise = env.store(dataset).survey(work, HoldRules(0)).held if found.held else 0  # what a store itself keeps
+        otherwise = env.store(dataset).survey(work, none).held if found.held else 0  # what a store itself keeps
     except LetheError as error:
         return Matching(name, None, why=str(error))
     return Matching(name, found.held - otherwise, sum(found.unjudgeable.values()))
@@ -151,7 +151,7 @@ def enforce_hold(env: Environment, hold_id: str) -> Hold:
         wait_for_leases(env.governance)  # first: what its lease bounds is not in doubt any more
     except StoreUnavailable as error:
         problems.append(str(error))
-    problems += _settle(env, _concerned(env, hold))
+    problems += settle_stores(env, _concerned(env, hold))
     if problems:
         raise HoldNotInForce(
             f"hold {hold.id} is recorded, and batches that start from now on keep to it, but it is NOT IN FORCE yet: "
@@ -168,7 +168,7 @@ def _concerned(env: Environment, hold: Hold) -> Iterator[Dataset]:
                 yield dataset
 
 
-def _settle(env: Environment, datasets: Iterable[Dataset]) -> Iterator[str]:
+def settle_stores(env: Environment, datasets: Iterable[Dataset]) -> Iterator[str]:
     """Leave nothing in doubt in any store; a message for each where that failed."""
     stores: dict[tuple[str, str], list[Dataset]] = {}
     for dataset in datasets:

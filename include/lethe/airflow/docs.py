@@ -73,7 +73,9 @@ def _dataset_row(dataset: Dataset) -> str:
 def _clock(dataset: Dataset) -> str:
     if dataset.kind != "objects":
         columns = ", ".join(f"`{column}`" for column in dataset.clock.columns)
-        latest, earliest = dataset.clock.latest_of, dataset.clock.earliest_of
+        latest, earliest, event = dataset.clock.latest_of, dataset.clock.earliest_of, dataset.clock.event
+        if event:
+            return f"event `{event}` of {columns}"
         return f"latest of {columns}" if latest else f"earliest of {columns}" if earliest else columns
     clock = dataset.clock
     if clock.last_modified:

@@ -21,6 +21,7 @@ from lethe.cli.governance import governance_app
 from lethe.cli.holds import hold_app
 from lethe.cli.new import new
 from lethe.cli.policies import policy_app
+from lethe.cli.retention_events import event_app
 from lethe.cli.runs import due, report, run
 from lethe.cli.shell import ErrorsAsMessages, complain_of
 
@@ -49,6 +50,7 @@ app.command()(forecast)
 app.command()(coverage)
 app.command()(run)
 app.add_typer(hold_app, name="hold")
+app.add_typer(event_app, name="event")
 app.command()(report)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(certificate_app, name="certificate")

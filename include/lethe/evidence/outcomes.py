@@ -32,8 +32,8 @@ from lethe.evidence.ledger import Ledger
 from lethe.evidence.runs import require_claim
 from lethe.evidence.signed import Grown, Hex32, canonical
 from lethe.governance import Governance, schema
-from lethe.holds.registry import require_secret_in_use
 from lethe.keys import Keys
+from lethe.registry_state import require_secret_in_use
 
 DIGEST_BYTES = 32
 OUTCOME_BYTES = DIGEST_BYTES + 1

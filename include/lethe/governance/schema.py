@@ -93,6 +93,27 @@ hold_digest = sa.Table(
     sa.Index(None, "digest"),
 )
 
+retention_event = sa.Table(
+    "lethe_retention_event",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(63), nullable=False, comment="What policies call it."),
+    sa.Column("digest", sa.LargeBinary(16), nullable=False, comment="Keyed digest to find the reference by."),
+    sa.Column("reference", sa.LargeBinary, nullable=False, comment="Whose event it is, encrypted (AES-GCM)."),
+    sa.Column("day", sa.Date, nullable=False, comment="The local day on which it happened."),
+    sa.Column("recorded_by", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+    sa.Column("recorded_version", sa.BigInteger, nullable=False, comment="Version of the registry since which it is."),
+    sa.Column("confirmed_by", sa.Text, comment="A second person."),
+    sa.Column("confirmed_at", UtcDateTime),
+    sa.Column("confirmed_version", sa.BigInteger),
+    sa.Column("withdrawn_by", sa.Text),
+    sa.Column("withdrawn_at", UtcDateTime),
+    sa.Column("withdrawn_version", sa.BigInteger),
+    sa.Column("withdrawal_binds_at", UtcDateTime, comment="When nothing that started before was under way any more."),
+    sa.Index("ix_lethe_retention_event_name_digest", "name", "digest"),
+)
+
 lease = sa.Table(
     "lethe_lease",
     metadata,

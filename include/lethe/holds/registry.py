@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from lethe.errors import EvidenceError, HoldError
+from lethe.errors import HoldError
 from lethe.governance import Governance, schema
 from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
 from lethe.holds.workbook import NoWorkbook, is_workbook
@@ -26,7 +26,10 @@ from lethe.holds.workbook import rows as rows_of_workbook
 from lethe.judging.identifiers import IdentifierType, keys, names, normalise, require_region
 from lethe.keys import Keys
 from lethe.people import is_a_name, same_person
-from lethe.policy import Dataset, Policy
+from lethe.policy import ColumnClock, Dataset, Policy
+from lethe.registry_state import next_version, require_same_secret, require_secret_in_use, version_of
+from lethe.retention_events.registry import EventRegistry
+from lethe.retention_events.rules import EventsInForce
 
 _CHUNK = 10_000
 _DIGEST_BYTES = 16
@@ -135,7 +138,7 @@ class HoldRegistry:
         hold_id = f"hold-{secrets.token_hex(8)}"
         sealed = list(self._sealed(hold_id, identifiers))  # before the transaction, which others wait for
         with self.governance.write() as connection:
-            version = self._next_version(connection)
+            version = next_version(connection)
             require_secret_in_use(connection, self._keys)  # whose replacement waits for the version, and it for that
             row: dict[str, Any] = {
                 "id": hold_id,
@@ -190,10 +193,6 @@ class HoldRegistry:
         for value in values:
             yield hmac.digest(key, value.encode(), "sha256")[:_DIGEST_BYTES]
 
-    def _next_version(self, connection: sa.Connection) -> int:
-        connection.execute(sa.update(schema.registry_state).values(version=schema.registry_state.c.version + 1))
-        return int(connection.scalar(sa.select(schema.registry_state.c.version)) or 0)
-
     # --- under another secret ------------------------------------------------------------------------------------
 
     def seal_anew(self, connection: sa.Connection, new: Keys) -> None:
@@ -205,7 +204,7 @@ class HoldRegistry:
         Raises:
             EvidenceError: if the registry's secret is not the one in use, or does not open what is stored.
         """
-        self._next_version(connection)
+        next_version(connection)
         require_secret_in_use(connection, self._keys)
         table = schema.hold_identifiers
         later = HoldRegistry(self.governance, new, self._journal)
@@ -248,7 +247,7 @@ class HoldRegistry:
             HoldError: if no release was proposed, or by the same person (no conflict of interest).
         """
         with self.governance.write() as connection:
-            version = self._next_version(connection)  # first: who seals anew has it, and then refers to the holds
+            version = next_version(connection)  # first: who seals anew has it, and then refers to the holds
             row = self._require_in_force(connection, hold_id)
             if row.release_proposed_by is None:
                 raise HoldError(
@@ -331,13 +330,22 @@ class HoldRegistry:
         return any(not sought.isdisjoint(names(kind, value)) for value in values)
 
     def rules(self, category: str, dataset: Dataset) -> HoldRules:
-        """The rules that bind for a dataset, and the version of the registry that they are of."""
+        """The rules that bind for a dataset, with the events that it is judged by, as of a version of the registry."""
         # The version is read first: should a hold come in between, the rules are newer than their version says, and
         # are read again.
         with self.governance.read() as connection:
-            version = int(connection.scalar(sa.select(schema.registry_state.c.version)) or 0)
+            version = version_of(connection)
         rules = [self._rule(hold, dataset.carried) for hold in self.holds() if hold.concerns(category, dataset.name)]
-        return HoldRules(version, tuple(rule for rule in rules if rule.everything or rule.types))
+        events = self._events_of(dataset, version)
+        return HoldRules(version, tuple(rule for rule in rules if rule.everything or rule.types), events)
+
+    def _events_of(self, dataset: Dataset, version: int) -> EventsInForce | None:
+        """The events that start the periods of its records; None where a column does."""
+        clock = dataset.clock
+        if not isinstance(clock, ColumnClock) or clock.event is None:
+            return None
+        events = EventRegistry(self.governance, self._keys, self._journal)
+        return events.in_force(clock.event, two_people=bool(clock.two_people), version=version)
 
     def _rule(self, hold: Hold, carried: frozenset[IdentifierType]) -> HoldRule:
         types = frozenset(hold.identifier_counts) & carried
@@ -383,27 +391,7 @@ def require_own_secret(governance: Governance, keys: Keys) -> None:
         with governance.write() as connection:
             connection.execute(sa.update(state).where(state.c.secret_check.is_(None)).values(secret_check=keys.check))
             known = connection.scalar(sa.select(state.c.secret_check))
-    _require_same(known, keys)
-
-
-def require_secret_in_use(connection: sa.Connection, keys: Keys) -> None:
-    """See, until the transaction ends, that the master secret was not replaced by another one since it was read.
-
-    Raises:
-        EvidenceError: if it was.
-    """
-    known = connection.scalar(sa.select(schema.registry_state.c.secret_check).with_for_update(read=True))
-    if known is not None:
-        _require_same(known, keys)
-
-
-def _require_same(known: str | None, keys: Keys) -> None:
-    if known is None or not hmac.compare_digest(known, keys.check):
-        raise EvidenceError(
-            "connection lethe_keys: its master secret is not the one that the governance database was begun with, so "
-            "that no hold and no record could be found; give it the password that was used before, or where that was "
-            "replaced, the connection that `lethe keys rotate --master` wrote"
-        )
+    require_same_secret(known, keys)
 
 
 def _context(hold_id: str, n: int, kind: str) -> bytes:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from lethe.judging.identifiers import IdentifierType
 from lethe.periods import start_of_day
+from lethe.retention_events.rules import EventsInForce
 
 
 class HoldKind(StrEnum):
@@ -76,10 +77,17 @@ class HoldRule:
 
 @dataclass(frozen=True, slots=True)
 class HoldRules:
-    """The rules in force for one dataset, as of one version of the registry."""
+    """The rules in force for one dataset, as of one version of the registry.
+
+    Attributes:
+        version: of the registry.
+        rules: what is held.
+        events: the events by which the dataset's records are judged, where its clock is one.
+    """
 
     version: int
     rules: tuple[HoldRule, ...] = ()
+    events: EventsInForce | None = None
 
     def __bool__(self) -> bool:
         """Whether anything at all may be held."""
@@ -87,12 +95,12 @@ class HoldRules:
 
     def since(self, version: int) -> HoldRules:
         """Only the rules that were placed after `version`."""
-        return HoldRules(self.version, tuple(rule for rule in self.rules if rule.version > version))
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.version > version))
 
     def naming(self, types: Set[IdentifierType]) -> HoldRules:
         """Only what the rules say of identifiers of some types."""
         naming = (replace(rule, types=rule.types & types) for rule in self.rules if rule.types & types)
-        return HoldRules(self.version, tuple(naming))
+        return replace(self, rules=tuple(naming))
 
     def identifiers(self) -> Iterable[tuple[HoldRule, IdentifierType, Sequence[str]]]:
         """All identifiers of all rules that name some: (rule, type, normalised identifiers)."""

@@ -14,7 +14,7 @@ from pydantic import (
 
 from lethe.judging.dates import TimestampFormat
 from lethe.judging.spans import PARTS, wrong_groups
-from lethe.policy.fields import Column, Model, TimeZone
+from lethe.policy.fields import Column, Columns, Model, Name, TimeZone
 
 
 class MissingClock(StrEnum):
@@ -27,13 +27,24 @@ class MissingClock(StrEnum):
 
 
 class ColumnClock(Model):
-    """The period starts from a column, or from the latest or earliest of several."""
+    """The period starts from a column, from the latest or earliest of several, or from an event that people record."""
 
     column: Column | None = None
     latest_of: tuple[Column, ...] | None = Field(
         default=None, min_length=1, description="At least two, or one that many rows have (related)."
     )
     earliest_of: tuple[Column, ...] | None = Field(default=None, min_length=1, description="The same.")
+    event: Name | None = Field(
+        default=None,
+        description="An event that no table has: `lethe event record` says on which day it happened, and to what "
+        "refers_to names. Of rows in tables.",
+    )
+    refers_to: Columns | None = Field(
+        default=None, description="The columns that say whose event starts a row's period, as people name it."
+    )
+    two_people: Literal[True] | None = Field(
+        default=None, description="Whether an event counts only once a second person has confirmed it."
+    )
     format: TimestampFormat | None = Field(default=None, description="Needed where the type is text or a number.")
     time_zone: TimeZone | None = Field(
         default=None, description="Zone of timestamps without one; the policy's where left out."
@@ -42,16 +53,22 @@ class ColumnClock(Model):
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        if sum(value is not None for value in (self.column, self.latest_of, self.earliest_of)) != 1:
-            raise ValueError("give exactly one of column, latest_of and earliest_of")
+        if sum(value is not None for value in (self.column, self.latest_of, self.earliest_of, self.event)) != 1:
+            raise ValueError("give exactly one of column, latest_of, earliest_of and event")
+        if (self.event is None) != (self.refers_to is None):
+            raise ValueError("event needs refers_to, the columns that say whose it is; other clocks have none")
+        if self.event is None and self.two_people:
+            raise ValueError("two_people is of an event: leave it out")
+        if self.event is not None and (self.format or self.time_zone):
+            raise ValueError("an event has a day, to which format and time_zone would say nothing: leave them out")
         if len(set(self.columns)) != len(self.columns):
             raise ValueError("names a column twice: leave it out once")
         return self
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are read, at least one."""
-        return (self.column,) if self.column is not None else self.latest_of or self.earliest_of or ()
+        """The columns that are read, at least one; of an event, those that refer to it."""
+        return (self.column,) if self.column is not None else self.latest_of or self.earliest_of or self.refers_to or ()
 
     def require_several(self) -> None:
         """Refuse an extreme of one value.
@@ -59,7 +76,7 @@ class ColumnClock(Model):
         Raises:
             ValueError: if there is one.
         """
-        if self.column is None and len(self.columns) == 1:
+        if self.column is None and self.event is None and len(self.columns) == 1:
             raise ValueError(
                 f"clock: {self.columns[0]} alone has no latest and no earliest: write column: {self.columns[0]}, or "
                 "name another one beside it"

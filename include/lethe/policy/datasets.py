@@ -162,6 +162,15 @@ class TableDataset(RowDataset):
         return self
 
     @model_validator(mode="after")
+    def _event_is_of_one_row(self) -> Self:
+        owners = {split_column(column, self.related)[0] for column in self.clock.refers_to or ()}
+        if len(owners) > 1:
+            raise ValueError("clock.refers_to names columns of several rows: name columns of one")
+        for column in self.clock.refers_to or ():
+            self.require_one("clock.refers_to", column)
+        return self
+
+    @model_validator(mode="after")
     def _masks_fit(self) -> Self:
         if len(set(self.key)) != len(self.key):
             raise ValueError("key names a column twice: leave it out once")
@@ -275,6 +284,12 @@ class FilesDataset(BucketDataset, RowDataset):
         description="A date in the object key that no clock of the file's rows is before; files that it shows to be "
         "unexpired are not opened. A file whose rows or statistics contradict it stops the dataset.",
     )
+
+    @model_validator(mode="after")
+    def _no_event(self) -> Self:
+        if self.clock.event is not None:
+            raise ValueError("clock: events start the periods of rows in tables, not of rows in files: name a column")
+        return self
 
     @model_validator(mode="after")
     def _extremes_are_of_several(self) -> Self:

@@ -33,6 +33,8 @@ class Ability(StrEnum):
     """A record's clock, conditions and identifiers can be in rows of other tables that it leads to."""
     SUPPRESSION = "suppression"
     """A value of a record goes onto a list when the record is erased, in the same transaction."""
+    EVENT_CLOCKS = "event_clocks"
+    """A record's period can start on an event that people record."""
     PERIODS_BY_VALUE = "periods_by_value"
     """Each record's period can depend on a value of it."""
     RECORD_BATCHES = "record_batches"

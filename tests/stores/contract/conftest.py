@@ -30,6 +30,10 @@ MAKE: dict[str, tuple[str, Callable[..., AbstractContextManager[World]]]] = {
         for what, apart in {"many": ("email", "at"), "many-clock": ("at",)}.items()
         for name, kind in sql_kit.FENCED_KINDS.items()
     },
+    **{
+        f"{name}-events": (kind.server, partial(worlds.event_tables, name))
+        for name, kind in sql_kit.FENCED_KINDS.items()
+    },
     "objects": ("s3", partial(worlds.objects, versioned=False, clock_changes=True)),
     "objects-by-key": ("s3", partial(worlds.objects, versioned=False, clock_changes=False)),
     "objects-versioned": ("s3", partial(worlds.objects, versioned=True, clock_changes=True)),

@@ -9,7 +9,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -19,7 +19,8 @@ from typing import Any
 from lethe.errors import StoreUnavailable
 from lethe.holds.rules import ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
-from lethe.policy import Dataset
+from lethe.policy import ColumnClock, Dataset
+from lethe.retention_events.rules import EventsInForce
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Store
 
@@ -75,7 +76,24 @@ class Registry:
     def rules(self) -> HoldRules:
         """What is in force."""
         state = self._read()
-        return HoldRules(state["version"], tuple(_held(one).rule(one["version"]) for one in state["holds"]))
+        held = tuple(_held(one).rule(one["version"]) for one in state["holds"])
+        return HoldRules(state["version"], held, self._events(state))
+
+    def _events(self, state: dict[str, Any]) -> EventsInForce | None:
+        """The events that the dataset is judged by, where its clock is one."""
+        clock = self.dataset.clock
+        if not isinstance(clock, ColumnClock) or clock.event is None:
+            return None
+        days = [((whose,), date.fromisoformat(day)) for whose, day in state.get("events", {}).items()]
+        return EventsInForce(clock.event, state.get("changed", 0), lambda: iter([days]))
+
+    def happened(self, days: Mapping[str, date | None]) -> None:
+        """Record events by reference, in place of those that there are; None withdraws one."""
+        state = self._read()
+        state["version"] = state["changed"] = state["version"] + 1
+        events = {**state.get("events", {}), **{whose: day and day.isoformat() for whose, day in days.items()}}
+        state["events"] = {whose: day for whose, day in events.items() if day}
+        self._write(state)
 
     def _read(self) -> dict[str, Any]:
         if not self._file.exists():
@@ -93,7 +111,8 @@ class Registry:
 
     def release(self) -> None:
         """Release all holds."""
-        self._write({"version": self._read()["version"] + 1, "holds": []})
+        state = self._read()
+        self._write({**state, "version": state["version"] + 1, "holds": []})
 
     def _write(self, state: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -330,7 +330,7 @@ class ForgetsTheLastHold(Rules):
     """Reads one hold too few."""
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, rules.rules[:-1])
+        return replace(rules, rules=rules.rules[:-1])
 
 
 @sabotage(suite.NeverHeld.test_days_since_discovery)
@@ -341,7 +341,7 @@ class HoldsOfDiscovery(Saboteur):
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
     ) -> Became:
         def seen(rules: HoldRules) -> HoldRules:
-            return HoldRules(rules.version, tuple(r for r in rules.rules if r.version <= candidates.holds_version))
+            return replace(rules, rules=tuple(r for r in rules.rules if r.version <= candidates.holds_version))
 
         return super().erase(work, candidates, batches, Watching(gate, seen), progress)
 
@@ -370,7 +370,7 @@ class KnowsNoNewHold(Rules):
         self._version = self.world.registry.rules().version
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, tuple(rule for rule in rules.rules if rule.version <= self._version))
+        return replace(rules, rules=tuple(rule for rule in rules.rules if rule.version <= self._version))
 
 
 @sabotage(suite.NeverHeld.test_released_it_goes_with_the_next_run)
@@ -384,7 +384,7 @@ class KnowsNoRelease(Rules):
             (memory / "held").touch()
         if not (memory / "held").exists():
             return rules
-        return HoldRules(rules.version, (HoldRule("h", "m", rules.version, everything=True),))
+        return replace(rules, rules=(HoldRule("h", "m", rules.version, everything=True),))
 
 
 @sabotage(suite.NeverHeld.test_a_hold_is_not_acknowledged_while_a_batch_goes_on_without_it)
@@ -419,7 +419,7 @@ class _Respelled(Rules):
         raise NotImplementedError
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, tuple(self._respelled(rule) for rule in rules.rules))
+        return replace(rules, rules=tuple(self._respelled(rule) for rule in rules.rules))
 
     def _respelled(self, rule: HoldRule) -> HoldRule:
         def load() -> Mapping[IdentifierType, list[str]]:
@@ -473,7 +473,7 @@ class KnowsNoDays(Rules):
     """Passes over holds on days."""
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, tuple(rule for rule in rules.rules if rule.clock == ClockRange()))
+        return replace(rules, rules=tuple(rule for rule in rules.rules if rule.clock == ClockRange()))
 
 
 @sabotage(suite.NeverHeld.test_days_and_people_and_days)
@@ -481,7 +481,7 @@ class TooFewDays(Rules):
     """Leaves out the first and the last days of a hold."""
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, tuple(replace(rule, clock=_narrower(rule.clock)) for rule in rules.rules))
+        return replace(rules, rules=tuple(replace(rule, clock=_narrower(rule.clock)) for rule in rules.rules))
 
 
 def _narrower(clock: ClockRange) -> ClockRange:
@@ -494,7 +494,7 @@ class KnowsNoHoldOnEverything(Rules):
     """Passes over holds that name nobody."""
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, tuple(rule for rule in rules.rules if not rule.everything))
+        return replace(rules, rules=tuple(rule for rule in rules.rules if not rule.everything))
 
 
 @sabotage(suite.NeverHeld.test_held_before, without=NO_CHILDREN)
@@ -576,7 +576,7 @@ class HoldsEverybody(Rules):
     """Takes a hold on somebody for a hold on all."""
 
     def seen(self, rules: HoldRules) -> HoldRules:
-        return HoldRules(rules.version, tuple(replace(rule, everything=True) for rule in rules.rules))
+        return replace(rules, rules=tuple(replace(rule, everything=True) for rule in rules.rules))
 
 
 # --- 4: what was checked ------------------------------------------------------------------------------------------

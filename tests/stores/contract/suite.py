@@ -859,7 +859,7 @@ class Declared:
         assert_left(world, world.everybody() - (world.due() - {4, 7}))
 
 
-def _asking(world: World, ability: Ability) -> Work:
+def _asking(world: World, ability: Ability) -> Work:  # noqa: PLR0911 - one return an ability
     """Work that needs an ability.
 
     Raises:
@@ -876,6 +876,8 @@ def _asking(world: World, ability: Ability) -> Work:
         return world.work(world.dataset(related={"owner": owner}))
     if ability is Ability.SUPPRESSION:
         return world.work(world.dataset(suppression={"table": "objectors", "column": "email", "from": "email"}))
+    if ability is Ability.EVENT_CLOCKS:
+        return world.work(world.dataset(clock={"event": "closed", "refers_to": ["account"]}))
     if ability is Ability.CONDITIONS:
         where, keep = {"column": "state", "not_in": ["test"]}, {"column": "state", "in": ["open"]}
         return world.work(world.dataset(where=[where], keep_while=[keep]))

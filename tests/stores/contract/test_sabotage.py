@@ -1,6 +1,6 @@
 """The suite goes red for every sabotage, on every kind of store.
 
-Each is tried on SQLite and one other, a third of them with related rows too; with `LONG=1` all on all.
+Each is tried on SQLite and one other, a third of them with related rows or events too; with `LONG=1` all on all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.stores.contract.conftest import MAKE
 from tests.stores.contract.sabotage import SABOTAGES, sabotaged
 from tests.stores.contract.world import World
 
-RELATED = [kind for kind in MAKE if "-related" in kind or "-many" in kind]
+RELATED = [kind for kind in MAKE if any(what in kind for what in ("-related", "-many", "-events"))]
 OTHERS = [kind for kind in MAKE if kind not in ("sqlite", *RELATED)]
 
 

@@ -432,6 +432,46 @@ MANY_EVENTS = {"table": "events", "many": True, "foreign_key": ["person"], "refe
 _DAY = timedelta(days=1)
 
 
+@dataclass
+class EventTables(Tables):
+    """The same, where a person's period starts on an event of their number, which no table has."""
+
+    form: ClockForm = ClockForm.DAY
+
+    @property
+    def abilities(self) -> Abilities:
+        return replace(super().abilities, clocks=frozenset({ClockForm.DAY}))
+
+    def fill(self, records: Iterable[Record] | None = None, form: ClockForm | None = None) -> None:
+        super().fill(records, form)
+        self._happened(*self.records.values())
+
+    def _happened(self, *records: Record) -> None:
+        self.registry.happened({str(record.number): shaped(record.clock, ClockForm.DAY) for record in records})
+
+    def _row(self, record: Record) -> dict[str, Any]:
+        return {**super()._row(record), "at": None}
+
+    def rewrite(self, record: Record) -> None:
+        super().rewrite(record)
+        self._happened(record)
+
+    def add(self, record: Record) -> None:
+        super().add(record)
+        self._happened(record)
+
+    def dataset(self, **changes: Any) -> TableDataset:
+        return super().dataset(**{"clock": {"event": "closed", "refers_to": ["id"]}, **changes})
+
+    def wrong(self) -> Mapping[str, Dataset]:
+        lost, inexact = ({"event": "closed", "refers_to": [name]} for name in ("never", "at"))
+        return {
+            **super().wrong(),
+            "no column that refers to the event": self.dataset(clock=lost),
+            "a column whose values cannot be named": self.dataset(clock=inexact),
+        }
+
+
 # --- objects ------------------------------------------------------------------------------------------------------
 
 
@@ -858,6 +898,13 @@ def many_tables(kind: str, apart: tuple[str, ...], folder: Path, *server: Any) -
     """The same, with some of what records are judged by in many rows that refer to them."""
     connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
     yield ManyTables(kind, folder, connection=_sized(replace(connection, conn_id="world")), apart=apart)
+
+
+@contextmanager
+def event_tables(kind: str, folder: Path, *server: Any) -> Iterator[World]:
+    """The same, with clocks that are events."""
+    connection = sql_kit.ALL_KINDS[kind].make(folder, *server)
+    yield EventTables(kind, folder, connection=_sized(replace(connection, conn_id="world")))
 
 
 @contextmanager

@@ -65,6 +65,7 @@ class FolderStore:
             Ability.CHILDREN: Lack(When.NEVER, "records do not refer to each other", "no children"),
             Ability.RELATED_ROWS: Lack(When.NEVER, "there is one file", "no related rows"),
             Ability.SUPPRESSION: Lack(When.NOT_YET, "nobody asked for it", "no suppression list"),
+            Ability.EVENT_CLOCKS: Lack(When.NOT_YET, "nobody asked for it", "no events"),
             Ability.CONDITIONS: Lack(When.NOT_YET, "nobody asked for it", "no conditions"),
             Ability.PERIODS_BY_VALUE: Lack(When.NOT_YET, "nobody asked for it", "no periods by value"),
         },
@@ -124,6 +125,7 @@ class FolderStore:
             Ability.RELATED_ROWS: dataset.related,
             Ability.CONDITIONS: dataset.where or dataset.keep_while,
             Ability.SUPPRESSION: dataset.suppression,
+            Ability.EVENT_CLOCKS: dataset.clock.event,
         }
         for ability, value in asked.items():
             if value:

@@ -75,6 +75,7 @@ class FileStore(BucketStore):
             Ability.CHILDREN: Lack(When.NEVER, "files do not refer to each other", "children"),
             Ability.RELATED_ROWS: Lack(When.NOT_YET, "files do not refer to each other", "related"),
             Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),
+            Ability.EVENT_CLOCKS: Lack(When.NOT_YET, "events are staged in databases only", "events start"),
             Ability.RECORD_BATCHES: Lack(When.NEVER, "a file is rewritten once, and never split", ""),
         },
     )

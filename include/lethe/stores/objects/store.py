@@ -68,6 +68,7 @@ class S3ObjectStore(BucketStore):
             Ability.CHILDREN: Lack(When.NEVER, "objects do not refer to each other", "children"),
             Ability.RELATED_ROWS: Lack(When.NEVER, "objects do not refer to each other", "related"),
             Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),
+            Ability.EVENT_CLOCKS: Lack(When.NEVER, "objects have no columns that refer to something", "event"),
             Ability.CONDITIONS: Lack(When.NEVER, "objects have no columns", "where"),
             Ability.PERIODS_BY_VALUE: Lack(When.NEVER, "objects have no columns", "by_value needs rows with columns"),
         },

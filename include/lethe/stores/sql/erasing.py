@@ -25,6 +25,7 @@ from lethe.policy import Disposition
 from lethe.stores.base import Candidates, Gate, Work
 from lethe.stores.sql.blocking import GO, Blockers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
+from lethe.stores.sql.events import EventTable
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
 from lethe.stores.sql.kin import HeldKin, refers_to
@@ -42,10 +43,10 @@ _OUTSIDE_LOADS = 4
 
 
 class Unloaded(Exception):
-    """A batch needs held identifiers that this session has not loaded yet."""
+    """A batch needs held identifiers, or events, that this session has not loaded yet."""
 
-    def __init__(self, tables: HeldTables, rules: HoldRules) -> None:
-        super().__init__("held identifiers are to be loaded")
+    def __init__(self, tables: HeldTables | EventTable, rules: HoldRules) -> None:
+        super().__init__("something is to be loaded")
         self.tables = tables
         self.rules = rules
 
@@ -105,6 +106,7 @@ class TableEraser:
         self._new = HeldTables(self.dialect, "new")
         self._all = HeldTables(self.dialect, "all")
         self._below = HeldTables(self.dialect, "below", indexed=True)
+        self._events = EventTable(self.target.event) if self.target.event else None
         self._notes = Notes(self.dialect)
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.carriers))
         self._version = self.candidates.holds_version
@@ -145,14 +147,18 @@ class TableEraser:
             except BaseException:
                 self._notes.forget()
                 if not patient:  # what it loaded is rolled back
-                    self._new.forget()
-                    self._all.forget()
-                    self._below.forget()
+                    self._forget_loaded()
                 raise
         raise AssertionError("the last turn loads holds itself")
 
-    def _load(self, tables: HeldTables, rules: HoldRules) -> None:
-        """Load held identifiers outside of any batch, so that nobody waits for it."""
+    def _forget_loaded(self) -> None:
+        if self._events is not None:
+            self._events.forget()
+        for tables in (self._new, self._all, self._below):
+            tables.forget()
+
+    def _load(self, tables: HeldTables | EventTable, rules: HoldRules) -> None:
+        """Load held identifiers, or events, outside of any batch, so that nobody waits for it."""
         try:
             with self.connection.begin():
                 self._fill(tables, rules)
@@ -214,6 +220,8 @@ class TableEraser:
     # --- how a batch is erased ---
 
     def _dispose(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
+        if self._events is not None:  # one that was withdrawn since, or moved, lets nothing go
+            self._require(self._events, rules, patient=patient)
         since = rules.since(self.candidates.holds_version)
         self._require(self._new, since, patient=patient)
         # A marked row shows that its record did not change, but not that the rows which go with it did not.
@@ -228,18 +236,18 @@ class TableEraser:
                 return tally
         return self._one_by_one(part, rules, patient=patient)
 
-    def _require(self, tables: HeldTables, rules: HoldRules, *, patient: bool) -> None:
-        """See to it that a session table has the identifiers of just these rules."""
+    def _require(self, tables: HeldTables | EventTable, rules: HoldRules, *, patient: bool) -> None:
+        """See to it that a session table has the identifiers, or the events, of just these rules."""
         if tables.has(rules):
             return
         if patient:
             raise Unloaded(tables, rules)
         self._fill(tables, rules)
 
-    def _fill(self, tables: HeldTables, rules: HoldRules) -> None:
+    def _fill(self, tables: HeldTables | EventTable, rules: HoldRules) -> None:
         tables.load(self.connection, rules)
         if tables is self._new and self._optimistic:  # rows that stay unchanged are searched once
-            tables.search(self.connection, Carrier.of(self._judgement), *self._may_go())
+            self._new.search(self.connection, Carrier.of(self._judgement), *self._may_go())
 
     def _may_go(self) -> tuple[sa.FromClause, Predicate]:
         """Rows that may be erased as they are now: (where from, which).
@@ -293,14 +301,14 @@ class TableEraser:
             self.staging.same_key(table, staged),
         ]
         judgement = self._judgement
-        if self.target.related:
+        if self.target.leading:
             kept = self._keep_related(staged.join(table, sa.true()), sa.and_(*same))
             if any(count != part.unheld for count in kept):  # missing, or replaced while it was waited for
                 return None
             judgement = judgement.beside
         if self.target.many:
             self._lock_many(staged.join(table, sa.true()), sa.and_(*same))
-        same += [one.leads_from(table) for one in self.target.related.values()]
+        same += [one.leads_from(table) for one in self.target.leading]
         if self.target.judged_apart:
             same.append(staged.c.clock == judgement.clock_value[0])  # holds may be of some clocks only
         same += [judgement.candidate, *self._new.absent(judgement)]

@@ -23,9 +23,10 @@ from lethe.policy import Condition, Disposition, Expiry, MissingClock, TableData
 from lethe.stores.base import Work
 from lethe.stores.sql.conditions import Tested
 from lethe.stores.sql.dialects.base import AnyColumn, Bound, ClockKind, Dialect, Predicate
+from lethe.stores.sql.events import EventRows
 from lethe.stores.sql.many import ManyTables, Summary
 from lethe.stores.sql.masks import strategy_of
-from lethe.stores.sql.related import RelatedTable, RelatedTables, joined_to
+from lethe.stores.sql.related import LedTo, RelatedTable, RelatedTables, joined_to
 from lethe.stores.sql.schema import Target
 
 
@@ -64,6 +65,8 @@ class Judgement:
     dialect: Dialect
     related: RelatedTables
     many: ManyTables = field(default_factory=dict)
+    event: EventRows | None = None
+    """The event that the period starts on, where no column says it."""
     joined: bool = False
     """Whether statements have the related rows beside the table (see `source`); else they are looked up."""
     summaries: Mapping[str, Summary] = field(default_factory=dict)
@@ -73,8 +76,17 @@ class Judgement:
     def of(cls, work: Work, target: Target, dialect: Dialect) -> Judgement:
         """The predicates of a run's work on its table, right in any statement that has it."""
         assert isinstance(work.dataset, TableDataset)  # noqa: S101 - the registry gives no other kind to this store
-        dataset, expiry = work.dataset, work.expiry
-        return cls(target.table, dataset, expiry, work.disposition, target.kinds, dialect, target.related, target.many)
+        return cls(
+            target.table,
+            work.dataset,
+            work.expiry,
+            work.disposition,
+            target.kinds,
+            dialect,
+            target.related,
+            target.many,
+            target.event,
+        )
 
     @property
     def beside(self) -> Judgement:
@@ -101,13 +113,19 @@ class Judgement:
         return replace(self, joined=False, summaries={})
 
     @property
+    def without_event(self) -> Judgement:
+        """The same for sessions that have no events: it cannot say what a record's clock is."""
+        return replace(self, event=None)
+
+    @property
     def source(self) -> sa.FromClause:
         """The table, with the related rows of each record beside it where they are joined."""
         return self.join(self.table)
 
     def join(self, source: sa.FromClause) -> sa.FromClause:
         """A source that has the table, with the related rows beside it where they are joined."""
-        source = joined_to(source, self.table, self.related) if self.joined else source
+        rows = [*self.related.values(), *([self.event] if self.event else [])]
+        source = joined_to(source, self.table, rows) if self.joined else source
         for summary in self.summaries.values():
             source = summary.beside(source, self.table)
         return source
@@ -118,8 +136,11 @@ class Judgement:
         if owner is None:
             return self.table.c[column]
         related = self.related[owner]
-        found = related.table.c[column]
-        return found if self.joined else related.found_from(self.table, found).scalar_subquery()
+        return self._found(related, related.table.c[column])
+
+    def _found(self, row: LedTo, column: AnyColumn) -> AnyColumn:
+        """A column of a row that the record leads to."""
+        return column if self.joined else row.found_from(self.table, column).scalar_subquery()
 
     @property
     def zones(self) -> Zones:
@@ -129,7 +150,12 @@ class Judgement:
 
     @property
     def clocks(self) -> list[tuple[AnyColumn, ClockKind]]:
-        """The clock's columns with their kinds; of many rows, the local day of the latest, or of the earliest."""
+        """The clock's columns with their kinds; the day of its event, where it is one.
+
+        Of many rows, it is the local day of the latest, or of the earliest.
+        """
+        if self.event is not None:
+            return [(self._found(self.event, self.event.day), self.event.kind)]
         return [
             self._extreme_day(name) if self.dataset.is_of_many(name) else (self.column(name), self.kinds[name])
             for name in self.dataset.clock.columns

@@ -8,7 +8,8 @@ refers to are unique, and what is not there is NULL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,44 +24,33 @@ from lethe.stores.sql.tables import FoundTable, Tables, share_rows
 
 
 @dataclass(frozen=True)
-class RelatedTable:
-    """A related row as statements need it.
+class LedTo(ABC):
+    """The one row that a record leads to, as statements need it.
 
     Attributes:
-        relation: which table it is.
-        table: the table, under an alias of its own.
+        table: the table that it is in, under a name of its own.
         foreign_key: the columns that refer to it, of `through`, or of the records' table where that is None.
-        references: the columns that they refer to.
         through: the row before it.
-        columns: those of it that are read.
-        must_be_there: whether a record without it cannot be judged.
         dialect: of the database.
     """
 
-    relation: Relation
     table: sa.FromClause
     foreign_key: tuple[str, ...]
-    references: tuple[str, ...]
     through: RelatedTable | None
-    columns: tuple[str, ...]
-    must_be_there: bool
     dialect: Dialect
 
     @property
-    def path(self) -> tuple[RelatedTable, ...]:
+    def path(self) -> tuple[LedTo, ...]:
         """All rows that lead to it, the record's own neighbour first, and itself."""
         return (*(self.through.path if self.through else ()), self)
 
+    def before(self, records: sa.FromClause) -> sa.FromClause:
+        """The table of the row that leads to it."""
+        return self.through.table if self.through else records
+
+    @abstractmethod
     def leads_from(self, records: sa.FromClause) -> Predicate:
         """Whether a row is the one that a record, or the row before it, leads to."""
-        before = self.through.table if self.through else records
-        pairs = zip(self.foreign_key, self.references, strict=True)
-        return sa.and_(*(self.dialect.identical(self.table.c[theirs], before.c[mine]) for mine, theirs in pairs))
-
-    @property
-    def is_there(self) -> Predicate:
-        """Whether there is one, where it is joined: what is equal to something is not NULL."""
-        return self.table.c[self.references[0]].is_not(None)
 
     def found_from(self, records: sa.FromClause, what: AnyColumn) -> sa.Select[tuple[object]]:
         """Something of the row that a record leads to; for subqueries of statements that have `records`."""
@@ -72,6 +62,39 @@ class RelatedTable:
         return rows.correlate_except(*(one.table for one in self.path))
 
 
+@dataclass(frozen=True)
+class RelatedTable(LedTo):
+    """A row of another table of the database.
+
+    Attributes:
+        relation: which table it is.
+        references: the columns that `foreign_key` refers to.
+        columns: those of it that are read.
+        must_be_there: whether a record without it cannot be judged.
+    """
+
+    relation: Relation
+    references: tuple[str, ...]
+    columns: tuple[str, ...]
+    must_be_there: bool
+
+    @property
+    def path(self) -> tuple[RelatedTable, ...]:
+        """All rows that lead to it, the record's own neighbour first, and itself."""
+        return (*(self.through.path if self.through else ()), self)
+
+    def leads_from(self, records: sa.FromClause) -> Predicate:
+        """By columns that are equal."""
+        before = self.before(records)
+        pairs = zip(self.foreign_key, self.references, strict=True)
+        return sa.and_(*(self.dialect.identical(self.table.c[theirs], before.c[mine]) for mine, theirs in pairs))
+
+    @property
+    def is_there(self) -> Predicate:
+        """Whether there is one, where it is joined: what is equal to something is not NULL."""
+        return self.table.c[self.references[0]].is_not(None)
+
+
 RelatedTables = Mapping[str, RelatedTable]
 
 
@@ -80,9 +103,9 @@ def ones(dataset: TableDataset) -> dict[str, Related]:
     return {name: related for name, related in dataset.related.items() if not related.many}
 
 
-def joined_to(source: sa.FromClause, records: sa.FromClause, related: RelatedTables) -> sa.FromClause:
-    """`source`, which has the records' table, with the related rows of each record beside it."""
-    for one in related.values():
+def joined_to(source: sa.FromClause, records: sa.FromClause, rows: Iterable[LedTo]) -> sa.FromClause:
+    """`source`, which has the records' table, with the rows that each record leads to beside it."""
+    for one in rows:
         source = source.outerjoin(one.table, one.leads_from(records))
     return source
 

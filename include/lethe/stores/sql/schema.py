@@ -14,14 +14,15 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, Identifiers, MaskKind, PeriodsByValue, TableDataset, split_column
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
-from lethe.stores.sql import many, related, suppressing
+from lethe.stores.sql import events, many, related, suppressing
 from lethe.stores.sql.catalogue import RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
+from lethe.stores.sql.events import EventRows
 from lethe.stores.sql.family import Family
 from lethe.stores.sql.many import ManyTable, ManyTables
 from lethe.stores.sql.masks import strategy_of
-from lethe.stores.sql.related import RelatedTables
+from lethe.stores.sql.related import LedTo, RelatedTables
 from lethe.stores.sql.suppressing import SuppressionList
 from lethe.stores.sql.tables import FoundTable, Tables, absent, no_table
 
@@ -62,6 +63,7 @@ def check(
     if not missing and all(problem.remark for problem in unrelated):
         yield from _check_key(connection, found, dataset, dialect)
         yield from _check_clock(connection, tables, dialect)
+        yield from events.check(tables, dialect)
         yield from _check_conditions(tables, dialect)
         yield from _check_values(connection, tables, by_value, dialect)
         yield from _check_own_identifiers(tables, dialect)
@@ -116,6 +118,8 @@ def _check_key(
 def clock_kinds(tables: Tables, dialect: Dialect) -> dict[str, ClockKind | str]:
     """How each clock column is read, or a message why it cannot be."""
     clock = tables.dataset.clock
+    if clock.event is not None:
+        return {}  # they say whose the event is, which has a day
     return {name: dialect.clock_kind(tables.type_of(name), clock.format) for name in clock.columns}
 
 
@@ -124,7 +128,7 @@ def _check_clock(connection: sa.Connection, tables: Tables, dialect: Dialect) ->
     for name, kind in clock_kinds(tables, dialect).items():
         if not isinstance(kind, ClockKind):
             yield Problem(field="clock", message=f"column {name} of {dataset.table} {kind}")
-    own = {name for name in dataset.clock.columns if not dataset.is_related(name)}
+    own = {name for name in clock_kinds(tables, dialect) if not dataset.is_related(name)}
     indexes = sa.inspect(connection).get_indexes(found.relation.name, schema=found.relation.schema)
     firsts = {key[0] for key in dialect.unique_keys(connection, found.relation)}
     firsts |= {index["column_names"][0] for index in indexes if index["column_names"][0] is not None}
@@ -296,11 +300,17 @@ class Target:
     many: ManyTables = of_dataclass(default_factory=dict)
     carried_by_many: tuple[Child, ...] = ()
     """Those of them in which a hold finds the record that they refer to."""
+    event: EventRows | None = None
+
+    @property
+    def leading(self) -> tuple[LedTo, ...]:
+        """All rows of which a record is led to one."""
+        return (*self.related.values(), *([self.event] if self.event else []))
 
     @property
     def judged_apart(self) -> bool:
-        """Whether anything that records are judged by is in other tables."""
-        return bool(self.related or self.many)
+        """Whether anything that records are judged by is in other tables, or an event."""
+        return bool(self.leading or self.many)
 
     @property
     def carriers(self) -> tuple[Child, ...]:
@@ -368,7 +378,8 @@ class Target:
         carrying = tuple(_carrying(name, one, dataset) for name, one in referring.items())
         listed = suppressing.find(connection, dataset, found, dialect)
         by_holds = tuple(one for one in carrying if one)
-        return cls(found.table(dialect, names), sound, children, leading, listed, referring, by_holds)
+        event = events.find(dataset, leading, dialect)
+        return cls(found.table(dialect, names), sound, children, leading, listed, referring, by_holds, event)
 
 
 def _carrying(name: str, rows: ManyTable, dataset: TableDataset) -> Child | None:

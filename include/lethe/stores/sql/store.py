@@ -45,6 +45,7 @@ from lethe.stores.sql.blocking import Blockers
 from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.dialects.base import Fault, Predicate, UnreadableClock
 from lethe.stores.sql.erasing import Moved, TableEraser
+from lethe.stores.sql.events import EventTable
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.explaining import Explainer
 from lethe.stores.sql.family import Family
@@ -205,7 +206,7 @@ class SqlStore:
 
         def counted() -> tuple[Found, tuple[int, ...]]:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
-                judgement, target = self._judge(connection, work)
+                judgement, target = self._judge(connection, work, holds=holds)
                 judgement = judgement.over_all(*others)
                 by = [replace(judgement, expiry=expiry) for expiry in others]
                 held, due, oldest, along, further = self._held_and_due(connection, judgement, target, holds, by)
@@ -216,11 +217,20 @@ class SqlStore:
         return self._again(work, counted)
 
     def _judge(
-        self, connection: sa.Connection, work: Work, further: Mapping[tuple[int, ...], Sequence[str]] | None = None
+        self,
+        connection: sa.Connection,
+        work: Work,
+        further: Mapping[tuple[int, ...], Sequence[str]] | None = None,
+        holds: HoldRules | None = None,
     ) -> tuple[Judgement, Target]:
-        """What to judge a run's records by, with related rows beside them: many are read at once."""
+        """What to judge a run's records by, with related rows beside them: many are read at once.
+
+        Where the clock is an event, clocks can be judged in this session only with `holds`, which say what happened.
+        """
         dataset = _table(work.dataset)
         target = Target.find(connection, dataset, work.expiry.column, self._dialect, further)
+        if target.event is not None and holds is not None:
+            EventTable(target.event).load(connection, holds)
         return Judgement.of(work, target, self._dialect).beside, target
 
     def _held_and_due(
@@ -261,7 +271,7 @@ class SqlStore:
 
         def looked() -> RecordFound | None:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
-                judgement, target = self._judge(connection, work)
+                judgement, target = self._judge(connection, work, holds=holds)
                 relation = Tables.look(connection, judgement.dataset, self._dialect).own.relation
                 return Explainer(connection, self._dialect, judgement, target, relation).explain(holds, key)
 
@@ -293,7 +303,7 @@ class SqlStore:
         with self._dialect.snapshot(self._engine, self._settings, writes=True) as connection:
             family = Family.of(connection, _table(work.dataset), self._dialect)
             family.require_judged()
-            judgement, target = self._judge(connection, work, family.further_columns)
+            judgement, target = self._judge(connection, work, family.further_columns, holds)
             staging = self._scratch.of(work, [target.table.c[name] for name in judgement.dataset.key])
             if not self._dialect.alone(connection, self._settings, staging.token):
                 raise _InTheWay

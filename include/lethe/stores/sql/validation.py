@@ -22,6 +22,7 @@ def staged_candidates(judgement: Judgement, staging: TableStaging) -> Query:
     """The staged candidates, but for those that a hold covered when they were discovered: they are not erased."""
     staged = staging.keys.alias("staged")
     _, kind = judgement.clock_value
+    judgement = judgement.without_event
     source: sa.FromClause = staged
     if judgement.expiry.column is not None:
         source = judgement.join(staged.outerjoin(judgement.table, staging.same_key(judgement.table, staged)))
@@ -40,7 +41,7 @@ def staged_candidates(judgement: Judgement, staging: TableStaging) -> Query:
 
 def records_of(judgement: Judgement, staging: TableStaging, columns: Sequence[str]) -> Query:
     """Some columns of the rows that are to be erased, as they are in the table now."""
-    staged = staging.keys.alias("staged")
+    staged, judgement = staging.keys.alias("staged"), judgement.without_event
     return (
         sa.select(*(judgement.column(name).label(name) for name in columns))
         .select_from(judgement.join(staged.join(judgement.table, staging.same_key(judgement.table, staged))))

@@ -39,3 +39,23 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["hold_id"], ["lethe_hold.id"], name="fk_lethe_hold_survey_hold_id_lethe_hold"),
     )
     op.create_index("ix_lethe_survey_at", "lethe_survey", ["at"])
+    op.create_table(
+        "lethe_retention_event",
+        sa.Column("id", sa.String(40), nullable=False),
+        sa.Column("name", sa.String(63), nullable=False, comment="What policies call it."),
+        sa.Column("digest", sa.LargeBinary(16), nullable=False, comment="Keyed digest to find the reference by."),
+        sa.Column("reference", sa.LargeBinary, nullable=False, comment="Whose event it is, encrypted (AES-GCM)."),
+        sa.Column("day", sa.Date, nullable=False, comment="The local day on which it happened."),
+        sa.Column("recorded_by", sa.Text, nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("recorded_version", sa.BigInteger, nullable=False),
+        sa.Column("confirmed_by", sa.Text, comment="A second person."),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True)),
+        sa.Column("confirmed_version", sa.BigInteger),
+        sa.Column("withdrawn_by", sa.Text),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True)),
+        sa.Column("withdrawn_version", sa.BigInteger),
+        sa.Column("withdrawal_binds_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("id", name="pk_lethe_retention_event"),
+    )
+    op.create_index("ix_lethe_retention_event_name_digest", "lethe_retention_event", ["name", "digest"])

@@ -313,6 +313,14 @@ class Dialect(ABC):
     ) -> str | None:
         """Why the column can never have a value, or be compared with it, in words; None where it can."""
 
+    def named(self, column: AnyColumn) -> AnyColumn | None:
+        """A column as the text by which people name its values, compared by its characters; None where they cannot.
+
+        Each value has one text, which no other value of the column has: whole numbers without leading zeros or signs
+        that they do not need, text as it is, UUIDs in lower case with hyphens.
+        """
+        return None
+
     @abstractmethod
     def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
         """What runs when rows of a table (or of a part of it) are deleted, or updated."""

@@ -494,6 +494,11 @@ class MariaDB(Dialect):
 
     # --- conditions ---
 
+    def named(self, column: AnyColumn) -> AnyColumn | None:
+        """Whole numbers and text."""
+        text = self.key_text(column)
+        return sa.collate(text, EXACT) if text is not None and isinstance(column.type, sa.Integer) else text
+
     def plain_type(self, kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
         """A timestamp is a moment, and a year a whole number."""
         return self._shaped(kind)

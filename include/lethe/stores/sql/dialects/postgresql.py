@@ -519,6 +519,10 @@ class PostgreSQL(Dialect):
 
     # --- conditions ---
 
+    def named(self, column: AnyColumn) -> AnyColumn | None:
+        """Whole numbers, text and UUIDs."""
+        return None if self.key_text(column) is None else _raw_text(column)
+
     def plain_type(self, kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
         """What a domain is of."""
         return _base(kind)

@@ -273,6 +273,15 @@ class SQLite(Dialect):
             return f"{value!r} is no {kind}"
         return None
 
+    def named(self, column: AnyColumn) -> AnyColumn | None:
+        """Whole numbers and text, each in columns that are declared as such: '1' and 1 are two values."""
+        stored = sa.type_coerce(column, sa.types.NullType())
+        if isinstance(column.type, sa.Integer):
+            return _of_type(stored, "integer", sa.cast(stored, sa.Text()))
+        if isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum):
+            return _of_type(stored, "text", sa.type_coerce(stored, sa.Text()))
+        return None
+
     # --- conditions ---
 
     def precision(self, kind: sa.types.TypeEngine[Any]) -> Precision | None:
@@ -470,6 +479,11 @@ class SQLite(Dialect):
     def key_order(self, column: AnyColumn) -> AnyColumn:
         """Text by its bytes."""
         return sa.collate(column, "BINARY") if isinstance(column.type, sa.String) else column
+
+
+def _of_type(stored: AnyColumn, kind: str, text: AnyColumn) -> AnyColumn:
+    """A text of a value that is stored as one of a type, compared by its bytes; NULL of any other."""
+    return sa.collate(sa.case((sa.func.typeof(stored) == kind, text)), "BINARY")
 
 
 def _file(connection: sa.Connection) -> Path | None:
