@@ -126,12 +126,14 @@ def _require_sound(env: Environment, name: str, reference: Sequence[str], day: d
     widths = {len(dataset.clock.refers_to or ()) for _, dataset in named}
     if len(reference) not in widths:
         wanted = " or ".join(map(str, sorted(widths)))
-        raise EventError(f"the reference of {name} has {wanted} parts, as refers_to says, not {len(reference)}")
+        raise EventError(
+            f"the reference of {name} has {wanted} parts, as refers_to says, not {len(reference)}: write these"
+        )
     with env.governance.read() as connection:
         now = min(datetime.now(UTC), env.governance.now(connection))
     today = min(now.astimezone(ZoneInfo(policy.time_zone)).date() for policy, _ in named)
     if day > today:
-        raise EventError(f"{day} is in the future (today is {today}): record {name} when it has happened")
+        raise EventError(f"{day} is in the future (today is {today}): wait until {name} has happened")
 
 
 def _tables(policy: Policy) -> Iterator[TableDataset]:

@@ -313,7 +313,11 @@ REFUSED: list[tuple[str, object, str]] = [
     ("a table in two words", table(table="my table"), "datasets.registrations.table: 'my table' is not the name of a"),
     ("no clock", changed(datasets=[without(TABLE, "clock")]), "datasets.registrations.clock: is missing"),
     ("clock as text", table(clock="webinar_date"), "datasets.registrations.clock: has no fields: write name"),
-    ("empty clock", table(clock={}), "datasets.registrations.clock: give exactly one of column, latest_of and"),
+    (
+        "empty clock",
+        table(clock={}),
+        "datasets.registrations.clock: give exactly one of column, latest_of, earliest_of and event",
+    ),
     ("two clocks", table(clock={"column": "a", "latest_of": ["b", "c"]}), "give exactly one of column, latest_of"),
     (
         "latest of one",
