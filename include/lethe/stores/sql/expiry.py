@@ -30,6 +30,10 @@ from lethe.stores.sql.related import LedTo, RelatedTable, RelatedTables, joined_
 from lethe.stores.sql.schema import Target
 
 
+EVENT_DAY = ""
+"""Stands for the day of an event among the columns of a clock: no column is called so."""
+
+
 def bound_of(cutoff: Cutoff, zones: Zones) -> Bound:
     """The bound of clocks that have expired, however they are written."""
     return Bound(day=cutoff.day, instant=cutoff.instant, walls=walls_before(cutoff.instant, zones.clock))
@@ -81,7 +85,7 @@ class Judgement:
             work.dataset,
             work.expiry,
             work.disposition,
-            target.kinds,
+            target.kinds if target.event is None else {**target.kinds, EVENT_DAY: target.event.kind},
             dialect,
             target.related,
             target.many,
@@ -132,6 +136,8 @@ class Judgement:
 
     def column(self, name: str) -> AnyColumn:
         """A column as a policy names it: of the record, or of the one row that it leads to."""
+        if name == EVENT_DAY and self.event is not None:
+            return self._found(self.event, self.event.day)
         owner, column = split_column(name, self.dataset.related)
         if owner is None:
             return self.table.c[column]
@@ -149,16 +155,16 @@ class Judgement:
         return Zones(policy=self.expiry.zone, clock=ZoneInfo(name) if name else self.expiry.zone)
 
     @property
-    def clocks(self) -> list[tuple[AnyColumn, ClockKind]]:
-        """The clock's columns with their kinds; the day of its event, where it is one.
+    def clock_columns(self) -> tuple[str, ...]:
+        """What the clock is read from: columns as the policy names them, or the day of its event."""
+        return self.dataset.clock.columns if self.dataset.clock.event is None else (EVENT_DAY,)
 
-        Of many rows, it is the local day of the latest, or of the earliest.
-        """
-        if self.event is not None:
-            return [(self._found(self.event, self.event.day), self.event.kind)]
+    @property
+    def clocks(self) -> list[tuple[AnyColumn, ClockKind]]:
+        """The clock's columns with their kinds; of many rows, the local day of the latest, or of the earliest."""
         return [
             self._extreme_day(name) if self.dataset.is_of_many(name) else (self.column(name), self.kinds[name])
-            for name in self.dataset.clock.columns
+            for name in self.clock_columns
         ]
 
     @property
@@ -263,7 +269,7 @@ class Judgement:
 
         Times without a zone, in another zone than the policy's, are rounded to the hour that they may be in.
         """
-        unclear = {self.kinds[name] for name in self.dataset.clock.columns if self.dataset.is_of_many(name)}
+        unclear = {self.kinds[name] for name in self.clock_columns if self.dataset.is_of_many(name)}
         return self.zones.policy.key == self.zones.clock.key or not unclear & {ClockKind.NAIVE, ClockKind.TEXT}
 
     def _any_is(self, name: str, label: str, test: Callable[[AnyColumn], Predicate]) -> Predicate:
@@ -294,14 +300,14 @@ class Judgement:
         return extreme(day), kind
 
     def _number(self, name: str) -> int:
-        return self.dataset.clock.columns.index(name)
+        return self.clock_columns.index(name)
 
     def _asked(self, owner: str, expiries: Sequence[Expiry]) -> tuple[dict[str, Predicate], dict[str, AnyColumn]]:
         """What is asked of all rows of a table: tests, which any of a record's rows may pass, and values."""
         tests: dict[str, Predicate] = {}
         values: dict[str, AnyColumn] = {}
         table = self.many[owner].table
-        for number, name in enumerate(self.dataset.clock.columns):
+        for number, name in enumerate(self.clock_columns):
             of, column = split_column(name, self.dataset.related)
             if of != owner:
                 continue
@@ -326,7 +332,7 @@ class Judgement:
     @property
     def missing(self) -> Predicate:
         """Whether a row has no clock at all."""
-        return sa.and_(*(self._is_empty(name) for name in self.dataset.clock.columns))
+        return sa.and_(*(self._is_empty(name) for name in self.clock_columns))
 
     def _is_empty(self, name: str) -> Predicate:
         """Whether a clock column has no value; of many rows, in none of them."""
@@ -340,7 +346,7 @@ class Judgement:
         return sa.or_(
             *(
                 self._any_is(name, _wrong(number), partial(self._wrong, name))
-                for number, name in enumerate(self.dataset.clock.columns)
+                for number, name in enumerate(self.clock_columns)
             )
         )
 
@@ -352,7 +358,7 @@ class Judgement:
         clock = self.dataset.clock
         answers = [
             self._any_is(name, _decides(number, bound), partial(self._decides, name, bound))
-            for number, name in enumerate(clock.columns)
+            for number, name in enumerate(self.clock_columns)
         ]
         if clock.latest_of is None:
             return sa.or_(*answers)
@@ -371,7 +377,7 @@ class Judgement:
     @property
     def expired(self) -> Predicate:
         """Whether a row in scope has expired (held, kept on and all)."""
-        only, *others = self.dataset.clock.columns
+        only, *others = self.clock_columns
         plain = not others and not self.dataset.is_of_many(only)
         readable = self.dialect.readable(self.column(only), self.kinds[only]) if plain else sa.not_(self.unreadable)
         return sa.and_(self._open, self._past_cutoff, readable)
