@@ -29,7 +29,6 @@ from lethe.stores.sql.masks import strategy_of
 from lethe.stores.sql.related import LedTo, RelatedTable, RelatedTables, joined_to
 from lethe.stores.sql.schema import Target
 
-
 EVENT_DAY = ""
 """Stands for the day of an event among the columns of a clock: no column is called so."""
 
