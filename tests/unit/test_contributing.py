@@ -163,7 +163,7 @@ def test_the_tests_of_all_masks_and_databases_try_those_of_the_recipes(
     assert suite[:3] == [".venv/bin/python", "-m", "pytest"]
     chosen = "initial and sqlite or twin and local_day"
     tried = run(checkout, *suite[1:4], "tests/stores/test_masks.py", "-k", chosen, *_QUICK)
-    assert "6 passed" in tried  # the database five times: as it is, and with some or all facts in one row, or in many
+    assert "7 passed" in tried  # the database six times: as it is, with facts in one row or in many, or with events
 
 
 def test_what_the_recipes_name_is_there(root: Path) -> None:
