@@ -11,18 +11,21 @@ from lethe.evidence.records import RunRecord
 from lethe.holding import place_hold
 from lethe.holds.registry import HoldRequest
 from lethe.judging.identifiers import IdentifierType
+from lethe.recording import confirm_event, record_event
 from lethe.stages import DatasetReport, report_of
 from lethe_demo.company import COOKIES_HELD, Company, Matter
 from lethe_demo.fates import Fate
 from lethe_demo.oracle import Oracle, Verdict
+from lethe_demo.systems.purchasing import EVENT, Purchasing
 
 CATEGORIES = (
     "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
     "recruitment_prospects", "recruitment", "support", "invoices", "agreements", "traffic_customers",
     "letters", "ux_research", "accounts",
-    "newsletter", "suppression",
+    "newsletter", "suppression", "suppliers", "supplier_agreements", "supplier_contacts",
 )  # fmt: skip
 _PLACED_BY = "legal@example.com"
+_RECORDED_BY = "purchasing@example.com"
 _MANY = 1_000
 
 
@@ -35,6 +38,17 @@ def place_matters(env: Environment, company: Company) -> list[str]:
             place_hold(env, _request(matter), _PLACED_BY)
             placed.append(matter.reference)
     return placed
+
+
+def record_events(env: Environment, company: Company) -> int:
+    """Record when relationships with suppliers ended, and confirm it as somebody else; how many were recorded now."""
+    if env.events.events(name=EVENT):
+        return 0
+    events = company.system(Purchasing).events
+    for supplier, day in events:
+        record_event(env, EVENT, [supplier], day, by=_RECORDED_BY)
+        confirm_event(env, EVENT, [supplier], day, by=_PLACED_BY)
+    return len(events)
 
 
 def _request(matter: Matter) -> HoldRequest:

@@ -95,9 +95,11 @@ def prepare(demo: Demo, env: Environment, scale: float) -> tuple[Seeding, Airflo
         seeding = seed(demo.resolve, datetime.now(UTC), scale, say=phases.say)
         migrating.result()
         demo.airflow.start(demo.children)
-    with phases.phase("Legal holds"):
+    with phases.phase("Legal holds, and events that start periods"):
         for matter in account.place_matters(env, seeding.company):
             phases.say(f"{matter} is in force")
+        if count := account.record_events(env, seeding.company):
+            phases.say(f"{count} relationships with suppliers ended, as two people recorded")
     with phases.phase("Airflow, and dry runs beside it"), ThreadPoolExecutor(1) as beside:
         seen = beside.submit(_see_dry_runs, demo, seeding.as_of)
         api = demo.airflow.wait(demo.children, account.CATEGORIES)

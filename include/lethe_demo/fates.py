@@ -21,6 +21,7 @@ from lethe_demo.systems.customers import Customers
 from lethe_demo.systems.hiring import Hiring
 from lethe_demo.systems.letters import Letters
 from lethe_demo.systems.newsletter import Newsletter
+from lethe_demo.systems.purchasing import Purchasing
 from lethe_demo.systems.research import Research
 
 
@@ -81,6 +82,9 @@ class Fates:
             "accounts.contacts": partial(self._by_account, "accounts.contacts"),
             "newsletter.subscriptions": self._subscriptions,
             "suppression.addresses": self._suppressed,
+            "suppliers.details": partial(self._by_supplier, "suppliers.details"),
+            "supplier_agreements.agreements": partial(self._by_supplier, "supplier_agreements.agreements"),
+            "supplier_contacts.contacts": partial(self._by_supplier, "supplier_contacts.contacts"),
         }
 
     @property
@@ -258,6 +262,14 @@ class Fates:
         began = {row[1]: tool.subscribed(row) for row in tool.subscriptions.rows}
         for row, held in self._with_held("suppression.addresses"):
             yield self._at_once("suppression", began.get(row[0]), held)
+
+    def _by_supplier(self, dataset: str) -> Iterator[Fate]:
+        """By the end of the relationship, as people recorded it; without a supplier nobody knows whose it is."""
+        tool = self.company.system(Purchasing)
+        for row, held in self._with_held(dataset):
+            day = None if row[1] is None else tool.ended(row[1])
+            running = row[1] is not None and day is None
+            yield Fate.KEPT if running else self._judge(day, self._first_kept[dataset.partition(".")[0]], held)
 
     def _at_once(self, category: str, moment: datetime | str | None, held: bool) -> Fate:
         """Since a moment; text is none, and until there is one the record stays."""

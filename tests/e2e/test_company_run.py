@@ -61,6 +61,7 @@ def world(
     seeding = seed(connections.__getitem__, datetime.now(UTC) - timedelta(minutes=5), SCALE)
     with Environment(connections.__getitem__, settings) as env:
         account.place_matters(env, seeding.company)
+        account.record_events(env, seeding.company)
         world = World(env, seeding, connections)
         world.run_all()
         yield world

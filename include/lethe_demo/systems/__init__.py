@@ -10,6 +10,17 @@ from lethe_demo.systems.hiring import Hiring
 from lethe_demo.systems.letters import Letters
 from lethe_demo.systems.messaging import Messaging
 from lethe_demo.systems.newsletter import Newsletter
+from lethe_demo.systems.purchasing import Purchasing
 from lethe_demo.systems.research import Research
 
-SYSTEMS: tuple[type[System], ...] = (Customers, HelpDesk, Hiring, Billing, Messaging, Letters, Research, Newsletter)
+SYSTEMS: tuple[type[System], ...] = (
+    Customers,
+    HelpDesk,
+    Hiring,
+    Billing,
+    Messaging,
+    Letters,
+    Research,
+    Newsletter,
+    Purchasing,
+)

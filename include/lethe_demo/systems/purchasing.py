@@ -1,0 +1,163 @@
+"""Purchasing: suppliers, agreements with them, and whom one talks to there.
+
+When the relationship with a supplier has ended is in no table: buyers know it, and record the event, each day seen by
+two people. The row of a supplier has its number and its name alone, and stays, because all else leads to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from functools import cached_property
+
+from lethe_demo.people import as_dialled, as_typed
+from lethe_demo.records import HELD_PEOPLE, Family, Row, System, Table, children_of
+
+EVENT = "relationship_ended"
+_CATEGORIES = ("supplier_contacts", "suppliers", "supplier_agreements")
+_DAYS = 13 * 365
+
+
+class Purchasing(System):
+    """Suppliers, their details, agreements and contacts."""
+
+    database = "operations"
+    schemas = ("purchasing",)
+    tables_sql = """
+CREATE SCHEMA purchasing;
+
+CREATE TABLE purchasing.suppliers (
+    supplier_id integer PRIMARY KEY,
+    supplier_no text NOT NULL UNIQUE,
+    company text NOT NULL
+);
+CREATE TABLE purchasing.supplier_details (
+    detail_id integer PRIMARY KEY,
+    supplier_id integer REFERENCES purchasing.suppliers,
+    contact_email text NOT NULL,
+    contact_phone text,
+    bank_account text NOT NULL
+);
+CREATE TABLE purchasing.agreements (
+    agreement_no text PRIMARY KEY,
+    supplier_id integer REFERENCES purchasing.suppliers,
+    signed_on date NOT NULL,
+    signatory text NOT NULL,
+    signatory_email text NOT NULL
+);
+CREATE TABLE purchasing.orders (
+    id bigint PRIMARY KEY,
+    agreement_no text NOT NULL REFERENCES purchasing.agreements,
+    what text NOT NULL
+);
+CREATE TABLE purchasing.contacts (
+    contact_id integer PRIMARY KEY,
+    supplier_id integer REFERENCES purchasing.suppliers,
+    full_name text NOT NULL,
+    email text NOT NULL,
+    phone text
+);
+"""
+    indexes_sql = """
+CREATE INDEX ON purchasing.supplier_details (supplier_id);
+CREATE INDEX ON purchasing.agreements (supplier_id);
+CREATE INDEX ON purchasing.orders (agreement_no);
+CREATE INDEX ON purchasing.contacts (supplier_id);
+"""
+
+    @cached_property
+    def ends(self) -> list[date | None]:
+        """When the relationship with each supplier ended: around each cutoff, on leap days, at any time, not yet."""
+        rng = self.maker.rng("ends of relationships")
+        edges = [day for category in _CATEGORIES for day in self.maker.edge_days(category)]
+        past = [self.maker.day(rng, _DAYS, 1) for _ in range(12)]
+        return [*edges, *self.maker.leap_days(12), *past, *[None] * 12]
+
+    @cached_property
+    def suppliers(self) -> Table:
+        """Number and name."""
+        rng = self.maker.rng("suppliers")
+        firms = [self.maker.people[self.maker.whom(rng, held=0.0)].company for _ in self.ends]
+        rows: list[Row] = [(n, f"SUP-{n:04d}", firm) for n, firm in enumerate(firms, start=1)]
+        columns = ("supplier_id", "supplier_no", "company")
+        return Table("purchasing.suppliers", columns, rows, [HELD_PEOPLE] * len(rows))
+
+    @property
+    def events(self) -> list[tuple[str, date]]:
+        """The events that somebody has to have recorded: of which supplier, and on which day."""
+        return [(str(row[1]), day) for row, day in zip(self.suppliers.rows, self.ends, strict=True) if day is not None]
+
+    def ended(self, supplier: object) -> date | None:
+        """When the relationship ended, by the supplier's id."""
+        return self.ends[int(str(supplier)) - 1]
+
+    def _whom(self) -> Iterator[tuple[int, int | None]]:
+        """Whom a row is about, and of which supplier: each has strangers, the long gone parties to the lawsuit, too."""
+        for supplier, day in enumerate(self.ends, start=1):
+            yield HELD_PEOPLE + supplier, supplier
+            if day is not None and day == min(one for one in self.ends if one is not None):
+                yield 5, supplier
+        yield HELD_PEOPLE + 70, None  # whom an import left without a supplier
+
+    @cached_property
+    def details(self) -> Table:
+        """How they are reached, and paid."""
+        rows: list[Row] = []
+        about = []
+        for whom, supplier in self._whom():
+            person, n = self.maker.people[whom], len(rows) + 1
+            rows.append((n, supplier, as_typed(person.email, n), as_dialled(person.phone, n), f"CZ-{n:08d}"))
+            about.append(whom)
+        columns = ("detail_id", "supplier_id", "contact_email", "contact_phone", "bank_account")
+        return Table("purchasing.supplier_details", columns, rows, about)
+
+    @cached_property
+    def agreements(self) -> Table:
+        """What was signed, by whom."""
+        rng = self.maker.rng("supplier agreements")
+        rows: list[Row] = []
+        about = []
+        for whom, supplier in self._whom():
+            for _ in range(rng.choice((1, 1, 2))):
+                person, n = self.maker.people[whom], len(rows) + 1
+                signed = self.maker.day(rng, _DAYS + 900, _DAYS)
+                rows.append((f"PUR-{n:05d}", supplier, signed, person.name, as_typed(person.email, n)))
+                about.append(whom)
+        columns = ("agreement_no", "supplier_id", "signed_on", "signatory", "signatory_email")
+        return Table("purchasing.agreements", columns, rows, about)
+
+    @cached_property
+    def orders(self) -> Table:
+        """What was ordered by agreements."""
+        rng = self.maker.rng("orders")
+
+        def ordered(_parent: Row) -> Iterator[Row]:
+            yield from ((rng.choice(("servers", "licences", "chairs", "catering")),) for _ in range(rng.randrange(3)))
+
+        return children_of("purchasing.orders", self.agreements, ("what",), ordered)
+
+    @cached_property
+    def contacts(self) -> Table:
+        """Personnel who were contact points."""
+        rows: list[Row] = []
+        about = []
+        for whom, supplier in self._whom():
+            person, n = self.maker.people[whom], len(rows) + 1
+            rows.append((n, supplier, person.name, as_typed(person.email, n), as_dialled(person.phone, n)))
+            about.append(whom)
+        columns = ("contact_id", "supplier_id", "full_name", "email", "phone")
+        return Table("purchasing.contacts", columns, rows, about)
+
+    @property
+    def families(self) -> Sequence[Family]:
+        """Details, agreements with their orders, contacts."""
+        return (
+            Family(self.database, ("suppliers.details",), self.details),
+            Family(self.database, ("supplier_agreements.agreements",), self.agreements, (self.orders,)),
+            Family(self.database, ("supplier_contacts.contacts",), self.contacts),
+        )
+
+    @property
+    def judged_by(self) -> Sequence[Table]:
+        """The suppliers."""
+        return (self.suppliers,)
