@@ -162,6 +162,7 @@ def test_wrong_parameters_are_refused_when_a_run_is_asked_for(dags: dict[str, DA
 
 _PARSE = """
 import json, sys, time
+began = time.process_time()
 import airflow.sdk
 from airflow.sdk import DAG, Asset, BaseHook, BaseOperator, CronTriggerTimetable, Param, TaskGroup
 from airflow.sdk.configuration import conf
@@ -172,13 +173,14 @@ for file in sorted(Path(sys.argv[1]).glob("*.py")):
     namespace = {"__name__": file.stem, "__file__": str(file)}
     exec(compile(file.read_text(), str(file), "exec"), namespace)
     assert namespace["dag"].dag_id == file.stem
-print(json.dumps({"seconds": time.process_time() - start, "modules": sorted(set(sys.modules) - before)}))
+share = (time.process_time() - start) / (start - began)
+print(json.dumps({"share": share, "modules": sorted(set(sys.modules) - before)}))
 """
 
 
 @pytest.fixture(scope="module")
 def parsing(airflow_home: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What parsing all DAG files takes in a fresh process that has imported Airflow: CPU seconds, and modules.
+    """What parsing all DAG files takes in a fresh process: its share of importing Airflow in CPU time, and modules.
 
     The first of them compiles all modules, as installing does; the others find them compiled.
     """
@@ -194,7 +196,7 @@ def parsing(airflow_home: Path, root: Path, tmp_path_factory: pytest.TempPathFac
             env=environment,
         )
         results.append(json.loads(done.stdout.splitlines()[-1]))
-    return min(results, key=lambda result: result["seconds"])
+    return min(results, key=lambda result: result["share"])
 
 
 def test_parsing_imports_nothing_heavy(parsing: dict[str, list[str]]) -> None:
@@ -203,9 +205,9 @@ def test_parsing_imports_nothing_heavy(parsing: dict[str, list[str]]) -> None:
     assert not loaded & {"great_expectations", "boto3", "botocore", "pandas", "polars", "pyarrow", "openlineage"}
 
 
-def test_parsing_all_dag_files_takes_less_than_a_second(parsing: dict[str, float]) -> None:
-    """CPU time, of the fastest of three processes: what else the machine does hardly counts."""
-    assert parsing["seconds"] < 1.0
+def test_parsing_all_dag_files_takes_less_than_half_of_importing_airflow(parsing: dict[str, float]) -> None:
+    """CPU time of one process, the best of three: what else the machine does hardly counts. It is about a third."""
+    assert parsing["share"] < 0.5
 
 
 def test_a_policy_that_is_wrong_is_one_clear_import_error(
