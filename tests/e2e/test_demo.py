@@ -23,7 +23,7 @@ from lethe_demo.servers import Watchdog
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCALE = "0.05"
-_WAIT_SECONDS = 800
+_WAIT_SECONDS = 1500
 
 
 @contextmanager
