@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
-from lethe.policy import ChildTable, TableDataset, name_parts
+from lethe.policy import ChildTable, TableDataset
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import ForeignKey, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import Dialect
+from lethe.stores.sql.tables import relation_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Family:
             parent: Member | None,
             link: frozenset[tuple[str, str]],
         ) -> None:
-            relation = dialect.relation(connection, tuple(reversed(name_parts(table.table))))
+            relation = relation_of(connection, table.table, dialect)
             if relation is None or relation.kind is not RelationKind.TABLE:
                 return
             member = Member(

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lethe.policy import MissingRelated, Related, TableDataset, name_parts, split_column
+from lethe.policy import MissingRelated, Related, TableDataset, split_column
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
 from lethe.stores.sql.related import compared_exactly
-from lethe.stores.sql.tables import FoundTable, Tables, share_rows
+from lethe.stores.sql.tables import FoundTable, Tables, relation_of, share_rows
 
 _THERE = "there"
 """What it is called in a summary that there are rows."""
@@ -185,7 +185,7 @@ def _that_go(
     for child in tables.dataset.children:
         mine = frozenset(zip(child.foreign_key, child.references or tables.dataset.key, strict=False)) == many.pairs
         for table in child.tables[1:] if mine else child.tables:
-            goes = dialect.relation(connection, tuple(reversed(name_parts(table))))
+            goes = relation_of(connection, table, dialect)
             if goes is not None and share_rows(connection, relation, goes, dialect):
                 yield Problem(
                     field=field,

@@ -16,11 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.judging.keys import KeyKind
-from lethe.policy import MissingRelated, Related, TableDataset, name_parts, split_column, way_to_related
+from lethe.policy import MissingRelated, Related, TableDataset, split_column, way_to_related
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate
-from lethe.stores.sql.tables import FoundTable, Tables, share_rows
+from lethe.stores.sql.tables import FoundTable, Tables, relation_of, share_rows
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _that_goes(
             "name a table whose rows stay",
         )
     for table in (table for child in tables.dataset.children for table in child.tables):
-        goes = dialect.relation(connection, tuple(reversed(name_parts(table))))
+        goes = relation_of(connection, table, dialect)
         if goes is not None and share_rows(connection, relation, goes, dialect):
             yield Problem(
                 field=field,
@@ -198,10 +198,9 @@ def _that_are_several(
 ) -> Iterator[Problem]:
     """That a record may lead to several rows, to none that can be told, or to one that comes later."""
     related, field = dataset.related[name], f"related.{name}"
-    refers = frozenset(zip(related.foreign_key, related.references, strict=True))
     ends = (found.before.relation.id, found.table.relation.id)
     is_key = any(
-        (key.child.id, key.parent.id) == ends and key.pairs == refers and key.validated
+        (key.child.id, key.parent.id) == ends and key.pairs == related.pairs and key.validated
         for key in dialect.referring(connection, found.table.relation)
     )
     unique = dialect.unique_keys(connection, found.table.relation)
@@ -213,7 +212,8 @@ def _that_are_several(
             "may lead to several rows; name columns that are unique in every row",
         )
     elif not all(
-        compared_exactly(found.before.columns[mine], found.table.columns[theirs], dialect) for mine, theirs in refers
+        compared_exactly(found.before.columns[mine], found.table.columns[theirs], dialect)
+        for mine, theirs in related.pairs
     ):
         yield Problem(
             field=field,

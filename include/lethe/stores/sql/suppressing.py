@@ -13,12 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
-from lethe.policy import Suppression, TableDataset, name_parts
+from lethe.policy import Suppression, TableDataset
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
 from lethe.stores.sql.dialects.base import Dialect, Fault
-from lethe.stores.sql.tables import FoundTable, absent, no_table, share_rows
+from lethe.stores.sql.tables import FoundTable, absent, no_table, relation_of, share_rows
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _that_goes(
 ) -> Iterator[Problem]:
     """That the list would be erased with the records."""
     names = [table for child in dataset.children for table in child.tables]
-    along = [dialect.relation(connection, tuple(reversed(name_parts(name)))) for name in names]
+    along = [relation_of(connection, name, dialect) for name in names]
     going = [own.relation, *(relation for relation in along if relation is not None)]
     if any(share_rows(connection, table, found.relation, dialect) for table in going):
         yield Problem(

@@ -26,7 +26,7 @@ class FoundTable:
     @classmethod
     def look(cls, connection: sa.Connection, table: str, dialect: Dialect) -> FoundTable | None:
         """What a name as policies write it leads to, if that can be seen."""
-        relation = dialect.relation(connection, tuple(reversed(name_parts(table))))
+        relation = relation_of(connection, table, dialect)
         return None if relation is None else cls.of(connection, relation)
 
     @classmethod
@@ -89,6 +89,11 @@ class Tables:
         found, name = self.at(column)
         kind: sa.types.TypeEngine[Any] = found.columns[name]["type"]
         return kind
+
+
+def relation_of(connection: sa.Connection, table: str, dialect: Dialect) -> Relation | None:
+    """Which table a name as policies write it leads to, if that can be seen."""
+    return dialect.relation(connection, tuple(reversed(name_parts(table))))
 
 
 def absent(table: str) -> str:
