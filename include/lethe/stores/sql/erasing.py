@@ -604,13 +604,13 @@ class TableEraser:
 
     def _put_on_list(self, verdict: sa.Table) -> None:
         """Put what the noted rows that go have for the suppression list onto it."""
-        listed, asked = self.target.suppression, self._judgement.dataset.suppression
-        if listed is None or asked is None:
+        listed = self.target.suppression
+        if listed is None:
             return
         table = self.target.table
         same = sa.and_(*(mine == theirs for mine, theirs in self._same_rows(verdict)))
         rows = sa.select(table.c[listed.source]).select_from(verdict.join(table, same))
-        listing = [self._judgement.perhaps(condition) for condition in asked.when]
+        listing = [self._judgement.perhaps(condition) for condition in listed.when]
         listed.put(self.connection, rows.where(verdict.c.outcome == GO, *self._again, *listing), self.dialect)
 
     def _erase_unreferred(self, verdict: sa.Table) -> int:

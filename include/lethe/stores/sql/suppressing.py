@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lethe.errors import StoreError
-from lethe.policy import Suppression, TableDataset
+from lethe.policy import Condition, Suppression, TableDataset
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
@@ -30,12 +30,14 @@ class SuppressionList:
         table: the table, with its column.
         column: the column with what is on it.
         source: the records' column whose value goes onto it.
+        when: what records whose value goes onto it meet.
     """
 
     relation: Relation
     table: sa.Table
     column: str
     source: str
+    when: tuple[Condition, ...]
 
     def put(self, connection: sa.Connection, rows: sa.Select[Any], dialect: Dialect) -> None:
         """Put the values that `rows` selects onto the list.
@@ -64,37 +66,47 @@ def find(connection: sa.Connection, dataset: TableDataset, own: FoundTable, dial
     asked = dataset.suppression
     if asked is None:
         return None
-    for problem in check(connection, dataset, own, dialect):
-        if not problem.remark:
-            raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
     found = FoundTable.look(connection, asked.table, dialect)
-    assert found is not None  # noqa: S101 - it was checked
-    return SuppressionList(found.relation, found.table(dialect, [asked.column]), asked.column, asked.from_)
+    for problem in _problems(connection, dataset, asked, own, found, dialect):
+        raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
+    assert found is not None  # noqa: S101 - that is among the problems
+    return SuppressionList(found.relation, found.table(dialect, [asked.column]), asked.column, asked.from_, asked.when)
 
 
 def check(connection: sa.Connection, dataset: TableDataset, own: FoundTable, dialect: Dialect) -> Iterator[Problem]:
-    """What of a dataset's list does not fit the database."""
+    """What of a dataset's list does not fit the database, which is tried by a statement that writes nothing."""
     asked = dataset.suppression
     if asked is None:
         return
+    found = FoundTable.look(connection, asked.table, dialect)
+    problems = list(_problems(connection, dataset, asked, own, found, dialect))
+    yield from problems
+    if found is not None and not problems:
+        yield from _that_takes_no_such_value(connection, dataset, asked, own, found, dialect)
+
+
+def _problems(
+    connection: sa.Connection,
+    dataset: TableDataset,
+    asked: Suppression,
+    own: FoundTable,
+    found: FoundTable | None,
+    dialect: Dialect,
+) -> Iterator[Problem]:
+    """What the catalogue says against a list."""
     lack = dialect.abilities.lacks.get(Ability.SUPPRESSION)
     if lack is not None:
         yield Problem(field="suppression", message=f"{lack.says}: {lack.reason}")
-        return
-    found = FoundTable.look(connection, asked.table, dialect)
-    if found is None:
+    elif found is None:
         yield Problem(field="suppression", message=absent(asked.table))
     elif found.relation.kind is not RelationKind.TABLE:
         yield Problem(field="suppression", message=no_table(found.relation))
     elif asked.column not in found.columns:
         yield Problem(field="suppression", message=f"table {asked.table} has no column {asked.column}")
     else:
-        problems = [
-            *_that_goes(connection, dataset, own, found, dialect),
-            *_that_is_not_unique(connection, asked, found, dialect),
-            *_that_needs_more(asked, found),
-        ]
-        yield from problems or _that_takes_no_such_value(connection, dataset, own, found, dialect)
+        yield from _that_goes(connection, dataset, own, found, dialect)
+        yield from _that_is_not_unique(connection, asked, found, dialect)
+        yield from _that_needs_more(asked, found)
 
 
 def _that_goes(
@@ -142,11 +154,14 @@ def _fills_itself(column: Mapping[str, Any]) -> bool:
 
 
 def _that_takes_no_such_value(
-    connection: sa.Connection, dataset: TableDataset, own: FoundTable, found: FoundTable, dialect: Dialect
+    connection: sa.Connection,
+    dataset: TableDataset,
+    asked: Suppression,
+    own: FoundTable,
+    found: FoundTable,
+    dialect: Dialect,
 ) -> Iterator[Problem]:
     """Tried with no row: what the database converts it knows alone. What may not be done is said with the rights."""
-    asked = dataset.suppression
-    assert asked is not None  # noqa: S101 - asked by who has one
     source = own.table(dialect, [asked.from_]).c[asked.from_]
     target = found.table(dialect, [asked.column])
     attempt = connection.begin_nested()
