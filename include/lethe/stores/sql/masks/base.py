@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import sqlalchemy as sa
 
@@ -44,3 +44,19 @@ class Strategy(ABC):
     def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
         """Why a column of a type cannot be masked so, after "column x of y"; None where it can."""
         return None
+
+
+class FirstDay(Strategy):
+    """Of a day, or a moment, the first day of its month or year. Moments with a zone are taken in UTC."""
+
+    of: ClassVar[Literal["month", "year"]]
+
+    def put(self, column: AnyColumn, value: str | int | None, dialect: Dialect) -> AnyColumn:
+        """That day."""
+        return dialect.first_day(column, of=self.of)
+
+    def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
+        """Only days and moments have one."""
+        return (
+            None if isinstance(kind, sa.Date | sa.DateTime) else "is neither a date nor a timestamp: mask it with null"
+        )
