@@ -41,14 +41,19 @@ def place_matters(env: Environment, company: Company) -> list[str]:
 
 
 def record_events(env: Environment, company: Company) -> int:
-    """Record when relationships with suppliers ended, and confirm it as somebody else; how many were recorded now."""
-    if env.events.events(name=EVENT):
-        return 0
-    events = company.system(Purchasing).events
-    for supplier, day in events:
-        record_event(env, EVENT, [supplier], day, by=_RECORDED_BY)
-        confirm_event(env, EVENT, [supplier], day, by=_PLACED_BY)
-    return len(events)
+    """Record when relationships with suppliers ended, and confirm it as somebody else, unless that is on record.
+
+    Gives how many were confirmed now.
+    """
+    confirmed = 0
+    for supplier, day in company.system(Purchasing).events:
+        known = next(iter(env.events.events(name=EVENT, reference=[supplier])), None)
+        if known is None:
+            known = record_event(env, EVENT, [supplier], day, by=_RECORDED_BY)
+        if known.confirmed_at is None:
+            confirm_event(env, EVENT, [supplier], day, by=_PLACED_BY)
+            confirmed += 1
+    return confirmed
 
 
 def _request(matter: Matter) -> HoldRequest:

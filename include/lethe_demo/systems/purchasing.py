@@ -91,40 +91,41 @@ CREATE INDEX ON purchasing.contacts (supplier_id);
         """When the relationship ended, by the supplier's id."""
         return self.ends[int(str(supplier)) - 1]
 
-    def _whom(self) -> Iterator[tuple[int, int | None]]:
-        """Whom a row is about, and of which supplier: each has strangers, the long gone parties to the lawsuit, too."""
-        for supplier, day in enumerate(self.ends, start=1):
-            yield HELD_PEOPLE + supplier, supplier
-            if day is not None and day == min(one for one in self.ends if one is not None):
-                yield 5, supplier
-        yield HELD_PEOPLE + 70, None  # whom an import left without a supplier
+    @cached_property
+    def _people(self) -> list[tuple[int, int | None]]:
+        """Whom there is something of, and of which supplier: a stranger each, and somebody of whom nobody knows.
+
+        Of the one that ended first, a party to the lawsuit, too.
+        """
+        first = min((day, supplier) for supplier, day in enumerate(self.ends, start=1) if day is not None)[1]
+        strangers = [(HELD_PEOPLE + supplier, supplier) for supplier in range(1, len(self.ends) + 1)]
+        return [*strangers, (5, first), (HELD_PEOPLE + 70, None)]
 
     @cached_property
     def details(self) -> Table:
         """How they are reached, and paid."""
-        rows: list[Row] = []
-        about = []
-        for whom, supplier in self._whom():
-            person, n = self.maker.people[whom], len(rows) + 1
-            rows.append((n, supplier, as_typed(person.email, n), as_dialled(person.phone, n), f"CZ-{n:08d}"))
-            about.append(whom)
+        rows: list[Row] = [
+            (n, supplier, *self._reached(whom, n), f"CZ-{n:08d}")
+            for n, (whom, supplier) in enumerate(self._people, start=1)
+        ]
         columns = ("detail_id", "supplier_id", "contact_email", "contact_phone", "bank_account")
-        return Table("purchasing.supplier_details", columns, rows, about)
+        return Table("purchasing.supplier_details", columns, rows, [whom for whom, _ in self._people])
+
+    def _reached(self, whom: int, n: int) -> tuple[str, str]:
+        person = self.maker.people[whom]
+        return as_typed(person.email, n), as_dialled(person.phone, n)
 
     @cached_property
     def agreements(self) -> Table:
-        """What was signed, by whom."""
+        """What was signed, by whom: one or two of each."""
         rng = self.maker.rng("supplier agreements")
+        signed = [one for one in self._people for _ in range(rng.choice((1, 1, 2)))]
         rows: list[Row] = []
-        about = []
-        for whom, supplier in self._whom():
-            for _ in range(rng.choice((1, 1, 2))):
-                person, n = self.maker.people[whom], len(rows) + 1
-                signed = self.maker.day(rng, _DAYS + 900, _DAYS)
-                rows.append((f"PUR-{n:05d}", supplier, signed, person.name, as_typed(person.email, n)))
-                about.append(whom)
+        for n, (whom, supplier) in enumerate(signed, start=1):
+            person, day = self.maker.people[whom], self.maker.day(rng, _DAYS + 900, _DAYS)
+            rows.append((f"PUR-{n:05d}", supplier, day, person.name, as_typed(person.email, n)))
         columns = ("agreement_no", "supplier_id", "signed_on", "signatory", "signatory_email")
-        return Table("purchasing.agreements", columns, rows, about)
+        return Table("purchasing.agreements", columns, rows, [whom for whom, _ in signed])
 
     @cached_property
     def orders(self) -> Table:
@@ -139,14 +140,12 @@ CREATE INDEX ON purchasing.contacts (supplier_id);
     @cached_property
     def contacts(self) -> Table:
         """Personnel who were contact points."""
-        rows: list[Row] = []
-        about = []
-        for whom, supplier in self._whom():
-            person, n = self.maker.people[whom], len(rows) + 1
-            rows.append((n, supplier, person.name, as_typed(person.email, n), as_dialled(person.phone, n)))
-            about.append(whom)
+        rows: list[Row] = [
+            (n, supplier, self.maker.people[whom].name, *self._reached(whom, n))
+            for n, (whom, supplier) in enumerate(self._people, start=1)
+        ]
         columns = ("contact_id", "supplier_id", "full_name", "email", "phone")
-        return Table("purchasing.contacts", columns, rows, about)
+        return Table("purchasing.contacts", columns, rows, [whom for whom, _ in self._people])
 
     @property
     def families(self) -> Sequence[Family]:
