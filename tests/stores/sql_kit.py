@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from tests.processes import processes
 from tests.stores import leased_postgresql
 
 from lethe.connections import Connection
@@ -362,6 +366,22 @@ def run_through(database: Database, job: Work, rules: HoldRules = NO_HOLDS, gate
     """Discover and erase all."""
     candidates = database.store.discover(job, rules)
     return database.store.erase(job, candidates, range(candidates.batches), gate or Gate(rules))
+
+
+def kill_while(
+    erase: Callable[[Connection, Candidates, Pipe], None], database: Database, candidates: Candidates, delay: float
+) -> bool:
+    """Erase in another process and kill it a while after it says so; whether it was killed before it had ended."""
+    here, there = processes.Pipe(duplex=False)
+    process = processes.Process(target=erase, args=(database.connection, candidates, there))
+    process.start()
+    there.close()
+    with here:
+        here.recv_bytes()
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 def refused(database: Database, of: TableDataset, by_value: PeriodsByValue | None = None) -> list[Problem]:

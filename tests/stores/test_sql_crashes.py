@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -12,8 +11,7 @@ from multiprocessing.connection import Connection as Pipe
 
 import pytest
 import sqlalchemy as sa
-from tests.processes import processes
-from tests.stores.sql_kit import Database, Gate, hold, holding, outcomes, work
+from tests.stores.sql_kit import Database, Gate, hold, holding, kill_while, outcomes, work
 
 from lethe.connections import Connection
 from lethe.counts import Became, Outcome
@@ -38,20 +36,6 @@ def people(database: Database, count: int = COUNT) -> sa.Table:
     return database.leads([{"id": n, "email": f"p{n}@x.cz", "last_contact": OLD} for n in range(count)])
 
 
-def kill_while_erasing(database: Database, candidates: Candidates, delay: float) -> bool:
-    """Erase in another process and kill it after a while; whether it was killed before it had ended."""
-    here, there = processes.Pipe(duplex=False)
-    process = processes.Process(target=_erase, args=(database.connection, candidates, there))
-    process.start()
-    there.close()
-    with here:
-        here.recv_bytes()
-    time.sleep(delay)
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
-
-
 def test_outcomes_are_exact_after_kills_at_any_moment(database: Database) -> None:
     table = people(database)
     rules = holding(hold(email=[f"p{n}@x.cz" for n in range(0, COUNT, 100)]))
@@ -60,7 +44,7 @@ def test_outcomes_are_exact_after_kills_at_any_moment(database: Database) -> Non
     randomly = random.Random(4)
     killed = 0
     for _ in range(KILLS):
-        killed += kill_while_erasing(database, candidates, randomly.uniform(0.01, 0.3))
+        killed += kill_while(_erase, database, candidates, randomly.uniform(0.01, 0.3))
         database.store.settle([], 20)  # the server may be committing the last batch still
         found = outcomes(database, work(), candidates)
         gone = everybody - set(database.ids(table))

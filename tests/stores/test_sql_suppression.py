@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
@@ -15,13 +13,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.processes import processes
 from tests.stores.sql_kit import (
     Database,
     Gate,
     dataset,
     hold,
     holding,
+    kill_while,
     outcomes,
     refused,
     run_through,
@@ -251,16 +249,7 @@ def test_nobody_is_gone_and_not_listed_whenever_a_process_is_killed(any_database
     candidates = any_database.store.discover(job, NO_HOLDS)
     randomly, killed = random.Random(7), 0
     for _ in range(KILLS):
-        here, there = processes.Pipe(duplex=False)
-        process = processes.Process(target=_erase, args=(any_database.connection, candidates, there))
-        process.start()
-        there.close()
-        with here:
-            here.recv_bytes()
-        time.sleep(randomly.uniform(0.01, 0.1))
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
+        killed += kill_while(_erase, any_database, candidates, randomly.uniform(0.01, 0.1))
         any_database.store.settle([], 20)  # the server may be committing the last batch still
         gone = {address(number) for number in set(range(1, COUNT + 1)) - set(newsletter.left)}
         assert newsletter.listed == gone
