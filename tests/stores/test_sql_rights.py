@@ -138,12 +138,17 @@ def test_anonymising_needs_the_masked_columns_and_not_to_delete(restricted: Rest
 
 
 def test_a_suppression_list_needs_its_column_to_be_read_and_inserted(restricted: Restricted, root: Path) -> None:
-    restricted.owner.run_text("CREATE TABLE sales.objectors (email text PRIMARY KEY)")
+    restricted.owner.run_text(
+        "CREATE TABLE sales.objectors (email text PRIMARY KEY, number serial, added_at timestamptz DEFAULT now())"
+    )
     of = dataset(table="sales.leads", suppression={"table": "sales.objectors", "column": "email", "from": "email"})
     restricted.grant(*documented(root))
     told = restricted.told(of)
     assert "may not SELECT, INSERT (email) table sales.objectors; GRANT SELECT, INSERT (email) ON" in told
     restricted.grant("GRANT SELECT (email), INSERT (email) ON sales.objectors TO lethe")
+    (grant,) = re.findall(r"GRANT USAGE ON SEQUENCE \S+ TO \S+", restricted.told(of))
+    assert "sales.objectors_number_seq" in grant.replace('"', "")
+    restricted.owner.run_text(grant)
     assert restricted.told(of) == ""
     candidates = restricted.store.discover(work(of), NO_HOLDS)
     restricted.store.erase(work(of), candidates, range(candidates.batches), Gate())

@@ -360,12 +360,29 @@ def test_a_list_without_a_unique_column_is_refused(any_database: Database) -> No
     assert "nothing makes (email) of objectors unique" in said(any_database, subscriptions())
 
 
-def test_a_column_that_takes_no_such_value_is_refused(warehouse: Database) -> None:
-    Newsletter(warehouse)
-    warehouse.run_text("CREATE TABLE numbers (email integer PRIMARY KEY)")
-    assert "the database cannot put email of subscriptions into email of numbers" in said(
-        warehouse, subscriptions({"table": "numbers"})
-    )
+def test_a_column_that_would_keep_another_value_is_refused(newsletter: Newsletter) -> None:
+    """SQLite and MariaDB make 601 of 0601, and say nothing: who objected would be written to again."""
+    database = newsletter.database
+    database.run_text("CREATE TABLE numbers (email integer PRIMARY KEY)")
+    database.do(sa.update(newsletter.subscriptions).where(newsletter.subscriptions.c.id == 1).values(email="0601"))
+    numbers = subscriptions({"table": "numbers"})
+    assert "the database cannot put email of subscriptions into email of numbers" in said(database, numbers)
+    with pytest.raises(StoreError):
+        run_through(database, work(numbers))
+    assert newsletter.left == [1, 2, 3, 4]
+
+
+def test_a_list_that_a_crash_empties_is_refused(warehouse: Database) -> None:
+    """The records are gone for good: so has to be on the list for good who objected."""
+    newsletter = Newsletter(warehouse)
+    newsletter.add(1, objected_at=OLD)
+    warehouse.run_text("ALTER TABLE objectors SET UNLOGGED")
+    assert "is emptied when the server crashes (UNLOGGED)" in said(warehouse, subscriptions())
+    with pytest.raises(StoreError, match="SET LOGGED"):
+        run_through(warehouse, work(subscriptions()))
+    assert newsletter.left == [1]
+    warehouse.run_text("ALTER TABLE objectors SET LOGGED")
+    assert said(warehouse, subscriptions()) == ""
 
 
 @pytest.mark.parametrize(

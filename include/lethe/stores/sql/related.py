@@ -243,10 +243,14 @@ def compared_exactly(mine: Mapping[str, Any], theirs: Mapping[str, Any], dialect
 
     SQLite takes text for numbers where it has to, and a float equals several large whole numbers.
     """
-    types = [mine["type"], theirs["type"]]
-    kinds = {dialect.key_kind(one) or _declared(one) for one in types}
-    collations = {getattr(one, "collation", None) for one in types}
-    return len(collations) == 1 and (len(kinds) == 1 or kinds <= _TEXTS)
+    collations = {getattr(one["type"], "collation", None) for one in (mine, theirs)}
+    return len(collations) == 1 and of_one_kind(mine["type"], theirs["type"], dialect)
+
+
+def of_one_kind(mine: sa.types.TypeEngine[Any], theirs: sa.types.TypeEngine[Any], dialect: Dialect) -> bool:
+    """Whether two columns have values of one type, as far as comparing and copying them goes."""
+    kinds = {dialect.key_kind(one) or _declared(one) for one in (mine, theirs)}
+    return len(kinds) == 1 or kinds <= _TEXTS
 
 
 def _declared(kind: sa.types.TypeEngine[Any]) -> KeyKind | str:

@@ -18,6 +18,7 @@ from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
 from lethe.stores.sql.catalogue import Relation, RelationKind
 from lethe.stores.sql.dialects.base import Dialect, Fault
+from lethe.stores.sql.related import of_one_kind
 from lethe.stores.sql.tables import FoundTable, absent, no_table, relation_of, share_rows
 
 
@@ -47,7 +48,8 @@ class SuppressionList:
         """
         wanted = rows.subquery("lethe_listed")
         value = wanted.c[0]
-        there = sa.exists().where(self.table.c[self.column] == value)
+        listed = self.table.c[self.column]
+        there = sa.exists(sa.select(listed).where(listed == value))  # not of all columns: they may not be read
         missing = sa.select(value).where(value.is_not(None), sa.not_(there))
         connection.execute(dialect.insert_missing(self.table, self.column, missing))
         if connection.execute(missing.limit(1)).first() is not None:
@@ -107,6 +109,13 @@ def _problems(
         yield from _that_goes(connection, dataset, own, found, dialect)
         yield from _that_is_not_unique(connection, asked, found, dialect)
         yield from _that_needs_more(asked, found)
+        yield from _that_keeps_another_value(dataset, asked, own, found, dialect)
+        if dialect.is_emptied_by_a_crash(connection, found.relation):
+            yield Problem(
+                field="suppression",
+                message=f"{found.relation} is emptied when the server crashes (UNLOGGED), while the records are gone: "
+                f"ALTER TABLE {asked.table} SET LOGGED",
+            )
 
 
 def _that_goes(
@@ -145,6 +154,22 @@ def _that_needs_more(asked: Suppression, found: FoundTable) -> Iterator[Problem]
             )
 
 
+def _that_keeps_another_value(
+    dataset: TableDataset, asked: Suppression, own: FoundTable, found: FoundTable, dialect: Dialect
+) -> Iterator[Problem]:
+    """Types between which values are converted without an error: of text that is put where numbers are, 0601 is 601."""
+    if not of_one_kind(own.columns[asked.from_]["type"], found.columns[asked.column]["type"], dialect):
+        yield _of_different_types(dataset, asked)
+
+
+def _of_different_types(dataset: TableDataset, asked: Suppression) -> Problem:
+    return Problem(
+        field="suppression",
+        message=f"the database cannot put {asked.from_} of {dataset.table} into {asked.column} of {asked.table} as it "
+        "is: they are of different types",
+    )
+
+
 def _fills_itself(column: Mapping[str, Any]) -> bool:
     given = ("nullable", "default", "computed", "identity")
     counts = column.get("autoincrement") is True or (
@@ -172,10 +197,6 @@ def _that_takes_no_such_value(
     except sa.exc.DBAPIError as error:
         attempt.rollback()
         if dialect.fault(error) is not Fault.DENIED:
-            yield Problem(
-                field="suppression",
-                message=f"the database cannot put {asked.from_} of {dataset.table} into {asked.column} of "
-                f"{asked.table}: they are of different types",
-            )
+            yield _of_different_types(dataset, asked)
         return
     attempt.commit()

@@ -130,7 +130,10 @@ def _oid(name: str) -> sa.ColumnClause[Any]:
     return sa.column(name, pg.OID())
 
 
-_CLASS = _catalogue("pg_class", _oid("oid"), "relname", _oid("relnamespace"), "relkind", "reltuples", "relreplident")
+_CLASS = _catalogue(
+    "pg_class",
+    *(_oid("oid"), "relname", _oid("relnamespace"), "relkind", "reltuples", "relreplident", "relpersistence"),
+)
 _NAMESPACE = _catalogue("pg_namespace", _oid("oid"), "nspname")
 _DATABASE = _catalogue("pg_database", _oid("oid"), "datname")
 _INHERITS = _catalogue("pg_inherits", _oid("inhrelid"), _oid("inhparent"))
@@ -567,6 +570,11 @@ class PostgreSQL(Dialect):
             ),
         ]
 
+    def is_emptied_by_a_crash(self, connection: sa.Connection, relation: Relation) -> bool:
+        """UNLOGGED tables are, also partitions of others."""
+        unlogged = sa.and_(_CLASS.c.oid.in_(sa.select(_parts(relation).c.oid)), _CLASS.c.relpersistence != "p")
+        return connection.scalar(sa.select(_CLASS.c.oid).where(unlogged).limit(1)) is not None
+
     # --- rights ---
 
     def missing_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Iterator[tuple[str, str]]:
@@ -578,6 +586,11 @@ class PostgreSQL(Dialect):
             if absent:
                 rights = ", ".join(absent)
                 yield f"{login} may not {rights} table {need.relation}", f"GRANT {rights} ON {table} TO {login}"
+            for sequence in self._sequences_not_used(connection, need):
+                yield (
+                    f"{login} may not use sequence {sequence}, which numbers rows of table {need.relation}",
+                    f"GRANT USAGE ON SEQUENCE {sequence} TO {login}",
+                )
             if need.relation.schema and not _may(connection, "schema", need.relation.schema, "USAGE"):
                 schema = _quoted(connection, need.relation.schema)
                 yield f"{login} may not use schema {schema}", f"GRANT USAGE ON SCHEMA {schema} TO {login}"
@@ -608,6 +621,29 @@ class PostgreSQL(Dialect):
         return absent + (
             [f"UPDATE ({', '.join(_quoted(connection, column) for column in changed)})"] if changed else []
         )
+
+    def _sequences_not_used(self, connection: sa.Connection, need: Need) -> list[str]:
+        """Those of which defaults of inserted rows take a number; that of an identity column needs no right."""
+        if not need.insert:
+            return []
+        may = "USAGE, UPDATE"  # either
+        default = _catalogue("pg_attrdef", _oid("oid"), _oid("adrelid"), "adnum")
+        depend = _catalogue("pg_depend", _oid("classid"), _oid("objid"), _oid("refobjid"))
+        rows = connection.execute(
+            sa.select(_CLASS.c.relname, _NAMESPACE.c.nspname)
+            .select_from(default)
+            .join(depend, depend.c.objid == default.c.oid)
+            .join(_CLASS, _CLASS.c.oid == depend.c.refobjid)
+            .join(_NAMESPACE, _NAMESPACE.c.oid == _CLASS.c.relnamespace)
+            .where(
+                default.c.adrelid == _oid_of(need.relation),
+                depend.c.classid == sa.cast(sa.literal("pg_catalog.pg_attrdef"), pg.REGCLASS()),
+                # in this order: of what is no sequence it may not be asked
+                sa.case((_CLASS.c.relkind == "S", sa.not_(sa.func.has_sequence_privilege(_CLASS.c.oid, may)))),
+            )
+            .order_by(_NAMESPACE.c.nspname, _CLASS.c.relname)
+        )
+        return [_qualified(connection, sa.table(row.relname, schema=row.nspname)) for row in rows]
 
     def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """A schema to make tables in, temporary tables, and a server that takes changes."""
