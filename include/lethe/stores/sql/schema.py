@@ -199,7 +199,7 @@ def _check_masks(
         column = found.columns[mask.column]
         where = f"column {mask.column} of {dataset.table}"
         strategy = strategy_of(mask.with_)
-        if (strategy.puts_null or strategy.may_put_null) and not column["nullable"]:
+        if strategy.may_put_null(dialect) and not column["nullable"]:
             yield Problem(field="masks", message=f"{where} cannot be NULL: mask it with a constant")
         if mask.column in dataset.key:
             yield Problem(field="masks", message=f"column {mask.column} is part of the key, which must stay")

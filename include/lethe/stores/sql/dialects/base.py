@@ -152,8 +152,8 @@ class Dialect(ABC):
     foreign key with ON DELETE RESTRICT is looked at after each row that a statement deletes, not after the last;
     `restricts_itself`, whether a row may then not even refer to itself. `writes_alone` says whether nobody else writes
     to the database while a batch is under way; `groups_as_it_compares`, whether two values that a column of another
-    table equals are one value where rows are grouped by it. `system_schemas` are those of the database itself that
-    SQLAlchemy lists.
+    table equals are one value where rows are grouped by it; `days_are_text`, whether a column of days takes any text,
+    also what is no day. `system_schemas` are those of the database itself that SQLAlchemy lists.
     """
 
     name: str
@@ -162,6 +162,7 @@ class Dialect(ABC):
     restricts_each_row: bool = False
     restricts_itself: bool = False
     writes_alone: bool = False
+    days_are_text: bool = False
     groups_as_it_compares: bool = True
     system_schemas: frozenset[str] = frozenset({"information_schema"})
     abilities: Abilities = Abilities(binding=Binding.FENCED)

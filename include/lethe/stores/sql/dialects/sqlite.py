@@ -80,6 +80,7 @@ class SQLite(Dialect):
     name = "sqlite"
     restricts_each_row = True
     writes_alone = True
+    days_are_text = True
     groups_as_it_compares = False
 
     # --- connections and transactions ---

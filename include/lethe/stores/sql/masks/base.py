@@ -19,8 +19,6 @@ class Strategy(ABC):
 
     puts_null: ClassVar[bool] = False
     """Whether no value is left: then the column must allow NULL, and may be unique where NULLs are distinct."""
-    may_put_null: ClassVar[bool] = False
-    """Whether no value is left of some: then the column must allow NULL."""
     leaves: ClassVar[str] = "one value"
     """What several records have afterwards, which a unique column cannot hold: for a message."""
 
@@ -41,6 +39,10 @@ class Strategy(ABC):
         same = sa.and_(column.is_not(None), put.is_not(None), column == put)
         return sa.or_(same, sa.and_(column.is_(None), put.is_(None)))
 
+    def may_put_null(self, dialect: Dialect) -> bool:
+        """Whether no value is left of some: then the column must allow NULL."""
+        return self.puts_null
+
     def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
         """Why a column of a type cannot be masked so, after "column x of y"; None where it can."""
         return None
@@ -54,6 +56,10 @@ class FirstDay(Strategy):
     def put(self, column: AnyColumn, value: str | int | None, dialect: Dialect) -> AnyColumn:
         """That day."""
         return dialect.first_day(column, of=self.of)
+
+    def may_put_null(self, dialect: Dialect) -> bool:
+        """Where a day can be any text."""
+        return dialect.days_are_text
 
     def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
         """Only days and moments have one."""

@@ -15,12 +15,15 @@ class Masking(Strategy):
     """Where there is anything else than one plain address, no value is left."""
 
     leaves = "one domain"
-    may_put_null = True
 
     def put(self, column: AnyColumn, value: str | int | None, dialect: Dialect) -> AnyColumn:
         """The domain with its @, by which it is known again; NULL where there is none."""
         at = dialect.place_of(column, sa.literal_column("'@'", sa.Text()))
         return sa.case((column.regexp_match(_PLAIN), sa.func.substr(column, at)), else_=sa.null())
+
+    def may_put_null(self, dialect: Dialect) -> bool:
+        """Of what is no address."""
+        return True
 
     def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
         """Only text is an address."""
