@@ -286,6 +286,8 @@ def test_what_is_due_later_is_counted_by_all_rows(crm: Crm) -> None:
     latest = replace(EXPIRY, default=cutoff_for(datetime(2027, 9, 3, tzinfo=UTC), PRAGUE, Period.parse("P18M")))
     found, due = crm.database.store.forecast(work(leads()), NO_HOLDS, [later, latest])
     assert (found.due, due) == (3, (3, 4))
+    going = crm.database.store.simulate(work(leads()), NO_HOLDS, [EXPIRY, later, latest])
+    assert [one.records for one in going] == [3, 0, 1]
 
 
 def test_a_check_that_was_added_is_of_no_column_of_many_rows(crm: Crm, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lethe.cli.policies import policy_app
 from lethe.cli.retention_events import event_app
 from lethe.cli.runs import due, report, run
 from lethe.cli.shell import ErrorsAsMessages, complain_of
+from lethe.cli.simulate import simulate
 
 app = typer.Typer(
     name="lethe",
@@ -47,6 +48,7 @@ app.command()(new)
 app.command()(due)
 app.command()(survey)
 app.command()(forecast)
+app.command()(simulate)
 app.command()(coverage)
 app.command()(run)
 app.add_typer(hold_app, name="hold")

@@ -1,9 +1,9 @@
-"""The figures of `lethe due`, `forecast` and `report`: a row for each dataset or run, and the columns they have."""
+"""The figures of `lethe due`, `forecast`, `simulate` and `report`: a row for each dataset or run, and its columns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from lethe.counts import FOUND_HEADINGS, Found, Outcome, Unjudgeable
@@ -12,7 +12,7 @@ from lethe.surveys import HORIZONS
 if TYPE_CHECKING:
     from lethe.cli.frames import Row
     from lethe.evidence.records import RunRecord
-    from lethe.stages import DatasetReport, Report
+    from lethe.stages import DatasetReport, Report, Simulation
     from lethe.surveys import Survey
 
 _FOUND: dict[str, type] = dict.fromkeys([*FOUND_HEADINGS, *(f"unjudgeable_{reason}" for reason in Unjudgeable)], int)
@@ -27,6 +27,10 @@ FORECAST: dict[str, type] = {
     **{"oldest": date, "overdue": int, "overdue_days": int},
     **{f"due_in_{days}_days": int for days in HORIZONS},
     **{"problem": str},
+}
+SIMULATED: dict[str, type] = {
+    **{"category": str, "dataset": str, "run_at": datetime, "day": date},
+    **{"records": int, "rows_along": int, "problem": str},
 }
 RUNS: dict[str, type] = {
     **{"run": str, "category": str, "state": str, "dry_run": bool, "as_of": datetime, "cutoff": str},
@@ -84,6 +88,23 @@ def forecast_figures(taken: Survey) -> Row:
         "oldest": taken.found.oldest if taken.found and taken.found.due else None,
         **{f"due_in_{days}_days": due for days, due in taken.ahead.items()},
     }
+
+
+def simulated_figures(simulated: Simulation) -> list[Row]:
+    """A row for each run to come, also one that will erase nothing; or one that says why nothing is known."""
+    names = {"category": simulated.category, "dataset": simulated.dataset}
+    if simulated.problem:
+        return [{**names, "problem": simulated.problem}]
+    return [
+        {
+            **names,
+            "run_at": one.at.astimezone(UTC),
+            "day": one.day,
+            "records": one.going.records,
+            "rows_along": one.going.rows_along,
+        }
+        for one in simulated.runs
+    ]
 
 
 def run_figures(record: RunRecord) -> Row:

@@ -16,6 +16,7 @@ from lethe.stages.history import Effect, effects, in_force
 from lethe.stages.plan import plan
 from lethe.stages.report import DatasetReport, Report, report_of
 from lethe.stages.run import Approver, Ask, run
+from lethe.stages.simulate import Simulation, require_ahead, simulate
 from lethe.stages.survey import overdue_days, survey
 from lethe.stages.validate import validate
 from lethe.stages.verify import verify
@@ -29,6 +30,7 @@ __all__ = [
     "Effect",
     "Plan",
     "Report",
+    "Simulation",
     "Unwatched",
     "Watcher",
     "asked_for",
@@ -47,8 +49,10 @@ __all__ = [
     "plan",
     "reasons_to_ask",
     "report_of",
+    "require_ahead",
     "run",
     "run_digest",
+    "simulate",
     "survey",
     "validate",
     "verify",

@@ -362,6 +362,45 @@ def forecast(store: Store, work: Work, holds: HoldRules, others: Sequence[Expiry
     return store.survey(work, holds), due
 
 
+class Going(Value):
+    """What goes with one of several runs, on a store that nothing else changes."""
+
+    records: int = Field(default=0, ge=0)
+    rows_along: int = Field(default=0, ge=0, description="Rows of child tables that go along with these.")
+
+
+@runtime_checkable
+class Simulates(Protocol):
+    """A store of which the runs to come can be known exactly, if nothing else changes it."""
+
+    def simulate(self, work: Work, holds: HoldRules, steps: Sequence[Expiry]) -> tuple[Going, ...]:
+        """What expires by each of some cutoffs, and by none before, of what no hold covers now; see `simulate`."""
+        ...
+
+
+def simulate(store: Store, work: Work, holds: HoldRules, steps: Sequence[Expiry]) -> tuple[Going, ...]:
+    """What each of several runs to come will find due, if each erases what it finds and nothing else changes.
+
+    Args:
+        store: that of the dataset.
+        work: the dataset.
+        holds: those in force now; none is placed or released meanwhile.
+        steps: the cutoffs of the runs, in their order: none is earlier than those before it.
+
+    Raises:
+        StoreUnavailable, StoreError: as `Store.survey`; also where the kind of store cannot be simulated exactly.
+    """
+    if not isinstance(store, Simulates):
+        raise StoreError(
+            f"{work.dataset.name}: rows in files cannot be simulated: which earlier versions of a file go, and when, "
+            "depends on how each run finds them. `lethe survey` counts what is due within 1, 7, 30 and 90 days"
+        )
+    further = [n for n, step in enumerate(steps) if n == 0 or step != steps[n - 1]]
+    found = store.simulate(work, holds, [steps[n] for n in further]) if steps else ()
+    by_step = dict(zip(further, found, strict=True))
+    return tuple(by_step.get(n, Going()) for n in range(len(steps)))
+
+
 class RecordFound(Value):
     """What one record is by a run's judgement. But for the day of its clock, nothing of its values is in it."""
 

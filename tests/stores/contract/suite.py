@@ -30,7 +30,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Dataset, Disposition, Expiry, ObjectDataset, TableDataset
 from lethe.stores.abilities import Ability, Binding, ClockForm
-from lethe.stores.base import Candidates, Store, Work, forecast
+from lethe.stores.base import Candidates, Simulates, Store, Work, forecast
 
 RECENT = datetime(2026, 10, 1, 12, tzinfo=UTC)
 LONG_AGO = datetime(2018, 5, 5, 12, tzinfo=UTC)
@@ -415,7 +415,9 @@ class NeverSilentlyLate:
             survey = store.survey(work, rules(world))
             later = [store.survey(replace(work, expiry=expiry), rules(world)).due for expiry in others]
             found, due = forecast(store, work, rules(world), others)
+            going = store.simulate(work, rules(world), others) if isinstance(store, Simulates) else None
         assert len({survey.due, *later}) == 5, "each moment has another number"
+        assert going is None or [sum(one.records for one in going[: n + 1]) for n in range(len(others))] == later
         assert (found, list(due)) == (survey, later)
 
     def test_what_cannot_be_judged_is_counted_and_stays(self, world: World) -> None:

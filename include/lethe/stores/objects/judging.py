@@ -70,9 +70,13 @@ class Judged(NamedTuple):
 
     def by(self, expiry: Expiry) -> Judged:
         """The same by other cutoffs, which are not later than those that it was judged by."""
-        if self.clock is None or self.state is RecordState.KEPT or is_before(self.clock, expiry.default):
+        if self.clock is None or self.state is RecordState.KEPT or self.expired_by(expiry):
             return self
         return self._replace(state=RecordState.KEPT)
+
+    def expired_by(self, expiry: Expiry) -> bool:
+        """Whether one that has expired had done so by other cutoffs."""
+        return self.clock is not None and is_before(self.clock, expiry.default)
 
 
 def is_before(clock: date | datetime, cutoff: Cutoff | None) -> bool:

@@ -13,6 +13,7 @@ It should not have s3:BypassGovernanceRetention, which is never used.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from lethe.stores.base import (
     Candidates,
     Description,
     Gate,
+    Going,
     Problem,
     Progress,
     RecordFound,
@@ -142,6 +144,19 @@ class S3ObjectStore(BucketStore):
                 for n, expiry in enumerate(others):
                     due[n] += judged.by(expiry).state is RecordState.EXPIRED
         return census.result(), tuple(due)
+
+    def simulate(self, work: Work, holds: HoldRules, steps: Sequence[Expiry]) -> tuple[Going, ...]:
+        """What goes by each of the steps, and by none before; what Object Lock keeps now stays.
+
+        Raises:
+            StoreUnavailable, StoreError: if the bucket cannot be read to its end.
+        """
+        due = [0] * len(steps)
+        with self._judged(replace(work, expiry=steps[-1]), holds) as records:
+            for judged in records:
+                if judged.state is RecordState.EXPIRED:
+                    due[bisect_left(steps, True, key=judged.expired_by)] += 1
+        return tuple(Going(records=records) for records in due)
 
     def explain(self, work: Work, holds: HoldRules, key: Sequence[str]) -> RecordFound | None:
         """The object of a key with all its versions, judged as a run judges it; None where there is nothing of it."""

@@ -379,10 +379,11 @@ class Judgement:
         only, *others = self.clock_columns
         plain = not others and not self.dataset.is_of_many(only)
         readable = self.dialect.readable(self.column(only), self.kinds[only]) if plain else sa.not_(self.unreadable)
-        return sa.and_(self._open, self._past_cutoff, readable)
+        return sa.and_(self._open, self.past_cutoff, readable)
 
     @property
-    def _past_cutoff(self) -> Predicate:
+    def past_cutoff(self) -> Predicate:
+        """Whether a row's clock is before the cutoff that applies to it: all that the as-of moment decides of it."""
         if self.expiry.column is None:
             return self._before_cutoff(self.expiry.default)
         by_value = self.expiry.by_value

@@ -94,16 +94,22 @@ def carrying(children: Sequence[Child], above: _Path = ()) -> Iterator[_Path]:
 
 def rows_along(connection: sa.Connection, target: Target, source: sa.FromClause, due: Predicate) -> int:
     """Rows of child tables, at any depth, that go with those rows of `source` (it has the target's table) in `due`."""
-    return sum(_rows_below(connection, target.table, child, source, due) for child in target.children)
+    counted = sa.select(sa.func.count()).where(due)
+    return sum(connection.scalar(counted.select_from(joined)) or 0 for joined in with_rows_along(target, source))
 
 
-def _rows_below(
-    connection: sa.Connection, parent: sa.Table, child: Child, source: sa.FromClause, due: Predicate
-) -> int:
+def with_rows_along(target: Target, source: sa.FromClause) -> Iterator[sa.Join]:
+    """`source` (it has the target's table) joined with the rows of each child table, at any depth, that go along."""
+    for child in target.children:
+        yield from _joined_below(target.table, child, source)
+
+
+def _joined_below(parent: sa.Table, child: Child, source: sa.FromClause) -> Iterator[sa.Join]:
     pairs = zip(child.foreign_key, child.references, strict=True)
     joined = source.join(child.table, sa.and_(*(child.table.c[mine] == parent.c[theirs] for mine, theirs in pairs)))
-    rows = connection.scalar(sa.select(sa.func.count()).select_from(joined).where(due)) or 0
-    return rows + sum(_rows_below(connection, child.table, below, joined, due) for below in child.children)
+    yield joined
+    for below in child.children:
+        yield from _joined_below(child.table, below, joined)
 
 
 def chain(path: _Path, parents: sa.FromClause | None) -> sa.FromClause:

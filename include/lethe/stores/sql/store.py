@@ -29,6 +29,7 @@ from lethe.stores.base import (
     Description,
     FieldSchema,
     Gate,
+    Going,
     Place,
     Problem,
     Progress,
@@ -58,6 +59,7 @@ from lethe.stores.sql.overview import overview
 from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import SqlSettings
+from lethe.stores.sql.simulating import going
 from lethe.stores.sql.staging import Scratch, TableStaging, fingerprint_of, slice_of
 from lethe.stores.sql.tables import FoundTable, Tables
 
@@ -216,6 +218,17 @@ class SqlStore:
 
         return self._again(work, counted)
 
+    def simulate(self, work: Work, holds: HoldRules, steps: Sequence[Expiry]) -> tuple[Going, ...]:
+        """What goes by each of the steps, and by none before, in one snapshot."""
+
+        def counted() -> tuple[Going, ...]:
+            with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
+                judgement, target = self._judge(connection, replace(work, expiry=steps[-1]), holds=holds)
+                held = self._look_for_held(connection, judgement, target, holds)
+                return tuple(going(connection, judgement, target, held, steps))
+
+        return self._again(work, counted)
+
     def _judge(
         self,
         connection: sa.Connection,
@@ -281,14 +294,21 @@ class SqlStore:
         self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
     ) -> tuple[sa.FromClause, Predicate, int]:
         """The table joined so that the predicate says of each row if it is held; how many identifiers are compared."""
+        tables, kin = self._look_for_held(connection, judgement, target, holds)
+        source, held = tables.join(judgement, judgement.source)
+        return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
+
+    def _look_for_held(
+        self, connection: sa.Connection, judgement: Judgement, target: Target, holds: HoldRules
+    ) -> tuple[HeldTables, HeldKin]:
+        """What is held of the candidates, in tables of the session: by themselves, and by rows that refer to them."""
         tables = HeldTables(self._dialect, "found")
         tables.load(connection, holds)
         tables.search(connection, Carrier.of(judgement), judgement.source, judgement.candidate)
         self._dialect.prepare_staging(connection, tables.count)
         kin = HeldKin(self._dialect, Notes(self._dialect), "found", target.carriers)
         kin.look(connection, tables)
-        source, held = tables.join(judgement, judgement.source)
-        return source, sa.or_(held, kin.held(judgement, tables)) if kin else held, tables.count
+        return tables, kin
 
     # --- discovering ---
 
