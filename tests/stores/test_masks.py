@@ -35,6 +35,31 @@ class Masked:
 
 
 DAYS = (date(1980, 3, 8), date(2024, 2, 29), date(1980, 1, 1), None)
+NETWORKS = (
+    ("192.0.2.77", "192.0.2.0"),
+    ("1.1.1.1", "1.1.1.0"),
+    ("255.255.255.255", "255.255.255.0"),
+    ("10.0.0.0", "10.0.0.0"),
+    ("2001:db8:7:1:2:3:4:5", "2001:db8:7::"),
+    ("2001:db8:7:1::5", "2001:db8:7::"),
+    ("2001:db8:7:1:2:3:4::", "2001:db8:7::"),
+    ("2001:db8:7::2:3:4:5", "2001:db8:7::"),
+    ("2001:db8:7::", "2001:db8:7::"),
+    ("2001:db8::1", "2001:db8::"),
+    ("2001:db8::1:2:3:4:5", "2001:db8::"),
+    ("fe80::1:2:3:4:5", "fe80::"),
+    ("fe80::", "fe80::"),
+    *(
+        (other, None)
+        for other in (
+            "fe80::1:2:3:4:5:6", "::1", "::ffff:192.0.2.77", "fe80::1%eth0", "2001:db8::1::2", "2001:db8:7:1",
+            "2001:db8:7:1:2:3:4:5:6", "00:1a:2b:3c:4d:5e", "192.0.2.256", "192.0.2.077", "192.0.2", "192.0.2.77.1",
+            "192.0.2.77/32", "192.0.2.77, 10.0.0.1", "192.0.2.77:443", "192.0.2.77\n", "2001:db8::1\n", " 10.0.0.1",
+            "١.1.1.1", "Ann", "", None,
+        )
+    ),
+)  # fmt: skip
+"""Addresses and what is left of them: of anything that is not plainly one address, nothing."""
 MASKED = {
     MaskKind.NULL: Masked(after=[None] * len(TEXTS)),
     MaskKind.CONSTANT: Masked(value="masked", after=["masked"] * len(TEXTS)),
@@ -67,6 +92,7 @@ MASKED = {
     MaskKind.RANGE: Masked(
         before=(37, 40, 0, -3, -40, None), value=10, after=(30, 40, 0, -10, -40, None), kind=lambda _: sa.Integer()
     ),
+    MaskKind.NETWORK: Masked(before=tuple(before for before, _ in NETWORKS), after=[after for _, after in NETWORKS]),
 }
 
 
@@ -164,7 +190,9 @@ def test_a_run_anonymises_what_has_expired_once_and_its_statistics_still_come_ou
         ({"column": "born", "with": "domain"}, "column born of leads is no text: mask it with null"),
         ({"column": "name", "with": "year"}, "column name of leads is neither a date nor a timestamp"),
         ({"column": "name", "with": "range", "value": 5}, "column name of leads has no whole numbers"),
+        ({"column": "born", "with": "network"}, "column born of leads is no text: mask it with null"),
         ({"column": "code", "with": "domain"}, "column code of leads cannot be NULL"),
+        ({"column": "code", "with": "network"}, "column code of leads cannot be NULL"),
         ({"column": "unique", "with": "prefix", "value": 1}, "no two rows can have one beginning"),
     ],
 )
@@ -207,6 +235,7 @@ def test_a_day_that_may_be_any_text_needs_a_column_that_may_be_null(any_database
         ({"with": "year", "value": 3}, "give a value where a column is masked with constant, prefix or range"),
         ({"with": "range", "value": 0}, "the value of range is the width: write a whole number from 1 to"),
         ({"with": "prefix", "value": "two"}, "the value of prefix is the characters: write a whole number from 1 to"),
+        ({"with": "network", "value": 24}, "give a value where a column is masked with constant, prefix or range"),
         ({"with": "prefix", "value": 3}, "prefix may leave of email what leads to a person"),
     ],
 )
@@ -221,3 +250,9 @@ def test_of_a_telephone_number_six_characters_may_be_left_and_no_seventh() -> No
     dataset(**phone, masks=[{"column": "phone", "with": "prefix", "value": 6}])
     with pytest.raises(ValidationError, match="may leave of phone what leads to a person"):
         dataset(**phone, masks=[{"column": "phone", "with": "prefix", "value": 7}])
+
+
+def test_no_network_is_left_of_an_address_that_leads_to_a_person() -> None:
+    """Providers give 48 bits of version 6 to one household."""
+    with pytest.raises(ValidationError, match=r"network may leave of address what leads to a person \(ip\)"):
+        dataset(identifiers={"ip": ["address"]}, masks=[{"column": "address", "with": "network"}])

@@ -29,6 +29,8 @@ class MaskKind(StrEnum):
     """The first day of a day's year."""
     RANGE = "range"
     """The first of a whole number's range, which is `value` wide."""
+    NETWORK = "network"
+    """The first address of an IP address's network, of 24 bits or, in version 6, of 48."""
 
 
 _LARGEST = 10**9
