@@ -36,7 +36,7 @@ def simulate(
     """Show what each run that the schedule says, from now until a day, will erase. Nothing is changed.
 
     The numbers are what these runs would find, exactly, if nothing but they changed the dataset. It is read once (again
-    for every 400 runs by other cutoffs), and its child tables once.
+    for every 400 further cutoffs), and its child tables once.
     Rows in files are not simulated, nor categories without a schedule: that is said, and is no zero.
     """
     from lethe import stages
