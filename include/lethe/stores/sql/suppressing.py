@@ -110,12 +110,7 @@ def _problems(
         yield from _that_is_not_unique(connection, asked, found, dialect)
         yield from _that_needs_more(asked, found)
         yield from _that_keeps_another_value(dataset, asked, own, found, dialect)
-        if dialect.is_emptied_by_a_crash(connection, found.relation):
-            yield Problem(
-                field="suppression",
-                message=f"{found.relation} is emptied when the server crashes (UNLOGGED), while the records are gone: "
-                f"ALTER TABLE {asked.table} SET LOGGED",
-            )
+        yield from _that_a_crash_empties(connection, found, dialect)
 
 
 def _that_goes(
@@ -152,6 +147,17 @@ def _that_needs_more(asked: Suppression, found: FoundTable) -> Iterator[Problem]
                 message=f"column {name} of {asked.table} needs a value, and nothing but {asked.column} is put on the "
                 "list: give it a default, or leave it out of the list",
             )
+
+
+def _that_a_crash_empties(connection: sa.Connection, found: FoundTable, dialect: Dialect) -> Iterator[Problem]:
+    emptied = dialect.emptied_by_a_crash(connection, found.relation)
+    if emptied is not None:
+        called, statement = emptied
+        yield Problem(
+            field="suppression",
+            message=f"{found.relation} is emptied when the server crashes ({called}), while the records are gone: "
+            f"{statement}",
+        )
 
 
 def _that_keeps_another_value(

@@ -302,9 +302,9 @@ class Dialect(ABC):
         """The publication for which the database refuses to delete (or update) rows of a table, if there is one."""
         return None
 
-    def is_emptied_by_a_crash(self, connection: sa.Connection, relation: Relation) -> bool:
-        """Whether rows of a table that were committed may be gone after a crash of the server."""
-        return False
+    def emptied_by_a_crash(self, connection: sa.Connection, relation: Relation) -> tuple[str, str] | None:
+        """Of a table whose committed rows a crash of the server removes: what it is called, and what ends that."""
+        return None
 
     # --- values that policies name ---
 

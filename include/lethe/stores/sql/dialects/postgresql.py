@@ -570,10 +570,18 @@ class PostgreSQL(Dialect):
             ),
         ]
 
-    def is_emptied_by_a_crash(self, connection: sa.Connection, relation: Relation) -> bool:
-        """UNLOGGED tables are, also partitions of others."""
-        unlogged = sa.and_(_CLASS.c.oid.in_(sa.select(_parts(relation).c.oid)), _CLASS.c.relpersistence != "p")
-        return connection.scalar(sa.select(_CLASS.c.oid).where(unlogged).limit(1)) is not None
+    def emptied_by_a_crash(self, connection: sa.Connection, relation: Relation) -> tuple[str, str] | None:
+        """UNLOGGED tables are, also partitions of others, which then are the ones to change."""
+        unlogged = (
+            sa.select(_CLASS.c.relname, _NAMESPACE.c.nspname)
+            .join(_NAMESPACE, _NAMESPACE.c.oid == _CLASS.c.relnamespace)
+            .where(_CLASS.c.oid.in_(sa.select(_parts(relation).c.oid)), _CLASS.c.relpersistence != "p")
+        )
+        found = connection.execute(unlogged.order_by(_CLASS.c.relname).limit(1)).first()
+        if found is None:
+            return None
+        table = _qualified(connection, sa.table(found.relname, schema=found.nspname))
+        return "UNLOGGED", f"ALTER TABLE {table} SET LOGGED"
 
     # --- rights ---
 
