@@ -385,6 +385,19 @@ def test_a_list_that_a_crash_empties_is_refused(warehouse: Database) -> None:
     assert said(warehouse, subscriptions()) == ""
 
 
+def test_a_list_of_which_a_crash_empties_a_partition_is_refused(warehouse: Database) -> None:
+    """The statement is that of the partition: of the list itself it would change nothing."""
+    Newsletter(warehouse)
+    warehouse.run_text("CREATE TABLE parted (email text PRIMARY KEY) PARTITION BY HASH (email)")
+    warehouse.run_text("CREATE UNLOGGED TABLE half PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0)")
+    warehouse.run_text("CREATE TABLE other_half PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1)")
+    told = said(warehouse, subscriptions({"table": "parted"}))
+    statement = told[told.index("ALTER TABLE") :].splitlines()[0]
+    assert "half SET LOGGED" in statement and "other_half" not in statement
+    warehouse.run_text(statement)
+    assert said(warehouse, subscriptions({"table": "parted"})) == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
