@@ -99,7 +99,7 @@ def simulated_figures(simulated: Simulation) -> list[Row]:
         {
             **names,
             "run_at": one.at.astimezone(UTC),
-            "day": one.day,
+            "day": one.at.date(),
             "records": one.going.records,
             "rows_along": one.going.rows_along,
         }

@@ -29,8 +29,9 @@ _SIMULATION = "simulation"
 class SimulatedRun(Value):
     """A run to come, and what it will erase (or anonymise) of a dataset."""
 
-    at: datetime = Field(description="When its schedule starts it: also the moment that it judges by.")
-    day: date = Field(description="The same as a day of the policy's time zone.")
+    at: datetime = Field(
+        description="When its schedule starts it, in the policy's time zone: also the moment that it judges by."
+    )
     going: Going
 
 
@@ -87,10 +88,8 @@ def simulate(env: Environment, policy: Policy, dataset: Dataset, at: datetime, u
         found = simulate_store(env.store(dataset), job, rules, [policy.expiry(moment) for moment in moments])
     except LetheError as error:
         return simulated.model_copy(update={"problem": str(error)})
-    runs = [
-        SimulatedRun(at=moment, day=moment.date(), going=going) for moment, going in zip(moments, found, strict=True)
-    ]
-    return simulated.model_copy(update={"runs": tuple(runs)})
+    runs = tuple(SimulatedRun(at=moment, going=going) for moment, going in zip(moments, found, strict=True))
+    return simulated.model_copy(update={"runs": runs})
 
 
 def run_moments(policy: Policy, at: datetime, until: date) -> Iterator[datetime]:
