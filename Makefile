@@ -65,7 +65,7 @@ schema: $(STAMP) ## Write the JSON Schema of policies, for editors
 
 .PHONY: lock
 lock: $(STAMP) ## Compile requirements.txt and requirements-dev.txt; ARGS=--upgrade for newer versions
-	$(COMPILE) $(ARGS) --extra celery --extra fab --extra mariadb --output-file requirements.txt
+	$(COMPILE) $(ARGS) --extra celery --extra fab --extra mariadb --extra texts --output-file requirements.txt
 	$(COMPILE) $(ARGS) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 
 .PHONY: clean

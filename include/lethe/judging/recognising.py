@@ -53,8 +53,13 @@ _FIRM = re.compile(r"\b(?:Ltd|Corp|Inc|LLC|LLP|GmbH|AG|SA|SAS|SL|BV|AB|Oy|PLC|s\
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}")
 
 
+def is_role(address: str) -> bool:
+    """Whether an e-mail address is nobody's in person: info@, support@."""
+    return _ROLE.match(address) is not None
+
+
 def _is_email(text: str) -> bool:
-    return _EMAIL.fullmatch(text) is not None and _ROLE.match(text) is None
+    return _EMAIL.fullmatch(text) is not None and not is_role(text)
 
 
 def _is_phone(text: str) -> bool:
@@ -66,7 +71,7 @@ def _is_phone(text: str) -> bool:
         return False
 
 
-def _is_address_of_a_device(text: str) -> bool:
+def is_address_of_a_device(text: str) -> bool:
     """Addresses of the Internet; not those that begin with a small number, which versions of software look like."""
     try:
         address = ipaddress.ip_address(text.partition("/")[0])
@@ -102,14 +107,14 @@ def _is_a_persons_name(text: str) -> bool:
 _FORMS: Mapping[str, Callable[[str], bool]] = {
     Personal.EMAIL: _is_email,
     Personal.PHONE: _is_phone,
-    Personal.ONLINE: _is_address_of_a_device,
+    Personal.ONLINE: is_address_of_a_device,
     Personal.ID: _is_number_of_a_person,
     Personal.NAME: _is_a_persons_name,
     Personal.TEXT: _mentions_somebody,
     "at": lambda text: "@" in text,
     "word": lambda text: re.fullmatch(r"[^\W\d_][^\d_/\\<>{}]*", text) is not None and text[0].isupper(),
     "digits": lambda text: sum(one.isdigit() for one in text) >= 6,
-    "role": lambda text: _ROLE.match(text) is not None,
+    "role": is_role,
 }
 
 
