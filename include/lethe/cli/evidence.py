@@ -1,17 +1,19 @@
 """`lethe ledger`, `certificate`, `prove`, `proof`, `evidence` and `keys`: what was done, and how others can check it.
 
-`certificate verify` and `proof verify` need no connection and no secret, only the file and the public key.
+`certificate verify`, `proof verify` and `evidence verify` need no connection and no secret, only the file and the
+public key.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 from rich.table import Table
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from lethe.environment import Environment
+    from lethe.evidence.archive import Index
     from lethe.evidence.certificate import Certificate
     from lethe.evidence.proofs import History
 
@@ -29,7 +32,9 @@ ledger_app = typer.Typer(help="Check the ledger of all that was done, and anchor
 certificate_app = typer.Typer(help="Show and check certificates of destruction.", no_args_is_help=True)
 proof_app = typer.Typer(help="Check proofs about single records.", no_args_is_help=True)
 keys_app = typer.Typer(help="Make the secrets, and give out the public key.", no_args_is_help=True)
-evidence_app = typer.Typer(help="Delete evidence at the end of its own period.", no_args_is_help=True)
+evidence_app = typer.Typer(
+    help="Hand out certificates by period, and delete evidence at the end of its own period.", no_args_is_help=True
+)
 
 PublicKeys = Annotated[
     list[Path] | None,
@@ -303,6 +308,77 @@ def key_texts(values: Sequence[str]) -> Sequence[str]:
     return values
 
 
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+@evidence_app.command()
+def archive(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new ZIP file.")],
+    first: Annotated[
+        datetime, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="The first day (UTC).")
+    ],
+    last: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="The last day (UTC); today if left out."),
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only of this category; may be repeated.")
+    ] = None,
+) -> None:
+    """Write the certificates that were issued on some days into one archive, with a signed index."""
+    from lethe.evidence.archive import Days, write
+
+    days = Days(first.date(), (last or datetime.now(UTC)).date())
+    with environment() as env, _whole(file) as out:
+        unknown = sorted(set(category or ()) - {*env.policies, *env.runs.categories()})
+        if unknown:
+            raise typer.BadParameter(f"there is no category {', '.join(unknown)}", param_hint="--category")
+        index = write(env.governance, env.keys, out, days, category)
+    say(f"{file} was written: {len(index.certificates):,} certificates from {days.first} to {days.last}.")
+    _say_not_there(index)
+
+
+@evidence_app.command("verify")
+def verify_archive(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive (ZIP).")],
+    public_key: PublicKeys = None,
+) -> None:
+    """Check an archive and its certificates with nothing but the public key. Ends with 1 if anything is wrong."""
+    from lethe.errors import EvidenceError
+    from lethe.evidence.archive import verify
+
+    keys = _public_keys(public_key)
+    with _from_elsewhere():
+        found = verify(file, keys)
+    for text in found.findings:
+        say(text)
+    if found.findings:
+        raise EvidenceError(
+            f"{file} does NOT hold: do not rely on it; have it made anew by who keeps the ledger, `lethe evidence "
+            "archive`"
+        )
+    index = found.index
+    of = "all categories" if index.categories is None else ", ".join(index.categories)
+    say(
+        f"The archive holds: {len(index.certificates):,} certificates from {index.first} to {index.last}, of {of}, as "
+        f"of {index.made_at.isoformat()}."
+    )
+    _say_not_there(index)
+    _say_trust(found.key_id, trusted=found.trusted)
+
+
+def _say_not_there(index: Index) -> None:
+    """What an archive has no certificate of, and why."""
+    expired = [one.run for one in index.expired]
+    missing = {
+        "they were issued on these days, and deleted at the end of the evidence's own period": expired,
+        "they ended on these days, and had no certificate yet": index.uncertified,
+    }
+    for why, runs in missing.items():
+        if runs:
+            say(f"Not in it, because {why}: {', '.join(runs)}.")
+
+
 # --- the evidence's own period ----------------------------------------------------------------------------------------
 
 
@@ -399,6 +475,22 @@ def _trusted(env: Environment, files: Sequence[Path] | None) -> list[Ed25519Publ
     from lethe.keys import load_keys
 
     return [*_public_keys(files), *trusted_keys(env.governance, load_keys(env.connection))]
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that is there when all of it was written, and not before."""
+    from lethe.errors import EvidenceError
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("xb") as file:
+            yield file
+        draft.replace(path)
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be written ({error.strerror}): name another file") from None
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:

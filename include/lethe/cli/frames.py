@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lethe.errors import ParameterError
+from lethe.spreadsheets import harmless
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,7 @@ def write(rows: Sequence[Row], columns: Mapping[str, type], form: Form, output: 
         text = frame.assign(**days).to_json(orient="records", date_format="iso", date_unit="us", force_ascii=False)
         content = f"{text}\n".encode(errors="backslashreplace")
     else:
-        texts = {name: frame[name].map(_harmless, na_action="ignore") for name, kind in columns.items() if kind is str}
+        texts = {name: frame[name].map(harmless, na_action="ignore") for name, kind in columns.items() if kind is str}
         content = frame.assign(**texts).to_csv(index=False, lineterminator="\n").encode(errors="backslashreplace")
     if output is not None:
         output.write_bytes(content)
@@ -79,8 +80,3 @@ def _frame(rows: Sequence[Row], columns: Mapping[str, type]) -> pd.DataFrame:
     return pd.DataFrame(
         {name: pd.Series([row.get(name) for row in rows], dtype=types[kind]) for name, kind in columns.items()}
     )
-
-
-def _harmless(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

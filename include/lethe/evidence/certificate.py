@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -34,6 +35,9 @@ from lethe.holds.registry import Hold
 from lethe.keys import Keys
 from lethe.policy import Policy
 from lethe.stores.base import Remainder
+
+if TYPE_CHECKING:
+    import jinja2
 
 ISSUED = "certificate.issued"
 """The ledger's entry of a certificate: its SHA-256, and when it was issued."""
@@ -490,7 +494,7 @@ def audit(governance: Governance, trusted: Sequence[Ed25519PublicKey] = (), *, l
     for run_id in run_ids:
         with governance.read() as connection:
             try:
-                certificate = _audited(connection, run_id, trusted, issued.pop(run_id, None))
+                certificate = audited(connection, run_id, trusted, issued.pop(run_id, None)).certificate
                 findings += _tree_findings(connection, certificate, leaves=leaves)
             except EvidenceError as error:
                 findings.append(str(error))
@@ -506,22 +510,33 @@ def audit(governance: Governance, trusted: Sequence[Ed25519PublicKey] = (), *, l
     return Audit(certificates=len(run_ids), heads=tuple(heads), findings=tuple(findings))
 
 
-def _audited(
+def audited(
     connection: sa.Connection, run_id: str, trusted: Sequence[Ed25519PublicKey], entry: Mapping[str, object] | None
-) -> Certificate:
-    """A stored certificate that holds, is of its run, and is the one that the ledger knows."""
+) -> SignedCertificate:
+    """A stored certificate that holds, is of its run, and is the one that the ledger knows.
+
+    Args:
+        connection: to the governance database.
+        run_id: whose certificate.
+        trusted: the public keys that it may be signed by.
+        entry: the body of the ledger's entry of it; None: there is none.
+
+    Raises:
+        EvidenceError: if it is not.
+    """
     what = f"the certificate of run {run_id}"
     text = connection.scalar(sa.select(schema.certificate.c.document).where(schema.certificate.c.run_id == run_id))
     if not isinstance(text, str):
         raise EvidenceError(f"{what} was changed beyond recognition")
-    certificate = verify(text.encode(errors="replace"), trusted, what=what).certificate
+    signed = verify(text.encode(errors="replace"), trusted, what=what).document
+    certificate = signed.certificate
     if certificate.run != run_id:
         raise EvidenceError(f"{what}: it is that of run {certificate.run}")
     if entry is None:
         raise EvidenceError(f"{what}: the ledger has no entry of it")
     if entry.get("sha256") != certificate.sha256:
         raise EvidenceError(f"{what}: the ledger's entry is of another document")
-    return certificate
+    return signed
 
 
 def _issued(connection: sa.Connection) -> dict[str, Mapping[str, object]]:
@@ -580,6 +595,17 @@ def _tree_findings(connection: sa.Connection, certificate: Certificate, *, leave
 
 def page(signed: SignedCertificate) -> str:
     """The certificate as an HTML page that prints on A4: everything in one file, nothing loaded from elsewhere."""
+    return template("certificate.html.j2").render(
+        certificate=signed.certificate,
+        signature=signed.signature,
+        sha256=signed.certificate.sha256,
+        found_headings=FOUND_HEADINGS,
+    )
+
+
+@cache
+def template(name: str) -> jinja2.Template:
+    """A template of evidence that is read in a browser, and loads nothing from elsewhere."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -591,9 +617,4 @@ def page(signed: SignedCertificate) -> str:
     )
     environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
     environment.filters["moment"] = lambda at: at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "never"
-    return environment.get_template("certificate.html.j2").render(
-        certificate=signed.certificate,
-        signature=signed.signature,
-        sha256=signed.certificate.sha256,
-        found_headings=FOUND_HEADINGS,
-    )
+    return environment.get_template(name)
