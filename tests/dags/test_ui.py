@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,7 +28,7 @@ from lethe.airflow.plugin import LethePlugin
 from lethe.alerts import Kind
 from lethe.checks.results import ExpectationResult, Validation
 from lethe.counts import Became, Found, Unjudgeable
-from lethe.evidence import certificate
+from lethe.evidence import archive, certificate
 from lethe.evidence.events import DatasetValidated, DatasetVerified, Discovered, Settled
 from lethe.governance import schema
 from lethe.holds.registry import HoldRequest
@@ -136,6 +136,8 @@ def test_nobody_sees_a_page_without_signing_in(anyone: TestClient, run_id: str) 
         "/lethe/categories/webinars",
         "/lethe/records",
         "/lethe/holds",
+        "/lethe/evidence",
+        "/lethe/evidence/certificates.zip",
         f"/lethe/runs/{run_id}",
         f"/lethe/runs/{run_id}/certificate.json",
         f"/lethe/runs/{run_id}/datasets/registrations/data-docs",
@@ -232,12 +234,11 @@ def test_a_run_of_some_datasets_is_no_success_of_all(viewer: TestClient, run_id:
     assert standings(viewer) == f"{OTHERS + 1} never run"
 
 
-@pytest.mark.usefixtures("unscheduled")
-@pytest.mark.parametrize(("conf", "said"), [({}, "1 failed"), ({"dry_run": True}, "1 on time")])
-def test_a_run_that_failed_before_anything_was_planned_is_seen(
-    viewer: TestClient, run_id: str, conf: dict[str, object], said: str
-) -> None:
-    """In Airflow alone; with when the next one starts, and whether the DAG is paused."""
+@contextmanager
+def airflow_run(
+    dag_id: str, *, state: str, conf: dict[str, object] | None = None, later: timedelta = timedelta(minutes=1)
+) -> Iterator[None]:
+    """A DAG run that only Airflow knows, of a DAG that is in its folder."""
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
@@ -245,30 +246,46 @@ def test_a_run_that_failed_before_anything_was_planned_is_seen(
     from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
-    now_as_of(run_id)
-    at = datetime.now(UTC) + timedelta(minutes=1)
+    at, run_id = datetime.now(UTC) + later, f"{state}_in_airflow"
     with create_session() as session:
         session.merge(DagBundleModel(name="pages"))
         session.flush()
-        dag = session.get(DagModel, "webinars") or DagModel(dag_id="webinars", bundle_name="pages")
-        dag.is_paused, dag.is_stale, dag.next_dagrun_create_after = False, False, datetime(2027, 1, 2, 3, 4, tzinfo=UTC)
+        dag = session.get(DagModel, dag_id) or DagModel(dag_id=dag_id, bundle_name="pages")
+        dag.is_stale = False
         session.add(dag)
         session.flush()
         run = DagRun(
-            dag_id="webinars", run_id="failed_in_plan", run_type=DagRunType.MANUAL, conf=conf, run_after=at,
-            start_date=at, state=DagRunState.FAILED, triggered_by=DagRunTriggeredByType.TEST,
+            dag_id=dag_id, run_id=run_id, run_type=DagRunType.MANUAL, conf=conf or {}, run_after=at,
+            start_date=at, state=DagRunState(state), triggered_by=DagRunTriggeredByType.TEST,
         )  # fmt: skip
         session.add(run)
     try:
+        yield
+    finally:
+        with create_session() as session:
+            session.execute(sa.delete(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+
+
+@pytest.mark.usefixtures("unscheduled")
+@pytest.mark.parametrize(("conf", "said"), [({}, "1 failed"), ({"dry_run": True}, "1 on time")])
+def test_a_run_that_failed_before_anything_was_planned_is_seen(
+    viewer: TestClient, run_id: str, conf: dict[str, object], said: str
+) -> None:
+    """In Airflow alone; with when the next one starts, and whether the DAG is paused."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    now_as_of(run_id)
+    with airflow_run("webinars", state="failed", conf=conf):
+        with create_session() as session:
+            dag = session.get(DagModel, "webinars")
+            dag.is_paused, dag.next_dagrun_create_after = False, datetime(2027, 1, 2, 3, 4, tzinfo=UTC)
         assert said in standings(viewer)
         assert "2027-01-02 03:04" in viewer.get("/lethe/").text
         with create_session() as session:
             session.get(DagModel, "webinars").is_paused = True
         assert ("1 paused" if "on time" in said else said) in standings(viewer)
         assert "2027-01-02 03:04" not in viewer.get("/lethe/").text
-    finally:
-        with create_session() as session:
-            session.execute(sa.delete(DagRun).where(DagRun.run_id == "failed_in_plan"))
 
 
 def surveyed(category: str, dataset: str, **numbers: Any) -> Survey:  # noqa: ANN401 - fields of a survey
@@ -382,6 +399,86 @@ def test_tables_are_whole_on_a_small_screen(chromium: Browser, viewer: TestClien
             return new Set([...text.getClientRects()].map(line => line.top)).size })"""
         assert set(tab.evaluate(lines)) <= {1}, path
     tab.close()
+
+
+DAYS = {"from": "2020-01-01", "to": "2099-12-31"}
+
+
+def test_the_certificates_of_some_days_are_an_archive_that_holds(
+    viewer: TestClient, run_id: str, tmp_path: Path
+) -> None:
+    """As an auditor gets it, who has the public key and nothing else."""
+    page = viewer.get("/lethe/evidence").text
+    assert 'action="/lethe/evidence/certificates.zip"' in page
+    assert '<option value="webinars">webinars (1 in all)</option>' in page
+    assert 'href="/lethe/evidence"' in viewer.get("/lethe/").text
+    with open_environment() as env:
+        public = env.keys.signing_key().public_key()
+    for asked in (DAYS, DAYS | {"category": "webinars"}):
+        answer = viewer.get("/lethe/evidence/certificates.zip", params=asked)
+        assert answer.status_code == 200
+        assert answer.headers["content-disposition"].startswith('attachment; filename="certificates-')
+        path = tmp_path / "archive.zip"
+        path.write_bytes(answer.content)
+        found = archive.verify(path, [public])
+        assert (found.findings, [one.run for one in found.index.certificates]) == ((), [run_id])
+        assert found.index.categories == (("webinars",) if "category" in asked else None)
+
+
+@pytest.mark.usefixtures("run_id")
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"from": "2026-02-30", "to": "2026-03-01"}, "Write a day such as 2026-01-31 for from"),
+        ({}, "Write a day such as 2026-01-31 for from and to"),
+        ({"from": "2026-02-02", "to": "2026-02-01"}, "the last one is before the first"),
+    ],
+)
+def test_days_that_are_none_are_refused_in_words(viewer: TestClient, asked: dict[str, str], why: str) -> None:
+    answer = viewer.get("/lethe/evidence/certificates.zip", params=asked)
+    assert (answer.status_code, why in answer.text) == (422, True)
+
+
+def test_an_archive_has_nothing_of_a_category_that_a_user_may_not_read(
+    viewer: TestClient, run_id: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    def only_events(_manager: object, *, details: DagDetails, **_rest: object) -> bool:
+        return bool(details.id == "events")
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", only_events)
+    assert "webinars" not in viewer.get("/lethe/evidence").text
+    asked = DAYS | {"category": "webinars"}
+    assert viewer.get("/lethe/evidence/certificates.zip", params=asked).status_code == 403
+    path = tmp_path / "archive.zip"
+    path.write_bytes(viewer.get("/lethe/evidence/certificates.zip", params=DAYS).content)
+    index = archive.verify(path).index
+    assert (index.certificates, index.categories) == ((), ())
+    assert run_id.encode() not in path.read_bytes()
+
+
+def said_of_check(viewer: TestClient) -> str:
+    line = viewer.get("/lethe/evidence").text.partition('id="checked">')[2].partition("</p>")[0]
+    return re.sub("<[^>]+>", "", line)
+
+
+@pytest.mark.usefixtures("run_id")
+def test_it_is_said_whether_the_evidence_held_when_it_was_last_checked(viewer: TestClient) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:  # those of other tests
+        session.execute(sa.delete(DagRun).where(DagRun.dag_id == "lethe_evidence"))
+    assert said_of_check(viewer) == "never checked"
+    with airflow_run("lethe_evidence", state="success"):
+        assert said_of_check(viewer).startswith("held when it was last checked")
+        with airflow_run("lethe_evidence", state="failed", later=timedelta(hours=1)):
+            assert said_of_check(viewer).startswith("failed when it was last checked")
+            assert "/lethe/runbook#the-evidence-does-not-hold" in viewer.get("/lethe/evidence").text
+        with airflow_run("lethe_evidence", state="running", later=timedelta(hours=1)):
+            assert said_of_check(viewer).startswith("held when it was last checked")
 
 
 def test_data_docs_are_at_hand_where_the_run_is(viewer: TestClient, run_id: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import chain
+from typing import BinaryIO
 
 import sqlalchemy as sa
 import yaml
@@ -17,6 +18,9 @@ from lethe.checks import pages as data_docs_pages
 from lethe.counts import Became, Outcome
 from lethe.environment import Environment
 from lethe.errors import LetheError, PolicyError, RunError
+from lethe.evidence import archive
+from lethe.evidence.archive import Days
+from lethe.evidence.ledger import Head
 from lethe.evidence.records import RunRecord
 from lethe.evidence.runs import CLOSING, DRY, FAILED, OPEN, SUCCEEDED, SUPERSEDED
 from lethe.governance import schema
@@ -250,6 +254,21 @@ class RecordPage:
     key: str = field(default="", repr=False)
     found: Explanation | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePage:
+    """What there is of evidence.
+
+    Attributes:
+        head: where the ledger ends.
+        certificates: how many are stored, by those categories that a user may see, also retired ones.
+        today: the last day, in UTC, of an archive that is asked for now.
+    """
+
+    head: Head
+    certificates: Mapping[str, int]
+    today: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +550,50 @@ def holds_page(env: Environment, may_see: MayRead, now: datetime) -> tuple[HoldL
             nothing = bool(every) and all(one.records == 0 for one in every)
             lines.append(HoldLine(hold, (now - hold.placed_at).days, found, nothing))
     return tuple(sorted(lines, key=lambda line: (line.hold.placed_at, line.hold.id)))
+
+
+def evidence_page(env: Environment, may_read: MayRead, now: datetime) -> EvidencePage:
+    """The evidence of those categories that a user may see.
+
+    Args:
+        env: whose evidence.
+        may_read: what the user may see.
+        now: the moment.
+    """
+    table, run = schema.certificate.c, schema.run.c
+    counted = (
+        sa.select(run.category, sa.func.count(table.run_id))
+        .select_from(schema.run.outerjoin(schema.certificate, table.run_id == run.id))
+        .group_by(run.category)
+        .order_by(run.category)
+    )
+    with env.governance.read() as connection:
+        head = env.ledger.head(connection)
+        found = connection.execute(counted).all()
+    certificates = {category: number for category, number in found if may_read(category)}
+    return EvidencePage(head, certificates, now.astimezone(UTC).date())
+
+
+def archived(env: Environment, may_read: MayRead, category: str | None, days: Days, file: BinaryIO) -> None:
+    """Write the archive of certificates: of one category, or of all that a user may see.
+
+    Args:
+        env: whose evidence.
+        may_read: what the user may see; of a category that is named it was asked already.
+        category: None: all.
+        days: on which the certificates were issued.
+        file: what to write to.
+
+    Raises:
+        EvidenceError: if it cannot be made; see `lethe.evidence.archive.write`.
+    """
+    if category is None:
+        known = {*env.runs.categories()}
+        readable = {name for name in known if may_read(name)}
+        categories = None if readable == known else readable
+    else:
+        categories = {category}
+    archive.write(env.governance, env.keys, file, days, categories)
 
 
 def run_page(env: Environment, run_id: str) -> RunPage:

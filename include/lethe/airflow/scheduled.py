@@ -1,8 +1,9 @@
-"""What Airflow's scheduler knows of categories, read from its metadata database: on its server side only."""
+"""What Airflow's scheduler knows of DAGs, read from its metadata database: on its server side only."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -30,6 +31,32 @@ def scheduled(categories: Collection[str]) -> Mapping[str, Scheduled]:
         )
         for dag in dags
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A DAG run that is over: when it began, and whether it succeeded."""
+
+    began: datetime
+    succeeded: bool
+
+
+def newest_over(dag_id: str) -> Over | None:
+    """The newest run of a DAG that is over; None: there is none."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+
+    began = sa.func.coalesce(DagRun.start_date, DagRun.queued_at, DagRun.run_after)
+    query = (
+        sa.select(began.label("began"), DagRun.state)
+        .where(DagRun.dag_id == dag_id, DagRun.state.in_((DagRunState.SUCCESS, DagRunState.FAILED)))
+        .order_by(began.desc())
+        .limit(1)
+    )
+    with create_session() as session:
+        found = session.execute(query).one_or_none()
+    return Over(found.began, found.state == DagRunState.SUCCESS) if found else None
 
 
 def _failed(session: sa.orm.Session, dags: Collection[str]) -> Mapping[str, datetime]:

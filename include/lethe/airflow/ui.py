@@ -6,18 +6,22 @@ categories whose DAG that user may read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
-from typing import Annotated, Any
+from tempfile import TemporaryFile
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import parse_qs, quote, urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import Depends, FastAPI, HTTPException, Request, status
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, status
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -25,13 +29,22 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from lethe.airflow import pages, runbook
 from lethe.airflow.connections import open_environment
 from lethe.airflow.links import airflow_path, page_path
-from lethe.airflow.scheduled import scheduled
-from lethe.errors import LetheError, RunError
+from lethe.airflow.scheduled import newest_over, scheduled
+from lethe.airflow.watching import EVIDENCE_DAG
+from lethe.errors import LetheError, ParameterError, RunError
 from lethe.evidence import certificate
+from lethe.evidence.archive import Days
 from lethe.surveys import HORIZONS
 
 _MOST_TYPED = 16_384
 """Bytes of a form that asks for a record: keys of objects have at most 1,024 characters."""
+
+_CHUNK = 64 * 1024
+"""Bytes of a file that are sent at once."""
+
+_CODES = {RunError: status.HTTP_404_NOT_FOUND, ParameterError: status.HTTP_422_UNPROCESSABLE_CONTENT}
+"""What an error says of a request. Others say that something does not work."""
+_UNAVAILABLE = status.HTTP_503_SERVICE_UNAVAILABLE
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
@@ -126,12 +139,15 @@ def create_app() -> FastAPI:
     app.add_api_route("/holds", show_holds, response_class=HTMLResponse)
     app.add_api_route("/records", show_record, response_class=HTMLResponse)
     app.add_api_route("/records", explain_record, methods=["POST"], response_class=HTMLResponse)
+    app.add_api_route("/evidence", show_evidence, response_class=HTMLResponse)
+    app.add_api_route("/evidence/certificates.zip", download_archive)
     app.add_api_route("/runs/{run_id}", show_run, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/certificate.json", download_certificate)
     app.add_api_route("/runs/{run_id}/certificate.html", show_certificate, response_class=HTMLResponse)
     app.add_api_route("/runs/{run_id}/datasets/{dataset}/data-docs", show_data_docs, response_class=HTMLResponse)
     app.add_api_route("/dag-runs/{dag_id}/{dag_run_id:path}", go_to_run)
     app.add_exception_handler(LetheError, show_error)
+    app.add_exception_handler(RequestValidationError, show_error)
     app.add_exception_handler(AnyHTTPException, show_error)
     return app
 
@@ -175,6 +191,41 @@ def explain_record(who: Reading, typed: Annotated[Asked, Depends(asked)]) -> HTM
     return _render(
         "record.html.j2", status.HTTP_200_OK if page.found else status.HTTP_422_UNPROCESSABLE_CONTENT, page=page
     )
+
+
+def show_evidence(who: Reading) -> HTMLResponse:
+    """Where the ledger ends, whether the evidence held when it was last checked, and a form for an archive."""
+    with open_environment() as env:
+        page = pages.evidence_page(env, who.may_read, datetime.now(UTC))
+    return _render("evidence.html.j2", page=page, checked=newest_over(EVIDENCE_DAG), dag_id=EVIDENCE_DAG)
+
+
+def download_archive(
+    who: Reading,
+    first: Annotated[date, Query(alias="from")],
+    last: Annotated[date, Query(alias="to")],
+    category: str = "",
+) -> StreamingResponse:
+    """The certificates of some days in one archive: of a category, or of all that the user may read."""
+    if category:
+        who.require(category)
+    days = Days(first, last)
+    with ExitStack() as stack:
+        file = stack.enter_context(TemporaryFile())
+        with open_environment() as env:
+            pages.archived(env, who.may_read, category or None, days, file)
+        stack.pop_all()  # it is closed when it was sent
+    name = "-".join(filter(None, ["certificates", category, str(first), str(last)]))
+    disposition = {"Content-Disposition": f'attachment; filename="{quote(name, safe="")}.zip"'}
+    return StreamingResponse(_content(file), media_type="application/zip", headers=_HEADERS | disposition)
+
+
+def _content(file: BinaryIO) -> Iterator[bytes]:
+    """All of a file, which is closed then."""
+    with file:
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def show_run(run_id: str, who: Reading) -> HTMLResponse:
@@ -224,9 +275,14 @@ async def show_error(request: Request, error: Exception) -> HTMLResponse:
     del request
     if isinstance(error, AnyHTTPException):
         code, message = error.status_code, error.detail
+    elif isinstance(error, RequestValidationError):
+        fields = sorted({str(detail["loc"][-1]) for detail in error.errors()})
+        code, message = (
+            status.HTTP_422_UNPROCESSABLE_CONTENT,
+            f"Write a day such as 2026-01-31 for {' and '.join(fields)}",
+        )
     else:
-        missing = isinstance(error, RunError)
-        code = status.HTTP_404_NOT_FOUND if missing else status.HTTP_503_SERVICE_UNAVAILABLE
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _UNAVAILABLE)
         message = str(error)
     return _render("error.html.j2", code, message=message, signed_in=code != status.HTTP_401_UNAUTHORIZED)
 

@@ -23,6 +23,9 @@ from lethe.alerts import Kind, Outbox
 PREFIX = "lethe_"
 """What the ids of these DAGs begin with."""
 
+EVIDENCE_DAG = f"{PREFIX}evidence"
+"""The DAG that checks the evidence."""
+
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _MOST = 5
 """Findings in the message of a red task; all are in its log."""
@@ -251,7 +254,7 @@ def coverage_dag(*, schedule: str | None = "30 6 * * 1", sample: int | None = No
         schedule: a cron expression in UTC; weekly where nothing is said. None: only when a person starts it.
         sample: rows of each table that are looked at; None: as many as by `lethe coverage`.
     """
-    with _dag("coverage", "Is there personal data that no policy has?", schedule, _COVERAGE) as dag:
+    with _dag(f"{PREFIX}coverage", "Is there personal data that no policy has?", schedule, _COVERAGE) as dag:
         CoverageOperator(task_id="look", sample=sample, execution_timeout=timedelta(hours=4))
     return dag
 
@@ -266,7 +269,7 @@ def evidence_dag(*, schedule: str | None = "15 5 * * *", anchor: str | None = No
             `lethe ledger anchor`, so that one that was taken away shows.
         conn_id: the connection of that bucket.
     """
-    with _dag("evidence", "Does the evidence hold?", schedule, _EVIDENCE) as dag:
+    with _dag(EVIDENCE_DAG, "Does the evidence hold?", schedule, _EVIDENCE) as dag:
         EvidenceOperator(task_id="audit", anchor=anchor, conn_id=conn_id, execution_timeout=timedelta(hours=4))
     return dag
 
@@ -277,7 +280,9 @@ def watch_dag(*, schedule: str | None = "40 * * * *") -> DAG:
     Args:
         schedule: a cron expression in UTC; hourly where nothing is said. None: only when a person starts it.
     """
-    with _dag("watch", "Is every category on time, and does somebody know where not?", schedule, _WATCH) as dag:
+    with _dag(
+        f"{PREFIX}watch", "Is every category on time, and does somebody know where not?", schedule, _WATCH
+    ) as dag:
         WatchOperator(task_id="watch", execution_timeout=timedelta(minutes=30))
     return dag
 
@@ -289,14 +294,14 @@ def survey_dag(*, schedule: str | None = "45 4 * * *") -> DAG:
         schedule: a cron expression in UTC; nightly where nothing is said, after the runs of the night. None: only when
             a person starts it.
     """
-    with _dag("survey", "What is due now, and what goes in the days that come?", schedule, _SURVEY) as dag:
+    with _dag(f"{PREFIX}survey", "What is due now, and what goes in the days that come?", schedule, _SURVEY) as dag:
         SurveyOperator(task_id="survey", execution_timeout=timedelta(hours=8))
     return dag
 
 
-def _dag(name: str, question: str, schedule: str | None, words: str) -> DAG:
+def _dag(dag_id: str, question: str, schedule: str | None, words: str) -> DAG:
     return DAG(
-        dag_id=f"{PREFIX}{name}",
+        dag_id=dag_id,
         description=question,
         schedule=CronTriggerTimetable(schedule, timezone="UTC") if schedule else None,
         start_date=_START,
