@@ -137,6 +137,83 @@ def test_moments_are_moved_to_the_first_of_their_month_in_utc(any_database: Data
         assert connection.scalar(sa.select(strategy.done(table.c.born, None, dialect)))
 
 
+BY_TENS, BY_BILLIONS, MONTH, YEAR = (
+    {"with": "range", "value": 10},
+    {"with": "range", "value": 10**9},
+    {"with": "month"},
+    {"with": "year"},
+)
+LOWEST = "-9223372036854775808"
+LIMITS: dict[str, list[tuple[str, str, dict[str, Any], str | None]]] = {
+    "postgresql": [
+        ("bigint", LOWEST, BY_TENS, LOWEST),
+        ("int", "-2147483648", BY_TENS, "-2147483648"),
+        ("smallint", "-5", BY_BILLIONS, "-32768"),
+        ("bigint", "9223372036854775807", BY_TENS, "9223372036854775800"),
+        ("date", "'4714-11-24 BC'", MONTH, "4714-11-24 BC"),
+        ("date", "'0044-03-15 BC'", MONTH, "0044-03-01 BC"),
+        ("date", "'5874897-12-31'", YEAR, "5874897-01-01"),
+        ("date", "'-infinity'", MONTH, "-infinity"),
+        ("timestamp", "'4714-11-24 00:00 BC'", YEAR, "4714-11-24 00:00:00 BC"),
+        ("timestamptz", "'4714-11-24 00:00Z BC'", MONTH, "4714-11-24 00:00:00+00 BC"),
+        ("timestamptz", "'infinity'", YEAR, "infinity"),
+        ("text", "repeat('a', 1000000) || '@x.org'", {"with": "domain"}, "@x.org"),
+    ],
+    "mariadb": [
+        ("bigint", LOWEST, BY_TENS, LOWEST),
+        ("bigint unsigned", "18446744073709551615", BY_TENS, "18446744073709551610"),
+        ("int", "-2147483648", BY_TENS, "-2147483648"),
+        ("int unsigned", "5", BY_BILLIONS, "0"),
+        ("mediumint", "-1", BY_BILLIONS, "-8388608"),
+        ("tinyint", "-128", BY_TENS, "-128"),
+        ("timestamp null", "'1970-01-01 00:00:01'", YEAR, "1970-01-01 00:00:01"),
+        ("datetime", "'9999-12-31 23:59:59'", MONTH, "9999-12-01 00:00:00"),
+        ("date", "'0000-00-00'", MONTH, "0000-00-00"),
+        ("date", "'0000-05-06'", YEAR, "0000-01-01"),
+        ("date", "'2024-00-10'", MONTH, "2024-00-01"),
+        ("longtext", "concat(repeat('a', 1000000), '@x.org')", {"with": "domain"}, "@x.org"),
+    ],
+    "sqlite": [
+        ("INTEGER", LOWEST, BY_TENS, LOWEST),
+        ("SMALLINT", "9223372036854775807", BY_TENS, "9223372036854775800"),
+        ("INTEGER", "-3.7", BY_TENS, "-10"),
+        ("INTEGER", "1e300", BY_TENS, "9223372036854775800"),
+        ("INTEGER", "'37 or so'", BY_TENS, "30"),
+        ("DATE", "'9999-12-31'", MONTH, "9999-12-01"),
+        ("DATE", "5.5", YEAR, None),
+        ("DATE", "'now'", YEAR, None),
+        ("TEXT", "CAST(x'ff4061' AS TEXT)", {"with": "domain"}, None),
+        ("TEXT", "x'614062'", {"with": "domain"}, None),
+        ("TEXT", "'a' || char(0) || '@x.org'", {"with": "domain"}, None),
+        ("TEXT", "x'312e312e312e31'", {"with": "network"}, None),
+        ("TEXT", "printf('%.*c', 1000000, 'a') || '@x.org'", {"with": "domain"}, "@x.org"),
+    ],
+}
+"""What a column of a type can have at its ends, or against its type, its mask, and what is left, as text."""
+
+
+def test_values_at_the_limits_of_their_types_are_masked_and_fail_no_neighbour(any_database: Database) -> None:
+    """What a range, a month or a year begins with may be out of the type's reach: then its first value is left."""
+    limits = LIMITS[any_database.name]
+    table = any_database.leads([{"id": n, "email": "ann@x.org", "last_contact": OLD} for n in (1, 2)])
+    names = [f"masked_{number}" for number in range(len(limits))]
+    for name, (kind, value, _, _) in zip(names, limits, strict=True):
+        any_database.run_text(
+            f"ALTER TABLE leads ADD COLUMN {name} {kind}",
+            f"UPDATE leads SET {name} = {value} WHERE id = 1",  # noqa: S608 - values are those of this file
+        )
+    masks = [{"column": name, **mask} for name, (_, _, mask, _) in zip(names, limits, strict=True)]
+    of = dataset(masks=[{"column": "email"}, *masks])
+    assert refused(any_database, of) == []
+    assert run_through(any_database, anonymise(of)).anonymised == 2
+    assert any_database.store.survey(anonymise(of, run="run-2"), NO_HOLDS).due == 0
+    text = sa.CHAR() if any_database.name == "mariadb" else sa.Text()
+    shown = sa.select(*(sa.cast(sa.column(name), text).label(name) for name in names)).select_from(table)
+    with any_database.engine.connect() as connection:
+        left = connection.execute(shown.where(table.c.id == 1)).one()
+    assert list(left) == [after for _, _, _, after in limits]
+
+
 MASKS = [
     {"column": "email", "with": "domain"},
     {"column": "phone", "with": "prefix", "value": 6},

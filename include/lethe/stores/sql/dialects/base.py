@@ -604,12 +604,31 @@ class Dialect(ABC):
         """Where a text begins in another, counted from 1; 0 where it is not in it."""
         return sa.func.instr(column, text)
 
+    def matches(self, column: AnyColumn, pattern: AnyColumn) -> Predicate:
+        """Whether a regular expression is found in a value; false or unknown of what is no text."""
+        return column.regexp_match(pattern)
+
     def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
         """Of a day, or a moment, the first day of its month or year: of the column's type, moments in UTC.
 
-        Where masks can be put.
+        Where the type does not reach back to that day, the first that it has. Where masks can be put.
         """
         raise NotImplementedError
+
+    def lowest(self, kind: sa.types.TypeEngine[Any]) -> int:
+        """The lowest whole number that a column of a type of whole numbers can have."""
+        bits = 16 if isinstance(kind, sa.SmallInteger) else 64 if isinstance(kind, sa.BigInteger) else 32
+        return -(1 << bits - 1)
+
+    def first_of_range(self, column: AnyColumn, width: int) -> AnyColumn:
+        """Of a whole number the largest multiple of `width` that is no larger: of the column's type.
+
+        Where the type does not reach down to that, the lowest number that it has.
+        """
+        wide = sa.literal_column(str(width), sa.Integer())
+        lowest = sa.literal_column(str(self.lowest(column.type)), column.type)
+        rest = ((column % wide) + wide) % wide
+        return sa.case((column < lowest + rest, lowest), else_=column - rest)
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """Insert rows with one column, which is unique; those that are there already stay as they are.

@@ -198,6 +198,10 @@ def _keyed(element: _Key, compiler: Any, **_: Any) -> str:  # noqa: ANN401 - as 
     return f"KEY ({', '.join(map(part, element.columns_of_key))})"
 
 
+_FIRST_TIMESTAMP = "'1970-01-01 00:00:01'"
+"""In UTC: https://mariadb.com/kb/en/timestamp/"""
+
+
 class MariaDB(Dialect):
     """MariaDB."""
 
@@ -737,13 +741,29 @@ class MariaDB(Dialect):
         return sa.and_(one == other, exact_text(one) == exact_text(other))
 
     def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
-        """By its text: a zero date has no month, and stays one."""
+        """By its text: the zero date has no month, and stays one; timestamps begin a second after a month does."""
         kept, rest = ("8", "'01'") if of == "month" else ("5", "'01-01'")
         text = sa.func.concat(
             sa.func.left(sa.cast(column, sa.CHAR()), sa.literal_column(kept)), sa.literal_column(rest)
         )
-        first = sa.cast(text, column.type if isinstance(column.type, sa.Date) else mysql.DATETIME())
-        return sa.case((sa.func.year(column) == sa.literal_column("0"), column), else_=first)
+        first: AnyColumn = sa.cast(text, column.type if isinstance(column.type, sa.Date) else mysql.DATETIME())
+        if isinstance(column.type, mysql.TIMESTAMP):
+            first = sa.func.greatest(first, sa.cast(sa.literal_column(_FIRST_TIMESTAMP), mysql.DATETIME()))
+        return sa.case((column == sa.literal_column("0"), column), else_=first)
+
+    def lowest(self, kind: sa.types.TypeEngine[Any]) -> int:
+        """There are types of one and of three bytes, too."""
+        if _is_unsigned(kind):
+            return 0
+        bits = 8 if isinstance(kind, mysql.TINYINT) else 24 if isinstance(kind, mysql.MEDIUMINT) else None
+        return -(1 << bits - 1) if bits else super().lowest(kind)
+
+    def first_of_range(self, column: AnyColumn, width: int) -> AnyColumn:
+        """Of numbers without a sign by division: sessions subtract with a sign, which has half of their numbers."""
+        if not _is_unsigned(column.type):
+            return super().first_of_range(column, width)
+        wide = sa.literal_column(str(width), sa.Integer())
+        return column.op("DIV", return_type=column.type)(wide) * wide
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """INSERT … ON DUPLICATE KEY UPDATE what is there; INSERT IGNORE would ignore much else."""
@@ -1006,3 +1026,7 @@ def _covers(pattern: str, schema: str) -> bool:
 
 _ON_STAGING = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP")
 _ON_DATA = ("CREATE TEMPORARY TABLES",)
+
+
+def _is_unsigned(kind: sa.types.TypeEngine[Any]) -> bool:
+    return bool(getattr(kind, "unsigned", False) or getattr(kind, "zerofill", False))

@@ -231,6 +231,16 @@ class Xid(sa.types.UserDefinedType[str]):
         return "xid"
 
 
+_CALENDAR_BEGINS = {
+    "month": ("4714-11-24 00:00:00+00 BC", "4714-12-01 00:00:00+00 BC"),
+    "year": ("4714-11-24 00:00:00+00 BC", "4713-01-01 00:00:00+00 BC"),
+}
+"""The first day that there is, and the first that begins a month, or a year.
+
+https://www.postgresql.org/docs/current/datatype-datetime.html
+"""
+
+
 class PostgreSQL(Dialect):
     """PostgreSQL."""
 
@@ -1079,11 +1089,21 @@ class PostgreSQL(Dialect):
         return sa.func.strpos(column, text)
 
     def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
-        """By `date_trunc`."""
+        """By `date_trunc`, and days by their number: they go on for longer than timestamps do.
+
+        `infinity` stays, and the month and the year with which PostgreSQL's calendar begins have no first day.
+        """
+        lowest, second = (sa.cast(sa.literal_column(f"'{day}'"), column.type) for day in _CALENDAR_BEGINS[of])
         unit, utc = (sa.literal_column(f"'{text}'", sa.Text()) for text in (of, "UTC"))
-        if isinstance(column.type, sa.DateTime) and column.type.timezone:
-            return sa.func.date_trunc(unit, column, utc)
-        return sa.cast(sa.func.date_trunc(unit, sa.cast(column, pg.TIMESTAMP())), column.type)
+        if isinstance(column.type, sa.Date):
+            day = sa.extract("day" if of == "month" else "doy", column)
+            first: AnyColumn = column - sa.cast(day, sa.Integer()) + sa.literal_column("1", sa.Integer())
+        elif getattr(column.type, "timezone", False):
+            first = sa.func.date_trunc(unit, column, utc)
+        else:
+            first = sa.func.date_trunc(unit, column)
+        finite = sa.func.isfinite(column, type_=sa.Boolean())
+        return sa.case((sa.not_(finite), column), (column < second, lowest), else_=sa.type_coerce(first, column.type))
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """INSERT … ON CONFLICT (column) DO NOTHING."""

@@ -459,9 +459,23 @@ class SQLite(Dialect):
         return sa.update(table).where(_among(on, chosen))
 
     def first_day(self, column: AnyColumn, of: Literal["month", "year"]) -> AnyColumn:
-        """By its text, as dates and moments are kept; NULL where it is no date."""
-        shape = "'%Y-%m-01'" if of == "month" else "'%Y-01-01'"
-        return sa.type_coerce(sa.func.strftime(sa.literal_column(shape), column), sa.types.NullType())
+        """By its text, as dates and moments are kept; NULL where it is no date of four digits: not of 'now', either."""
+        shape: AnyColumn = sa.literal_column("'%Y-%m-01'" if of == "month" else "'%Y-01-01'")
+        raw = sa.type_coerce(column, sa.types.NullType())
+        day = sa.case((raw.op("GLOB")(sa.literal_column("'[0-9]*'")), sa.func.strftime(shape, raw)))
+        return sa.type_coerce(sa.func.strftime(shape, day), sa.types.NullType())
+
+    def matches(self, column: AnyColumn, pattern: AnyColumn) -> Predicate:
+        """By Python; a column may have values of any type, and text that is no Unicode."""
+        return sa.func.lethe_matches(*_as_stored(column), pattern, type_=sa.Boolean())
+
+    def lowest(self, kind: sa.types.TypeEngine[Any]) -> int:
+        """Whatever its type is called, a column has whole numbers of 64 bits."""
+        return -(2**63)
+
+    def first_of_range(self, column: AnyColumn, width: int) -> AnyColumn:
+        """A column of whole numbers may have any others, and text: what SQLite makes a whole number of."""
+        return super().first_of_range(sa.cast(column, sa.Integer()), width)
 
     def insert_missing(self, table: sa.Table, column: str, rows: sa.Select[Any]) -> sa.Insert:
         """INSERT … ON CONFLICT (column) DO NOTHING."""
@@ -551,6 +565,7 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
         "identifier": (4, _identifier),
         "spelt": (2, _spelt),
         "like": (3, _like),
+        "matches": (3, _matches),
     }
     for name, (arguments, function) in functions.items():
         driver.create_function(f"lethe_{name}", arguments, function, deterministic=True)
@@ -644,3 +659,9 @@ def _spelt(value: object, letter: object) -> str | None:
 def _like(value: object, letter: object, pattern: str) -> int | None:
     stored = _stored(value, letter)
     return int(is_like(stored, pattern)) if isinstance(stored, str) else None
+
+
+def _matches(value: object, letter: object, pattern: str) -> int:
+    """Not text with a NUL, at which SQLite's own functions take text for ended."""
+    stored = _stored(value, letter)
+    return int(isinstance(stored, str) and "\0" not in stored and re.search(pattern, stored) is not None)

@@ -19,7 +19,7 @@ class Masking(Strategy):
     def put(self, column: AnyColumn, value: str | int | None, dialect: Dialect) -> AnyColumn:
         """The domain with its @, by which it is known again; NULL where there is none."""
         at = dialect.place_of(column, sa.literal_column("'@'", sa.Text()))
-        return sa.case((column.regexp_match(_PLAIN), sa.func.substr(column, at)), else_=sa.null())
+        return sa.case((dialect.matches(column, _PLAIN), sa.func.substr(column, at)), else_=sa.null())
 
     def may_put_null(self, dialect: Dialect) -> bool:
         """Of what is no address."""

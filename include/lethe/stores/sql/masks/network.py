@@ -40,9 +40,9 @@ class Masking(Strategy):
         """The network's first address, in the case that it is written in; NULL where there is no address."""
         short = dialect.place_of(column, sa.literal_column("'::'", sa.Text()))
         return sa.case(
-            (column.regexp_match(_VERSION_4), _without_last_byte(column)),
-            (column.regexp_match(_SHORT), _beginning(column, short + _ONE)),
-            (column.regexp_match(_LONG), _beginning(column, _third_colon(column, dialect)) + _COLON),
+            (dialect.matches(column, _VERSION_4), _without_last_byte(column, dialect)),
+            (dialect.matches(column, _SHORT), _beginning(column, short + _ONE)),
+            (dialect.matches(column, _LONG), _beginning(column, _third_colon(column, dialect)) + _COLON),
             else_=sa.null(),
         )
 
@@ -59,11 +59,11 @@ def _beginning(column: AnyColumn, length: AnyColumn) -> AnyColumn:
     return sa.type_coerce(sa.func.substr(column, _ONE, length), sa.Text())
 
 
-def _without_last_byte(column: AnyColumn) -> AnyColumn:
+def _without_last_byte(column: AnyColumn, dialect: Dialect) -> AnyColumn:
     length, zero = sa.func.length(column), sa.literal_column("'0'", sa.Text())
     return sa.case(
         *(
-            (column.regexp_match(last), _beginning(column, length - sa.literal_column(str(digits))) + zero)
+            (dialect.matches(column, last), _beginning(column, length - sa.literal_column(str(digits))) + zero)
             for digits, last in _LAST_BYTES
         ),
         else_=sa.null(),

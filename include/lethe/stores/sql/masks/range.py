@@ -14,9 +14,8 @@ class Masking(Strategy):
     leaves = "one range"
 
     def put(self, column: AnyColumn, value: str | int | None, dialect: Dialect) -> AnyColumn:
-        """The largest multiple of the width that is no larger."""
-        width = sa.literal_column(str(value), sa.Integer())
-        return column - ((column % width) + width) % width
+        """The largest multiple of the width that is no larger; the lowest number of the type where that is lower."""
+        return dialect.first_of_range(column, int(value or 1))
 
     def unfit(self, kind: sa.types.TypeEngine[object], dialect: Dialect) -> str | None:
         """Fractions are not exact in every database."""
