@@ -13,10 +13,11 @@ from typing import Any
 
 import hypothesis
 import pytest
+from tests.servers import ReusingPostgres
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from lethe_demo.servers import EmbeddedMariaDB, EmbeddedPostgres, EmbeddedS3
+from lethe_demo.servers import EmbeddedMariaDB, EmbeddedS3
 
 _OUTPUT = pytest.StashKey[int]()
 
@@ -89,9 +90,9 @@ def pytest_timeout_cancel_timer() -> bool:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[ReusingPostgres]:
     """A real PostgreSQL server. Not under pytest's folder, which the server's user may not enter when root runs it."""
-    with TemporaryDirectory(prefix="lethe-postgres-") as folder, EmbeddedPostgres(Path(folder) / "data") as server:
+    with TemporaryDirectory(prefix="lethe-postgres-") as folder, ReusingPostgres(Path(folder) / "data") as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
+from tests.servers import ReusingPostgres
 
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -117,3 +120,42 @@ def test_a_server_that_is_still_ending_is_waited_for() -> None:
                 assert next_one.poll() is None, "it waits"
             output, _ = next_one.communicate(timeout=60)
     assert (next_one.returncode, output) == (0, "answers 1\n")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "SELECT 1",
+        "ALTER DATABASE {name} SET work_mem = '5MB'",
+        "GRANT CREATE ON DATABASE {name} TO pg_monitor",
+        "CREATE PUBLICATION everything FOR ALL TABLES",
+    ],
+)
+def test_a_database_that_is_used_again_is_as_a_new_one(postgres: ReusingPostgres, beside: str) -> None:
+    """Whoever used it before, in its schemas or in what lies beside them."""
+    name = f"again_{secrets.token_hex(4)}"
+    postgres.create_database(name)
+    new = _all_that_is_in(postgres, name)
+    with postgres.engine(name).begin() as connection:
+        for statement in ("CREATE TABLE t (id serial PRIMARY KEY)", "CREATE SCHEMA s", "CREATE TYPE s.e AS ENUM ('a')"):
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(beside.format(name=name))
+    assert _all_that_is_in(postgres, name) != new
+    postgres.drop_database(name)
+    postgres.create_database(name)
+    assert _all_that_is_in(postgres, name) == new
+    postgres.drop_database(name)
+
+
+def _all_that_is_in(server: ReusingPostgres, name: str) -> list[sa.Row[Any]]:
+    query = """
+        SELECT 'relation', relname::text, relacl::text FROM pg_class WHERE relnamespace::regnamespace::text !~ '^pg_'
+        UNION ALL SELECT 'type', typname, typacl::text FROM pg_type WHERE typnamespace::regnamespace::text !~ '^pg_'
+        UNION ALL SELECT 'schema', nspname, nspacl::text || nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
+        UNION ALL SELECT 'publication', pubname, NULL FROM pg_publication
+        UNION ALL SELECT 'database', datname, datacl::text FROM pg_database WHERE datname = current_database()
+        UNION ALL SELECT 'setting', name, setting FROM pg_settings WHERE name = 'work_mem'
+        ORDER BY 1, 2
+    """
+    with server.engine(name).connect() as connection:
+        return list(connection.execute(sa.text(query)).all())

@@ -42,3 +42,16 @@ def test_two_types_of_connections_to_one_kind_of_database_are_alike() -> None:
 def test_an_unknown_type_is_refused_with_those_that_are_known(kind: str) -> None:
     with pytest.raises(ConnectionMissing, match=rf"type '{kind}'; a SQL store needs one of .*postgres.*sqlite"):
         dialect_of(Connection("crm", kind))
+
+
+@pytest.mark.parametrize(
+    ("extra", "plain"),
+    [({}, None), ({"unix_socket": "/s"}, "1"), ({"unix_socket": "/s", "ssl": {"ca": "/ca.pem"}}, None)],
+)
+def test_a_socket_of_mariadb_is_not_encrypted_unless_the_connection_says_so(
+    extra: dict[str, object], plain: str | None
+) -> None:
+    """As MariaDB's own clients have it: the driver would read the machine's certificates for each session."""
+    url = dialect_of(Connection("crm", "mysql")).url(Connection("crm", "mysql", schema="crm", extra=extra))
+    assert url.query.get("ssl_disabled") == plain
+    assert url.query.get("ssl_ca") == ("/ca.pem" if "ssl" in extra else None)

@@ -229,6 +229,8 @@ class MariaDB(Dialect):
         encrypted = extra.pop("ssl", {})
         encrypted = encrypted if isinstance(encrypted, dict) else {}
         options = {**extra, **{f"ssl_{name}": value for name, value in encrypted.items()}, "charset": "utf8mb4"}
+        if "unix_socket" in options and not any(name.startswith("ssl") for name in options):
+            options["ssl_disabled"] = "1"  # nobody is between; else the driver reads all certificates, 20 ms a session
         return sa.URL.create(
             "mariadb+pymysql",
             username=connection.login,
