@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,9 @@ from typing import Any, Literal
 import pytest
 import sqlalchemy as sa
 from airflow import plugins_manager
+from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, sync_playwright
@@ -52,6 +56,7 @@ VALIDATION = Validation(
 )
 OTHERS = len(list((Path(__file__).parents[2] / "include" / "policies").glob("*.yaml"))) - 1
 """Categories beside webinars."""
+DAYS = {"from": "2020-01-01", "to": "2099-12-31"}
 TRIGGER = "airflow:webinars/manual__2026-11-20T01:15:00+00:00"
 
 
@@ -401,7 +406,38 @@ def test_tables_are_whole_on_a_small_screen(chromium: Browser, viewer: TestClien
     tab.close()
 
 
-DAYS = {"from": "2020-01-01", "to": "2099-12-31"}
+@pytest.fixture
+def addresses(run_id: str) -> list[str]:
+    """Of every page that the application has, from its own list, and one that is not there."""
+    from lethe.airflow.ui import create_app
+
+    filled = {"category": "webinars", "run_id": run_id, "dataset": "registrations"}
+    routes = [one for one in create_app().routes if isinstance(one, APIRoute) and "GET" in one.methods]
+    pages = [one.path for one in routes if one.response_class is HTMLResponse]
+    assert len(pages) >= 9
+    return ["/lethe" + path.format(**filled) for path in pages] + ["/lethe/runs/none"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "theme"), [(1200, "light"), (400, "dark")])
+def test_axe_finds_nothing_on_any_page(
+    chromium: Browser, starter: TestClient, addresses: list[str], width: int, theme: Literal["light", "dark"]
+) -> None:
+    """In either theme, on a desk and on a telephone (axe-core: WCAG 2.2 A and AA, and its best practices)."""
+    tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=theme)
+    found: dict[str, str] = {}
+    pages = {address: starter.get(address).text for address in addresses}
+    with zipfile.ZipFile(io.BytesIO(starter.get("/lethe/evidence/certificates.zip", params=DAYS).content)) as files:
+        pages["the archive's page"] = files.read("index.html").decode()
+    for address, text in pages.items():
+        tab.set_content(text)
+        results = Axe().run(tab)
+        if results.violations_count:
+            found[address] = results.generate_report()
+        if tab.evaluate("document.documentElement.scrollWidth - innerWidth") > 0:
+            found[f"{address} in width"] = "it is wider than the window"
+    tab.close()
+    assert not found, "\n".join(f"{address}: {what}" for address, what in found.items())
 
 
 def test_the_certificates_of_some_days_are_an_archive_that_holds(
