@@ -19,6 +19,7 @@ from lethe.retention_events.registry import EventRegistry
 from lethe.settings import Settings
 from lethe.stores import open_store
 from lethe.stores.base import Store
+from lethe.subjects.registry import SubjectRegistry
 from lethe.surveys import Surveys
 
 
@@ -103,6 +104,11 @@ class Environment:
     def events(self) -> EventRegistry:
         """The registry of events that start periods, whose changes enter the ledger."""
         return EventRegistry(self.governance, self.keys, self.ledger.append)
+
+    @cached_property
+    def subjects(self) -> SubjectRegistry:
+        """The registry of data subjects' requests, whose changes enter the ledger."""
+        return SubjectRegistry(self.governance, self.keys, self.ledger.append)
 
     @cached_property
     def policies(self) -> dict[str, Policy]:

@@ -61,6 +61,16 @@ class WithdrawalNotBinding(EventError):
     transient = True
 
 
+class SubjectRequestError(LetheError):
+    """A request of a data subject cannot be recorded, confirmed, extended, answered or cancelled as asked."""
+
+
+class CancellationNotBinding(SubjectRequestError):
+    """A request is cancelled, but batches that started before could not be waited for. Cancelling again may help."""
+
+    transient = True
+
+
 class RunError(LetheError):
     """A run cannot start or go on: superseded, bound to another digest or policy, or over its limits."""
 

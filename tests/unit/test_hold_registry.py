@@ -321,7 +321,7 @@ def test_identifiers_are_read_from_a_file(
         ('email\na@b.cz\n"secret"x\n', "line 3: not CSV"),
         ('email\na@b.cz\n"secret', "line 3: not CSV"),
         ("email\n" + "x" * 200_000, "line 2: not CSV"),
-        ("email\n" + "secret\n" * 50, "and 40 more. Nothing was placed."),
+        ("email\n" + "secret\n" * 50, "and 40 more. Nothing was placed or recorded."),
         ("email\na@b.cz\n".encode("utf-16"), "the first line must be"),
     ],
 )

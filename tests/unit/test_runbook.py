@@ -90,7 +90,7 @@ def test_every_kind_of_error_leads_to_an_entry(error: type[LetheError], text: st
     assert row[1] in entries(text) or row[1] == "messages"
 
 
-CHANGES = ("governance upgrade", "hold enforce", "event withdraw", "clocks confirm", "keys rotate")
+CHANGES = ("governance upgrade", "hold enforce", "event withdraw", "subject cancel", "clocks confirm", "keys rotate")
 """Of these it is only tried that they are commands: `tests/unit/test_docs.py` does that with all."""
 
 

@@ -25,6 +25,7 @@ from lethe.cli.retention_events import event_app
 from lethe.cli.runs import due, report, run
 from lethe.cli.shell import ErrorsAsMessages, complain_of
 from lethe.cli.simulate import simulate
+from lethe.cli.subjects import subject_app
 
 app = typer.Typer(
     name="lethe",
@@ -53,6 +54,7 @@ app.command()(coverage)
 app.command()(run)
 app.add_typer(hold_app, name="hold")
 app.add_typer(event_app, name="event")
+app.add_typer(subject_app, name="subject")
 app.command()(report)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(certificate_app, name="certificate")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from lethe.cli.identifiers import Emails, Identifiers, IdentifiersFile, Phones, Region, Texts, identifiers_named
 from lethe.cli.shell import console, environment, registry_name, say, user
 from lethe.errors import HoldNotInForce
 from lethe.holds.rules import ClockRange, HoldKind
@@ -24,10 +24,6 @@ hold_app = typer.Typer(help="Keep records that the law requires: holds win over 
 
 HoldId = Annotated[str, typer.Argument(metavar="HOLD", help="The hold's id, as `lethe hold list` shows it.")]
 By = Annotated[str | None, typer.Option(metavar="NAME", help="Who does this; the user's name if left out.")]
-Region = Annotated[
-    str | None, typer.Option(metavar="COUNTRY", help="Country of national telephone numbers, such as CZ.")
-]
-Texts = list[str] | None
 
 
 def _day(help_text: str) -> typer.models.OptionInfo:
@@ -43,15 +39,10 @@ def place(
     kind: Annotated[HoldKind, typer.Option(help="A legal hold, or a restriction that a data subject asked for.")] = (
         HoldKind.LEGAL_HOLD
     ),
-    email: Annotated[Texts, typer.Option(help="An e-mail address; may be repeated.")] = None,
-    phone: Annotated[Texts, typer.Option(help="A telephone number; may be repeated.")] = None,
-    identifier: Annotated[
-        Texts, typer.Option(metavar="TYPE=VALUE", help="Any identifier, such as account=K-1; may be repeated.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CSV or .xlsx: identifiers in columns type,identifier, or a column a type."),
-    ] = None,
+    email: Emails = None,
+    phone: Phones = None,
+    identifier: Identifiers = None,
+    file: IdentifiersFile = None,
     category: Annotated[Texts, typer.Option(help="Only this category; may be repeated.")] = None,
     dataset: Annotated[
         Texts, typer.Option(metavar="CATEGORY.DATASET", help="Only this dataset; may be repeated.")
@@ -70,7 +61,7 @@ def place(
             matter=matter,
             reason=reason,
             kind=kind,
-            identifiers=_identifiers(email or (), phone or (), identifier or (), file, region),
+            identifiers=identifiers_named(email or (), phone or (), identifier or (), file, region),
             categories=tuple(category or ()),
             datasets=tuple(dataset or ()),
             clock=clock,
@@ -88,26 +79,6 @@ def place(
 
 def _date(at: datetime | None) -> date | None:
     return at.date() if at is not None else None
-
-
-def _identifiers(
-    emails: Sequence[str], phones: Sequence[str], pairs: Sequence[str], file: Path | None, region: str | None
-) -> dict[IdentifierType, list[str]]:
-    from lethe.holds.registry import read_identifiers
-
-    found: dict[IdentifierType, list[str]] = read_identifiers(file, region=region) if file is not None else {}
-    named = [(IdentifierType.EMAIL, text) for text in emails] + [(IdentifierType.PHONE, text) for text in phones]
-    for position, pair in enumerate(pairs, start=1):
-        name, equals, text = pair.partition("=")
-        if not equals or name.strip().lower() not in set(IdentifierType):
-            types = ", ".join(sorted(IdentifierType))
-            raise typer.BadParameter(
-                f"number {position} is not TYPE=VALUE: write it with a TYPE of {types}", param_hint="--identifier"
-            )
-        named.append((IdentifierType(name.strip().lower()), text))
-    for kind, text in named:
-        found.setdefault(kind, []).append(text)
-    return found
 
 
 def _show_coverage(coverage: Coverage, found: Sequence[Matching] = ()) -> None:

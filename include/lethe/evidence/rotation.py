@@ -16,6 +16,7 @@ from lethe.governance import Governance, schema
 from lethe.holds.registry import HoldRegistry
 from lethe.keys import Keys
 from lethe.retention_events.registry import EventRegistry
+from lethe.subjects.registry import SubjectRegistry
 
 
 def replace_signing_key(governance: Governance, keys: Keys, out: Path) -> Keys:
@@ -40,10 +41,10 @@ def replace_signing_key(governance: Governance, keys: Keys, out: Path) -> Keys:
 def replace_master_secret(governance: Governance, keys: Keys, out: Path) -> Keys:
     """Replace the master secret by a new one, and write the connection that has it to a new file, for its owner alone.
 
-    The identifiers of holds and the references of events are encrypted anew. Records that were erased before stay
-    under the earlier secret, which the ledger keeps, encrypted under the new one. All is one transaction, at whose end
-    the file is complete: killed before it, the earlier secret is in use still, and the file, if it is there, has one
-    that opens nothing.
+    The identifiers of holds and of requests, and the references of events, are encrypted anew. Records that were erased
+    before stay under the earlier secret, which the ledger keeps, encrypted under the new one. All is one transaction,
+    at whose end the file is complete: killed before it, the earlier secret is in use still, and the file, if it is
+    there, has one that opens nothing.
 
     Raises:
         EvidenceError: if a run is not complete, the secret was replaced before, the signing key was, or the file is
@@ -56,6 +57,7 @@ def replace_master_secret(governance: Governance, keys: Keys, out: Path) -> Keys
         require_in_use(connection, keys)
         HoldRegistry(governance, keys, ledger.append).seal_anew(connection, new)
         EventRegistry(governance, keys, ledger.append).seal_anew(connection, new)
+        SubjectRegistry(governance, keys, ledger.append).seal_anew(connection, new)
         ledger.lock(connection)  # last: nothing is recorded while it is locked
         _refuse_beside_runs(connection)
         said = MasterReplacement.of(keys, new).model_dump(mode="json")

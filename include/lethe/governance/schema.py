@@ -114,6 +114,34 @@ retention_event = sa.Table(
     sa.Index("ix_lethe_retention_event_name_digest", "name", "digest"),
 )
 
+subject_request = sa.Table(
+    "lethe_subject_request",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("reference", sa.Text, nullable=False, comment="Of the request's file."),
+    sa.Column("received", sa.Date, nullable=False, comment="The local day on which it came in."),
+    sa.Column("identifiers", sa.LargeBinary, nullable=False, comment="Whose request it is, encrypted (AES-GCM)."),
+    sa.Column("identifier_counts", sa.JSON, nullable=False, comment="Number of identifiers by type."),
+    sa.Column("recorded_by", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+    sa.Column("recorded_version", sa.BigInteger, nullable=False, comment="Version of the registry since which it is."),
+    sa.Column("confirmed_by", sa.Text, comment="A second person, where records may go by it."),
+    sa.Column("confirmed_at", UtcDateTime),
+    sa.Column("confirmed_version", sa.BigInteger),
+    sa.Column("extension", sa.Text, comment="Why the period was extended by two months."),
+    sa.Column("extended_by", sa.Text),
+    sa.Column("extended_at", UtcDateTime),
+    sa.Column("answer", sa.Text, comment="What the person was told, in a few words."),
+    sa.Column("answered_by", sa.Text),
+    sa.Column("answered_at", UtcDateTime),
+    sa.Column("cancelled_because", sa.Text),
+    sa.Column("cancelled_by", sa.Text),
+    sa.Column("cancelled_at", UtcDateTime),
+    sa.Column("cancellation_binds_at", UtcDateTime, comment="When nothing that started before was under way any more."),
+    sa.Column("ended_version", sa.BigInteger, comment="Version of the registry since which nothing goes by it."),
+)
+
 lease = sa.Table(
     "lethe_lease",
     metadata,

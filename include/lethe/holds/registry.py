@@ -528,7 +528,7 @@ def _read_rows(
     if problems:
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise HoldError(
-            f"{name}: {'; '.join(problems[:10])}{more}. Nothing was placed: correct the file, and place the hold again"
+            f"{name}: {'; '.join(problems[:10])}{more}. Nothing was placed or recorded: correct the file, and try again"
         )
     if not found:
         raise HoldError(f"{name}: it has no identifiers: write one a line, below the header")

@@ -1,0 +1,282 @@
+"""Requests of data subjects: due as the law counts, kept without a name, ended for good; a restriction is a hold."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.cli_kit import AS_OF, TOKEN, Command
+from tests.unit.conftest import KEYS, Office
+
+from lethe.answering import record_request
+from lethe.connections import from_environment
+from lethe.environment import Environment
+from lethe.errors import EvidenceError, SubjectRequestError
+from lethe.evidence.ledger import Ledger
+from lethe.evidence.rotation import replace_master_secret
+from lethe.governance import schema
+from lethe.holds.registry import require_own_secret
+from lethe.judging.identifiers import IdentifierType
+from lethe.keys import Keys
+from lethe.subjects.registry import MOST, SubjectRegistry, normalised
+from lethe.subjects.rules import RequestKind, due_on
+
+EMAIL, PHONE = IdentifierType.EMAIL, IdentifierType.PHONE
+ANN = {EMAIL: [f"{TOKEN}1@example.com"], PHONE: ["+420777120001"]}
+DAY = date(2026, 1, 31)
+WITHIN = date(2026, 2, 10)
+
+
+def registry(office: Office, keys: Keys = KEYS) -> SubjectRegistry:
+    return SubjectRegistry(office.governance, keys, Ledger(office.governance).append)
+
+
+def recorded(office: Office, kind: RequestKind = RequestKind.ERASURE) -> str:
+    return registry(office).record(kind, ANN, DAY, reference="DSR-1", by=" Eva ").id
+
+
+def entries(office: Office) -> list[tuple[str, Mapping[str, object]]]:
+    with office.governance.read() as connection:
+        rows = connection.execute(sa.select(schema.ledger).order_by(schema.ledger.c.seq)).all()
+    return [(row.kind, json.loads(row.body)) for row in rows]
+
+
+# --- until when ---------------------------------------------------------------------------------------------------
+
+
+@given(st.dates(date(1950, 1, 1), date(2999, 12, 31)), st.booleans())
+def test_a_request_is_due_on_the_same_day_of_a_later_month_or_on_that_months_last(
+    received: date, extended: bool
+) -> None:
+    """Found by walking from day to day: Article 12(3) GDPR, as Article 3(2)(c) of Regulation 1182/71 counts."""
+    day, months = received, 0
+    while months < (3 if extended else 1):
+        day += timedelta(days=1)
+        months += day.day == 1
+    expected = day.replace(day=min(received.day, calendar.monthrange(day.year, day.month)[1]))
+    assert due_on(RequestKind.ACCESS, received, extended=extended) == expected
+    assert due_on(RequestKind.MINOR, received) == received, "at once"
+
+
+def test_due_is_counted_also_where_the_month_is_shorter() -> None:
+    assert due_on(RequestKind.ERASURE, date(2024, 1, 31)) == date(2024, 2, 29)
+    assert due_on(RequestKind.ERASURE, date(2025, 11, 30), extended=True) == date(2026, 2, 28)
+
+
+# --- what becomes of one ------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_open_until_its_last_day_is_over(office: Office) -> None:
+    """Promise 3."""
+    one = registry(office).get(recorded(office))
+    assert (one.kind, one.received, one.due) == (RequestKind.ERASURE, DAY, date(2026, 2, 28))
+    assert (one.recorded_by, one.identifier_counts) == ("Eva", {EMAIL: 1, PHONE: 1})
+    assert [one.state(date(2026, 2, day)) for day in (1, 28)] == ["open", "open"]
+    assert one.state(date(2026, 3, 1)) == "overdue"
+    assert one.waits_for_confirmation
+    assert registry(office).identifiers_of(one.id) == ANN
+
+
+def test_what_is_due_first_comes_first_and_what_has_ended_does_not(office: Office) -> None:
+    requests = registry(office)
+    late, early = (
+        requests.record(RequestKind.ACCESS, ANN, day, reference="DSR", by="Eva").id for day in (DAY, date(2026, 1, 2))
+    )
+    assert [one.id for one in requests.requests()] == [early, late]
+    requests.answer(early, "told what there is", by="Jan")
+    assert [one.id for one in requests.requests()] == [late]
+    assert [one.state(DAY) for one in requests.requests(ended=True)] == ["answered", "open"]
+
+
+def test_a_second_person_confirms_who_names_the_person_anew(office: Office) -> None:
+    """No conflict of interest, and a slip of the first person's shows."""
+    requests, one = registry(office), recorded(office)
+    with pytest.raises(SubjectRequestError, match="who recorded it cannot confirm it"):
+        requests.confirm(one, ANN, by="EVA@example.org")
+    for slip in ({**ANN, EMAIL: [f"{TOKEN}2@example.com"]}, {EMAIL: ANN[EMAIL]}, {}):
+        with pytest.raises(SubjectRequestError, match="is on record with other identifiers"):
+            requests.confirm(one, slip, by="Jan")
+    confirmed = requests.confirm(one, ANN, by="Jan")
+    assert (confirmed.confirmed_by, confirmed.waits_for_confirmation) == ("Jan", False)
+    with pytest.raises(SubjectRequestError, match="was confirmed already"):
+        requests.confirm(one, ANN, by="Petr")
+    with pytest.raises(SubjectRequestError, match="one of access, by which nothing goes"):
+        requests.confirm(recorded(office, RequestKind.ACCESS), ANN, by="Jan")
+
+
+def test_time_is_extended_once_with_a_reason_and_within_the_first_month(office: Office) -> None:
+    requests, one = registry(office), recorded(office)
+    with pytest.raises(SubjectRequestError, match=r"was due on 2026-02-28.*answer it now"):
+        requests.extend(one, "many records", by="Eva", today=date(2026, 3, 1))
+    assert requests.extend(one, "many records", by="Eva", today=WITHIN).due == date(2026, 4, 30)
+    with pytest.raises(SubjectRequestError, match="was extended already: answer it by 2026-04-30"):
+        requests.extend(one, "more", by="Eva", today=WITHIN)
+    with pytest.raises(SubjectRequestError, match="is to be done at once"):
+        requests.extend(recorded(office, RequestKind.MINOR), "more", by="Eva", today=WITHIN)
+
+
+def test_what_has_ended_stays_so(office: Office) -> None:
+    requests = registry(office)
+    answered, cancelled = recorded(office), recorded(office)
+    requests.answer(answered, "all erased", by="Eva")
+    assert requests.cancel(cancelled, "sent twice", by="Eva").state(DAY) == "cancelled, not yet binding"
+    assert requests.mark_cancellation_binding(cancelled).state(DAY) == "cancelled"
+    for one in (answered, cancelled):
+        changes: list[Callable[[], object]] = [
+            partial(requests.answer, one, "again", by="Eva"),
+            partial(requests.cancel, one, "again", by="Eva"),
+            partial(requests.confirm, one, ANN, by="Jan"),
+            partial(requests.extend, one, "again", by="Eva", today=DAY),
+        ]
+        for change in changes:
+            with pytest.raises(SubjectRequestError, match="already"):
+                change()
+    with pytest.raises(SubjectRequestError, match="there is no request request-1"):
+        requests.answer("request-1", "all erased", by="Eva")
+
+
+def test_every_change_is_in_the_ledger_without_a_name(office: Office) -> None:
+    """Promises 5 and 6: also not in the database, but encrypted."""
+    requests, one, other = registry(office), recorded(office), recorded(office, RequestKind.ACCESS)
+    requests.extend(one, "many records", by="Eva", today=WITHIN)
+    requests.confirm(one, ANN, by="Jan")
+    requests.cancel(one, "sent twice", by="Eva")
+    requests.mark_cancellation_binding(one)
+    requests.mark_cancellation_binding(one)
+    requests.answer(other, "told", by="Jan")
+    steps = ["recorded", "recorded", "extended", "confirmed", "cancelled", "cancellation_binds", "answered"]
+    said = entries(office)
+    assert [kind for kind, _ in said] == [f"request.{step}" for step in steps]
+    assert said[0][1]["due"] == "2026-02-28" and said[2][1]["due"] == "2026-04-30"
+    assert TOKEN not in str(said) and "777120001" not in str(said)
+    with office.governance.read() as connection:
+        assert TOKEN not in str(connection.execute(sa.select(schema.subject_request)).all())
+
+
+def test_identifiers_open_under_their_secret_alone_and_under_the_one_in_its_place(
+    office: Office, tmp_path: Path
+) -> None:
+    keys = KEYS.with_new_signing_key()
+    require_own_secret(office.governance, keys)
+    requests = registry(office, keys)
+    one = requests.record(RequestKind.ACCESS, ANN, DAY, reference="DSR-1", by="Eva").id
+    new = replace_master_secret(office.governance, keys, tmp_path / "new.json")
+    assert registry(office, new).identifiers_of(one) == ANN
+    with pytest.raises(EvidenceError):
+        requests.identifiers_of(one)
+    with pytest.raises(EvidenceError, match="master secret"):
+        requests.record(RequestKind.ACCESS, ANN, DAY, reference="DSR-2", by="Eva")
+
+
+def test_what_is_no_request_is_refused_and_its_identifiers_are_not_repeated(office: Office) -> None:
+    requests = registry(office)
+    many = {EMAIL: [f"{TOKEN}{n}@example.com" for n in range(MOST + 1)]}
+    for named, reference, by, message in (
+        ({}, "DSR-1", "Eva", "with 1 to 200 identifiers, not 0"),
+        (many, "DSR-1", "Eva", "with 1 to 200 identifiers, not 201"),
+        (ANN, " ", "Eva", "needs a reference of its file"),
+        (ANN, "DSR-1", "-", "say who you are with --by"),
+    ):
+        with pytest.raises(SubjectRequestError, match=message) as caught:
+            requests.record(RequestKind.ERASURE, named, DAY, reference=reference, by=by)
+        assert TOKEN not in str(caught.value)
+    assert entries(office) == []
+    with pytest.raises(SubjectRequestError, match="email number 2: ") as caught:
+        normalised({EMAIL: [ANN[EMAIL][0], TOKEN]}, None)
+    assert TOKEN not in str(caught.value)
+    assert normalised({EMAIL: [f"{TOKEN}1@EXAMPLE.com", *ANN[EMAIL]]}, None) == {EMAIL: ANN[EMAIL]}
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+class _Killed(BaseException):
+    """As a process that is killed ends."""
+
+
+def ask(lethe: Command, kind: str, *arguments: str, received: str = "2026-11-01") -> str:
+    text = lethe("subject", "request", kind, "--reference", "DSR-7", "--received", received, *arguments)
+    found = re.search(r"request-[0-9a-f]{16}", text)
+    assert found
+    return found[0]
+
+
+def test_a_request_is_recorded_confirmed_extended_and_answered(lethe: Command) -> None:
+    whose = ("--email", lethe.email(60), "--phone", "+420777120060")
+    one = ask(lethe, "erasure", *whose)
+    assert "is confirmed by jan" in lethe("subject", "confirm", one, *whose, "--by", "jan")
+    received = datetime.now(UTC).date().isoformat()
+    later = ask(lethe, "access", "--email", lethe.email(60), received=received)
+    due = due_on(RequestKind.ACCESS, date.fromisoformat(received), extended=True)
+    assert f"by {due}" in lethe("subject", "extend", later, "--reason", "many systems")
+    assert re.findall(r"request-[0-9a-f]{16}", lethe("subject", "list")) == [one, later]
+    lethe("subject", "answer", one, "--answer", "erased, invoices stay")
+    assert one not in lethe("subject", "list") and one in lethe("subject", "list", "--all")
+    shown = lethe("subject", "show", one)
+    assert "Answered:     by eva" in shown and "erased, invoices stay" in shown and "1 email, 1 phone" in shown
+    lethe(
+        "subject", "request", "access", "--reference", "x", "--received", "2999-01-01", "--email", "a@b.cz", exit_code=1
+    )
+
+
+def test_identifiers_come_from_standard_input_in_the_order_of_the_options(lethe: Command) -> None:
+    given_ = ("--email", "-", "--phone", "-")
+    arguments = ("subject", "request", "access", "--reference", "x", "--received", "2026-11-01", *given_)
+    text = lethe(*arguments, stdin=f"{lethe.email(3)}\n+420777120003\n")
+    with Environment(from_environment) as env:
+        (one,) = env.subjects.requests()
+        assert one.id in text
+        assert env.subjects.identifiers_of(one.id) == {EMAIL: [lethe.email(3)], PHONE: ["+420777120003"]}
+    assert "has no line for phone" in lethe(*arguments, stdin=f"{lethe.email(3)}\n", exit_code=2)
+
+
+def test_a_restriction_is_a_hold_until_somebody_else_releases_it(lethe: Command) -> None:
+    """Promise 2: nothing is erased while it lasts, whatever becomes of the request."""
+    one = ask(lethe, "restriction", "--email", lethe.email(7))
+    lethe("run", "webinars", "--as-of", AS_OF)
+    assert lethe.rows() & set(range(50)) == {7}
+    lethe("subject", "answer", one, "--answer", "restricted")
+    assert "in force" in lethe("subject", "show", one)
+    text = lethe("hold", "list")
+    assert one in text and "restriction" in text
+    other = ask(lethe, "restriction", "--email", lethe.email(60))
+    said = lethe("subject", "cancel", other, "--reason", "dispute is over")
+    hold = re.search(r"hold-[0-9a-f]{16}", said)
+    assert hold and "release proposed" in lethe("subject", "show", other)
+    lethe("hold", "release", hold[0], exit_code=1)
+    lethe("hold", "release", hold[0], "--by", "jan")
+    assert "Restriction:  released" in lethe("subject", "show", other)
+    assert lethe("subject", "enforce", other, exit_code=1)
+
+
+def test_a_restriction_that_would_find_nothing_is_not_recorded(lethe: Command) -> None:
+    arguments = ("--reference", "x", "--received", "2026-11-01", "--identifier", "account=A-1")
+    assert "would cover nothing" in lethe("subject", "request", "restriction", *arguments, exit_code=1)
+    assert "request-" not in lethe("subject", "list", "--all")
+
+
+def test_a_restriction_whose_recording_was_cut_short_is_placed_by_enforce(
+    lethe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_arguments: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as killed, Environment(from_environment) as env:
+        killed.setattr("lethe.answering.place_hold", dies)
+        whose = {EMAIL: [lethe.email(7)]}
+        with pytest.raises(_Killed):
+            record_request(env, RequestKind.RESTRICTION, whose, DAY, reference="DSR-7", by="eva")
+        (one,) = env.subjects.requests()
+    assert "not in force: `lethe subject enforce" in lethe("subject", "show", one.id)
+    assert "is in force since" in lethe("subject", "enforce", one.id)
+    lethe("run", "webinars", "--as-of", AS_OF)
+    assert 7 in lethe.rows()
