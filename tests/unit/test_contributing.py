@@ -91,6 +91,7 @@ def carried_out(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         "tests/identifiers_kit.py",
         "tests/preloaded.py",
         "tests/processes.py",
+        "tests/servers.py",
     ):
         shutil.copy(root / file, copy / file)
     return copy, carry_out(recipe(root, "A mask"), copy) + carry_out(recipe(root, "A database"), copy)
