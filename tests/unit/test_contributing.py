@@ -163,7 +163,7 @@ def test_the_tests_of_all_masks_and_databases_try_those_of_the_recipes(
     checkout, (suite,) = carried_out
     assert suite[:3] == [".venv/bin/python", "-m", "pytest"]
     chosen = "initial and sqlite or twin and local_day"
-    tried = run(checkout, *suite[1:4], "tests/stores/test_masks.py", "-k", chosen, *_QUICK)
+    tried = run(checkout, *suite[1:4], "tests/stores/test_masks.py", "-k", chosen, *_QUICK, EVERY_WORLD="1")
     assert "7 passed" in tried  # the database six times: as it is, with facts in one row or in many, or with events
 
 

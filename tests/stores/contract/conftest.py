@@ -1,4 +1,4 @@
-"""The worlds that the contract is tried on, each made once."""
+"""The worlds that the contract is tried on, each made once, and which of them a test meets."""
 
 from __future__ import annotations
 
@@ -67,7 +67,16 @@ def make_world(
         yield make
 
 
-@pytest.fixture(params=list(MAKE))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test its worlds, in the order in which there are any."""
+    if "world" in metafunc.fixturenames:
+        from tests.stores.contract.turns import worlds_of
+
+        met = worlds_of(metafunc.function.__qualname__, list(MAKE))
+        metafunc.parametrize("world", [kind for kind in MAKE if kind in met], indirect=True)
+
+
+@pytest.fixture
 def world(request: pytest.FixtureRequest, make_world: Callable[[str], World]) -> World:
-    """A world of each kind. Every test fills it anew."""
+    """A world of a kind. Every test fills it anew."""
     return make_world(request.param)
