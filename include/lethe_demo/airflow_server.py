@@ -31,7 +31,7 @@ from lethe_demo.servers import free_ports
 USER, APPROVER = "admin", "approver"
 """Who starts runs, and a second person: who asks for a run cannot approve it."""
 
-_UP_SECONDS = 120
+_UP_SECONDS = 300
 _SERVICES = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
@@ -180,7 +180,7 @@ class AirflowServer:
         """Wait until Airflow answers and knows the DAGs, and make the pools that they need.
 
         Raises:
-            AirflowError: if a service ends, a DAG file has an error, or two minutes pass.
+            AirflowError: if a service ends, a DAG file has an error, or five minutes pass.
         """
         deadline = time.monotonic() + _UP_SECONDS
         api = AirflowApi(self.url, self.passwords[USER])
