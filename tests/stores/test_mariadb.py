@@ -357,6 +357,41 @@ def test_columns_are_masked(crm: Database) -> None:
     assert crm.store.survey(job, NO_HOLDS).expired == 0
 
 
+NEVER_EXACTLY = {
+    "DECIMAL(5, 2)": "1.005", "FLOAT": "0.1", "DATETIME": "2024-01-01 10:00:00.7", "SET('a', 'b')": "b,a",
+    "BINARY(3)": "x", "VARCHAR(3)": "erased", "TINYINT UNSIGNED": 256, "BIT(3)": 0,
+}  # fmt: skip
+EXACTLY = {
+    "DECIMAL(5, 2)": "1.05", "FLOAT": "0.5", "DATETIME(3)": "2024-01-01 10:00:00.7", "SET('a', 'b')": "a,b",
+    "VARBINARY(3)": "x", "VARCHAR(6)": "erased", "TINYINT UNSIGNED": 255, "ENUM('a', 'b')": "b", "JSON": "{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["masks", "keep_while"])
+def test_values_that_a_column_has_otherwise_than_they_are_written_are_refused(crm: Database, field: str) -> None:
+    """No record would ever have them: none would be kept, and every one would be anonymised again by each run."""
+
+    def told(values: dict[str, Any]) -> list[str]:
+        crm.run_text("DROP TABLE IF EXISTS leads")
+        columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(values))
+        crm.run_text(
+            f"CREATE TABLE leads (id int PRIMARY KEY, last_contact timestamp NULL, {columns}, INDEX (last_contact))"
+        )
+        named = {f"c{number}": value for number, value in enumerate(values.values())}
+        masks = [{"column": name, "with": "constant", "value": value} for name, value in named.items()]
+        kept = [{"column": name, "in": [value]} for name, value in named.items()]
+        changes: dict[str, Any] = {field: masks if field == "masks" else kept}
+        found = refused(crm, dataset(identifiers={}, **changes))
+        assert {one.field for one in found} <= {field}
+        return [one.message for one in found]
+
+    assert told(EXACTLY) == []
+    messages = told(NEVER_EXACTLY)
+    for number, (message, value) in enumerate(zip(messages, NEVER_EXACTLY.values(), strict=True)):
+        assert message.startswith(f"column c{number} of leads: no ")
+        assert message.endswith(f" is exactly {value!r}, so no record has that value")
+
+
 # --- discovering without transactions around tables ---------------------------------------------------------------
 
 

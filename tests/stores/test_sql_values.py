@@ -77,6 +77,14 @@ NEVER: dict[str, tuple[str, list[Any], str]] = {
     "no truth value": ("boolean", [2], "2 is no boolean"),
     "no UUID": ("uuid", ["x"], "'x' is no uuid"),
     "what has no equality": ("json", ["{}"], "a json cannot be compared"),
+    "rounded": ("numeric(5,2)", ["1.005"], "no numeric\\(5,2\\) is exactly '1.005'"),
+    "rounded to the second": (
+        "timestamp(0)",
+        ["2024-01-01 10:00:00.7"],
+        "no timestamp\\(0\\) without time zone is exactly",
+    ),
+    "another day each day": ("date", ["2024-01-05", "today"], "'today' is another date each time that it is read"),
+    "another moment": ("timestamptz", ["NOW"], "'NOW' is another timestamp with time zone each time"),
 }
 
 

@@ -102,6 +102,9 @@ _FAULTS = {
 }
 """What numbers of errors mean (https://mariadb.com/kb/en/mariadb-error-code-reference/)."""
 
+_UNSTORABLE = frozenset({"1264", "1265", "1292", "1366", "1406", "4025"})
+"""A value that is out of range, cut off, of another type, too long, or against the column's own CHECK."""
+
 _CULPRIT = re.compile(
     r"(?P<right>[A-Z ]+) command denied to user .* for (?P<what>(?:table|column) .*?)['\"]\)?$"
     r"|foreign key constraint fails \((?P<child>`.*?`), (?P<key>CONSTRAINT `.*?`) FOREIGN KEY"
@@ -491,12 +494,32 @@ class MariaDB(Dialect):
     def unfit(
         self, connection: sa.Connection, relation: Relation, column: sa.Column[Any], value: str | int | bool
     ) -> str | None:
-        """By type."""
-        return (
-            f"{value!r} is no {str(column.type).lower()}"
-            if _read_as(self._shaped(column.type), value) is None
-            else None
-        )
+        """By type, and by what a column of just this type makes of it."""
+        kind = str(column.type).lower()
+        if _read_as(self._shaped(column.type), value) is None:
+            return f"{value!r} is no {kind}"
+        return None if self._keeps(connection, column, value) else f"no {kind} is exactly {value!r}"
+
+    def _keeps(self, connection: sa.Connection, column: sa.Column[Any], value: str | int | bool) -> bool:
+        """Whether a temporary column of its type takes a value, and then is equal to it; true where none can be made.
+
+        Rounded numbers and times, padded bytes and sets in another order are not.
+        """
+        made = sa.Table("lethe_kept", sa.MetaData(), prefixes=["TEMPORARY"])
+        kept = sa.table(made.name, sa.column("value", column.type))
+        literal = self.literal(column, value)
+        try:
+            connection.execute(_Made(made, _nullable(sa.select(column.label("value")))))
+            connection.execute(sa.insert(kept).values(value=literal))
+            return bool(connection.scalar(sa.select(kept.c.value == literal)))
+        except sa.exc.DBAPIError as error:
+            if self.fault(error) is Fault.DENIED:  # said with the rights that are missing
+                return True
+            if self.code(error) not in _UNSTORABLE:
+                raise
+            return False
+        finally:
+            self.drop_temporary(connection, made)
 
     # --- conditions ---
 

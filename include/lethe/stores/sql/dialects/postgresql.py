@@ -10,6 +10,7 @@ the table's pages, because rows are staged in the order in which they are stored
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -209,6 +210,19 @@ _ONE_AGGREGATE = 1_000_000
 """Keys that are joined into one text for digesting; more are joined in parts."""
 
 
+class _Named(sa.types.UserDefinedType[Any]):
+    """A type by the name that the catalogue writes, with its length or precision."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401 - as SQLAlchemy declares it
+        """The type's name."""
+        return self.name
+
+
 class Tid(sa.types.UserDefinedType[str]):
     """The physical address of a row version: (page, item)."""
 
@@ -231,6 +245,8 @@ class Xid(sa.types.UserDefinedType[str]):
         return "xid"
 
 
+_PASSING = re.compile(r"\b(?:now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+"""What PostgreSQL reads as a moment of the day on which it reads it."""
 _CALENDAR_BEGINS = {
     "month": ("4714-11-24 00:00:00+00 BC", "4714-12-01 00:00:00+00 BC"),
     "year": ("4714-11-24 00:00:00+00 BC", "4713-01-01 00:00:00+00 BC"),
@@ -507,7 +523,7 @@ class PostgreSQL(Dialect):
     def unfit(
         self, connection: sa.Connection, relation: Relation, column: sa.Column[Any], value: str | int | bool
     ) -> str | None:
-        """By `pg_input_is_valid`, and by a comparison that reads no row."""
+        """By `pg_input_is_valid`, by a comparison that reads no row, and by what the type makes of it."""
         attribute = _catalogue("pg_attribute", _oid("attrelid"), "attname", _oid("atttypid"), "atttypmod")
         kind = connection.scalar(
             sa.select(sa.func.format_type(attribute.c.atttypid, attribute.c.atttypmod)).where(
@@ -518,9 +534,13 @@ class PostgreSQL(Dialect):
         text = sa.cast(sa.literal(_written(value)), sa.Text())
         if not connection.scalar(sa.select(sa.func.pg_input_is_valid(text, sa.cast(sa.literal(kind), sa.Text())))):
             return f"{value!r} is no {kind}"
+        if isinstance(_plain(column.type), (sa.Date, sa.DateTime)) and _PASSING.search(_written(value)):
+            return f"{value!r} is another {kind} each time that it is read"
         savepoint = connection.begin_nested()
         try:
             connection.execute(sa.select(sa.literal(1)).where(column == literal).limit(0))
+            if not connection.scalar(sa.select(sa.cast(literal, _Named(str(kind))) == literal)):
+                return f"no {kind} is exactly {value!r}"
         except sa.exc.ProgrammingError as error:
             if self.code(error) == "42883":
                 return f"a {kind} cannot be compared"
