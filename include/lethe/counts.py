@@ -106,6 +106,9 @@ class Found(_Counts):
         default=(), description="Digests of the names of what could not be read or rewritten, for finding it again."
     )
     rows_along: int = Field(default=0, ge=0, description="Rows of child tables that go along with what is due.")
+    mentions: Mapping[str, int] = Field(
+        default_factory=dict, description="Personal data that was recognised in the texts of what is due, by kind."
+    )
 
     @property
     def due(self) -> int:
@@ -121,6 +124,7 @@ class Found(_Counts):
     def counted(self) -> dict[str, object]:
         """The counts alone, as the ledger has them."""
         fields = {"total", "expired", "held", "kept_on", "unjudgeable", "rows_along"}
+        fields |= {"mentions"} if self.mentions else set()
         return {**self.model_dump(mode="json", include=fields), "due": self.due}
 
 

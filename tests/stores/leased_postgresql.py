@@ -32,6 +32,7 @@ class LeasedPostgreSQL(PostgreSQL):
         lacks={
             Ability.RELATED_ROWS: Lack(When.NOT_YET, "without a lock they may change meanwhile", "related rows"),
             Ability.SUPPRESSION: Lack(When.NOT_YET, "without a lock records may change", "suppression"),
+            Ability.REDACTION: Lack(When.NOT_YET, "without a lock texts may change meanwhile", "text is redacted"),
             Ability.EVENT_CLOCKS: Lack(When.NOT_YET, "without a lock they may be withdrawn meanwhile", "events start"),
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,9 +14,13 @@ from pydantic import ValidationError
 from tests.stores.sql_kit import KEYED_TEXT, Database, anonymise, dataset, refused, run_through
 
 from lethe.holds.rules import NO_HOLDS
+from lethe.judging.identifiers import IdentifierType
+from lethe.judging.mentions import Kind, redact
 from lethe.policy import Mask, MaskKind
 from lethe.stores.sql.dialects import dialect_of
+from lethe.stores.sql.dialects.base import Dialect
 from lethe.stores.sql.masks import strategy_of
+from lethe.stores.sql.masks.redact import redactions
 
 TEXTS = ("ann@example.com", "Jiří", "", "x", None)
 OLD = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -92,8 +97,20 @@ MASKED = {
     MaskKind.RANGE: Masked(
         before=(37, 40, 0, -3, -40, None), value=10, after=(30, 40, 0, -10, -40, None), kind=lambda _: sa.Integer()
     ),
+    MaskKind.REDACT: Masked(
+        before=("call 601 234 567 †", "nothing", "", None), after=("call [phone] †", "nothing", "", None)
+    ),
     MaskKind.NETWORK: Masked(before=tuple(before for before, _ in NETWORKS), after=[after for _, after in NETWORKS]),
 }
+
+
+def recognise(connection: sa.Connection, dialect: Dialect, text: str) -> None:
+    """Have a session judge by what is recognised in a text."""
+    table, found = redactions(dialect), redact(text, "CZ")
+    counts = {kind.value: found.counts[kind] for kind in Kind}
+    row = {"value": hashlib.sha256(text.encode()).hexdigest(), "redacted": found.text, **counts}
+    dialect.make_temporary(connection, table)
+    connection.execute(sa.insert(table), [row])
 
 
 @pytest.mark.parametrize("kind", list(MaskKind))
@@ -111,6 +128,8 @@ def test_a_mask_leaves_what_it_knows_again_and_changes_nothing_twice(any_databas
     done = strategy.done(table.c.masked, value, dialect)
     kept = sa.select(table.c.masked).order_by(table.c.id)
     with any_database.engine.begin() as connection:
+        if kind is MaskKind.REDACT:
+            recognise(connection, dialect, str(masked.before[0]))
         assert connection.scalar(sa.select(done).where(table.c.id == 0)) in (False, 0)
         after = []
         for _ in range(2):
@@ -327,6 +346,14 @@ def test_of_a_telephone_number_six_characters_may_be_left_and_no_seventh() -> No
     dataset(**phone, masks=[{"column": "phone", "with": "prefix", "value": 6}])
     with pytest.raises(ValidationError, match="may leave of phone what leads to a person"):
         dataset(**phone, masks=[{"column": "phone", "with": "prefix", "value": 7}])
+
+
+def test_of_a_column_of_names_no_redaction_leaves_nobody() -> None:
+    """Of text by which holds find somebody, nothing is left but what was not recognised: names mostly are not."""
+    said = [{"column": "said", "with": "redact"}]
+    assert dataset(identifiers={"email": ["said"]}, masks=said).searched[IdentifierType.PHONE] == ("said",)
+    with pytest.raises(ValidationError, match=r"redact may leave of said what leads to a person \(person\)"):
+        dataset(identifiers={"person": ["said"]}, masks=said)
 
 
 def test_no_network_is_left_of_an_address_that_leads_to_a_person() -> None:

@@ -21,6 +21,7 @@ from lethe import holding, stages
 from lethe.connections import from_environment
 from lethe.environment import Environment
 from lethe.errors import RunError
+from lethe.evidence import certificate
 from lethe.keys import new_connection
 from lethe.stores.base import Store
 
@@ -326,6 +327,40 @@ def test_above_the_limits_somebody_else_has_to_approve(lethe: Command) -> None:
     assert len(lethe.rows()) == 101
     lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "jan")
     assert len(lethe.rows()) == 51
+
+
+REDACTS = POLICY.replace("retention: {keep_for: P18M}", "retention: {at_once: true}\ndisposition: anonymise").replace(
+    "{email: [email], phone: [phone]}",
+    "{}\n    masks: [{column: email, with: redact}, {column: phone, with: redact}]",
+)
+
+
+def test_a_person_decides_what_is_redacted_by_its_kinds_however_little_it_is(lethe: Command) -> None:
+    """What is recognised may be mistaken. The question and the certificate have counts, and no text."""
+    lethe.policy.write_text(REDACTS)
+    lethe("policy", "check")
+    asked = lethe("run", "webinars", "--as-of", AS_OF, exit_code=1)
+    kinds = "(e-mail addresses: 100, telephone numbers: 100)"
+    assert f"registrations: personal data in the text of 100 records is to be redacted {kinds}" in asked
+    done = lethe("run", "webinars", "--as-of", AS_OF, "--approve-as", "jan")
+    assert cells(done, "Anonymised")[1] == "100"
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        texts = connection.execute("SELECT DISTINCT email, phone FROM registrations WHERE id < 100").fetchall()
+    assert texts == [("[e-mail]", "[phone]")]
+    with Environment(from_environment) as env:
+        (run,) = [one for one in env.runs.latest(9) if one.state == "succeeded"]
+        document = certificate.issue(env.governance, env.keys, run.id, []).certificate
+    (certified,) = document.datasets
+    assert certified.found is not None and certified.left is not None
+    assert (certified.found.mentions, certified.left.mentions) == ({"email": 100, "phone": 100}, {})
+    lethe("run", "webinars", "--as-of", AS_OF)  # nothing is left that anybody would have to decide on
+    lethe.policy.write_text(REDACTS.replace("limits: {", "limits: {always_ask: false, "))
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("UPDATE registrations SET email = 'kanarek@example.com' WHERE id = 7")
+        connection.commit()
+    lethe("run", "webinars", "--as-of", AS_OF)
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        assert connection.execute("SELECT email FROM registrations WHERE id = 7").fetchone() == ("[e-mail]",)
 
 
 def test_a_policy_that_nobody_has_seen_asks_a_person(lethe: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1061,7 +1061,7 @@ def test_the_reference_of_all_fields_is_up_to_date(root: Path) -> None:
 TOLD: list[tuple[object, str]] = [
     (
         table(masks=[{"column": "a", "with": None}]),
-        "datasets.registrations.masks.0.with: null is no value: write 'null', 'constant', 'prefix', 'domain', 'month', 'year', 'range' or 'network', in quotes",  # noqa: E501
+        "datasets.registrations.masks.0.with: null is no value: write 'null', 'constant', 'prefix', 'domain', 'month', 'year', 'range', 'network' or 'redact', in quotes",  # noqa: E501
     ),
     (
         table(where=[{"column": "a", "in": [None]}]),
@@ -1086,7 +1086,7 @@ TOLD: list[tuple[object, str]] = [
     (table(where={"column": "a"}), "datasets.registrations.where: is not a list: write one, such as [a, b]"),
     (
         table(masks=[{"column": "a", "with": "zero"}]),
-        "datasets.registrations.masks.0.with: 'zero' is not known: write 'null', 'constant', 'prefix', 'domain', 'month', 'year', 'range' or 'network'",  # noqa: E501
+        "datasets.registrations.masks.0.with: 'zero' is not known: write 'null', 'constant', 'prefix', 'domain', 'month', 'year', 'range', 'network' or 'redact'",  # noqa: E501
     ),
     (
         table(masks=[{"column": "a", "with": "constant", "value": 1.5}]),

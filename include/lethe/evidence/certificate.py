@@ -58,6 +58,9 @@ class CertifiedFound(Grown):
     digest: str | None = Field(description="Stands for the very set of candidates; none for what was left.")
     holds_version: int | None = Field(description="Version of the hold registry that this was judged by.")
     rows_along: int = Field(default=0, description="Rows of child tables that go along with what is due.")
+    mentions: Mapping[str, int] = Field(
+        default_factory=dict, description="Personal data that was recognised in the texts of what is due, by kind."
+    )
 
     @property
     def unjudged(self) -> int:
@@ -365,6 +368,7 @@ def _found(survey: Found, digest: str | None = None, holds_version: int | None =
         digest=digest,
         holds_version=holds_version,
         rows_along=survey.rows_along,
+        **({"mentions": survey.mentions} if survey.mentions else {}),
     )
 
 

@@ -12,10 +12,11 @@ from pydantic import (
 )
 
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.mentions import HELD_IN_TEXT
 from lethe.policy.clocks import ColumnClock, DatePattern, ObjectAttribute, ObjectClock, groups_of
 from lethe.policy.conditions import Condition
 from lethe.policy.fields import Column, Identifiers, Model, Name, Region, TableName
-from lethe.policy.masks import Mask
+from lethe.policy.masks import Mask, MaskKind
 from lethe.policy.paths import steps_of
 from lethe.policy.related import RelatedRows, split_column, way_to_related
 from lethe.policy.suppression import Suppression
@@ -200,7 +201,21 @@ class TableDataset(RowDataset):
     @property
     def carried(self) -> frozenset[IdentifierType]:
         """The types of the identifiers in its columns, and in those of the rows that go with its records."""
-        return frozenset(self.identifiers).union(*(child.carried for child in self.children))
+        return frozenset(self.searched).union(*(child.carried for child in self.children))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns of free text in which personal data is redacted."""
+        return tuple(mask.column for mask in self.masks if mask.with_ is MaskKind.REDACT)
+
+    @property
+    def searched(self) -> Identifiers:
+        """Where a hold looks for its records: the declared columns, and all text of which something is redacted."""
+        if not self.texts:
+            return self.identifiers
+        kinds = (*self.identifiers, *sorted(HELD_IN_TEXT - set(self.identifiers)))
+        in_text = {kind: self.texts if kind in HELD_IN_TEXT else () for kind in kinds}
+        return {kind: tuple(dict.fromkeys((*self.identifiers.get(kind, ()), *in_text[kind]))) for kind in kinds}
 
     def waits_for(self, related: str) -> bool:
         """Whether no record can have expired that a related row is missing of: its clock has no other columns."""

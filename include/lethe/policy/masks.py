@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from lethe.judging.identifiers import IdentifierType
+from lethe.judging.mentions import HELD_IN_TEXT
 from lethe.policy.fields import Column, Model, WholeNumber
 
 
@@ -31,6 +32,8 @@ class MaskKind(StrEnum):
     """The first of a whole number's range, which is `value` wide."""
     NETWORK = "network"
     """The first address of an IP address's network, of 24 bits or, in version 6, of 48."""
+    REDACT = "redact"
+    """Free text without the personal data that is recognised in it, and nothing else of the record."""
 
 
 _LARGEST = 10**9
@@ -41,6 +44,7 @@ _DIGITS_OF_NOBODY = 6
 _LEFT_OF_IDENTIFIERS = {
     MaskKind.DOMAIN: frozenset({IdentifierType.EMAIL}),
     MaskKind.PREFIX: frozenset({IdentifierType.PHONE, IdentifierType.MSISDN}),
+    MaskKind.REDACT: HELD_IN_TEXT - {IdentifierType.PERSON},
 }
 """Of which identifiers of a person something may be left, and no person with it."""
 

@@ -106,6 +106,10 @@ class Limits(Model):
         description="Records (rows, or objects), with the rows of child tables that go along.",
     )
     share: float = Field(gt=0, le=1, description="Share of the dataset, from above 0 to 1.")
+    always_ask: bool | None = Field(
+        default=None,
+        description="Whether a person decides also within the limits; if left out, where text is redacted.",
+    )
 
 
 class Disposition(StrEnum):
@@ -191,6 +195,13 @@ class Policy(Model):
         raise PolicyError(
             f"{self.category}: no dataset {name!r}; choose from {', '.join(dataset.name for dataset in self.datasets)}"
         )
+
+    @property
+    def always_asks(self) -> bool:
+        """Whether a person decides on whatever there is to do: what is recognised in text may be mistaken."""
+        if self.limits.always_ask is not None:
+            return self.limits.always_ask
+        return any(isinstance(dataset, TableDataset) and dataset.texts for dataset in self.datasets)
 
     @property
     def extends(self) -> bool:

@@ -17,6 +17,7 @@ from lethe.evidence.events import (
     Decided,
 )
 from lethe.evidence.records import BY_LIMITS, Decision, RunRecord
+from lethe.judging.mentions import Kind
 from lethe.people import is_a_name, same_person
 from lethe.policy import Policy, newly_erasing
 from lethe.stages.base import Plan, failures, found_in, unchanged_policy
@@ -40,6 +41,8 @@ def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candid
     """Why a person has to decide: limits that are passed, and what nobody has seen of the policy, or agreed to, yet."""
     policy = env.policy(plan.category)
     reasons = limits_passed(policy, candidates) + _newly_erasing(env, plan, policy, candidates)
+    if policy.always_asks:
+        reasons += [_asked_always(name, found) for name, found in sorted(candidates.items()) if found.due]
     if env.settings.ask_unseen:
         seen = env.runs.seen(plan.category, plan.policy_digest, plan.as_of)
         reasons += [
@@ -48,6 +51,14 @@ def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candid
             if found.due and name not in seen
         ]
     return reasons
+
+
+def _asked_always(name: str, found: Candidates) -> str:
+    """What there is to do where a person decides on it however little it is: counts, and never a text."""
+    if not found.mentions:
+        return f"{name}: {found.due:,} records are to go, and the policy has a person decide on each run"
+    kinds = ", ".join(f"{Kind(kind).words}: {count:,}" for kind, count in found.mentions.items())
+    return f"{name}: personal data in the text of {found.due:,} records is to be redacted ({kinds})"
 
 
 def _newly_erasing(env: Environment, plan: Plan, policy: Policy, candidates: Mapping[str, Candidates]) -> list[str]:

@@ -35,6 +35,8 @@ class Ability(StrEnum):
     """A value of a record goes onto a list when the record is erased, in the same transaction."""
     EVENT_CLOCKS = "event_clocks"
     """A record's period can start on an event that people record."""
+    REDACTION = "redaction"
+    """Personal data is found in free text, and taken out of it."""
     PERIODS_BY_VALUE = "periods_by_value"
     """Each record's period can depend on a value of it."""
     RECORD_BATCHES = "record_batches"

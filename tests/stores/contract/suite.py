@@ -871,6 +871,11 @@ def _asking(world: World, ability: Ability) -> Work:  # noqa: PLR0911 - one retu
         masks = [{"column": "email"}, {"column": "account"}]
         dataset = world.dataset(masks=masks, children=[]) if world.abilities.has(ability) else world.dataset()
         return world.work(dataset, disposition=Disposition.ANONYMISE)
+    if ability is Ability.REDACTION:
+        masks = [{"column": "email", "with": "redact"}, {"column": "account"}]
+        able = world.abilities.has(Ability.ANONYMISE)
+        dataset = world.dataset(masks=masks, children=[]) if able else world.dataset()
+        return world.work(dataset, disposition=Disposition.ANONYMISE)
     if ability is Ability.CHILDREN:
         return world.work(world.dataset(children=[{"table": "notes", "foreign_key": ["person"]}]))
     if ability is Ability.RELATED_ROWS:

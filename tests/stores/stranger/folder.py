@@ -62,6 +62,7 @@ class FolderStore:
         clocks=frozenset({ClockForm.TEXT}),
         lacks={
             Ability.ANONYMISE: Lack(When.NOT_YET, "nobody asked for it", "records cannot be anonymised"),
+            Ability.REDACTION: Lack(When.NOT_YET, "nobody asked for it", "records cannot be anonymised"),
             Ability.CHILDREN: Lack(When.NEVER, "records do not refer to each other", "no children"),
             Ability.RELATED_ROWS: Lack(When.NEVER, "there is one file", "no related rows"),
             Ability.SUPPRESSION: Lack(When.NOT_YET, "nobody asked for it", "no suppression list"),

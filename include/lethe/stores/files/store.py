@@ -72,6 +72,7 @@ class FileStore(BucketStore):
         binding=Binding.LEASED,
         lacks={
             Ability.ANONYMISE: Lack(When.NOT_YET, "rewriting leaves rows out only", "rows cannot be anonymised"),
+            Ability.REDACTION: Lack(When.NOT_YET, "rewriting leaves rows out only", "rows cannot be anonymised"),
             Ability.CHILDREN: Lack(When.NEVER, "files do not refer to each other", "children"),
             Ability.RELATED_ROWS: Lack(When.NOT_YET, "files do not refer to each other", "related"),
             Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),

@@ -67,6 +67,7 @@ class S3ObjectStore(BucketStore):
         clocks=frozenset({ClockForm.TEXT, ClockForm.EPOCH, ClockForm.YEAR}),
         lacks={
             Ability.ANONYMISE: Lack(When.NEVER, "what is in an object is not known", "objects cannot be anonymised"),
+            Ability.REDACTION: Lack(When.NEVER, "what is in an object is not known", "objects cannot be anonymised"),
             Ability.CHILDREN: Lack(When.NEVER, "objects do not refer to each other", "children"),
             Ability.RELATED_ROWS: Lack(When.NEVER, "objects do not refer to each other", "related"),
             Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),

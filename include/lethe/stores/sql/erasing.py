@@ -23,6 +23,7 @@ from lethe.holds.rules import HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Disposition
 from lethe.stores.base import Candidates, Gate, Work
+from lethe.stores.sql import texts
 from lethe.stores.sql.blocking import GO, Blockers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
 from lethe.stores.sql.events import EventTable
@@ -125,6 +126,7 @@ class TableEraser:
         return (
             self.dialect.optimistic
             and told
+            and not self.staging.texts  # what is to become of these is checked, too
             and not any(judgement.dataset.is_related(name) for names in of_rows for name in names)
         )
 
@@ -273,7 +275,13 @@ class TableEraser:
         staged, judgement = self.staging.keys.alias("staged"), self._judgement
         chosen = sa.and_(self.dialect.in_slice(staged, part), sa.not_(staged.c.held))
         same_key = self.staging.same_key(self.target.table, staged)
-        where = [same_key, judgement.candidate, *self._all.absent(judgement), *self._all.readable(judgement)]
+        where = [
+            same_key,
+            *self._same_texts(staged),
+            judgement.candidate,
+            *self._all.absent(judgement),
+            *self._all.readable(judgement),
+        ]
         savepoint = self.connection.begin_nested()
         try:
             count = self._execute(self._statement(staged, [], chosen, *where))
@@ -547,7 +555,7 @@ class TableEraser:
             held = sa.or_(held, kin.held(judgement, self._below))
         outcome = sa.case(
             (judgement.key[0].is_(None), Outcome.GONE.value),
-            (sa.not_(judgement.candidate), Outcome.RENEWED.value),
+            (sa.not_(sa.and_(judgement.candidate, *self._same_texts(staged))), Outcome.RENEWED.value),
             (held, Outcome.HELD.value),
             else_=GO,
         )
@@ -559,6 +567,9 @@ class TableEraser:
             *self._there(joined=True),
         ]
         return sa.select(*columns).select_from(source).where(mine)
+
+    def _same_texts(self, staged: sa.FromClause) -> list[Predicate]:
+        return texts.unchanged(self.target.table, staged, self.staging, self.dialect)
 
     # --- the rows that a batch erases ---
 

@@ -11,6 +11,7 @@ from lethe.errors import StoreError
 from lethe.holds.rules import HoldRules
 from lethe.policy import TableDataset
 from lethe.stores.base import RecordFound, covering
+from lethe.stores.sql import texts
 from lethe.stores.sql.catalogue import Relation
 from lethe.stores.sql.dialects.base import Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
@@ -45,6 +46,7 @@ class Explainer:
             StoreError: if the key has other columns, or a value can be none of its column.
         """
         mine = self._is(key)
+        texts.look_through(self.connection, self.judgement, mine)
         found = self._judged(mine)
         if found is None:
             return None

@@ -100,7 +100,7 @@ class Carrier:
         dataset = judgement.dataset
         mine = {
             kind: tuple(name for name in names if not dataset.is_of_many(name))
-            for kind, names in dataset.identifiers.items()
+            for kind, names in dataset.searched.items()
         }
         return cls(mine, judgement.column, dataset.phone_region)
 

@@ -14,7 +14,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.policy import ChildTable, Identifiers, MaskKind, PeriodsByValue, TableDataset, split_column
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
-from lethe.stores.sql import events, many, related, suppressing
+from lethe.stores.sql import events, many, related, suppressing, texts
 from lethe.stores.sql.catalogue import RelationKind
 from lethe.stores.sql.conditions import unfit
 from lethe.stores.sql.dialects.base import ClockKind, Dialect
@@ -68,6 +68,7 @@ def check(
         yield from _check_values(connection, tables, by_value, dialect)
         yield from _check_own_identifiers(tables, dialect)
         yield from _check_masks(connection, found, dataset, dialect)
+        yield from texts.check(dataset, dialect)
         yield from suppressing.check(connection, dataset, found, dialect)
         yield from _check_replication(connection, found, dataset, dialect)
         for child in dataset.children:
@@ -370,6 +371,8 @@ class Target:
             _child(connection, child, dataset.key, region, dataset.name, dialect, (number,), further)
             for number, child in enumerate(dataset.children)
         )
+        for problem in texts.check(dataset, dialect):
+            raise StoreError(f"{dataset.name}: {problem.field}: {problem.message}")
         if dataset.masks and children:
             raise StoreError(
                 f"{dataset.name}: anonymising does not reach child tables: make them datasets of their own"

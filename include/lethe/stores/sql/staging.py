@@ -23,6 +23,7 @@ from lethe.policy import TableDataset
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Work
 from lethe.stores.sql.dialects.base import Dialect, Slice
+from lethe.stores.sql.masks.redact import redaction_columns
 from lethe.stores.sql.settings import SqlSettings
 
 
@@ -78,7 +79,8 @@ class Scratch:
 
     def of(self, work: Work, key: Sequence[sa.Column[Any]] = ()) -> TableStaging:
         """The staging of a dataset of a run; `key` are the key's columns in the table."""
-        return TableStaging(self, token_of(work.run, work.dataset.name), tuple(key))
+        texts = work.dataset.texts if isinstance(work.dataset, TableDataset) else ()
+        return TableStaging(self, token_of(work.run, work.dataset.name), tuple(key), texts)
 
     def named(self, run: str, dataset: str) -> TableStaging:
         """The staging of a dataset of a run, by their names, for dropping it."""
@@ -92,6 +94,8 @@ class TableStaging:
     scratch: Scratch
     token: str
     key: tuple[sa.Column[Any], ...] = ()
+    texts: tuple[str, ...] = ()
+    """The columns of text that are redacted."""
 
     def _table(self, letter: str, *columns: sa.Column[Any]) -> sa.Table:
         schema, name = self.scratch.dialect.scratch_name(self.scratch.settings, f"{letter}_{self.token}")
@@ -105,6 +109,7 @@ class TableStaging:
             *(sa.Column(f"key_{number}", column.type) for number, column in enumerate(self.key)),
             sa.Column("clock", sa.types.NullType()),
             sa.Column("held", sa.Boolean()),
+            *(sa.Column(f"text_{number}", sa.Text()) for number in range(len(self.texts))),
             *self.scratch.dialect.mark_columns(),
         )
 
@@ -134,6 +139,15 @@ class TableStaging:
             sa.Column("reason", sa.Text(), nullable=False, comment="What keeps a blocked one, in words."),
         )
 
+    @cached_property
+    def redactions(self) -> sa.Table:
+        """What was found in the texts of candidates that are not held; only where there are texts."""
+        return self._table("t", *redaction_columns(self.scratch.dialect))
+
+    def text_columns(self, staged: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+        """The digests of a candidate's texts in `keys` or an alias of it."""
+        return [staged.c[f"text_{number}"] for number in range(len(self.texts))]
+
     def key_columns(self, staged: sa.FromClause) -> list[sa.ColumnElement[Any]]:
         """The key's columns in `keys` or an alias of it."""
         return [staged.c[f"key_{number}"] for number in range(len(self.key))]
@@ -144,8 +158,8 @@ class TableStaging:
         return sa.and_(*(table.c[column.name] == key for column, key in pairs))
 
     def drop(self, connection: sa.Connection) -> None:
-        """Drop the three tables where they are there."""
-        for table in (self.keys, self.batches, self.exceptions):
+        """Drop the tables where they are there."""
+        for table in (self.keys, self.batches, self.exceptions, self.redactions):
             table.drop(connection, checkfirst=True)
 
 

@@ -41,7 +41,7 @@ from lethe.stores.base import (
     no_progress,
 )
 from lethe.stores.sources import SqlSource
-from lethe.stores.sql import lookalikes, rights, schema, validation
+from lethe.stores.sql import lookalikes, rights, schema, texts, validation
 from lethe.stores.sql.blocking import Blockers
 from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.dialects.base import Fault, Predicate, UnreadableClock
@@ -209,12 +209,13 @@ class SqlStore:
         def counted() -> tuple[Found, tuple[int, ...]]:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, target = self._judge(connection, work, holds=holds)
+                texts.look_through(connection, judgement)
                 judgement = judgement.over_all(*others)
                 by = [replace(judgement, expiry=expiry) for expiry in others]
-                held, due, oldest, along, further = self._held_and_due(connection, judgement, target, holds, by)
+                held, due, oldest, beside, further = self._held_and_due(connection, judgement, target, holds, by)
                 counts = _counts(connection, judgement)
                 expired = counts["kept_on"] + held + due
-                return Found(**counts, expired=expired, held=held, oldest=oldest, rows_along=along), further
+                return Found(**counts, **beside, expired=expired, held=held, oldest=oldest), further
 
         return self._again(work, counted)
 
@@ -224,6 +225,7 @@ class SqlStore:
         def counted() -> tuple[Going, ...]:
             with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
                 judgement, target = self._judge(connection, replace(work, expiry=steps[-1]), holds=holds)
+                texts.look_through(connection, judgement)
                 held = self._look_for_held(connection, judgement, target, holds)
                 return tuple(going(connection, judgement, target, held, steps))
 
@@ -253,8 +255,8 @@ class SqlStore:
         target: Target,
         holds: HoldRules,
         others: Sequence[Judgement],
-    ) -> tuple[int, int, date | None, int, tuple[int, ...]]:
-        """Of the candidates: held, due, the oldest of these, rows that go along; and what is due by the others."""
+    ) -> tuple[int, int, date | None, dict[str, Any], tuple[int, ...]]:
+        """Of the candidates: held, due, the oldest of these, what goes along; and what is due by the others."""
         widest = others[-1] if others else judgement
         source, held, _ = self._held(connection, widest, target, holds)
         clock, kind = judgement.clock_value
@@ -276,8 +278,11 @@ class SqlStore:
         ).one()
         day = None if oldest is None else self._dialect.clock_day(oldest, kind, judgement.zones)
         unheld = sa.and_(judgement.candidate, sa.not_(held))
-        along = rows_along(connection, target, source, unheld) if due else 0
-        return held_count, due, day, along, tuple(further)
+        beside: dict[str, Any] = {}
+        if due:
+            beside["rows_along"] = rows_along(connection, target, source, unheld)
+            beside["mentions"] = texts.mentioned(connection, judgement, source, unheld)
+        return held_count, due, day, beside, tuple(further)
 
     def explain(self, work: Work, holds: HoldRules, key: Sequence[str]) -> RecordFound | None:
         """The row of one key, judged as a run judges it; None where there is none."""
@@ -333,9 +338,11 @@ class SqlStore:
             self._reserve(connection, work, target, staging)
             self._make_staging(connection, judgement, staging)
             line = levels(connection, judgement, family.among_records) if family.among_records else None
+            texts.look_through(connection, judgement)
             judgement = judgement.over_all()
             staged = self._stage(connection, judgement, target, staging, holds, line)
             counts = _counts(connection, judgement)
+            texts.keep(connection, staging, self._dialect)
             size = self._batch_size(connection, target)
             batches, unheld, oldest = self._cut(connection, judgement, staging, staged, size)
             candidates = Candidates(
@@ -350,6 +357,7 @@ class SqlStore:
                 in_order=line is not None,
                 holds_version=holds.version,
                 rows_along=self._rows_along(connection, target, staging) if unheld else 0,
+                mentions=self._mentioned(connection, judgement, staging),
                 key=tuple(KeyColumn(name=key.name, kind=self._dialect.key_kind(key.type)) for key in staging.key),
             )
             self._settle(connection, staging, candidates)
@@ -403,12 +411,14 @@ class SqlStore:
         self._dialect.make_keys(connection, staging.keys, shape)
         staging.batches.create(connection)
         staging.exceptions.create(connection)
+        if staging.texts:
+            staging.redactions.create(connection)
 
     def _staged_columns(self, judgement: Judgement) -> list[sa.Label[Any]]:
         """What is staged of a candidate: key, clock, and the dialect's marks."""
         clock, _ = judgement.clock_value
         keys = [column.label(f"key_{number}") for number, column in enumerate(judgement.key)]
-        return [*keys, clock.label("clock"), *self._dialect.marks(judgement.table)]
+        return [*keys, clock.label("clock"), *texts.digests(judgement), *self._dialect.marks(judgement.table)]
 
     def _stage(
         self,
@@ -437,6 +447,12 @@ class SqlStore:
         staged = staging.keys.alias("staged")
         source = staged.join(target.table, staging.same_key(target.table, staged))
         return rows_along(connection, target, source, sa.not_(staged.c.held))
+
+    def _mentioned(self, connection: sa.Connection, judgement: Judgement, staging: TableStaging) -> Mapping[str, int]:
+        """What was found in the texts of what is staged and not held."""
+        staged = staging.keys.alias("staged")
+        source = staged.join(judgement.table, staging.same_key(judgement.table, staged))
+        return texts.mentioned(connection, judgement, source, sa.not_(staged.c.held))
 
     def _batch_size(self, connection: sa.Connection, target: Target) -> int:
         """Records a transaction: fewer where other rows go with them, or are locked, so that all rows stay bounded."""
@@ -486,9 +502,9 @@ class SqlStore:
         keys = staging.key_columns(staged)
         order = [self._dialect.key_order(column) for column in keys]
         rows = sa.select(*keys).where(sa.not_(staged.c.held)).order_by(*order)
-        texts = [self._dialect.key_text(column) for column in keys]
-        if all(text is not None for text in texts):
-            lines = rows.with_only_columns(_line([text for text in texts if text is not None]))
+        as_text = [self._dialect.key_text(column) for column in keys]
+        if all(text is not None for text in as_text):
+            lines = rows.with_only_columns(_line([text for text in as_text if text is not None]))
             for part in self._dialect.joined(connection, lines, count):
                 digest.update(part)
         else:
@@ -496,6 +512,8 @@ class SqlStore:
             read = rows.with_only_columns(*map(self._dialect.key_read, keys), maintain_column_froms=True)
             for row in connection.execute(read, execution_options={"yield_per": _AT_A_TIME}):
                 digest.update(_escaped(key_of(row)) + b"\n")
+        if staging.texts:
+            return texts.digest_of(connection, staging, self._dialect, order, digest.hexdigest())
         return digest.hexdigest()
 
     def _recording(self, staging: TableStaging) -> Callable[[Sequence[Any]], bytes]:
@@ -545,6 +563,7 @@ class SqlStore:
                     f"{work.run} discovered its candidates; discover again"
                 )
             blockers = Blockers.of(connection, family, target, self._dialect)
+            texts.take(connection, staging, self._dialect)
         kind = LeasedEraser if self._scratch.leased else TableEraser
         return kind(
             dialect=self._dialect,

@@ -468,6 +468,10 @@ class Dialect(ABC):
         """A value as text, in which `identifiers.keys` searches."""
 
     @abstractmethod
+    def digested(self, column: AnyColumn) -> AnyColumn:
+        """SHA-256 of a text in UTF-8, in hexadecimal; NULL of NULL."""
+
+    @abstractmethod
     def load(self, connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[str, int]]) -> None:
         """Fill a table of held identifiers (text, number), fast."""
 

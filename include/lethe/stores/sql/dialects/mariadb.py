@@ -661,6 +661,12 @@ class MariaDB(Dialect):
             other = sa.or_(other, is_like(text, "^.*[.,]0+ *$"))
         return sa.and_(column.is_not(None), sa.or_(sa.func.char_length(text) > _LONGEST_MATCHED, other))
 
+    def digested(self, column: AnyColumn) -> AnyColumn:
+        """Whatever the column's character set is."""
+        return _compared(
+            sa.func.sha2(sa.func.convert(column.op("USING")(sa.literal_column("utf8mb4"))), sa.literal_column("256"))
+        )
+
     def spelt(self, column: AnyColumn) -> AnyColumn:
         """As the server writes it; bytes in hexadecimal, and floats that are not exact not at all."""
         base = column.type

@@ -936,6 +936,11 @@ class PostgreSQL(Dialect):
             return sa.and_(other, sa.not_(sa.and_(text.regexp_match(_HEXADECIMAL), valid)))
         return sa.or_(other, text.regexp_match(_DECIMALS)) if kind is IdentifierType.COOKIE else other
 
+    def digested(self, column: AnyColumn) -> AnyColumn:
+        """By functions of its own, since version 11."""
+        content = sa.func.sha256(sa.func.convert_to(_raw_text(column), sa.literal_column("'UTF8'")))
+        return _c(sa.func.encode(content, sa.literal_column("'hex'")))
+
     def spelt(self, column: AnyColumn) -> AnyColumn:
         """As PostgreSQL writes it; bytes in hexadecimal, whatever the session writes."""
         base = _base(column.type)

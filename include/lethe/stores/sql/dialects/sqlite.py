@@ -419,6 +419,10 @@ class SQLite(Dialect):
         """Where `identifier` has nothing to say."""
         return sa.and_(column.is_not(None), self.identifier(column, kind, region).is_(None))
 
+    def digested(self, column: AnyColumn) -> AnyColumn:
+        """By a function of ours."""
+        return sa.func.lethe_digested(*_as_stored(column), type_=sa.Text())
+
     def spelt(self, column: AnyColumn) -> AnyColumn:
         """Numbers and bytes as text; SQLite's columns have values of any type."""
         return sa.func.lethe_spelt(*_as_stored(column))
@@ -564,6 +568,7 @@ def _prepare(driver: sqlite3.Connection, _record: object) -> None:
         "day": (-1, _day),
         "identifier": (4, _identifier),
         "spelt": (2, _spelt),
+        "digested": (2, _digested),
         "like": (3, _like),
         "matches": (3, _matches),
     }
@@ -654,6 +659,11 @@ def _identifier(value: object, letter: object, kind: str, region: str | None) ->
 
 def _spelt(value: object, letter: object) -> str | None:
     return None if value is None else as_text(_stored(value, letter))
+
+
+def _digested(value: object, letter: object) -> str | None:
+    text = _spelt(value, letter)
+    return None if text is None else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _like(value: object, letter: object, pattern: str) -> int | None:
