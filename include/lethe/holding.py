@@ -9,19 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from lethe.environment import Environment
 from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
 from lethe.holds.gate import wait_for_leases
 from lethe.holds.registry import Coverage, Hold, HoldRequest, coverage
-from lethe.periods import Cutoff
+from lethe.periods import EVER
 from lethe.policy import Dataset, Disposition, Policy, RowDataset
 from lethe.stores.base import Work
 from lethe.surveys import HoldSurvey
-
-EVER = Cutoff(date(9998, 12, 31), datetime(9998, 12, 31, tzinfo=UTC))
-"""By it every record with a clock has expired."""
 
 SETTLE_SECONDS = 120.0
 """How long a store's running batches are waited for, and what they left in doubt is settled."""

@@ -115,6 +115,10 @@ class Cutoff:
         return self.day == date.min
 
 
+EVER = Cutoff(date(9998, 12, 31), datetime(9998, 12, 31, tzinfo=UTC))
+"""By it every record with a clock has expired."""
+
+
 def cutoff_for(
     as_of: datetime,
     zone: ZoneInfo,

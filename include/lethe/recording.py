@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from lethe.environment import Environment
 from lethe.errors import EventError, LetheError, WithdrawalNotBinding
-from lethe.holding import EVER, settle_stores
+from lethe.holding import settle_stores
 from lethe.holds.rules import HoldRules
+from lethe.periods import EVER
 from lethe.policy import Dataset, Disposition, Policy, TableDataset
 from lethe.retention_events.registry import RetentionEvent
 from lethe.retention_events.rules import EventsInForce
