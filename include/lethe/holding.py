@@ -7,7 +7,7 @@ from then on sees it; then all that began before is waited for or settled, in ev
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +15,7 @@ from lethe.environment import Environment
 from lethe.errors import HoldNotInForce, LetheError, StoreUnavailable
 from lethe.holds.gate import wait_for_leases
 from lethe.holds.registry import Coverage, Hold, HoldRequest, coverage
+from lethe.judging.identifiers import IdentifierType
 from lethe.periods import EVER
 from lethe.policy import Dataset, Disposition, Policy, RowDataset
 from lethe.stores.base import Work
@@ -47,15 +48,19 @@ def covers(env: Environment, request: HoldRequest) -> Coverage:
     for policy in env.policies.values():
         for dataset in policy.datasets:
             name = f"{policy.category}.{dataset.name}"
-            if request.identifiers and name in found.covered and (unsearched := _unsearched(env, dataset, request)):
-                partly[name] = unsearched
+            if (
+                request.identifiers
+                and name in found.covered
+                and (unlooked := not_looked_at(env, dataset, set(request.identifiers)))
+            ):
+                partly[name] = unlooked
     return replace(found, partly=partly)
 
 
-def _unsearched(env: Environment, dataset: Dataset, request: HoldRequest) -> str:
-    """What of a dataset no hold on these types of identifiers looks at, in words; nothing if all is looked at."""
+def not_looked_at(env: Environment, dataset: Dataset, kinds: Set[IdentifierType]) -> str:
+    """What of a dataset nobody finds by identifiers of some types, in words; nothing if all is looked at."""
     try:
-        places = env.store(dataset).unsearched(dataset, set(request.identifiers))
+        places = env.store(dataset).unsearched(dataset, kinds)
     except LetheError as error:
         return f"its store could not be asked whether all is looked at: {error}"
     return f"not found in {' and '.join(places)}: nothing declares its identifiers" if places else ""

@@ -13,8 +13,7 @@ from tests.unit.cli_kit import POLICY, TOKEN, Command, words
 
 from lethe.periods import Period, cutoff_for
 from lethe.policy import Policy, load
-from lethe.stages.explain import _expires
-from lethe.stores.base import RecordFound
+from lethe.stages import expires_on
 
 RECORD = "webinars.registrations"
 ZONE = ZoneInfo("Europe/Prague")
@@ -98,8 +97,9 @@ def test_the_day_on_which_a_record_expires_is_the_first_on_which_a_run_takes_it(
     for back in (0, 1, 17, 40, 111):
         day = at.date() - timedelta(days=back)
         if _taken(policy, at.date(), day):
+            assert expires_on(policy, day, None, at.date()) == at.date()
             continue
-        expires = _expires(policy, at, RecordFound(day=day))
+        expires = expires_on(policy, day, None, at.date())
         if policy.retention.at_once or policy.expiry(at).default is None:
             continue
         assert expires is not None

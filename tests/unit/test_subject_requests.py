@@ -5,7 +5,9 @@ from __future__ import annotations
 import calendar
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from tests.unit.cli_kit import AS_OF, TOKEN, Command
 from tests.unit.conftest import KEYS, Office
 
-from lethe.answering import record_request
+from lethe.answering import local_day, record_request
 from lethe.connections import from_environment
 from lethe.environment import Environment
 from lethe.errors import EvidenceError, SubjectRequestError
@@ -280,3 +282,80 @@ def test_a_restriction_whose_recording_was_cut_short_is_placed_by_enforce(
     assert "is in force since" in lethe("subject", "enforce", one.id)
     lethe("run", "webinars", "--as-of", AS_OF)
     assert 7 in lethe.rows()
+
+
+# --- what there is of a person ------------------------------------------------------------------------------------
+
+SPONSORS = """
+category: sponsors
+title: Sponsors
+owner: marketing
+legal_basis: Contract
+source: "§ 5.3"
+retention: {keep_for: P3Y}
+time_zone: Europe/Prague
+schedule: null
+limits: {records: 60, share: 0.9}
+datasets:
+  - {name: companies, kind: table, store: crm, table: sponsors, key: [id],
+     clock: {column: ended, when_missing: running}, identifiers: {email: [contact]},
+     keep_while: [{column: state, in: [disputed]}]}
+  - {name: cards, kind: table, store: crm, table: cards, key: [id], clock: {column: at}, identifiers: {company: [no]}}
+  - {name: lost, kind: table, store: nowhere, table: lost, key: [id], clock: {column: at}, identifiers: {email: [e]}}
+"""
+
+
+@pytest.fixture
+def sponsors(lethe: Command) -> Command:
+    """Besides webinars: sponsors that run on, one that has ended and is disputed, and a store that is not there."""
+    (lethe.policy.parent / "sponsors.yaml").write_text(SPONSORS)
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("CREATE TABLE sponsors (id INTEGER PRIMARY KEY, contact TEXT, ended DATE, state TEXT)")
+        connection.execute("CREATE TABLE cards (id INTEGER PRIMARY KEY, no TEXT, at DATE)")
+        mine = [(1, None, "paid"), (2, "2019-01-01", "disputed"), (3, "2020-05-31", "paid"), (4, "2199-12-31", "paid")]
+        rows = [(n, lethe.email(7).upper(), ended, state) for n, ended, state in mine]
+        connection.executemany("INSERT INTO sponsors VALUES (?, ?, ?, ?)", [*rows, (5, lethe.email(8), None, "paid")])
+        connection.commit()
+    return lethe
+
+
+def test_a_report_says_what_there_is_until_when_and_why_and_what_is_not_known(sponsors: Command) -> None:
+    """Article 15 GDPR; nothing is left out silently."""
+    one = ask(sponsors, "access", "--email", sponsors.email(7))
+    sponsors.place("--email", sponsors.email(7), "--dataset", "webinars.registrations")
+    rows = json.loads(sponsors_report(sponsors, one, "--format", "json"))
+    found = {f"{row['category']}.{row['dataset']}": row for row in rows}
+    companies, webinars = found["sponsors.companies"], found["webinars.registrations"]
+    names = ("records", "undated", "expired", "kept_on", "held", "kept_on_by", "first_expires", "last_expires")
+    today = local_day_of(sponsors)
+    assert [companies[name] for name in names] == [4, 1, 2, 1, 0, "state", today, "2203-01-01"]
+    assert [webinars[name] for name in names] == [1, 0, 1, 0, 1, None, today, today]
+    assert (companies["kept"], companies["legal_basis"]) == ("for 3 years", "Contract")
+    assert found["sponsors.cards"]["records"] is None
+    assert found["sponsors.cards"]["problem"] == "it carries company, not email"
+    assert "nowhere" in found["sponsors.lost"]["problem"]
+    text = sponsors_report(sponsors, one)
+    for said in (
+        "sponsors.companies (Sponsors): 4 records",
+        "1 of them without a date yet",
+        "1 of them kept on by the condition on state",
+        "until: at the latest 2203-01-01",
+        "1 of them held, by a legal hold",
+        "NOT KNOWN: sponsors.lost",
+        "Not searched: sponsors.cards: it carries company, not email.",
+    ):
+        assert said in text
+    assert "request,category,dataset" in sponsors_report(sponsors, one, "--format", "csv")
+
+
+def sponsors_report(lethe: Command, request: str, *arguments: str) -> str:
+    """The report, which complains of the store that is not there."""
+    text = lethe("subject", "report", request, *arguments, exit_code=1)
+    before, complaint, _ = text.partition("error: sponsors.lost")
+    assert complaint
+    return before
+
+
+def local_day_of(lethe: Command) -> str:
+    with Environment(from_environment) as env:
+        return local_day(env).isoformat()

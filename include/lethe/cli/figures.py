@@ -10,6 +10,7 @@ from lethe.counts import FOUND_HEADINGS, Found, Outcome, Unjudgeable
 from lethe.surveys import HORIZONS
 
 if TYPE_CHECKING:
+    from lethe.access import Holding
     from lethe.cli.frames import Row
     from lethe.evidence.records import RunRecord
     from lethe.stages import DatasetReport, Report, Simulation
@@ -41,6 +42,13 @@ REPORT: dict[str, type] = {
     **{f"found_{name}": kind for name, kind in _FOUND.items()},
     **{outcome.value: int for outcome in Outcome},
     **{"rows_with": int, "bytes": int, "left_due": int, "checks_broken": int, "problem": str},
+}
+
+ACCESS: dict[str, type] = {
+    **{"request": str, "category": str, "dataset": str, "title": str, "records": int},
+    **dict.fromkeys(("undated", "expired", "held", "kept_on", "unsearched"), int),
+    **{"kept": str, "legal_basis": str, "source": str, "first_expires": date, "last_expires": date},
+    **{"last_is_at_most": bool, "kept_on_by": str, "not_looked_at": str, "problem": str},
 }
 
 
@@ -105,6 +113,28 @@ def simulated_figures(simulated: Simulation) -> list[Row]:
         }
         for one in simulated.runs
     ]
+
+
+def access_figures(request: str, one: Holding, kept: str) -> Row:
+    """What a dataset has of a person, and how long that is kept, in words."""
+    found = one.found
+    counts = ("records", "undated", "expired", "held", "kept_on", "unsearched")
+    return {
+        "request": request,
+        "category": one.policy.category,
+        "dataset": one.dataset.name,
+        "title": one.policy.title,
+        **({name: getattr(found, name) for name in counts} if found else {}),
+        "kept": kept,
+        "legal_basis": one.policy.legal_basis,
+        "source": one.policy.source,
+        "first_expires": one.first,
+        "last_expires": one.last,
+        "last_is_at_most": bool(found and not found.clocks) if one.last else None,
+        "kept_on_by": ", ".join(one.kept_on_by) if found and found.kept_on else None,
+        "not_looked_at": one.partly or None,
+        "problem": one.why_not or None,
+    }
 
 
 def run_figures(record: RunRecord) -> Row:

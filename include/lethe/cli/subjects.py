@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from lethe.cli.frames import As, Form, Output, check_output, write
 from lethe.cli.identifiers import Emails, Identifiers, IdentifiersFile, Phones, Region, identifiers_named
-from lethe.cli.shell import console, environment, named, registry_name, say
+from lethe.cli.shell import complain, console, environment, named, registry_name, say
 from lethe.subjects.rules import RequestKind
 
 if TYPE_CHECKING:
+    from lethe.access import Holding
     from lethe.environment import Environment
     from lethe.judging.identifiers import IdentifierType
+    from lethe.stores.base import PersonFound
     from lethe.subjects.registry import SubjectRequest
 
 subject_app = typer.Typer(
@@ -133,6 +136,79 @@ def cancel(request_id: RequestId, reason: Reason, by: By = None) -> None:
     if hold is not None:
         say(f"Its restriction stays until somebody else than {hold.release_proposed_by} runs")
         say(f"`lethe hold release {hold.id}`.")
+
+
+@subject_app.command()
+def report(
+    request_id: RequestId,
+    form: As = Form.TABLE,
+    output: Output = None,
+) -> None:
+    """Say what there is of the person in every dataset: how much, for how long, and why. Nothing of its values.
+
+    It takes as long as a survey of each dataset. What is in it is for who answers the person, and to be looked through
+    before: that something is held may have to stay unsaid.
+    """
+    from lethe.access import holdings
+    from lethe.answering import local_day
+    from lethe.cli.figures import ACCESS, access_figures
+    from lethe.cli.register import rule_of
+    from lethe.policy.schedule import load_schedule
+
+    check_output(form, output)
+    with environment() as env:
+        one, today = env.subjects.get(request_id), local_day(env)
+        rows = load_schedule(env.settings.policies)
+        found = list(holdings(env, one))
+        kept = {each.name: rule_of(each.policy, rows.get(each.policy.category)) for each in found}
+    if form is Form.TABLE:
+        _letter(one, today, found, kept)
+        for row in rows.values():
+            if row.no_policy is not None:
+                say(f"Not searched, because no policy says where it is: {row.category} ({row.no_policy})")
+    else:
+        write([access_figures(one.id, each, kept[each.name]) for each in found], ACCESS, form, output)
+    for each in found:
+        if each.found is None and each.searchable:
+            complain(f"{each.name}: {each.why_not}")
+    if any(each.found is None and each.searchable for each in found):
+        raise typer.Exit(1)
+
+
+def _letter(one: SubjectRequest, today: date, found: Sequence[Holding], kept: Mapping[str, str]) -> None:
+    """What there is, as text that a letter can be written from."""
+    say(f"Request {one.id} of {one.kind} ({one.reference}), received on {one.received}: {one.state(today)},")
+    say(f"to be answered by {one.due}. Looked for by {_counts(one)}.")
+    for each in found:
+        if each.found is not None and (each.found.records or each.found.unsearched or each.partly):
+            say("")
+            _paragraph(each, each.found, kept[each.name])
+    say("")
+    none = [each.name for each in found if each.found is not None and not each.found.records]
+    say(f"Nothing was found in: {', '.join(none) or 'no other dataset'}.")
+    for each in found:
+        if each.found is None:
+            say(f"{'NOT KNOWN' if each.searchable else 'Not searched'}: {each.name}: {each.why_not}.")
+
+
+def _paragraph(each: Holding, found: PersonFound, kept: str) -> None:
+    say(f"{each.name} ({each.policy.title}): {found.records:,} record{'' if found.records == 1 else 's'}")
+    say(f"  kept: {kept}; legal basis: {each.policy.legal_basis} ({each.policy.source})")
+    if found.expired:
+        say(f"  {found.expired:,} of them expired: erased by the next run, but for what is held or kept on")
+    if each.last is not None and found.records - found.undated > found.expired:
+        first = f"from {each.first} " if each.first and not found.expired else ""
+        say(f"  until: {first}{'to' if first else 'at the latest'} {each.last}")
+    if found.undated:
+        say(f"  {found.undated:,} of them without a date yet, from which the period would be counted")
+    if found.kept_on:
+        say(f"  {found.kept_on:,} of them kept on by the condition on {', '.join(each.kept_on_by)}")
+    if found.held:
+        say(f"  {found.held:,} of them held, by a legal hold, a restriction, or the store itself")
+    if found.unsearched:
+        say(f"  {found.unsearched:,} further records could not be looked at: their date is missing or cannot be read")
+    if each.partly:
+        say(f"  {each.partly}")
 
 
 @subject_app.command("list")

@@ -12,6 +12,7 @@ from lethe.stages.base import Plan, Unwatched, Watcher, discovered, failures, no
 from lethe.stages.certify import certify
 from lethe.stages.discover import discover
 from lethe.stages.erase import batch_ranges, erase
+from lethe.stages.explain import expires_on
 from lethe.stages.history import Effect, effects, in_force
 from lethe.stages.plan import plan
 from lethe.stages.report import DatasetReport, Report, report_of
@@ -41,6 +42,7 @@ __all__ = [
     "discovered",
     "effects",
     "erase",
+    "expires_on",
     "failures",
     "in_force",
     "limits_passed",

@@ -117,7 +117,8 @@ def _there(
         text = f"It cannot be judged ({why}), and so it is not erased. Each run counts it; mend the record."
         return Explanation(Fate.UNJUDGEABLE, (text, *_of_holds(found)), matters, found.day)
     if not found.expired:
-        expires = _expires(policy, at, found) if found.day else None
+        today = at.astimezone(ZoneInfo(policy.time_zone)).date()
+        expires = expires_on(policy, found.day, found.named, today) if found.day else None
         return Explanation(Fate.KEPT, (*_of_period(found, expires), *_of_holds(found)), matters, found.day, expires)
     return _expired(policy, found, matters, history, following or due_after(policy, at))
 
@@ -201,19 +202,27 @@ def _of_holds(found: RecordFound) -> Iterator[str]:
         yield "The store itself keeps it (a legal hold or a retention of its own: Object Lock)."
 
 
-def _expires(policy: Policy, at: datetime, found: RecordFound) -> date | None:
-    """The first local day on which a record has expired that has not at a moment; None: it cannot be worked out."""
+def expires_on(policy: Policy, day: date, named: str | None, today: date) -> date | None:
+    """The first local day, from today on, on which a record has expired; None: it cannot be worked out.
+
+    Args:
+        policy: of its category.
+        day: the local day of its clock.
+        named: which of the policy's by_value periods it has; None: that of others.
+        today: the local day to look from.
+    """
     zone = ZoneInfo(policy.time_zone)
-    today = at.astimezone(zone).date()
 
     def is_over(days: int) -> bool:
         noon = datetime.combine(today + timedelta(days=days), time(12), tzinfo=zone)
         expiry = policy.expiry(noon)
-        cutoff = expiry.default if found.named is None else expiry.by_value[found.named]
-        return cutoff is not None and found.day is not None and found.day < cutoff.day
+        cutoff = expiry.default if named is None else expiry.by_value[named]
+        return cutoff is not None and day < cutoff.day
 
     low, high = 0, 1
     try:
+        if is_over(0):
+            return today
         while not is_over(high):
             low, high = high, 2 * high
             if high > _MOST_DAYS:

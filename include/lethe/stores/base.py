@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lethe.counts import Became, Found, Outcome, Unjudgeable
 from lethe.errors import StoreError
-from lethe.holds.rules import HoldRules
+from lethe.holds.rules import HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyColumn
 from lethe.judging.recognising import ColumnSeen
-from lethe.policy import ChildTable, Dataset, Disposition, Expiry, Identifiers, PeriodsByValue
+from lethe.periods import EVER
+from lethe.policy import ChildTable, Dataset, Disposition, Expiry, Identifiers, PeriodsByValue, RowDataset
 from lethe.stores.abilities import Abilities, Ability
 
 
@@ -399,6 +400,96 @@ def simulate(store: Store, work: Work, holds: HoldRules, steps: Sequence[Expiry]
     found = store.simulate(work, holds, [steps[n] for n in further]) if steps else ()
     by_step = dict(zip(further, found, strict=True))
     return tuple(by_step.get(n, Going()) for n in range(len(steps)))
+
+
+class ClocksFound(Value):
+    """The clocks of those of a person's records that have one period."""
+
+    named: str | None = Field(default=None, description="Which of the policy's by_value periods; None: that of others.")
+    first: date = Field(description="The earliest local day.")
+    last: date
+
+
+class PersonFound(Value):
+    """What a dataset has of one person, expired or not, in records. But for days of clocks, nothing of its values."""
+
+    records: int = Field(ge=0)
+    undated: int = Field(default=0, ge=0, description="Of these: without a clock that can be read, or not yet.")
+    expired: int = Field(default=0, ge=0, description="Of these: expired, those held or kept on included.")
+    kept_on: int = Field(default=0, ge=0, description="Of the expired: those that a keep_while condition keeps.")
+    held: int = Field(default=0, ge=0, description="Of these: those that a hold covers, expired or not.")
+    clocks: tuple[ClocksFound, ...] = Field(default=(), description="Of those with a clock, where the store says them.")
+    unsearched: int = Field(default=0, ge=0, description="Further records that could not be looked at.")
+
+
+@runtime_checkable
+class FindsPeople(Protocol):
+    """A store that finds all records of a person, also those without a clock, and says what their clocks are."""
+
+    def find_person(self, work: Work, person: HoldRules, holds: HoldRules) -> PersonFound:
+        """All records that a hold on the person would find; see `find_person`."""
+        ...
+
+
+def find_person(store: Store, work: Work, person: HoldRules, holds: HoldRules) -> PersonFound:
+    """What a dataset has of one person. Errs towards finding, as a hold does.
+
+    Args:
+        store: that of the dataset.
+        work: the dataset, with the cutoffs of now.
+        person: what a hold on the person's identifiers, and no other condition, would be.
+        holds: those in force, with the events that the dataset is judged by.
+
+    Raises:
+        StoreUnavailable, StoreError: as `Store.survey`.
+    """
+    if isinstance(store, FindsPeople):
+        return store.find_person(work, person, holds)
+    return _PersonCounted(store, work, replace(holds, rules=()), person.rules, holds.rules).found
+
+
+@dataclass(frozen=True)
+class _PersonCounted:
+    """A person's records in a store that only surveys: what is held by some rules is counted, and compared."""
+
+    store: Store
+    work: Work
+    none: HoldRules
+    person: tuple[HoldRule, ...]
+    holds: tuple[HoldRule, ...]
+
+    @property
+    def found(self) -> PersonFound:
+        ever = replace(self.work, dataset=_not_kept_on(self.work.dataset), expiry=_ever(self.work.expiry))
+        by_store = self.store.survey(ever, self.none)
+        either = self._held(ever, self.person)
+        records = either - by_store.held
+        unsearched = by_store.total - by_store.expired  # without a clock that can be read, or not yet
+        if not records:
+            return PersonFound(records=0, unsearched=unsearched)
+        expired = self._of_person(replace(ever, expiry=self.work.expiry))
+        both = either + self._held(ever, self.holds) - self._held(ever, (*self.person, *self.holds))
+        return PersonFound(
+            records=records,
+            expired=expired,
+            kept_on=expired - self._of_person(self.work),
+            held=both,  # what the store itself keeps is among these
+            unsearched=unsearched,
+        )
+
+    def _of_person(self, work: Work) -> int:
+        return self._held(work, self.person) - self._held(work, ())
+
+    def _held(self, work: Work, rules: tuple[HoldRule, ...]) -> int:
+        return self.store.survey(work, replace(self.none, rules=rules)).held
+
+
+def _ever(expiry: Expiry) -> Expiry:
+    return replace(expiry, default=EVER, column=None, by_value={})
+
+
+def _not_kept_on(dataset: Dataset) -> Dataset:
+    return dataset.model_copy(update={"keep_while": ()}) if isinstance(dataset, RowDataset) else dataset
 
 
 class RecordFound(Value):

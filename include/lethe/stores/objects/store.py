@@ -23,15 +23,18 @@ from typing import ClassVar, TypeVar
 from lethe.connections import Connection
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import StoreError, StoreUnavailable
-from lethe.holds.rules import HoldRules
+from lethe.holds.rules import NO_HOLDS, HoldRules
 from lethe.judging.keys import record_key
+from lethe.periods import EVER
 from lethe.policy import Dataset, Expiry, ObjectAttribute, ObjectClock, ObjectDataset, PeriodsByValue
 from lethe.stores.abilities import Abilities, Ability, Binding, ClockForm, Lack, When
 from lethe.stores.base import (
     Candidates,
+    ClocksFound,
     Description,
     Gate,
     Going,
+    PersonFound,
     Problem,
     Progress,
     RecordFound,
@@ -168,6 +171,28 @@ class S3ObjectStore(BucketStore):
             return None
         record = self._listing(dataset).one(key[0])
         return self._judge(work).explain(record, holds) if record else None
+
+    def find_person(self, work: Work, person: HoldRules, holds: HoldRules) -> PersonFound:
+        """All objects of a person. Those whose clock cannot be read are not looked at.
+
+        Raises:
+            StoreUnavailable, StoreError: if the bucket cannot be read to its end.
+        """
+        ever = replace(work, expiry=replace(work.expiry, default=EVER))
+        judge, days, unsearched, expired, held = self._judge(work), [], 0, 0, 0
+        for rules in (person, holds):
+            judge.matcher.prepare(rules)
+        with self._judged(ever, NO_HOLDS) as records:
+            for judged in records:
+                if judged.day is None:
+                    unsearched += 1
+                elif judge.holds(person, judged.record, judged.day, judged.identifiers):
+                    days.append(judged.day)
+                    expired += judged.expired_by(work.expiry)
+                    kept = judged.state is RecordState.HELD  # by Object Lock: no rule was given
+                    held += kept or judge.holds(holds, judged.record, judged.day, judged.identifiers)
+        clocks = (ClocksFound(first=min(days), last=max(days)),) if days else ()
+        return PersonFound(records=len(days), expired=expired, held=held, clocks=clocks, unsearched=unsearched)
 
     def _stage(self, work: Work, holds: HoldRules, area: BucketStaging, progress: Progress) -> Candidates:
         census = Census()

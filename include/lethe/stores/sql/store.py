@@ -30,6 +30,7 @@ from lethe.stores.base import (
     FieldSchema,
     Gate,
     Going,
+    PersonFound,
     Place,
     Problem,
     Progress,
@@ -56,6 +57,7 @@ from lethe.stores.sql.leased import LeasedEraser, revoke
 from lethe.stores.sql.notes import Notes
 from lethe.stores.sql.ordering import levels
 from lethe.stores.sql.overview import overview
+from lethe.stores.sql.persons import PersonFinder
 from lethe.stores.sql.proposing import propose
 from lethe.stores.sql.schema import Child, Target
 from lethe.stores.sql.settings import SqlSettings
@@ -292,6 +294,16 @@ class SqlStore:
                 judgement, target = self._judge(connection, work, holds=holds)
                 relation = Tables.look(connection, judgement.dataset, self._dialect).own.relation
                 return Explainer(connection, self._dialect, judgement, target, relation).explain(holds, key)
+
+        return self._again(work, looked)
+
+    def find_person(self, work: Work, person: HoldRules, holds: HoldRules) -> PersonFound:
+        """All rows of a person, in one snapshot."""
+
+        def looked() -> PersonFound:
+            with self._dialect.snapshot(self._engine, self._settings, writes=False) as connection:
+                judgement, target = self._judge(connection, work, holds=holds)
+                return PersonFinder(connection, self._dialect, judgement, target).find(person, holds)
 
         return self._again(work, looked)
 
