@@ -31,7 +31,7 @@ from lethe.stores.base import Candidates, Gate, Problem, Progress, Store, Work, 
 _FENCED = [
     f"{name}{what}"
     for name in ("postgresql", "sqlite", "mariadb")
-    for what in ("", "-related", "-related-clock", "-many", "-many-clock")
+    for what in ("", "-related", "-related-clock", "-many", "-many-clock", "-events")
 ]
 _TABLES = [*_FENCED, "postgresql-leased"]
 _PLAIN = ["objects", "objects-by-key", "parquet", "jsonlines"]
@@ -48,6 +48,11 @@ NO_ORPHANS = NO_CHILDREN | dict.fromkeys(
 NO_MASKS = dict.fromkeys(NO_CHILDREN, "it cannot mask, and says so")
 NO_COLUMNS = {kind: "objects have no columns" for kind in NO_CHILDREN if kind.startswith("objects")}
 MASKS = dict.fromkeys(_TABLES, "it can mask")
+DAYS = {
+    kind: "its clocks are days, which are the same in every zone and have no moments"
+    for kind in _FENCED
+    if "events" in kind
+}
 FENCED = dict.fromkeys(_FENCED, "it has a lock in place of a lease")
 
 
@@ -244,7 +249,7 @@ def _moved(work: Work, by: timedelta) -> Work:
 _EARLY, _NEVER_LATE = suite.NeverEarly, suite.NeverSilentlyLate
 
 
-@sabotage(_EARLY.test_what_goes_has_expired_by_the_local_day)
+@sabotage(_EARLY.test_what_goes_has_expired_by_the_local_day, without=DAYS)
 class JudgesInUtc(Works):
     """Counts days as UTC has them."""
 
@@ -253,7 +258,7 @@ class JudgesInUtc(Works):
         return replace(work, expiry=replace(work.expiry, default=cutoff))
 
 
-@sabotage(_EARLY.test_what_goes_has_expired_by_the_local_day)
+@sabotage(_EARLY.test_what_goes_has_expired_by_the_local_day, without=DAYS)
 class TakesTheCutoffItself(Works):
     """Erases records whose clock is the cutoff: one moment early."""
 
@@ -661,17 +666,18 @@ _EXACT = suite.ExactEvidence
 
 @sabotage(_EXACT.test_a_process_that_is_killed_leaves_the_truth_behind)
 class CountsTwiceAfterAKill(Saboteur):
-    """Adds up again what was counted before its process died."""
+    """Adds up again what was counted before a process of its died, in every later one."""
 
     def erase(
         self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
     ) -> Became:
-        began, ended = self.note("began"), self.note("ended")
-        again = began.exists() and not ended.exists()
+        began, died = self.note("began"), self.note("died")
+        if began.exists():
+            died.touch()
         began.touch()
         done = super().erase(work, candidates, batches, gate, progress)
-        ended.touch()
-        return done + done if again else done
+        began.unlink()
+        return done + done if died.exists() else done
 
 
 @sabotage(_EXACT.test_a_run_that_is_stopped_between_batches_says_what_it_did)
