@@ -485,6 +485,35 @@ def test_missing_rights_are_named_with_what_grants_them(crm: Database) -> None:
         crm.run_text(f"DROP USER {login_at}")
 
 
+def test_a_sequence_that_a_list_is_numbered_by_has_to_be_allowed_by_itself(crm: Database) -> None:
+    """The server denies what the list's default does, not what is done with the list."""
+    crm.leads([{"id": 1, "email": "a@x.org", "last_contact": OLD}])
+    name, login = str(crm.connection.schema), f"login_{secrets.token_hex(4)}"
+    login_at = f"'{login}'@'localhost'"
+    crm.run_text(
+        "CREATE SEQUENCE numbers",
+        "CREATE TABLE objectors (email VARCHAR(50) PRIMARY KEY, number INT DEFAULT nextval(numbers))",
+        f"CREATE USER {login_at}",
+        f"GRANT PROCESS ON *.* TO {login_at}",
+        *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.{table} TO {login_at}" for table in ("leads", "objectors")),
+    )
+    store = SqlStore(replace(crm.connection, login=login, password=None))
+    of = dataset(suppression={"table": "objectors", "column": "email", "from": "email"})
+    try:
+        told = "; ".join(one.message for one in store.check(of))
+        assert f"may not INSERT `{name}`.`numbers`, which defaults of table {name}.objectors use" in told
+        assert f"table {name}.objectors;" not in told
+        for _ in range(3):
+            crm.run_text(*re.findall(r"GRANT [^;]*? TO \S+", told))
+            told = "; ".join(one.message for one in store.check(of) if not one.remark)
+        assert told == ""
+        candidates = store.discover(work(of), NO_HOLDS)
+        assert store.erase(work(of), candidates, range(candidates.batches), Gate()).erased == 1
+    finally:
+        store.close()
+        crm.run_text(f"DROP USER {login_at}", "DROP TABLE objectors", "DROP SEQUENCE numbers")
+
+
 def test_what_is_wrong_with_a_connection_is_told_apart(crm: Database) -> None:
     crm.leads()
 

@@ -155,6 +155,37 @@ def test_a_suppression_list_needs_its_column_to_be_read_and_inserted(restricted:
     restricted.store.clean("run-1", of)
 
 
+def test_functions_that_written_rows_call_have_to_be_allowed(restricted: Restricted, root: Path) -> None:
+    """Of a list that rows are put on, and of a table whose columns are masked; not of one that rows go from."""
+    names = ("by_default", "checked", "generated", "indexed", "of_domain")
+    restricted.owner.run_text(
+        *(f"CREATE FUNCTION sales.{name}(text) RETURNS text IMMUTABLE LANGUAGE sql RETURN $1" for name in names),
+        *(f"REVOKE EXECUTE ON FUNCTION sales.{name} FROM PUBLIC" for name in names),
+        "CREATE DOMAIN sales.word AS text CHECK (sales.of_domain(VALUE) IS NOT NULL)",
+        "CREATE TABLE sales.objectors (email text PRIMARY KEY CHECK (sales.checked(email) <> ''),"
+        " by text DEFAULT sales.by_default('x'), word sales.word DEFAULT 'w',"
+        " low text GENERATED ALWAYS AS (sales.generated(email)) STORED)",
+        "CREATE INDEX ON sales.objectors (sales.indexed(email))",
+        "ALTER TABLE sales.leads ADD CHECK (sales.checked(email) <> ''), ADD by text DEFAULT sales.by_default('x')",
+    )
+    restricted.grant(*documented(root), "GRANT SELECT, INSERT ON sales.objectors TO lethe")
+    assert restricted.told() == "", "nothing is called when rows go"
+    of = dataset(table="sales.leads", suppression={"table": "sales.objectors", "column": "email", "from": "email"})
+    told = restricted.told(of)
+    assert re.findall(
+        r"may not execute sales\.(\w+)\(text\), which writing rows of table sales.objectors calls", told
+    ) == [*names]
+    restricted.grant(*re.findall(r"GRANT [^;]+", told))
+    assert restricted.told(of) == ""
+    candidates = restricted.store.discover(work(of), NO_HOLDS)
+    restricted.store.erase(work(of), candidates, range(candidates.batches), Gate())
+    restricted.store.clean("run-1", of)
+    restricted.grant("REVOKE EXECUTE ON FUNCTION sales.checked, sales.by_default FROM lethe")
+    restricted.grant("GRANT UPDATE (email) ON sales.leads TO lethe")
+    told = restricted.told(dataset(table="sales.leads", masks=[{"column": "email"}]))
+    assert re.findall(r"may not execute (\S+),", told) == ["sales.checked(text)"]
+
+
 def test_row_level_security_is_refused_instead_of_hiding_rows(restricted: Restricted, root: Path) -> None:
     restricted.grant(*documented(root))
     job = work(LEADS)

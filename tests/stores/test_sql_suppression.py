@@ -22,6 +22,7 @@ from tests.stores.sql_kit import (
     kill_while,
     outcomes,
     refused,
+    remarks,
     run_through,
     work,
 )
@@ -273,6 +274,9 @@ def test_a_list_that_keeps_an_address_out_keeps_the_record(newsletter: Newslette
     """Without an error: the record is not erased, and the run says what is wrong."""
     database = newsletter.database
     database.run_text(*_KEEP_OUT[database.name])
+    assert "trigger keep_out of objectors runs when values are put on the list" in "; ".join(
+        remarks(database, subscriptions())
+    )
     with pytest.raises(StoreError) as caught:
         run_through(database, work(subscriptions()))
     if database.name != "mariadb":  # where a trigger that changes its own table is an error by itself

@@ -100,7 +100,7 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What runs when rows of a table are deleted or updated.
+    """What runs when rows of a table are deleted, updated or inserted.
 
     `replaces` says that it runs instead of that: a rule of PostgreSQL (DO INSTEAD).
     """
@@ -109,6 +109,14 @@ class Trigger:
     table: str
     is_rule: bool = False
     replaces: bool = False
+
+
+class Change(StrEnum):
+    """What is done with rows of a table."""
+
+    DELETE = "DELETE"
+    UPDATE = "UPDATE"
+    INSERT = "INSERT"
 
 
 @dataclass(frozen=True, slots=True)

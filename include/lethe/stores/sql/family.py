@@ -15,7 +15,7 @@ from lethe.errors import StoreError
 from lethe.policy import ChildTable, TableDataset
 from lethe.stores.abilities import Binding
 from lethe.stores.base import Problem
-from lethe.stores.sql.catalogue import ForeignKey, Relation, RelationKind, Trigger
+from lethe.stores.sql.catalogue import Change, ForeignKey, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import Dialect
 from lethe.stores.sql.tables import relation_of
 
@@ -83,7 +83,7 @@ class Family:
                 parent=parent,
                 link=link,
                 keys=tuple(dialect.referring(connection, relation)),
-                triggers=tuple(dialect.triggers(connection, relation, deleting=not dataset.masks)),
+                triggers=tuple(dialect.triggers(connection, relation, change)),
             )
             members.append(member)
             for number, child in enumerate(table.children):
@@ -91,6 +91,7 @@ class Family:
                 look(child, (*path, number), member, frozenset(zip(child.foreign_key, references, strict=False)))
 
         members: list[Member] = []
+        change = Change.UPDATE if dataset.masks else Change.DELETE
         look(dataset, (), None, frozenset())
         if not members:
             raise StoreError(f"{dataset.name}: there is no table {dataset.table}, or it cannot be seen")

@@ -16,7 +16,7 @@ from lethe.errors import StoreError
 from lethe.policy import Condition, Suppression, TableDataset
 from lethe.stores.abilities import Ability
 from lethe.stores.base import Problem
-from lethe.stores.sql.catalogue import Relation, RelationKind
+from lethe.stores.sql.catalogue import Change, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import Dialect, Fault
 from lethe.stores.sql.related import of_one_kind
 from lethe.stores.sql.tables import FoundTable, absent, no_table, relation_of, share_rows
@@ -85,6 +85,8 @@ def check(connection: sa.Connection, dataset: TableDataset, own: FoundTable, dia
     yield from problems
     if found is not None and not problems:
         yield from _that_takes_no_such_value(connection, dataset, asked, own, found, dialect)
+        triggers = dialect.triggers(connection, found.relation, Change.INSERT)
+        yield from (_triggered(trigger, found) for trigger in triggers)
 
 
 def _problems(
@@ -166,6 +168,23 @@ def _that_keeps_another_value(
     """Types between which values are converted without an error: of text that is put where numbers are, 0601 is 601."""
     if not of_one_kind(own.columns[asked.from_]["type"], found.columns[asked.column]["type"], dialect):
         yield _of_different_types(dataset, asked)
+
+
+def _triggered(trigger: Trigger, found: FoundTable) -> Problem:
+    what = "rule" if trigger.is_rule else "trigger"
+    if trigger.replaces:
+        return Problem(
+            field="suppression",
+            message=f"{what} {trigger.name} of {trigger.table} runs instead of the statement that puts values on "
+            f"{found.relation}: no record whose value is to go onto the list can be erased while it is there",
+        )
+    return Problem(
+        field="suppression",
+        message=f"{what} {trigger.name} of {trigger.table} runs when values are put on the list: where it keeps one "
+        "out, or may not do what it does, the batch is not erased; what it copies elsewhere is neither counted nor "
+        "erased",
+        remark=True,
+    )
 
 
 def _of_different_types(dataset: TableDataset, asked: Suppression) -> Problem:

@@ -31,7 +31,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyKind
 from lethe.stores.abilities import Abilities, Binding
 from lethe.stores.base import Remainder
-from lethe.stores.sql.catalogue import ForeignKey, Need, Relation, Trigger
+from lethe.stores.sql.catalogue import Change, ForeignKey, Need, Relation, Trigger
 from lethe.stores.sql.settings import SqlSettings
 
 
@@ -327,7 +327,7 @@ class Dialect(ABC):
         return None
 
     @abstractmethod
-    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+    def triggers(self, connection: sa.Connection, relation: Relation, change: Change) -> list[Trigger]:
         """What runs when rows of a table (or of a part of it) are deleted, or updated."""
 
     def missing_rights(self, connection: sa.Connection, needs: Sequence[Need]) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,7 @@ from lethe.judging.identifiers import (
 from lethe.judging.keys import KeyKind, Padded, Single
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
-from lethe.stores.sql.catalogue import Action, ForeignKey, Need, Relation, RelationKind, Trigger
+from lethe.stores.sql.catalogue import Action, Change, ForeignKey, Need, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import (
     ESCAPE,
     AnyColumn,
@@ -415,14 +415,14 @@ class MariaDB(Dialect):
             for key, columns in found.items()
         ]
 
-    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+    def triggers(self, connection: sa.Connection, relation: Relation, change: Change) -> list[Trigger]:
         """By the catalogue, which shows them to who has the right TRIGGER alone."""
         names = connection.scalars(
             sa.select(_TRIGGERS.c.TRIGGER_NAME)
             .where(
                 _TRIGGERS.c.EVENT_OBJECT_SCHEMA == relation.schema,
                 _TRIGGERS.c.EVENT_OBJECT_TABLE == relation.name,
-                _TRIGGERS.c.EVENT_MANIPULATION == ("DELETE" if deleting else "UPDATE"),
+                _TRIGGERS.c.EVENT_MANIPULATION == change.value,
             )
             .order_by(_TRIGGERS.c.TRIGGER_NAME)
         )
@@ -456,20 +456,36 @@ class MariaDB(Dialect):
         """By statements that do the same with no row: which rights come from roles and patterns, the server knows."""
         login = _login(connection)
         for need in needs:
-            absent = [right for right, tried in _tries(need) if not self._may(connection, tried)]
+            quoted = connection.dialect.identifier_preparer.format_table(_table_of(need))
+            absent = []
+            for right, tried in _tries(need):
+                denied = self._denied(connection, tried)
+                if denied is None:
+                    continue
+                other, what = denied
+                if what.replace("`", "") in (quoted.replace("`", ""), ""):
+                    absent.append(right)
+                else:
+                    yield (
+                        f"{login} may not {other} {what}, which defaults of table {need.relation} use",
+                        f"GRANT {other} ON {what} TO {login}",
+                    )
             if absent:
                 rights = ", ".join(absent)
-                quoted = connection.dialect.identifier_preparer.format_table(_table_of(need))
                 yield f"{login} may not {rights} table {need.relation}", f"GRANT {rights} ON {quoted} TO {login}"
 
-    def _may(self, connection: sa.Connection, tried: sa.Executable) -> bool:
+    def _denied(self, connection: sa.Connection, tried: sa.Executable) -> tuple[str, str] | None:
+        """The right that a statement lacks, and the table or sequence, where the server names one; None: it may."""
         try:
             connection.execute(tried)
         except sa.exc.DBAPIError as error:
             if self.fault(error) is not Fault.DENIED:
                 raise
-            return False
-        return True
+            found = _CULPRIT.search(str(error.orig))
+            if found is None or not (found["what"] or "").startswith("table "):
+                return "", ""
+            return found["right"].strip(), found["what"].removeprefix("table ")
+        return None
 
     def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """By what SHOW GRANTS says, that of roles in force included: nothing can be tried without being done."""

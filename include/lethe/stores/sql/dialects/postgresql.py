@@ -54,7 +54,7 @@ from lethe.judging.identifiers import (
 from lethe.judging.keys import SEPARATOR, Address, Json, KeyKind, Padded, Single
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
-from lethe.stores.sql.catalogue import Action, ForeignKey, Need, Relation, RelationKind, Trigger
+from lethe.stores.sql.catalogue import Action, Change, ForeignKey, Need, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
     AsWritten,
@@ -176,9 +176,9 @@ _ACTIONS = {
     "n": Action.SET_NULL,
     "d": Action.SET_DEFAULT,
 }
-_TRIGGER_DELETE, _TRIGGER_UPDATE = 8, 16
+_TRIGGER_ON = {Change.INSERT: 4, Change.DELETE: 8, Change.UPDATE: 16}
 """Bits of `tgtype` (src/include/catalog/pg_trigger.h)."""
-_RULE_DELETE, _RULE_UPDATE = "4", "2"
+_RULE_ON = {Change.UPDATE: "2", Change.INSERT: "3", Change.DELETE: "4"}
 """`ev_type` (src/include/nodes/nodes.h, CmdType)."""
 
 
@@ -566,10 +566,9 @@ class PostgreSQL(Dialect):
             return sa.true()
         return column != self.literal(column, "NaN")
 
-    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+    def triggers(self, connection: sa.Connection, relation: Relation, change: Change) -> list[Trigger]:
         """Triggers that are not the server's own and are not switched off, and rewrite rules."""
         parts = sa.select(_parts(relation).c.oid)
-        event = _TRIGGER_DELETE if deleting else _TRIGGER_UPDATE
         triggers = (
             sa.select(_TRIGGER.c.tgname, _CLASS.c.relname)
             .join(_CLASS, _CLASS.c.oid == _TRIGGER.c.tgrelid)
@@ -577,7 +576,7 @@ class PostgreSQL(Dialect):
                 _TRIGGER.c.tgrelid.in_(parts),
                 sa.not_(_TRIGGER.c.tgisinternal),
                 _TRIGGER.c.tgenabled != "D",
-                _TRIGGER.c.tgtype.bitwise_and(event) != 0,
+                _TRIGGER.c.tgtype.bitwise_and(_TRIGGER_ON[change]) != 0,
             )
             .order_by(_TRIGGER.c.tgname, _CLASS.c.relname)
         )
@@ -587,7 +586,7 @@ class PostgreSQL(Dialect):
             .where(
                 _RULE.c.ev_class == sa.cast(int(relation.id), pg.OID()),
                 _RULE.c.ev_enabled != "D",
-                _RULE.c.ev_type == (_RULE_DELETE if deleting else _RULE_UPDATE),
+                _RULE.c.ev_type == _RULE_ON[change],
             )
             .order_by(_RULE.c.rulename)
         )
@@ -628,6 +627,11 @@ class PostgreSQL(Dialect):
                 yield (
                     f"{login} may not use sequence {sequence}, which numbers rows of table {need.relation}",
                     f"GRANT USAGE ON SEQUENCE {sequence} TO {login}",
+                )
+            for function in self._functions_not_run(connection, need):
+                yield (
+                    f"{login} may not execute {function}, which writing rows of table {need.relation} calls",
+                    f"GRANT EXECUTE ON FUNCTION {function} TO {login}",
                 )
             if need.relation.schema and not _may(connection, "schema", need.relation.schema, "USAGE"):
                 schema = _quoted(connection, need.relation.schema)
@@ -682,6 +686,25 @@ class PostgreSQL(Dialect):
             .order_by(_NAMESPACE.c.nspname, _CLASS.c.relname)
         )
         return [_qualified(connection, sa.table(row.relname, schema=row.nspname)) for row in rows]
+
+    def _functions_not_run(self, connection: sa.Connection, need: Need) -> list[str]:
+        """Those that defaults, constraints, generated columns, indexes and partition keys call for written rows."""
+        if not (need.insert or need.update):
+            return []
+        depend = _catalogue("pg_depend", _oid("classid"), _oid("objid"), _oid("refclassid"), _oid("refobjid"))
+        function = _catalogue("pg_proc", _oid("oid"))
+        called = [
+            sa.and_(depend.c.classid == _catalogue_id(catalogue), depend.c.objid.in_(objects))
+            for catalogue, objects in _calling(need).items()
+        ]
+        rows = (
+            sa.select(sa.cast(sa.cast(function.c.oid, _Named("regprocedure")), sa.Text()).label("name"))
+            .join(depend, depend.c.refobjid == function.c.oid)
+            .where(depend.c.refclassid == _catalogue_id("pg_proc"), sa.or_(*called))
+            .where(sa.not_(sa.func.has_function_privilege(function.c.oid, "EXECUTE")))
+            .distinct()
+        )
+        return sorted(connection.scalars(rows))
 
     def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """A schema to make tables in, temporary tables, and a server that takes changes."""
@@ -1381,6 +1404,30 @@ def _extreme(values: Sequence[AnyColumn], *, latest: bool) -> AnyColumn:
 
 def _written(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _catalogue_id(name: str) -> AnyColumn:
+    return sa.cast(sa.literal(f"pg_catalog.{name}"), pg.REGCLASS())
+
+
+def _calling(need: Need) -> dict[str, sa.Select[Any] | sa.CompoundSelect[Any]]:
+    """What of a table is worked out when rows of it are written, by the catalogue that it is in."""
+    default = _catalogue("pg_attrdef", _oid("oid"), _oid("adrelid"), "adnum")
+    attribute = _catalogue("pg_attribute", _oid("attrelid"), "attnum", _oid("atttypid"), "attgenerated")
+    index = _catalogue("pg_index", _oid("indexrelid"), _oid("indrelid"))
+    constraint = _catalogue("pg_constraint", _oid("oid"), _oid("conrelid"), _oid("contypid"))
+    parts = sa.select(_parts(need.relation).c.oid)
+    types = sa.select(attribute.c.atttypid).where(attribute.c.attrelid.in_(parts))
+    mine = sa.and_(attribute.c.attrelid == default.c.adrelid, attribute.c.attnum == default.c.adnum)
+    defaults = sa.select(default.c.oid).join(attribute, mine).where(default.c.adrelid.in_(parts))
+    return {
+        "pg_attrdef": defaults if need.insert else defaults.where(attribute.c.attgenerated != ""),
+        "pg_constraint": sa.select(constraint.c.oid).where(
+            sa.or_(constraint.c.conrelid.in_(parts), constraint.c.contypid.in_(types))
+        ),
+        "pg_class": sa.union(sa.select(index.c.indexrelid).where(index.c.indrelid.in_(parts)), parts),
+        **({"pg_type": types} if need.insert else {}),
+    }
 
 
 def _oid_of(relation: Relation) -> AnyColumn:

@@ -46,7 +46,7 @@ from lethe.judging.dates import (
 from lethe.judging.identifiers import IdentifierType, as_text, exact, whole_names
 from lethe.stores.base import Remainder
 from lethe.stores.sources import unlogged_rows
-from lethe.stores.sql.catalogue import Action, ForeignKey, Relation, RelationKind, Trigger
+from lethe.stores.sql.catalogue import Action, Change, ForeignKey, Relation, RelationKind, Trigger
 from lethe.stores.sql.dialects.base import (
     AnyColumn,
     AsWritten,
@@ -238,16 +238,15 @@ class SQLite(Dialect):
             for (child, _), columns in found.items()
         ]
 
-    def triggers(self, connection: sa.Connection, relation: Relation, *, deleting: bool) -> list[Trigger]:
+    def triggers(self, connection: sa.Connection, relation: Relation, change: Change) -> list[Trigger]:
         """By the statements that made them."""
-        event = "DELETE" if deleting else "UPDATE"
         rows = connection.execute(
             sa.select(_MASTER.c.name, _MASTER.c.sql)
             .where(_MASTER.c.type == "trigger", sa.func.lower(_MASTER.c.tbl_name) == relation.id)
             .order_by(_MASTER.c.name)
         )
         found = ((row.name, _EVENT.search(_QUOTED.sub("x", row.sql))) for row in rows)
-        return [Trigger(name, relation.name) for name, first in found if first and first[0].upper() == event]
+        return [Trigger(name, relation.name) for name, first in found if first and first[0].upper() == change]
 
     def missing_for_staging(self, connection: sa.Connection, settings: SqlSettings) -> Iterator[tuple[str, str]]:
         """The file, and its folder, where SQLite keeps its journal."""
