@@ -398,6 +398,26 @@ def test_a_reference_is_not_needed_as_an_argument(office_of_suppliers: Command) 
     assert cells(text, "suppliers.contacts")[1] == "5"
 
 
+def test_a_reference_of_several_parts_is_one_line_of_csv(office_of_suppliers: Command) -> None:
+    """As spreadsheets write it; and nothing is taken for a reference that is not just one."""
+    lethe = office_of_suppliers
+    text = SUPPLIERS.replace("refers_to: [supplier_no]", "refers_to: [supplier_no, email]")
+    assert text != SUPPLIERS
+    (lethe.policy.parent / "suppliers.yaml").write_text(text)
+    with closing(sqlite3.connect(lethe.warehouse)) as connection:
+        connection.execute("""UPDATE contacts SET supplier_no = 'Novák, "a" & syn' WHERE id = 3""")
+        connection.commit()
+    named = ("contract_closed", "-", "--date", "2020-03-31")
+    for number, supplier in {3: '"Novák, ""a"" & syn"', 4: '\ufeff"SUPPLIER-17"'}.items():
+        said = lethe("event", "record", *named, stdin=f"{supplier}, {lethe.email(number)}\r\n")
+        assert cells(said, "suppliers.contacts")[1] == "1"
+    lethe("run", "suppliers")
+    assert 3 not in left(lethe)
+    assert 4 not in left(lethe)
+    for wrong in ("", "\n", 'A"B,"C', '"A,B', "A,B\nC,D\n"):
+        assert "not just one line of CSV" in words(lethe("event", "find", "-", stdin=wrong, exit_code=2))
+
+
 def test_a_day_that_is_none_is_wrong_usage(office_of_suppliers: Command) -> None:
     office_of_suppliers("event", "record", "contract_closed", "S-1", "--date", "31.3.2020", exit_code=2)
     office_of_suppliers("event", "record", "contract_closed", "S-1", exit_code=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from lethe.cli.identifiers import FROM_STDIN
 from lethe.cli.shell import console, environment, named, registry_name, say
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ Reference = Annotated[
     list[str],
     typer.Argument(
         metavar="REFERENCE…",
-        help="Whose event it is, as rows have it; - reads it from standard input. It is not shown.",
+        help="Whose event it is, as rows have it. It is not shown. - reads it from standard input: one line, its parts "
+        "separated by commas, as in a CSV; what has a comma or quotes of its own in double quotes.",
     ),
 ]
 Day = Annotated[
@@ -98,7 +102,25 @@ def find(reference: Reference) -> None:
 
 
 def _reference(parts: Sequence[str]) -> list[str]:
-    return [sys.stdin.readline()] if list(parts) == ["-"] else list(parts)
+    """The parts of a reference, or those of the only row of CSV in standard input where `-` stands for them.
+
+    Raises:
+        BadParameter: if there is no row, more than one, or none that is CSV.
+    """
+    if list(parts) != [FROM_STDIN]:
+        return list(parts)
+    lines = io.StringIO(sys.stdin.read().removeprefix("\ufeff"), newline="")
+    try:
+        rows = [row for row in csv.reader(lines, strict=True, skipinitialspace=True) if row]
+    except csv.Error:
+        rows = []
+    if len(rows) != 1:
+        raise typer.BadParameter(
+            "standard input has not just one line of CSV: give one reference, its parts separated by commas, and in "
+            "double quotes what has a comma or quotes of its own",
+            param_hint="REFERENCE",
+        )
+    return rows[0]
 
 
 def _show_referring(found: Sequence[Referring]) -> None:
