@@ -37,8 +37,8 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@touch $(STAMP)
 
 .PHONY: demo
-demo: $(STAMP) ## Run the demo company in Airflow until Ctrl-C; ONCE=1 ends by itself and checks every promise
-	@$(BIN)/python -m lethe_demo $(if $(ONCE),--once)
+demo: $(STAMP) ## Run the demo company in Airflow until Ctrl-C; ONCE=1 ends by itself and checks every promise; EXECUTOR=celery
+	@$(BIN)/python -m lethe_demo $(if $(ONCE),--once) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 .PHONY: test
 test: $(STAMP) ## Run all tests, kills and races at a tenth of their number; ARGS="..." goes to pytest

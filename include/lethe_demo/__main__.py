@@ -15,12 +15,17 @@ from types import FrameType
 from rich.console import Console
 
 from lethe.errors import LetheError
-from lethe_demo import demo, show
+from lethe_demo import celery_demo, demo, show
 from lethe_demo.airflow_server import AirflowError
-from lethe_demo.processes import adopt_orphans, end_descendants
+from lethe_demo.compose.file import ComposeError
+from lethe_demo.processes import Services, adopt_orphans, end_descendants
 
 _WIDTH = 110
 """Columns where the output is no terminal."""
+_STAYS = {
+    "local": "Stays up until Ctrl-C. The schedules are off here: start runs in the UI.",
+    "celery": "Stays up until Ctrl-C. The schedules of what was started are on.",
+}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,6 +34,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lethe_demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end when all is done, instead of staying up")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the company; 1 is the usual one")
+    parser.add_argument(
+        "--executor",
+        choices=("local", "celery"),
+        default="local",
+        help="celery: what the compose files have, on machines of their own; begins anew every time",
+    )
     parser.add_argument("--folder", type=Path, default=demo.CHECKOUT / ".lethe" / "demo", help="where all data goes")
     arguments = parser.parse_args()
     if not (demo.CHECKOUT / "dags").is_dir():
@@ -41,14 +52,20 @@ def main() -> int:
     adopt_orphans()
     try:
         with _alone(folder), ExitStack() as stack:
-            up = demo.bring_up(stack, folder, show.Phases(console))
-            good = demo.run(up, arguments.scale)
+            phases = show.Phases(console)
+            services: Services
+            if arguments.executor == "celery":
+                good, services = celery_demo.run(stack, folder / "celery", phases, arguments.scale)
+            else:
+                up = demo.bring_up(stack, folder, phases)
+                good, services = demo.run(up, arguments.scale), up.children
             if not arguments.once:
-                demo.stay(up)
+                console.print(_STAYS[arguments.executor])
+                demo.stay(phases, services)
     except KeyboardInterrupt:
         console.print("Ended.")
         return 130
-    except (LetheError, AirflowError, RuntimeError) as error:
+    except (LetheError, AirflowError, ComposeError, RuntimeError) as error:
         console.print(f"[red]{error}[/]", highlight=False)
         return 1
     finally:

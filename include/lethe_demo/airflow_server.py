@@ -25,7 +25,7 @@ from typing import Any
 from lethe.airflow.pools import pools as policy_pools
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.policy import load_all
-from lethe_demo.processes import Children
+from lethe_demo.processes import Children, Services
 from lethe_demo.servers import free_ports
 
 USER, APPROVER = "admin", "approver"
@@ -182,18 +182,25 @@ class AirflowServer:
         Raises:
             AirflowError: if a service ends, a DAG file has an error, or five minutes pass.
         """
-        deadline = time.monotonic() + _UP_SECONDS
         api = AirflowApi(self.url, self.passwords[USER])
-        while True:
-            ended = children.ended()
-            if ended:
-                raise AirflowError(f"{', '.join(ended)} ended; see {children.folder / f'{ended[0]}.log'}")
-            if api.has(dags):
-                api.make_pools(policy_pools(load_all(self.checkout / "include" / "policies").values()))
-                return api
-            if time.monotonic() > deadline:
-                raise AirflowError(f"Airflow did not show all DAGs in {_UP_SECONDS} s; see {children.folder}")
-            time.sleep(0.5)
+        wait_for_dags(api, children, dags)
+        api.make_pools(policy_pools(load_all(self.checkout / "include" / "policies").values()))
+        return api
+
+
+def wait_for_dags(api: AirflowApi, services: Services, dags: tuple[str, ...]) -> None:
+    """Wait until Airflow answers and shows DAGs.
+
+    Raises:
+        AirflowError: if a service ends, a DAG file has an error, or two minutes pass.
+    """
+    deadline = time.monotonic() + _UP_SECONDS
+    while not api.has(dags):
+        if ended := services.ended():
+            raise AirflowError(f"{', '.join(ended)} ended; see {services.folder}")
+        if time.monotonic() > deadline:
+            raise AirflowError(f"Airflow did not show all DAGs in {_UP_SECONDS} s; see {services.folder}")
+        time.sleep(0.5)
 
 
 _LOCAL_SETTINGS = """# Airflow imports this in each process. Tasks are forked from the scheduler with all that it has.
@@ -226,10 +233,11 @@ def _write_secret(file: Path, text: str) -> None:
 
 
 class AirflowApi:
-    """The few requests to Airflow's REST API that the demo needs."""
+    """The few requests to Airflow's REST API that the demo needs, as one of its users."""
 
-    def __init__(self, url: str, password: str) -> None:
+    def __init__(self, url: str, password: str, user: str = USER) -> None:
         self._url = url
+        self._user = user
         self._password = password
         self._token: str | None = None
 
@@ -274,6 +282,19 @@ class AirflowApi:
         self._request("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
         return str(run["dag_run_id"])
 
+    def backfill(self, dag: str, first: datetime, last: datetime) -> list[str]:
+        """Have Airflow make the runs that were due from one moment to another; give their ids once they are there."""
+        body = {"dag_id": dag, "from_date": first.isoformat(), "to_date": last.isoformat()}
+        self._request("POST", "/api/v2/backfills", body)
+        self._request("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
+        runs = self.get(f"/api/v2/dags/{dag}/dagRuns?run_type=backfill")["dag_runs"]
+        return [str(run["dag_run_id"]) for run in runs]
+
+    def approve(self, dag: str, run: str) -> None:
+        """Answer the question of a run that waits for a person."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+        self._request("PATCH", path, {"chosen_options": ["Approve"], "params_input": {}})
+
     def state(self, dag: str, run: str) -> str:
         """The state of a run."""
         return str(self.get(f"/api/v2/dags/{dag}/dagRuns/{run}")["state"])
@@ -293,7 +314,7 @@ class AirflowApi:
         return self._send(method, path, body, {"Authorization": f"Bearer {self._token}"})
 
     def _sign_in(self) -> str:
-        answer = self._send("POST", "/auth/token", {"username": USER, "password": self._password}, {})
+        answer = self._send("POST", "/auth/token", {"username": self._user, "password": self._password}, {})
         return str(answer["access_token"])
 
     def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lethe import stages
-from lethe.connections import Connection
+from lethe.connections import Connection, Resolver
 from lethe.environment import Environment
 from lethe.keys import new_connection
 from lethe.settings import Settings
 from lethe_demo import account, show, traces
 from lethe_demo.airflow_server import AirflowApi, AirflowError, AirflowServer
 from lethe_demo.oracle import Oracle, Verdict
-from lethe_demo.processes import Children
+from lethe_demo.processes import Children, Services
 from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, Seeding, seed
 from lethe_demo.servers import EmbeddedPostgres, EmbeddedS3
 
@@ -95,21 +95,26 @@ def prepare(demo: Demo, env: Environment, scale: float) -> tuple[Seeding, Airflo
         seeding = seed(demo.resolve, datetime.now(UTC), scale, say=phases.say)
         migrating.result()
         demo.airflow.start(demo.children)
-    with phases.phase("Legal holds, and events that start periods"):
-        for matter in account.place_matters(env, seeding.company):
-            phases.say(f"{matter} is in force")
-        if count := account.record_events(env, seeding.company):
-            phases.say(f"{count} relationships with suppliers ended, as two people recorded")
+    put_on_record(env, seeding, phases)
     with phases.phase("Airflow, and dry runs beside it"), ThreadPoolExecutor(1) as beside:
-        seen = beside.submit(_see_dry_runs, demo, seeding.as_of)
+        seen = beside.submit(see_dry_runs, demo.resolve, demo.settings, seeding.as_of)
         api = demo.airflow.wait(demo.children, account.CATEGORIES)
         seen.result()
     return seeding, api
 
 
-def _see_dry_runs(demo: Demo, as_of: datetime) -> None:
+def put_on_record(env: Environment, seeding: Seeding, phases: show.Phases) -> None:
+    """Place the company's holds and record its events, as people would."""
+    with phases.phase("Legal holds, and events that start periods"):
+        for matter in account.place_matters(env, seeding.company):
+            phases.say(f"{matter} is in force")
+        if count := account.record_events(env, seeding.company):
+            phases.say(f"{count} relationships with suppliers ended, as two people recorded")
+
+
+def see_dry_runs(resolve: Resolver, settings: Settings, as_of: datetime) -> None:
     """Run every policy dry: one that nobody has seen asks a person before it erases."""
-    with Environment(demo.resolve, demo.settings) as env:
+    with Environment(resolve, settings) as env:
         for category in account.CATEGORIES:
             stages.run(env, stages.plan(env, category, as_of, trigger="the demo", dry_run=True))
 
@@ -131,11 +136,17 @@ def run(demo: Demo, scale: float) -> bool:
         phases.console.print(show.results(account.done_by_airflow(env, runs)))
         with phases.phase("Looking at the stores"):
             seen = list(_look(demo, env, seeding))
-        phases.console.print(show.verdicts(seen))
+    good = judge(phases, seen, states)
+    _sign_in(demo)
+    return good
+
+
+def judge(phases: show.Phases, seen: Sequence[Verdict], states: Mapping[str, str]) -> bool:
+    """Show what was seen of every promise; whether all hold, and all runs (DAG → state) succeeded."""
+    phases.console.print(show.verdicts(seen))
     good = all(verdict.holds for verdict in seen) and set(states.values()) == {"success"}
     phases.console.print("[green]Every promise holds.[/]" if good else "[red]Not every promise holds.[/]")
     phases.console.print(f"Took {phases.total()}.", highlight=False)
-    _sign_in(demo)
     return good
 
 
@@ -157,19 +168,23 @@ def _look(demo: Demo, env: Environment, seeding: Seeding) -> Iterator[Verdict]:
 
 
 def _sign_in(demo: Demo) -> None:
-    users = [f"[bold]{user}[/], password [bold]{password}[/]" for user, password in demo.airflow.passwords.items()]
-    demo.phases.console.print(f"Airflow: [bold]{demo.airflow.url}[/]", highlight=False)
-    demo.phases.console.print(f"  user {users[0]}", highlight=False)
-    demo.phases.console.print(f"  user {users[1]}: who starts a run cannot approve it", highlight=False)
+    sign_in(demo.phases, demo.airflow.url, demo.airflow.passwords)
 
 
-def stay(demo: Demo) -> None:
+def sign_in(phases: show.Phases, url: str, passwords: Mapping[str, str]) -> None:
+    """Say where Airflow is, and as whom (user → password) people sign in: who starts runs, and who approves them."""
+    users = [f"[bold]{user}[/], password [bold]{password}[/]" for user, password in passwords.items()]
+    phases.console.print(f"Airflow: [bold]{url}[/]", highlight=False)
+    phases.console.print(f"  user {users[0]}", highlight=False)
+    phases.console.print(f"  user {users[1]}: who starts a run cannot approve it", highlight=False)
+
+
+def stay(phases: show.Phases, services: Services) -> None:
     """Stay up until Ctrl-C; end with a message if a service does."""
-    demo.phases.console.print("Stays up until Ctrl-C. The schedules are off here: start runs in the UI.")
     try:
-        while not demo.children.ended():
+        while not services.ended():
             time.sleep(1)
     except KeyboardInterrupt:
-        demo.phases.console.print("Ending everything …")
+        phases.console.print("Ending everything …")
         return
-    raise AirflowError(f"{', '.join(demo.children.ended())} ended; see {demo.children.folder}")
+    raise AirflowError(f"{', '.join(services.ended())} ended; see {services.folder}")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import psutil
 
@@ -39,6 +39,16 @@ def _runs(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+class Services(Protocol):
+    """What Airflow consists of: something that sees whether a part of it has ended."""
+
+    folder: Path
+    """Where their output is."""
+
+    def ended(self) -> list[str]:
+        """Names of those that ended by themselves, which none should."""
 
 
 @dataclass

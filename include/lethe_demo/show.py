@@ -14,7 +14,7 @@ from rich.table import Table
 from lethe_demo.account import Done
 from lethe_demo.airflow_server import AirflowApi, AirflowError
 from lethe_demo.oracle import Verdict
-from lethe_demo.processes import Children
+from lethe_demo.processes import Services
 
 _FINAL = ("success", "failed")
 _MARKS = {
@@ -56,7 +56,7 @@ class Phases:
         return f"{minutes:.0f} min {seconds:.0f} s"
 
 
-def follow(console: Console, api: AirflowApi, children: Children, runs: Mapping[str, str]) -> dict[str, str]:
+def follow(console: Console, api: AirflowApi, services: Services, runs: Mapping[str, str]) -> dict[str, str]:
     """Show runs (DAG → run id) until all have ended; give their states.
 
     Raises:
@@ -66,8 +66,8 @@ def follow(console: Console, api: AirflowApi, children: Children, runs: Mapping[
     began = time.monotonic()
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while len(states) < len(runs):
-            if children.ended():
-                raise RuntimeError(f"{', '.join(children.ended())} ended; see {children.folder}")
+            if services.ended():
+                raise RuntimeError(f"{', '.join(services.ended())} ended; see {services.folder}")
             try:
                 live.update(_progress(console, api, runs, states, began))
             except AirflowError as error:
