@@ -60,14 +60,16 @@ def messages(lake: Lines, dataset: Dataset | None = None) -> list[str]:
 
 
 def test_a_line_that_cannot_be_read_is_counted_named_and_stays(any_lake: Lines) -> None:
-    any_lake.put("data/a.jsonl", line(1, OLD) + b"broken {\n" + line(2, NEW) + line(3, None))
+    broken = b"broken {\n" + b'{"at": "2020-01-01", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
+    any_lake.put("data/a.jsonl", line(1, OLD) + broken + line(2, NEW) + line(3, None))
     any_lake.put("data/b.jsonl", line(4, NEW))
+    assert messages(any_lake) == []
     survey = any_lake.store.survey(any_lake.work, NO_HOLDS)
-    assert (survey.total, survey.due) == (5, 1)
-    assert survey.unjudgeable == {Unjudgeable.UNREADABLE: 1, Unjudgeable.NO_CLOCK: 1}
+    assert (survey.total, survey.due) == (6, 1)
+    assert survey.unjudgeable == {Unjudgeable.UNREADABLE: 2, Unjudgeable.NO_CLOCK: 1}
     assert survey.unreadable == (name_digest("data/a.jsonl"),)
     assert any_lake.both().erased == 1
-    assert any_lake.body("data/a.jsonl") == b"broken {\n" + line(2, NEW) + line(3, None)
+    assert any_lake.body("data/a.jsonl") == broken + line(2, NEW) + line(3, None)
 
 
 def test_a_file_that_loses_its_last_row_goes_with_its_blank_lines(any_lake: Lines) -> None:

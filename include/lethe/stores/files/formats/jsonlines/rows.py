@@ -318,7 +318,7 @@ def _is_once(line: bytes, wanted: Wanted) -> bool:
         return False
     try:
         return all(_is_once_in(line, path) for path in wanted.ways)
-    except msgspec.DecodeError:
+    except _REFUSED:
         return False
 
 
