@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 from lethe.environment import Environment
 from lethe.errors import LetheError
 from lethe.holding import not_looked_at
-from lethe.holds.rules import HoldRule
+from lethe.holds.rules import Asked, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Dataset, Policy, RowDataset
 from lethe.stages import expires_on, work
+from lethe.stores.abilities import Ability
 from lethe.stores.base import ClocksFound, PersonFound, find_person
 from lethe.subjects.registry import SubjectRequest
 
@@ -34,6 +35,8 @@ class Holding:
         searchable: whether the dataset carries identifiers of a type that the request names.
         partly: what of it is not looked at, in words; empty where all is.
         first: the first local day on which the one that expires first has expired, from today on.
+        goes: how many of them a run on request lets go, if it comes now; 0 where the policy honours no such request.
+        stays_because: why others, or all, do not, in words.
         last: the same of the one that expires last. Where the store says no clocks, of one whose clock is of today.
     """
 
@@ -45,6 +48,8 @@ class Holding:
     partly: str = ""
     first: date | None = None
     last: date | None = None
+    goes: int | None = None
+    stays_because: str = ""
 
     @property
     def name(self) -> str:
@@ -83,10 +88,46 @@ def _holding(env: Environment, request: SubjectRequest, policy: Policy, dataset:
         holds = env.registry.rules(policy.category, dataset)
         person = replace(holds, rules=(_as_rule(env, request, types),))
         found = find_person(env.store(dataset), work(policy, "access", at, dataset.name), person, holds)
+        goes = _going(env, request, policy, dataset, holds, at) if found.records and request.kind.erases else None
     except LetheError as error:
         return Holding(policy, dataset, why_not=str(error))
     first, last = _until(policy, found, at)
-    return Holding(policy, dataset, found, partly=not_looked_at(env, dataset, named), first=first, last=last)
+    partly = not_looked_at(env, dataset, named)
+    because = _stays_because(env, request, policy, dataset, found, goes)
+    return Holding(policy, dataset, found, "", True, partly, first, last, goes, because)
+
+
+def _going(
+    env: Environment, request: SubjectRequest, policy: Policy, dataset: Dataset, holds: HoldRules, at: datetime
+) -> int:
+    """How many records go by the request alone, by the judgement of a run on request."""
+    if not _is_honoured(env, request, policy, dataset):
+        return 0
+    asked = Asked(request.id, lambda: env.subjects.identifiers_of(request.id))
+    job = work(policy, "access", at, dataset.name, on_request=True)
+    return env.store(dataset).survey(job, replace(holds, asked=(asked,))).due
+
+
+def _is_honoured(env: Environment, request: SubjectRequest, policy: Policy, dataset: Dataset) -> bool:
+    honoured = policy.on_request is not None and request.kind in policy.on_request.erase
+    return honoured and env.store(dataset).abilities.has(Ability.REQUESTS)
+
+
+def _stays_because(
+    env: Environment, request: SubjectRequest, policy: Policy, dataset: Dataset, found: PersonFound, goes: int | None
+) -> str:
+    """Why records stay that a request is about, in words; nothing where none does, or none is asked to go."""
+    if goes is None or goes == found.records:
+        return ""
+    if policy.on_request is None or request.kind not in policy.on_request.erase:
+        return f"no request of {request.kind} shortens the period; legal basis: {policy.legal_basis} ({policy.source})"
+    lack = env.store(dataset).abilities.lacks.get(Ability.REQUESTS)
+    if lack is not None:
+        return f"{lack.says} ({lack.reason}): erase them by hand"
+    return (
+        "a hold covers them, a condition keeps them on, or they are not surely, or not only, this person's: another "
+        "identifier is in them, or it is written so that it could be another's; decide by hand"
+    )
 
 
 def _as_rule(env: Environment, request: SubjectRequest, types: frozenset[IdentifierType]) -> HoldRule:

@@ -17,9 +17,8 @@ from lethe.holding import enforce_hold, place_hold, settle_stores
 from lethe.holds.gate import wait_for_leases
 from lethe.holds.registry import Hold, HoldRequest, coverage
 from lethe.holds.rules import HoldKind
-from lethe.policy import Dataset
+from lethe.policy import Dataset, RequestKind
 from lethe.subjects.registry import Named, SubjectRequest
-from lethe.subjects.rules import RequestKind
 
 
 def record_request(

@@ -29,8 +29,9 @@ from lethe.governance import schema
 from lethe.holds.registry import require_own_secret
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import Keys
+from lethe.policy import RequestKind
 from lethe.subjects.registry import MOST, SubjectRegistry, normalised
-from lethe.subjects.rules import RequestKind, due_on
+from lethe.subjects.rules import due_on
 
 EMAIL, PHONE = IdentifierType.EMAIL, IdentifierType.PHONE
 ANN = {EMAIL: [f"{TOKEN}1@example.com"], PHONE: ["+420777120001"]}
@@ -359,3 +360,111 @@ def sponsors_report(lethe: Command, request: str, *arguments: str) -> str:
 def local_day_of(lethe: Command) -> str:
     with Environment(from_environment) as env:
         return local_day(env).isoformat()
+
+
+# --- records that go on request -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def honouring(lethe: Command) -> Command:
+    """The policy gives way to erasure and minors, and to no objection."""
+    text = lethe.policy.read_text()
+    lethe.policy.write_text(text.replace("schedule: null", "schedule: null\non_request: {erase: [erasure, minor]}"))
+    return lethe
+
+
+def confirmed(lethe: Command, kind: str, *whose: str) -> str:
+    one = ask(lethe, kind, *whose)
+    lethe("subject", "confirm", one, *whose, "--by", "jan")
+    return one
+
+
+def go(lethe: Command, *arguments: str, exit_code: int = 0) -> str:
+    return lethe("run", "webinars", "--on-request", "--approve-as", "petr", *arguments, exit_code=exit_code)
+
+
+def test_what_a_confirmed_request_is_about_goes_early_and_nothing_else(
+    honouring: Command,
+) -> None:
+    """Promises 1 and 4: whatever has expired stays, too, for the runs by periods. One without a date goes."""
+    before = honouring.rows()
+    for number in (70, 100):
+        confirmed(honouring, "erasure", "--email", honouring.email(number))
+    ask(honouring, "erasure", "--email", honouring.email(71))  # nobody has confirmed it
+    confirmed(honouring, "objection", "--email", honouring.email(72))  # the policy does not give way to it
+    dry = go(honouring, "--dry-run")
+    assert "Cutoff on request" in dry and honouring.rows() == before
+    assert "2 records are to go on request" in honouring("run", "webinars", "--on-request", exit_code=1)
+    text = go(honouring)
+    assert honouring.rows() == before - {70, 100}
+    run = re.search(r"webinars-[0-9a-z-]+", text)
+    assert run
+    honouring("certificate", "show", run[0], "--html", str(honouring.folder / "page.html"))
+    page = (honouring.folder / "page.html").read_text()
+    assert "none: records went on request" in page and "no period is counted" in page
+    go(honouring)
+    assert honouring.rows() == before - {70, 100}
+
+
+def test_nobody_approves_what_they_recorded(honouring: Command) -> None:
+    confirmed(honouring, "minor", "--email", honouring.email(70))
+    said = honouring("run", "webinars", "--on-request", "--by", "petr", "--approve-as", "eva", exit_code=1)
+    assert "eva recorded request" in said or "eva runs this command" in said
+    assert 70 in honouring.rows()
+
+
+def test_a_record_with_anothers_identifier_beside_stays_and_the_report_says_why(honouring: Command) -> None:
+    """Promise 1: what is not surely this person's alone is another's. A hold would find them all."""
+    with closing(sqlite3.connect(honouring.warehouse)) as connection:
+        changes = [
+            (81, honouring.email(80), "+420777990001"),  # another's telephone number
+            (82, f"{honouring.email(80)}; bob@example.com", "+420777120080"),  # another's address in one value
+            (83, f" {honouring.email(80).upper()} ", "+420 777 120 080"),  # the same, as people write it
+            (84, honouring.email(80), ""),  # none at all
+        ]
+        for number, email, phone in changes:
+            connection.execute("UPDATE registrations SET email = ?, phone = ? WHERE id = ?", (email, phone, number))
+        connection.commit()
+    whose = ("--email", honouring.email(80), "--phone", "+420777120080")
+    one = confirmed(honouring, "erasure", *whose)
+    report = honouring("subject", "report", one)
+    assert "5 records" in report and "3 of them go with the next run on request" in report
+    assert "2 stay: a hold covers them" in report
+    before = honouring.rows()
+    go(honouring)
+    assert honouring.rows() == before - {80, 83, 84}
+
+
+def test_a_hold_on_the_same_person_wins(honouring: Command) -> None:
+    """Promise 2."""
+    one = confirmed(honouring, "erasure", "--email", honouring.email(70))
+    honouring.place("--email", honouring.email(70))
+    before = honouring.rows()
+    go(honouring)
+    assert honouring.rows() == before
+    report = honouring("subject", "report", one)
+    assert "1 of them held" in report and "1 stay: a hold covers them" in report
+
+
+def test_nothing_goes_on_request_where_no_policy_or_no_request_says_so(honouring: Command) -> None:
+    assert "no confirmed request of erasure, minor is open" in go(honouring, exit_code=1)
+    one = confirmed(honouring, "erasure", "--email", honouring.email(70))
+    honouring("subject", "cancel", one, "--reason", "sent twice")
+    assert "no confirmed request" in go(honouring, exit_code=1)
+    confirmed(honouring, "minor", "--email", honouring.email(71))
+    honouring.policy.write_text(honouring.policy.read_text().replace("on_request:", "# on_request:"))
+    assert "no request lets its records go before their period has ended (legal basis: Consent)" in go(
+        honouring, exit_code=1
+    )
+
+
+def test_a_run_on_request_is_no_run_of_the_schedule(honouring: Command) -> None:
+    """Promise 3: a category is not on time because of it, and nobody has seen what its periods let go."""
+    confirmed(honouring, "erasure", "--email", honouring.email(70))
+    go(honouring)
+    with Environment(from_environment) as env:
+        policy = env.policy("webinars")
+        assert env.runs.last_success("webinars", ["registrations"]) is None
+        assert env.runs.seen("webinars", policy.digest, datetime.now(UTC)) == set()
+        assert env.runs.latest(1, category="webinars", by_period=True) == []
+        assert len(env.runs.latest(1, category="webinars")) == 1

@@ -7,7 +7,7 @@ in every run. What people add to them is in `lethe.checks.added`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 CANDIDATES, COUNT, LEFT = "candidates", "count", "left"
@@ -27,20 +27,24 @@ def parameter(name: str) -> Json:
     return {"$PARAMETER": name}
 
 
-def suite(category: str, name: str, *, by_value: bool = False) -> Json:
+def suite(category: str, name: str, *, by_value: bool = False, on_request: bool = False) -> Json:
     """One suite of a category, as Great Expectations takes it.
 
     Args:
         category: a category of the schedule.
         name: one of `SUITES`.
         by_value: whether some of its records have periods of their own.
+        on_request: whether its candidates go on request, whatever their clocks are.
     """
     full_name = f"{category}.{name}"
+    if on_request and name == CANDIDATES:
+        return {"name": full_name, "expectations": _with_ids(full_name, (*_keys(), *_not_held()))}
     expectations = {CANDIDATES: _candidates, COUNT: _count, LEFT: _left}[name](by_value)
-    return {
-        "name": full_name,
-        "expectations": [{**one, "id": _id(full_name, one["meta"]["lethe"]["name"])} for one in expectations],
-    }
+    return {"name": full_name, "expectations": _with_ids(full_name, expectations)}
+
+
+def _with_ids(full_name: str, expectations: Iterable[Json]) -> list[Json]:
+    return [{**one, "id": _id(full_name, one["meta"]["lethe"]["name"])} for one in expectations]
 
 
 def _id(suite_name: str, expectation: str) -> str:
@@ -59,6 +63,12 @@ def _expect(name: str, kind: str, promise: int, description: str, *, asks: bool 
 
 
 def _candidates(by_value: bool) -> Iterator[Json]:
+    yield from _keys()
+    yield from _clocks(by_value)
+    yield from _not_held()
+
+
+def _keys() -> Iterator[Json]:
     yield _expect(
         "key-not-null",
         "expect_column_values_to_not_be_null",
@@ -73,6 +83,9 @@ def _candidates(by_value: bool) -> Iterator[Json]:
         "No candidate is there twice.",
         column="record",
     )
+
+
+def _clocks(by_value: bool) -> Iterator[Json]:
     yield _expect(
         "clock-not-null",
         "expect_column_values_to_not_be_null",
@@ -113,6 +126,9 @@ def _candidates(by_value: bool) -> Iterator[Json]:
         column="clock",
         min_value=parameter("earliest"),
     )
+
+
+def _not_held() -> Iterator[Json]:
     yield _expect(
         "held-known",
         "expect_column_values_to_not_be_null",

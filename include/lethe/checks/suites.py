@@ -47,7 +47,8 @@ def check_candidates(
             f"{_name(work)}: its store gives no candidates to check; nothing is erased: name another kind of dataset"
         )
     own = added.load(settings, work.category, work.dataset.name)
-    rows = generate.suite(work.category, CANDIDATES, by_value=work.expiry.column is not None)
+    by_value, on_request = work.expiry.column is not None, work.expiry.on_request
+    rows = generate.suite(work.category, CANDIDATES, by_value=by_value, on_request=on_request)
     count = generate.suite(work.category, COUNT)
     with tempfile.TemporaryDirectory(prefix="lethe-") as folder:
         given = store.candidates_source(work, candidates)

@@ -48,7 +48,8 @@ ACCESS: dict[str, type] = {
     **{"request": str, "category": str, "dataset": str, "title": str, "records": int},
     **dict.fromkeys(("undated", "expired", "held", "kept_on", "unsearched"), int),
     **{"kept": str, "legal_basis": str, "source": str, "first_expires": date, "last_expires": date},
-    **{"last_is_at_most": bool, "kept_on_by": str, "not_looked_at": str, "problem": str},
+    **{"last_is_at_most": bool, "kept_on_by": str, "goes_on_request": int, "stays_because": str},
+    **{"not_looked_at": str, "problem": str},
 }
 
 
@@ -132,6 +133,8 @@ def access_figures(request: str, one: Holding, kept: str) -> Row:
         "last_expires": one.last,
         "last_is_at_most": bool(found and not found.clocks) if one.last else None,
         "kept_on_by": ", ".join(one.kept_on_by) if found and found.kept_on else None,
+        "goes_on_request": one.goes,
+        "stays_because": one.stays_because or None,
         "not_looked_at": one.partly or None,
         "problem": one.why_not or None,
     }

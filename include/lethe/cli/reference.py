@@ -19,6 +19,7 @@ MODELS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (policy.Policy, "A policy", "policy"),
     (policy.Retention, "`retention`", "retention"),
     (policy.PeriodsByValue, "`retention.by_value`", "by_value"),
+    (policy.OnRequest, "`on_request`", "on request"),
     (policy.Limits, "`limits`", "limits"),
     (policy.TableDataset, "A dataset of `kind: table`", "table"),
     (policy.Related, "One of `related`", "related row"),

@@ -103,6 +103,8 @@ def _section(policy: Policy, row: ScheduleRow | None) -> Iterator[str]:
     yield ""
     yield f"* Kept: {rule_of(policy, row)}"
     yield f"* Legal basis: {policy.legal_basis} ({policy.source})"
+    if policy.on_request is not None:
+        yield f"* Before that, on request of the person: {', '.join(policy.on_request.erase)}"
     yield f"* Disposition: {policy.disposition}"
     yield f"* By itself, one run: at most {policy.limits.records:,} records and {policy.limits.share:.0%} of a dataset"
     yield f"* Owner: {policy.owner}"

@@ -129,6 +129,10 @@ def run(
         typer.Option(metavar="NAME", help="Who approves, should limits be passed: somebody else than who runs it."),
     ] = None,
     by: Annotated[str | None, typer.Option(metavar="NAME", help="Who runs it; the user's name if left out.")] = None,
+    on_request: Annotated[
+        bool,
+        typer.Option("--on-request", help="Erase what open requests of persons are about, and nothing else."),
+    ] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="An open run of the category is dead: settle it and start a new one.")
     ] = False,
@@ -151,6 +155,7 @@ def run(
                 datasets=datasets or (),
                 expect=expect,
                 take_over=take_over,
+                on_request=on_request,
             )
         except RecordBusy:
             raise

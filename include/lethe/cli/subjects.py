@@ -12,7 +12,7 @@ from rich.table import Table
 from lethe.cli.frames import As, Form, Output, check_output, write
 from lethe.cli.identifiers import Emails, Identifiers, IdentifiersFile, Phones, Region, identifiers_named
 from lethe.cli.shell import complain, console, environment, named, registry_name, say
-from lethe.subjects.rules import RequestKind
+from lethe.policy import RequestKind
 
 if TYPE_CHECKING:
     from lethe.access import Holding
@@ -205,6 +205,12 @@ def _paragraph(each: Holding, found: PersonFound, kept: str) -> None:
         say(f"  {found.kept_on:,} of them kept on by the condition on {', '.join(each.kept_on_by)}")
     if found.held:
         say(f"  {found.held:,} of them held, by a legal hold, a restriction, or the store itself")
+    if each.goes is not None:
+        say(
+            f"  {each.goes:,} of them go with the next run on request (`lethe run {each.policy.category} --on-request`)"
+        )
+    if each.stays_because:
+        say(f"  {found.records - (each.goes or 0):,} stay: {each.stays_because}")
     if found.unsearched:
         say(f"  {found.unsearched:,} further records could not be looked at: their date is missing or cannot be read")
     if each.partly:

@@ -33,11 +33,13 @@ from lethe.evidence.signing_keys import require_in_use
 from lethe.governance import Governance, schema
 from lethe.holds.registry import Hold
 from lethe.keys import Keys
-from lethe.policy import Policy
+from lethe.policy import ON_REQUEST, Policy
 from lethe.stores.base import Remainder
 
 if TYPE_CHECKING:
     import jinja2
+
+_GONE_BY_REQUEST = "no period is counted: records went on request of the persons whom they are of"
 
 ISSUED = "certificate.issued"
 """The ledger's entry of a certificate: its SHA-256, and when it was issued."""
@@ -318,7 +320,7 @@ def _certificate(
         legal_basis=policy.legal_basis,
         source=policy.source,
         retention=policy.rule,
-        counting=policy.counting,
+        counting=_GONE_BY_REQUEST if run.cutoff == ON_REQUEST else policy.counting,
         time_zone=policy.time_zone,
         disposition=policy.disposition.value,
         policy_digest=run.policy_digest,

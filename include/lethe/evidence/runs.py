@@ -19,7 +19,7 @@ from lethe.evidence.heartbeat import Heartbeat
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.records import DatasetRecord, RunRecord
 from lethe.governance import Governance, schema
-from lethe.policy import Policy
+from lethe.policy import ON_REQUEST, Policy
 from lethe.settings import CLAIM_SECONDS, DEAD_AFTER_SECONDS
 
 ALIVE_WITHIN = timedelta(days=1)
@@ -32,6 +32,8 @@ OPEN, CLOSING, SUPERSEDED, DRY, SUCCEEDED, FAILED = "open", "closing", "supersed
 _OVER = (CLOSING, SUPERSEDED)
 """States in which the record of a run is completed."""
 _IS_OPEN = schema.run.c.state == OPEN
+_BY_PERIOD = schema.run.c.cutoff != ON_REQUEST
+"""By a run on request no category is carried out, and nobody has seen what its periods let go."""
 
 
 class RunBusy(RunError):
@@ -111,6 +113,7 @@ class Runs:
         take_over: bool = False,
         is_running: IsRunning = not_known,
         clocks: Mapping[str, int] | None = None,
+        on_request: bool = False,
     ) -> RunRecord:
         """Start a run, or come back to the open one that the same trigger started for the very same thing.
 
@@ -124,6 +127,7 @@ class Runs:
             RunBusy: if another run of the category is under way.
         """
         table = schema.run.c
+        cutoff = ON_REQUEST if on_request else policy.expiry(as_of).label
         running = self._ask_of_open_run(policy.category, is_running)
         with self._governance.write() as connection:
             if connection.dialect.name == "postgresql":  # one start at a time; on SQLite there is one writer anyway
@@ -132,10 +136,10 @@ class Runs:
             open_run = _run(connection, sa.select(schema.run).where(table.category == policy.category, _IS_OPEN))
             if open_run is not None:
                 same = open_run.trigger == trigger
-                asked = (as_of, policy.digest, dry_run, expected_digest, requested_by)
+                asked = (as_of, policy.digest, dry_run, expected_digest, requested_by, on_request)
                 was_asked = (
                     open_run.as_of, open_run.policy_digest, open_run.dry_run, open_run.expected_digest,
-                    open_run.requested_by,
+                    open_run.requested_by, open_run.cutoff == ON_REQUEST,
                 )  # fmt: skip
                 if same and asked == was_asked and set(datasets) == self._dataset_names(connection, open_run.id):
                     self._touch(connection, open_run.id)
@@ -153,7 +157,7 @@ class Runs:
                 "as_of": as_of,
                 "policy_digest": policy.digest,
                 "policy": policy.model_dump(mode="json", by_alias=True),
-                "cutoff": policy.expiry(as_of).label,
+                "cutoff": cutoff,
                 "state": OPEN,
                 "dry_run": dry_run,
                 "expected_digest": expected_digest,
@@ -430,8 +434,12 @@ class Runs:
         before: RunRecord | None = None,
         dry_run: bool | None = None,
         state: str | None = None,
+        by_period: bool = False,
     ) -> list[RunRecord]:
-        """The latest runs, newest first; of a category, before a given run, of dry runs or all others, in a state."""
+        """The latest runs, newest first; of a category, before a given run, of dry runs or all others, in a state.
+
+        With `by_period`, without those on request, by which no category is carried out.
+        """
         table = schema.run.c
         query = sa.select(schema.run).order_by(table.started_at.desc(), table.id.desc()).limit(count)
         if category is not None:
@@ -440,6 +448,8 @@ class Runs:
             query = query.where(table.dry_run.is_(dry_run))
         if state is not None:
             query = query.where(table.state == state)
+        if by_period:
+            query = query.where(_BY_PERIOD)
         if before is not None:
             same = sa.and_(table.started_at == before.started_at, table.id < before.id)
             query = query.where(sa.or_(table.started_at < before.started_at, same))
@@ -455,7 +465,7 @@ class Runs:
         had = sa.select(sa.func.count()).where(row.run_id == run.id, row.dataset.in_(datasets)).scalar_subquery()
         query = (
             sa.select(schema.run)
-            .where(run.category == category, run.state == SUCCEEDED, had == len(datasets))
+            .where(run.category == category, run.state == SUCCEEDED, _BY_PERIOD, had == len(datasets))
             .order_by(run.as_of.desc(), run.started_at.desc())
             .limit(1)
         )
@@ -484,7 +494,7 @@ class Runs:
         query = (
             sa.select(row.dataset, row.approval, row.tally, run.state, run.as_of)
             .join(schema.run, run.id == row.run_id)
-            .where(run.category == category, run.policy_digest == policy_digest)
+            .where(run.category == category, run.policy_digest == policy_digest, _BY_PERIOD)
         )
         with self._governance.read() as connection:
             found = connection.execute(query).mappings().all()
@@ -516,7 +526,11 @@ class Runs:
         """
         run, row = schema.run.c, schema.run_dataset.c
         earlier = sa.and_(
-            run.category == category, run.dry_run.is_(False), run.id != before.id, run.started_at <= before.started_at
+            run.category == category,
+            run.dry_run.is_(False),
+            _BY_PERIOD,
+            run.id != before.id,
+            run.started_at <= before.started_at,
         )
         mine = (
             sa.select(run.id, row.dataset, row.approval, row.tally)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +21,7 @@ from lethe.governance import Governance, schema
 from lethe.holds.registry import HoldRegistry
 from lethe.holds.rules import HoldRules
 from lethe.policy import Dataset
+from lethe.policy.on_request import RequestKind
 
 _WAIT_SECONDS = 90.0
 """Longer than any lease that `Settings.lease_seconds` allows."""
@@ -34,7 +35,13 @@ class RunGate:
     """
 
     def __init__(
-        self, registry: HoldRegistry, run_id: str, category: str, dataset: Dataset, lease_seconds: float
+        self,
+        registry: HoldRegistry,
+        run_id: str,
+        category: str,
+        dataset: Dataset,
+        lease_seconds: float,
+        honoured: Set[RequestKind] = frozenset(),
     ) -> None:
         self.lease_seconds = lease_seconds
         self._registry = registry
@@ -42,6 +49,7 @@ class RunGate:
         self._run_id = run_id
         self._category = category
         self._dataset = dataset
+        self._honoured = honoured
         self._rules: HoldRules | None = None
 
     def current(self) -> HoldRules:
@@ -63,7 +71,7 @@ class RunGate:
             )
         rules = self._rules
         if rules is None or rules.version != version:
-            rules = self._rules = self._registry.rules(self._category, self._dataset)
+            rules = self._rules = self._registry.rules(self._category, self._dataset, self._honoured)
         return rules  # never read back from the attribute: a slower thread may put older rules there meanwhile
 
     @contextmanager

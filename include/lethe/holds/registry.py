@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,16 +21,18 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from lethe.errors import HoldError
 from lethe.governance import Governance, schema
-from lethe.holds.rules import ClockRange, HoldKind, HoldRule, HoldRules
+from lethe.holds.rules import Asked, ClockRange, HoldKind, HoldRule, HoldRules
 from lethe.holds.workbook import NoWorkbook, is_workbook
 from lethe.holds.workbook import rows as rows_of_workbook
 from lethe.judging.identifiers import IdentifierType, keys, names, normalise, require_region
 from lethe.keys import Keys
 from lethe.people import is_a_name, same_person
 from lethe.policy import ColumnClock, Dataset, Policy
+from lethe.policy.on_request import RequestKind
 from lethe.registry_state import next_version, require_same_secret, require_secret_in_use, version_of
 from lethe.retention_events.registry import EventRegistry
 from lethe.retention_events.rules import EventsInForce
+from lethe.subjects.registry import SubjectRegistry
 
 _CHUNK = 10_000
 _DIGEST_BYTES = 16
@@ -329,15 +332,29 @@ class HoldRegistry:
         values = self._identifiers(hold.id, frozenset({kind}))[kind]
         return any(not sought.isdisjoint(names(kind, value)) for value in values)
 
-    def rules(self, category: str, dataset: Dataset) -> HoldRules:
-        """The rules that bind for a dataset, with the events that it is judged by, as of a version of the registry."""
+    def rules(self, category: str, dataset: Dataset, honoured: Set[RequestKind] = frozenset()) -> HoldRules:
+        """The rules that bind for a dataset, with the events that it is judged by, as of a version of the registry.
+
+        Args:
+            category: of the dataset.
+            dataset: which one.
+            honoured: the kinds of requests that records may go by: of a run on request, those that its policy names.
+        """
         # The version is read first: should a hold come in between, the rules are newer than their version says, and
         # are read again.
         with self.governance.read() as connection:
             version = version_of(connection)
         rules = [self._rule(hold, dataset.carried) for hold in self.holds() if hold.concerns(category, dataset.name)]
         events = self._events_of(dataset, version)
-        return HoldRules(version, tuple(rule for rule in rules if rule.everything or rule.types), events)
+        asked = tuple(self._asked(dataset, honoured, version)) if honoured else ()
+        return HoldRules(version, tuple(rule for rule in rules if rule.everything or rule.types), events, asked)
+
+    def _asked(self, dataset: Dataset, honoured: Set[RequestKind], version: int) -> Iterator[Asked]:
+        """The requests by which its records may go."""
+        subjects = SubjectRegistry(self.governance, self._keys, self._journal)
+        for request in subjects.binding(honoured, version):
+            if dataset.carried & set(request.identifier_counts):
+                yield Asked(request.id, partial(subjects.identifiers_of, request.id))
 
     def _events_of(self, dataset: Dataset, version: int) -> EventsInForce | None:
         """The events that start the periods of its records; None where a column does."""

@@ -76,6 +76,21 @@ class HoldRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request by which a person's records may go before their period has ended.
+
+    Attributes:
+        request: its id in the registry.
+        load: reads the person's identifiers, normalised, by type. They are personal data.
+    """
+
+    request: str
+    load: Callable[[], Mapping[IdentifierType, Sequence[str]]] = field(
+        default=_no_identifiers, repr=False, compare=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class HoldRules:
     """The rules in force for one dataset, as of one version of the registry.
 
@@ -83,11 +98,13 @@ class HoldRules:
         version: of the registry.
         rules: what is held.
         events: the events by which the dataset's records are judged, where its clock is one.
+        asked: the requests that a run on request goes by; none for all others.
     """
 
     version: int
     rules: tuple[HoldRule, ...] = ()
     events: EventsInForce | None = None
+    asked: tuple[Asked, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything at all may be held."""

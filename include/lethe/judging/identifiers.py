@@ -505,6 +505,21 @@ def matches(kind: IdentifierType, held: str, value: object, region: str | None =
     return any(key in wanted for key in keys(kind, value, region))
 
 
+def is_surely(kind: IdentifierType, named: str, value: object, region: str | None = None) -> bool:
+    """Whether a stored value is exactly one identifier, and just the one that is named.
+
+    The other way round than `matches`, which errs towards finding: what cannot be told for certain is another one's.
+
+    Args:
+        kind: the type of both.
+        named: its normal form.
+        value: as it is stored.
+        region: country of national telephone numbers (ISO 3166), where it is known.
+    """
+    key = exact(kind, value, region)
+    return key is not None and any(key == name and not name.startswith(LOOSE) for name in whole_names(kind, named))
+
+
 def keys(kind: IdentifierType, value: object, region: str | None = None) -> Iterator[str]:
     """The keys that a stored value has; one may come several times.
 

@@ -40,12 +40,23 @@ from lethe.policy.fields import (
 )
 from lethe.policy.loading import json_schema, load, load_all, load_beside, load_each, parse, policy_files, policy_of
 from lethe.policy.masks import Mask, MaskKind
+from lethe.policy.on_request import OnRequest, RequestKind
 from lethe.policy.overlaps import exclude_each_other, may_overlap, overlaps, undercut
 from lethe.policy.related import MissingRelated, Related, RelatedRows, split_column, way_to_related
-from lethe.policy.rules import CountedFrom, Disposition, Expiry, Limits, PeriodsByValue, Policy, Retention
+from lethe.policy.rules import (
+    ON_REQUEST,
+    CountedFrom,
+    Disposition,
+    Expiry,
+    Limits,
+    PeriodsByValue,
+    Policy,
+    Retention,
+)
 from lethe.policy.suppression import Suppression
 
 __all__ = [
+    "ON_REQUEST",
     "BucketDataset",
     "Calendar",
     "Change",
@@ -75,6 +86,7 @@ __all__ = [
     "ObjectAttribute",
     "ObjectClock",
     "ObjectDataset",
+    "OnRequest",
     "ParquetDataset",
     "PeriodField",
     "PeriodsByValue",
@@ -82,6 +94,7 @@ __all__ = [
     "Region",
     "Related",
     "RelatedRows",
+    "RequestKind",
     "Retention",
     "RowDataset",
     "Suppression",

@@ -22,11 +22,12 @@ from pydantic import (
 )
 
 from lethe.errors import PolicyError
-from lethe.periods import Cutoff, cutoff_at_once, cutoff_for, end_of_year, same_day
+from lethe.periods import EVER, Cutoff, cutoff_at_once, cutoff_for, end_of_year, same_day
 from lethe.policy.clocks import groups_of
 from lethe.policy.datasets import Dataset, FilesDataset, JsonLinesDataset, ObjectDataset, TableDataset
 from lethe.policy.fields import EXACT, Calendar, Column, Cron, Model, Name, PeriodField, TimeZone
 from lethe.policy.masks import Mask
+from lethe.policy.on_request import OnRequest
 from lethe.working_days import OutOfCalendar, is_working_day
 
 
@@ -140,6 +141,10 @@ class Policy(Model):
         "what is kept *for* a period to the next working day. What must be gone *within* one is never extended.",
     )
     disposition: Disposition = Disposition.ERASE
+    on_request: OnRequest | None = Field(
+        default=None,
+        description="Which requests of a person shorten the period for the person's records; none where left out.",
+    )
     schedule: Cron | None = Field(description="Five cron fields in the time zone; null where only people start it.")
     limits: Limits
     datasets: tuple[Dataset, ...] = Field(min_length=1)
@@ -153,6 +158,11 @@ class Policy(Model):
         for dataset in self.datasets:
             if self.disposition is Disposition.ANONYMISE and not _masks(dataset):
                 raise ValueError(f"datasets.{dataset.name}: anonymising needs a table with masks: give its masks")
+            if self.on_request is not None and isinstance(dataset, TableDataset) and dataset.texts:
+                raise ValueError(
+                    f"datasets.{dataset.name}: masks redact texts, which stay, and so do not go on request: leave "
+                    "on_request out"
+                )
             if isinstance(dataset, TableDataset) and dataset.masks and dataset.unmasked:
                 raise ValueError(
                     f"datasets.{dataset.name}: masks leave {', '.join(dataset.unmasked)}, which identifies a person: "
@@ -255,6 +265,10 @@ class Policy(Model):
             raise PolicyError(f"{self.category}.yaml: calendar: {error}") from None
 
 
+ON_REQUEST = "on request"
+"""In the place of cutoffs: what a run on request goes by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expiry:
     """The cutoffs of one policy at one as-of moment.
@@ -264,12 +278,19 @@ class Expiry:
         default: the cutoff of records that `by_value` does not name; None: those cannot be judged.
         column: the column that `by_value` refers to.
         by_value: cutoffs by the value of `column`, compared as text.
+        on_request: records go by requests of the persons whom they are of, and by no cutoff.
     """
 
     zone: ZoneInfo
     default: Cutoff | None
     column: str | None = None
     by_value: Mapping[str, Cutoff] = field(default_factory=dict)
+    on_request: bool = False
+
+    @classmethod
+    def of_requests(cls, zone: ZoneInfo) -> Self:
+        """What goes by requests, whenever its period ends."""
+        return cls(zone=zone, default=EVER, on_request=True)
 
     @property
     def longest_first(self) -> list[tuple[Cutoff, tuple[str, ...]]]:
@@ -284,6 +305,8 @@ class Expiry:
     @property
     def label(self) -> str:
         """The cutoff days in words, for people and for evidence."""
+        if self.on_request:
+            return ON_REQUEST
         parts = [f"{value}: {cutoff.day.isoformat()}" for value, cutoff in sorted(self.by_value.items())]
         if self.default is not None:
             parts.insert(0, self.default.day.isoformat())

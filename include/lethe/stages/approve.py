@@ -20,7 +20,7 @@ from lethe.evidence.records import BY_LIMITS, Decision, RunRecord
 from lethe.judging.mentions import Kind
 from lethe.people import is_a_name, same_person
 from lethe.policy import Policy, newly_erasing
-from lethe.stages.base import Plan, failures, found_in, unchanged_policy
+from lethe.stages.base import Plan, failures, found_in, honoured, unchanged_policy
 from lethe.stores.base import Candidates
 
 
@@ -41,6 +41,12 @@ def reasons_to_ask(env: Environment, plan: Plan, candidates: Mapping[str, Candid
     """Why a person has to decide: limits that are passed, and what nobody has seen of the policy, or agreed to, yet."""
     policy = env.policy(plan.category)
     reasons = limits_passed(policy, candidates) + _newly_erasing(env, plan, policy, candidates)
+    if plan.on_request:
+        reasons += [
+            f"{name}: {found.due:,} records are to go on request, before their period has ended"
+            for name, found in sorted(candidates.items())
+            if found.due
+        ]
     if policy.always_asks:
         reasons += [_asked_always(name, found) for name, found in sorted(candidates.items()) if found.due]
     if env.settings.ask_unseen:
@@ -123,6 +129,11 @@ def decide(
             f"{plan.category}: {by} asked for this run and cannot approve it; ask somebody else, in Airflow or by "
             f"`{_command(env, plan)} --expect {digest} --approve-as NAME`"
         )
+    if reasons and approved and by and (request := _recorded_by(env, plan, by)):
+        raise RunError(
+            f"{plan.category}: {by} recorded request {request}, by which records would go, and cannot approve; ask "
+            f"somebody else, by `{_command(env, plan)} --expect {digest} --approve-as NAME`"
+        )
     decision = Decision(
         approved=approved if reasons or by is not None else True,
         by=_decider(by, said_by) if by is not None and (reasons or not approved) else BY_LIMITS,
@@ -144,7 +155,14 @@ def _command(env: Environment, plan: Plan) -> str:
     """The command line of a run for the very same thing."""
     left_out = len(plan.datasets) < len(env.policy(plan.category).datasets)
     chosen = "".join(f" --dataset {name}" for name in plan.datasets) if left_out else ""
-    return f"lethe run {plan.category} --as-of {plan.as_of.isoformat()}{chosen}"
+    on_request = " --on-request" if plan.on_request else ""
+    return f"lethe run {plan.category}{on_request} --as-of {plan.as_of.isoformat()}{chosen}"
+
+
+def _recorded_by(env: Environment, plan: Plan, by: str) -> str | None:
+    """A request that the records of a run go by and that a person has recorded."""
+    asked = env.subjects.binding(honoured(env.policy(plan.category), plan)) if plan.on_request else []
+    return next((one.id for one in asked if same_person(one.recorded_by, by)), None)
 
 
 def _decider(name: str, said_by: str | None) -> str:

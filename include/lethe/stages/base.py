@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -24,7 +25,8 @@ from lethe.evidence.runs import (
     RecordChanged,
     RunClosed,
 )
-from lethe.policy import Dataset, Policy
+from lethe.holds.rules import HoldRules
+from lethe.policy import ON_REQUEST, Dataset, Expiry, Policy, RequestKind
 from lethe.stores.base import Candidates, Value, Work
 
 SETTLE_SECONDS = 120.0
@@ -43,6 +45,11 @@ class Plan(Value):
     unchecked: tuple[str, ...] = Field(
         default=(), description="Datasets whose store could not be asked: checked when they are discovered."
     )
+
+    @property
+    def on_request(self) -> bool:
+        """Whether records go by requests of the persons whom they are of, and by no cutoff."""
+        return self.cutoff == ON_REQUEST
 
 
 class Watcher(Protocol):
@@ -77,16 +84,31 @@ def dataset_problems(env: Environment, places: overlapping.Places, policy: Polic
         yield from overlapping.problems(places, policy, dataset, others)
 
 
-def work(policy: Policy, run: str, as_of: datetime, dataset: str) -> Work:
-    """One dataset of a policy as work for its store."""
+def work(policy: Policy, run: str, as_of: datetime, dataset: str, *, on_request: bool = False) -> Work:
+    """One dataset of a policy as work for its store; of a run on request, by requests in place of cutoffs."""
     return Work(
         run=run,
         category=policy.category,
         dataset=policy.dataset(dataset),
-        expiry=policy.expiry(as_of),
+        expiry=expiry_of(policy, as_of, on_request=on_request),
         as_of=as_of,
         disposition=policy.disposition,
     )
+
+
+def expiry_of(policy: Policy, as_of: datetime, *, on_request: bool) -> Expiry:
+    """What a run goes by."""
+    return Expiry.of_requests(ZoneInfo(policy.time_zone)) if on_request else policy.expiry(as_of)
+
+
+def rules_for(env: Environment, plan: Plan, dataset: Dataset) -> HoldRules:
+    """The holds in force for a dataset; and, for a run on request, the requests in force that its policy honours."""
+    return env.registry.rules(plan.category, dataset, honoured(env.policy(plan.category), plan))
+
+
+def honoured(policy: Policy, plan: Plan) -> frozenset[RequestKind]:
+    """The kinds of requests by which records may go in a run."""
+    return frozenset(policy.on_request.erase) if plan.on_request and policy.on_request else frozenset()
 
 
 def planned_work(env: Environment, plan: Plan, dataset: str) -> Work:
@@ -95,7 +117,7 @@ def planned_work(env: Environment, plan: Plan, dataset: str) -> Work:
     Raises:
         RunError: if the policy file was changed since, or this machine works out another cutoff.
     """
-    job = work(unchanged_policy(env, plan), plan.run, plan.as_of, dataset)
+    job = work(unchanged_policy(env, plan), plan.run, plan.as_of, dataset, on_request=plan.on_request)
     if job.expiry.label != plan.cutoff:
         raise RunError(
             f"{plan.category}: the cutoff is {job.expiry.label} here and was {plan.cutoff} where run {plan.run} was "

@@ -11,7 +11,7 @@ from lethe.evidence.events import (
     Discovered,
 )
 from lethe.policy import Dataset
-from lethe.stages.base import SETTLE_SECONDS, Plan, Unwatched, Watcher, dataset_problems, planned_work
+from lethe.stages.base import SETTLE_SECONDS, Plan, Unwatched, Watcher, dataset_problems, planned_work, rules_for
 from lethe.stores.base import Candidates
 
 
@@ -26,7 +26,7 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
             _check_late(env, plan, job.dataset)
         vouched = plan.dry_run or len(env.runs.get(plan.run).clocks or ()) > 1
         timekeeping.require_come(env, job.dataset, plan.as_of, vouched=vouched)
-        rules = env.registry.rules(plan.category, job.dataset)
+        rules = rules_for(env, plan, job.dataset)
         candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
     env.runs.record(plan.run, dataset, Discovered(candidates, since))
     return candidates

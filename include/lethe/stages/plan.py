@@ -22,6 +22,7 @@ from lethe.holds.gate import wait_for_leases
 from lethe.policy import Dataset, Policy
 from lethe.stages.base import SETTLE_SECONDS, Plan, dataset_problems
 from lethe.stages.certify import settle, sweep
+from lethe.stores.abilities import Ability
 
 _EARLIEST_YEAR = 1900
 
@@ -38,6 +39,7 @@ def plan(
     expect: str | None = None,
     take_over: bool = False,
     is_running: IsRunning = not_known,
+    on_request: bool = False,
 ) -> Plan:
     """Fix what a run does, refuse what is wrong, and settle what a crashed run of the category left.
 
@@ -51,6 +53,8 @@ def plan(
         datasets: only these; all where empty.
         expect: erase only if `run_digest` comes out as this.
         take_over: supersede an open run of the category that somebody knows to be dead.
+        on_request: erase what the open requests of persons are about that the policy honours, whenever its period ends,
+            and nothing else.
         is_running: asked of the trigger of an open run of the category: who started it may know whether it is dead.
 
     Raises:
@@ -67,6 +71,8 @@ def plan(
             f"{category}: the as-of moment {as_of.isoformat()} is before {_EARLIEST_YEAR}: give a later one"
         )
     chosen = [policy.dataset(name) for name in dict.fromkeys(datasets)] or list(policy.datasets)
+    if on_request:
+        chosen = _require_requests(env, policy, chosen if datasets else None)
     at, clocks = timekeeping.moment_of_run(env, category, chosen, as_of, erases=not dry_run)
     unchecked = _require_sound(env, policy, chosen)
     with env.governance.read() as connection:  # refused now rather than when it is time to certify
@@ -83,6 +89,7 @@ def plan(
         take_over=take_over,
         is_running=is_running,
         clocks=clocks.ahead,
+        on_request=on_request,
     )
     with env.runs.working(record.id):
         unchecked |= _settle_earlier(env, category, chosen)
@@ -99,6 +106,36 @@ def plan(
         dry_run=dry_run,
         unchecked=tuple(name for name in names if name in unchecked),
     )
+
+
+def _require_requests(env: Environment, policy: Policy, named: Sequence[Dataset] | None) -> list[Dataset]:
+    """The datasets of which records may go on request: those that were named, else those of which any can be found.
+
+    Raises:
+        ParameterError: if the policy honours no requests, none is open, or none could find anything.
+    """
+    if policy.on_request is None:
+        raise ParameterError(
+            f"{policy.category}: no request lets its records go before their period has ended (legal basis: "
+            f"{policy.legal_basis}); see on_request in `lethe policy reference`"
+        )
+    asked = env.subjects.binding(frozenset(policy.on_request.erase))
+    if not asked:
+        kinds = ", ".join(policy.on_request.erase)
+        raise ParameterError(
+            f"{policy.category}: no confirmed request of {kinds} is open, and nothing goes on request: see "
+            "`lethe subject list`"
+        )
+    if named is not None:
+        return list(named)
+    types = {kind for one in asked for kind in one.identifier_counts}
+    able = [one for one in policy.datasets if one.carried & types and env.store(one).abilities.has(Ability.REQUESTS)]
+    if not able:
+        raise ParameterError(
+            f"{policy.category}: no dataset of which records can go on request carries {', '.join(sorted(types))}: see "
+            "`lethe subject report`"
+        )
+    return able
 
 
 def _require_sound(env: Environment, policy: Policy, datasets: Sequence[Dataset]) -> set[str]:

@@ -66,7 +66,7 @@ def records_of(env: Environment, category: str, datasets: Sequence[str]) -> Reco
         category: its name.
         datasets: those of its policy: a run of some of them is no success of all.
     """
-    newest = env.runs.latest(1, category=category, dry_run=False)
+    newest = env.runs.latest(1, category=category, dry_run=False, by_period=True)
     return Records(newest=newest[0] if newest else None, success=env.runs.last_success(category, datasets))
 
 

@@ -7,7 +7,7 @@ from lethe.environment import Environment
 from lethe.evidence.events import (
     DatasetVerified,
 )
-from lethe.stages.base import Plan, Unwatched, Watcher, discovered, planned_work
+from lethe.stages.base import Plan, Unwatched, Watcher, discovered, planned_work, rules_for
 from lethe.stages.validate import record_validation
 from lethe.stores.base import Candidates, NamesKeepers, Store, Work
 
@@ -25,7 +25,7 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
     store = env.store(job.dataset)
     with env.runs.working(plan.run):
         since = env.runs.dataset(plan.run, dataset)
-        left = store.survey(job, env.registry.rules(plan.category, job.dataset))
+        left = store.survey(job, rules_for(env, plan, job.dataset))
         since = env.runs.record(plan.run, dataset, DatasetVerified(left, store.remainders(job), since))
         validation = suites.check_left(env.settings, job, left)
         candidates = discovered(env, plan).get(dataset)

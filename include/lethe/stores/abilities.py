@@ -39,6 +39,8 @@ class Ability(StrEnum):
     """Personal data is found in free text, and taken out of it."""
     PERIODS_BY_VALUE = "periods_by_value"
     """Each record's period can depend on a value of it."""
+    REQUESTS = "requests"
+    """Records can go by a request of the person whom they are of, before their period has ended."""
     RECORD_BATCHES = "record_batches"
     """A batch has exactly as many records as the connection says, and not some more because they lie together."""
 

@@ -557,6 +557,7 @@ def require_able(work: Work, abilities: Abilities) -> None:
     asked = {
         Ability.ANONYMISE: work.disposition is Disposition.ANONYMISE,
         Ability.PERIODS_BY_VALUE: work.expiry.column is not None,
+        Ability.REQUESTS: work.expiry.on_request,
     }
     for ability, lack in abilities.lacks.items():
         if asked.get(ability):

@@ -7,7 +7,7 @@ version up in the same transaction, and enters the ledger, which has no identifi
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -19,11 +19,15 @@ from lethe.governance import Governance, schema
 from lethe.judging.identifiers import IdentifierType, normalise, require_region
 from lethe.keys import Keys
 from lethe.people import is_a_name, same_person
+from lethe.policy.on_request import RequestKind
 from lethe.registry_state import next_version, require_secret_in_use
-from lethe.subjects.rules import RequestKind, due_on
+from lethe.subjects.rules import due_on
 
 MOST = 200
 """Identifiers of one request at most: it is of one person."""
+
+LATEST = 2**62
+"""A version of the registry that is later than all."""
 
 Named = Mapping[IdentifierType, Sequence[str]]
 """Identifiers by type. They are personal data."""
@@ -318,6 +322,16 @@ class SubjectRegistry:
         with self.governance.read() as connection:
             found = [_request(row) for row in connection.execute(query)]
         return sorted(found, key=lambda one: one.due)
+
+    def binding(self, kinds: Set[RequestKind], version: int = LATEST) -> list[SubjectRequest]:
+        """The requests of some kinds that were confirmed and open at a version of the registry: records go by them."""
+        query = sa.select(schema.subject_request).where(
+            _REQUEST.kind.in_([kind.value for kind in kinds]),
+            _REQUEST.confirmed_version <= version,
+            sa.or_(_REQUEST.ended_version.is_(None), _REQUEST.ended_version > version),
+        )
+        with self.governance.read() as connection:
+            return [_request(row) for row in connection.execute(query.order_by(_REQUEST.confirmed_version))]
 
 
 def normalised(named: Named, region: str | None) -> dict[IdentifierType, list[str]]:

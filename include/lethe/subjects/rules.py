@@ -9,39 +9,12 @@ extended to a working day, as nothing is that has to be done *within* a period.
 from __future__ import annotations
 
 from datetime import date
-from enum import StrEnum
 
 from lethe.periods import Period
+from lethe.policy.on_request import RequestKind
 
 _ANSWERED_WITHIN = Period(months=1)
 _EXTENDED_TO = Period(months=3)
-
-
-class RequestKind(StrEnum):
-    """What is asked; with the articles of the GDPR that it rests on."""
-
-    ERASURE = "erasure"
-    """Article 17."""
-    RESTRICTION = "restriction"
-    """Article 18: nothing is erased or processed while it lasts."""
-    OBJECTION = "objection"
-    """Article 21, which Article 17(1)(c) has erasure follow."""
-    WITHDRAWAL = "withdrawal"
-    """Of consent: Article 7(3), which Article 17(1)(b) has erasure follow."""
-    ACCESS = "access"
-    """Article 15."""
-    MINOR = "minor"
-    """Nobody asked: somebody was found to be too young to consent (Article 8), whose data goes at once."""
-
-    @property
-    def erases(self) -> bool:
-        """Whether records may go for it before their period has ended, where policies say so."""
-        return self not in (RequestKind.RESTRICTION, RequestKind.ACCESS)
-
-    @property
-    def extends(self) -> bool:
-        """Whether more time may be taken for it."""
-        return self is not RequestKind.MINOR
 
 
 def due_on(kind: RequestKind, received: date, *, extended: bool = False) -> date:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lethe.errors import StoreUnavailable
-from lethe.holds.rules import ClockRange, HoldRule, HoldRules
+from lethe.holds.rules import Asked, ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType, normalise
 from lethe.policy import ColumnClock, Dataset
 from lethe.retention_events.rules import EventsInForce
@@ -77,7 +77,7 @@ class Registry:
         """What is in force."""
         state = self._read()
         held = tuple(_held(one).rule(one["version"]) for one in state["holds"])
-        return HoldRules(state["version"], held, self._events(state))
+        return HoldRules(state["version"], held, self._events(state), tuple(map(_asked, state.get("asked", []))))
 
     def _events(self, state: dict[str, Any]) -> EventsInForce | None:
         """The events that the dataset is judged by, where its clock is one."""
@@ -94,6 +94,20 @@ class Registry:
         events = {**state.get("events", {}), **{whose: day and day.isoformat() for whose, day in days.items()}}
         state["events"] = {whose: day for whose, day in events.items() if day}
         self._write(state)
+
+    def ask(self, *persons: Held) -> None:
+        """Record, and confirm, requests of persons by which records go."""
+        state = self._read()
+        for person in persons:
+            state["version"] += 1
+            state["asked"] = [*state.get("asked", []), {**asdict(person), "version": state["version"]}]
+        self._write(state)
+
+    def cancel(self, number: int) -> None:
+        """Take back one of the requests, by its position."""
+        state = self._read()
+        asked = [one for n, one in enumerate(state["asked"]) if n != number]
+        self._write({**state, "version": state["version"] + 1, "asked": asked})
 
     def _read(self) -> dict[str, Any]:
         if not self._file.exists():
@@ -158,6 +172,10 @@ class Registry:
 def _held(entry: dict[str, Any]) -> Held:
     first, last = (date.fromisoformat(entry[name]) if entry[name] else None for name in ("first", "last"))
     return Held(tuple(entry["email"]), tuple(entry["account"]), first, last)
+
+
+def _asked(entry: dict[str, Any]) -> Asked:
+    return Asked(f"r{entry['version']}", _held(entry).rule(entry["version"]).load)
 
 
 def nothing(_number: int) -> None:

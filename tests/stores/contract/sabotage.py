@@ -22,7 +22,7 @@ from tests.stores.contract.worlds import Lake, Objects, Tables
 
 from lethe.counts import Became, Found, Outcome
 from lethe.errors import DatasetChanged, LetheError, StoreError
-from lethe.holds.rules import ClockRange, HoldRule, HoldRules
+from lethe.holds.rules import Asked, ClockRange, HoldRule, HoldRules
 from lethe.judging.identifiers import IdentifierType
 from lethe.periods import Cutoff, Period, cutoff_for
 from lethe.policy import Dataset, Disposition, Expiry, PeriodsByValue
@@ -46,6 +46,7 @@ NO_ORPHANS = NO_CHILDREN | dict.fromkeys(
     [one for one in _TABLES if "sqlite" not in one], "the foreign key forbids rows without their parent"
 )
 NO_MASKS = dict.fromkeys(NO_CHILDREN, "it cannot mask, and says so")
+NO_REQUESTS = dict.fromkeys(NO_CHILDREN, "nothing goes on request, and it says so")
 NO_COLUMNS = {kind: "objects have no columns" for kind in NO_CHILDREN if kind.startswith("objects")}
 MASKS = dict.fromkeys(_TABLES, "it can mask")
 DAYS = {
@@ -1010,6 +1011,60 @@ class KeepsNothingOn(Works):
 
     def other(self, work: Work) -> Work:
         return replace(work, dataset=work.dataset.model_copy(update={"keep_while": ()}))
+
+
+@sabotage(suite.Declared.test_a_request_that_is_cancelled_lets_nothing_more_go, without=NO_REQUESTS)
+class HonoursACancelledRequest(Saboteur):
+    """Goes by the requests of when it discovered."""
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        self.__dict__["asked"] = holds.asked
+        return super().discover(work, holds, progress)
+
+    def erase(
+        self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
+    ) -> Became:
+        return super().erase(
+            work, candidates, batches, _Stubborn(gate, self.__dict__["asked"], gate.lease_seconds), progress
+        )
+
+
+@dataclass
+class _Stubborn:
+    """A gate whose requests are those of before."""
+
+    gate: Gate
+    asked: tuple[Asked, ...]
+    lease_seconds: float
+
+    def current(self) -> HoldRules:
+        return replace(self.gate.current(), asked=self.asked)
+
+    @contextmanager
+    def lease(self) -> Iterator[HoldRules]:
+        with self.gate.lease() as rules:
+            yield replace(rules, asked=self.asked)
+
+
+@sabotage(suite.Declared.test_on_request, without=NO_REQUESTS)
+class ErasesAnothersRecord(Saboteur):
+    """Takes somebody for the person who asks."""
+
+    def survey(self, work: Work, holds: HoldRules) -> Found:
+        return super().survey(work, self._with_another(holds))
+
+    def discover(self, work: Work, holds: HoldRules, progress: Progress = no_progress) -> Candidates:
+        return super().discover(work, self._with_another(holds), progress)
+
+    def erase(
+        self, work: Work, candidates: Candidates, batches: range, gate: Gate, progress: Progress = no_progress
+    ) -> Became:
+        asked = self._with_another(gate.current()).asked
+        return super().erase(work, candidates, batches, _Stubborn(gate, asked, gate.lease_seconds), progress)
+
+    def _with_another(self, holds: HoldRules) -> HoldRules:
+        named = {IdentifierType.ACCOUNT: ["canary-a7"]}
+        return replace(holds, asked=(*holds.asked, Asked("another", lambda: named))) if holds.asked else holds
 
 
 # --- 6: personal data ---------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import pytest
 from pydantic import ValidationError
 from tests.stores.contract import processes
 from tests.stores.contract.registry import Gate, Held
-from tests.stores.contract.world import AS_OF, BATCH, CANARY, CUTOFF, ZONE, Record, World, hold_of
+from tests.stores.contract.world import AS_OF, BATCH, CANARY, CUTOFF, ZONE, Record, World, hold_of, population
 
 from lethe.counts import Became, Outcome, Unjudgeable
 from lethe.errors import DatasetChanged, RunError, StoreError, StoreUnavailable
@@ -850,6 +850,54 @@ class Declared:
             store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
         assert_left(world, {0, 2, 3})
 
+    def test_on_request(self, world: World) -> None:
+        """What is surely one person's goes whenever its period ends, unless it is held; and nothing of anybody else."""
+        if not world.abilities.has(Ability.REQUESTS):
+            return
+        doubtful = [
+            Record(50, RECENT, person=3, account_as=f"{CANARY}-A7"),
+            Record(51, RECENT, person=3, email_as=f"{CANARY}.p3@example.org; {CANARY}.p7@example.org"),
+            Record(52, RECENT, person=3, email_as=f"{CANARY}.p7@example.org"),
+        ]
+        world.fill(
+            [*population(), *doubtful, Record(53, None), Record(54, RECENT, email_as=f" {CANARY}.P4@Example.org")]
+        )
+        person, last = Held(email=[f"{CANARY}.p3@example.org"], account=[f"{CANARY}-a3"]), date(2020, 1, 31)
+        world.registry.ask(person, Held(email=[f"{CANARY}.p4@example.org"]), Held(account=[f"{CANARY}-a6"]))
+        world.registry.commit(Held(last=last, email=[f"{CANARY}.p3@example.org"]))
+        work = _asking(world, Ability.REQUESTS)
+        people = (6,) if _is_of_many(work.dataset, IdentifierType.EMAIL) else (3, 4, 6)  # it is of all whom rows name
+        asked = {n for n, one in world.records.items() if one.person in people and n not in (50, 51, 52)}
+        held = {n for n in asked if world.records[n].person == 3 and not _after(world.records[n], last)}
+        with closing(world.store()) as store:
+            survey, candidates = store.survey(work, rules(world)), store.discover(work, rules(world))
+            assert (survey.expired, survey.held, survey.unjudgeable) == (len(asked), len(held), {})
+            done = store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
+            assert done.erased == candidates.due == len(asked) - len(held)
+            assert {world.number(key) for key, _ in store.outcomes(work, candidates)} == asked - held
+            assert store.survey(work, rules(world)).due == 0
+        assert_left(world, world.everybody() - (asked - held))
+
+    def test_a_request_that_is_cancelled_lets_nothing_more_go(self, world: World) -> None:
+        """Once that is acknowledged; what had begun before was waited for."""
+        if not world.abilities.has(Ability.REQUESTS):
+            return
+        world.fill([Record(n, RECENT, person=3 if n % 2 else 5) for n in range(4 * BATCH)])
+        world.registry.ask(*(Held(account=[f"{CANARY}-a{person}"]) for person in (3, 5)))
+        work = _asking(world, Ability.REQUESTS)
+        with closing(world.store()) as store, closing(world.store()) as other:
+            candidates = store.discover(work, rules(world))
+            assert candidates.batches > 2
+            store.erase(work, candidates, range(1), Gate(world.registry))
+            world.registry.cancel(1)
+            world.registry.acknowledge(other)
+            kept = {n for n in world.left() if world.records[n].person == 5}
+            store.erase(work, candidates, range(candidates.batches), Gate(world.registry))
+            said = {world.number(key): outcome for key, outcome in store.outcomes(work, candidates)}
+        assert kept, "nobody was left whose request was cancelled"
+        assert_left(world, kept)
+        assert {said[number] for number in kept} == {Outcome.RENEWED}
+
     def test_holds_on_what_goes_along(self, world: World) -> None:
         """Rows of child tables carry identifiers, too: who holds by them holds the record."""
         if not world.abilities.has(Ability.CHILDREN):
@@ -863,6 +911,16 @@ class Declared:
             erase(world, store, candidates)
         assert candidates.held == 1
         assert_left(world, world.everybody() - (world.due() - {4, 7}))
+
+
+def _is_of_many(dataset: Dataset, kind: IdentifierType) -> bool:
+    """Whether identifiers of a type are in many rows that a record is judged by."""
+    return isinstance(dataset, TableDataset) and any(map(dataset.is_of_many, dataset.identifiers[kind]))
+
+
+def _after(record: Record, day: date) -> bool:
+    """Whether its clock is surely after a day."""
+    return record.clock is not None and _day(record) > day
 
 
 def _asking(world: World, ability: Ability) -> Work:  # noqa: PLR0911 - one return an ability
@@ -880,6 +938,8 @@ def _asking(world: World, ability: Ability) -> Work:  # noqa: PLR0911 - one retu
         able = world.abilities.has(Ability.ANONYMISE)
         dataset = world.dataset(masks=masks, children=[]) if able else world.dataset()
         return world.work(dataset, disposition=Disposition.ANONYMISE)
+    if ability is Ability.REQUESTS:
+        return world.work(expiry=Expiry.of_requests(ZONE))
     if ability is Ability.CHILDREN:
         return world.work(world.dataset(children=[{"table": "notes", "foreign_key": ["person"]}]))
     if ability is Ability.RELATED_ROWS:

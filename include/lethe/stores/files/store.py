@@ -77,6 +77,11 @@ class FileStore(BucketStore):
             Ability.RELATED_ROWS: Lack(When.NOT_YET, "files do not refer to each other", "related"),
             Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),
             Ability.EVENT_CLOCKS: Lack(When.NOT_YET, "events are staged in databases only", "events start"),
+            Ability.REQUESTS: Lack(
+                When.NOT_YET,
+                "rows in files are judged by their clock alone so far",
+                "rows in files do not go on request",
+            ),
             Ability.RECORD_BATCHES: Lack(When.NEVER, "a file is rewritten once, and never split", ""),
         },
     )

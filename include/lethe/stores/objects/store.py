@@ -75,6 +75,9 @@ class S3ObjectStore(BucketStore):
             Ability.RELATED_ROWS: Lack(When.NEVER, "objects do not refer to each other", "related"),
             Ability.SUPPRESSION: Lack(When.NEVER, "S3 changes one object at a time", "suppression"),
             Ability.EVENT_CLOCKS: Lack(When.NEVER, "objects have no columns that refer to something", "event"),
+            Ability.REQUESTS: Lack(
+                When.NOT_YET, "objects are judged by their clock alone so far", "objects do not go on request"
+            ),
             Ability.CONDITIONS: Lack(When.NEVER, "objects have no columns", "where"),
             Ability.PERIODS_BY_VALUE: Lack(When.NEVER, "objects have no columns", "by_value needs rows with columns"),
         },

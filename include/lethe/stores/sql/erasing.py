@@ -12,7 +12,7 @@ statement is undone (a savepoint), and every candidate is judged by itself, with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from lethe.judging.identifiers import IdentifierType
 from lethe.policy import Disposition
 from lethe.stores.base import Candidates, Gate, Work
 from lethe.stores.sql import texts
+from lethe.stores.sql.asked import AskedRecords
 from lethe.stores.sql.blocking import GO, Blockers
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Fault, Predicate, Slice
 from lethe.stores.sql.events import EventTable
@@ -43,10 +44,14 @@ _OUTSIDE_LOADS = 4
 """How often a batch gives way for what takes long (to load holds, to check the staging), before it does it itself."""
 
 
+Loaded = HeldTables | EventTable | AskedRecords
+"""What a session has of rules that batches are judged by."""
+
+
 class Unloaded(Exception):
     """A batch needs held identifiers, or events, that this session has not loaded yet."""
 
-    def __init__(self, tables: HeldTables | EventTable, rules: HoldRules) -> None:
+    def __init__(self, tables: Loaded, rules: HoldRules) -> None:
         super().__init__("something is to be loaded")
         self.tables = tables
         self.rules = rules
@@ -108,10 +113,13 @@ class TableEraser:
         self._all = HeldTables(self.dialect, "all")
         self._below = HeldTables(self.dialect, "below", indexed=True)
         self._events = EventTable(self.target.event) if self.target.event else None
+        self._asked: AskedRecords | None = None
         self._notes = Notes(self.dialect)
         self._carried_below = frozenset[IdentifierType]().union(*(child.carried for child in self.target.carriers))
         self._version = self.candidates.holds_version
         self._judgement = Judgement.of(self.work, self.target, self.dialect)
+        if self.work.expiry.on_request:
+            self._asked = AskedRecords(self._judgement)
         self._all_went = True
 
     @property
@@ -156,10 +164,12 @@ class TableEraser:
     def _forget_loaded(self) -> None:
         if self._events is not None:
             self._events.forget()
+        if self._asked is not None:
+            self._asked.forget()
         for tables in (self._new, self._all, self._below):
             tables.forget()
 
-    def _load(self, tables: HeldTables | EventTable, rules: HoldRules) -> None:
+    def _load(self, tables: Loaded, rules: HoldRules) -> None:
         """Load held identifiers, or events, outside of any batch, so that nobody waits for it."""
         try:
             with self.connection.begin():
@@ -224,6 +234,7 @@ class TableEraser:
     def _dispose(self, part: Slice, rules: HoldRules, *, patient: bool) -> Became:
         if self._events is not None:  # one that was withdrawn since, or moved, lets nothing go
             self._require(self._events, rules, patient=patient)
+        self._go_by_requests(rules, patient=patient)
         since = rules.since(self.candidates.holds_version)
         self._require(self._new, since, patient=patient)
         # A marked row shows that its record did not change, but not that the rows which go with it did not.
@@ -238,7 +249,13 @@ class TableEraser:
                 return tally
         return self._one_by_one(part, rules, patient=patient)
 
-    def _require(self, tables: HeldTables | EventTable, rules: HoldRules, *, patient: bool) -> None:
+    def _go_by_requests(self, rules: HoldRules, *, patient: bool) -> None:
+        """In a run on request, let go what the requests in force are about: one that was cancelled since is none."""
+        if self._asked is not None:
+            self._require(self._asked, rules, patient=patient)
+            self._judgement = replace(self._judgement, asked=self._asked.spellings)
+
+    def _require(self, tables: Loaded, rules: HoldRules, *, patient: bool) -> None:
         """See to it that a session table has the identifiers, or the events, of just these rules."""
         if tables.has(rules):
             return
@@ -246,7 +263,7 @@ class TableEraser:
             raise Unloaded(tables, rules)
         self._fill(tables, rules)
 
-    def _fill(self, tables: HeldTables | EventTable, rules: HoldRules) -> None:
+    def _fill(self, tables: Loaded, rules: HoldRules) -> None:
         tables.load(self.connection, rules)
         if tables is self._new and self._optimistic:  # rows that stay unchanged are searched once
             self._new.search(self.connection, Carrier.of(self._judgement), *self._may_go())

@@ -29,6 +29,9 @@ from lethe.stores.sql.masks import strategy_of
 from lethe.stores.sql.related import LedTo, RelatedTable, RelatedTables, joined_to
 from lethe.stores.sql.schema import Target
 
+Spelling = tuple[str | None, ...]
+"""What a record has in the columns that say whose it is (`Judgement.asked_columns`), as text. Personal data."""
+
 EVENT_DAY = ""
 """Stands for the day of an event among the columns of a clock: no column is called so."""
 
@@ -70,6 +73,8 @@ class Judgement:
     many: ManyTables = field(default_factory=dict)
     event: EventRows | None = None
     """The event that the period starts on, where no column says it."""
+    asked: tuple[Spelling, ...] = ()
+    """What the records that go on request are spelt as, in a run on request."""
     joined: bool = False
     """Whether statements have the related rows beside the table (see `source`); else they are looked up."""
     summaries: Mapping[str, Summary] = field(default_factory=dict)
@@ -376,10 +381,29 @@ class Judgement:
     @property
     def expired(self) -> Predicate:
         """Whether a row in scope has expired (held, kept on and all)."""
+        if self.expiry.on_request:
+            return sa.and_(self._open, self.asked_for)
         only, *others = self.clock_columns
         plain = not others and not self.dataset.is_of_many(only)
         readable = self.dialect.readable(self.column(only), self.kinds[only]) if plain else sa.not_(self.unreadable)
         return sa.and_(self._open, self.past_cutoff, readable)
+
+    @property
+    def asked_columns(self) -> tuple[str, ...]:
+        """The columns that say whose a record is: its own, or those of the one row that it leads to."""
+        columns = (name for names in self.dataset.identifiers.values() for name in names)
+        return tuple(dict.fromkeys(name for name in columns if not self.dataset.is_of_many(name)))
+
+    @property
+    def asked_for(self) -> Predicate:
+        """Whether a row is one of those that go on request: it is spelt as one of them."""
+        columns = [self.column(name) for name in self.asked_columns]
+        return sa.or_(sa.false(), *(sa.and_(*map(self._is_spelt, columns, one)) for one in self.asked))
+
+    def _is_spelt(self, column: AnyColumn, text: str | None) -> Predicate:
+        if text is None:
+            return column.is_(None)
+        return sa.and_(column.is_not(None), self.dialect.spelt(column) == sa.literal(text, sa.Text()))
 
     @property
     def past_cutoff(self) -> Predicate:
@@ -448,12 +472,14 @@ class Judgement:
     @property
     def unparsable_clock(self) -> Predicate:
         """Rows in scope whose clock is no date."""
+        if self.expiry.on_request:
+            return sa.false()
         return sa.and_(self._open, self.unreadable)
 
     @property
     def no_clock(self) -> Predicate:
         """Rows in scope without a clock, where that is not to be expected."""
-        if self.dataset.clock.when_missing is MissingClock.RUNNING:
+        if self.expiry.on_request or self.dataset.clock.when_missing is MissingClock.RUNNING:
             return sa.false()
         return sa.and_(self._open, self.missing)
 
@@ -487,8 +513,13 @@ class Judgement:
 
     @property
     def clock_value(self) -> tuple[AnyColumn, ClockKind]:
-        """One value that says a candidate's clock, and how it is written (see `Dialect.clock_value`)."""
-        return self.dialect.clock_value(self.clocks, self.zones, latest=self.dataset.clock.latest_of is not None)
+        """One value that says a candidate's clock, and how it is written (see `Dialect.clock_value`).
+
+        Nothing, of its type, where the clock decides nothing: it may be no date at all.
+        """
+        latest = self.dataset.clock.latest_of is not None
+        clock, kind = self.dialect.clock_value(self.clocks, self.zones, latest=latest)
+        return (sa.case((sa.false(), clock)) if self.expiry.on_request else clock), kind
 
     def within(self, clock: ClockRange) -> Predicate:
         """Whether a row's clock may lie in a hold's range; true where its clock is not known."""

@@ -90,6 +90,8 @@ class LeasedEraser(TableEraser):
             self._notes.forget()
             for tables in (self._all, self._below):
                 tables.forget()
+            if self._asked is not None:
+                self._asked.forget()
             raise
         raise Moved
 
@@ -107,7 +109,7 @@ class LeasedEraser(TableEraser):
         noted = sa.update(batches).where(batches.c.batch == number, sa.not_(batches.c.done)).values(attempt=attempt)
         self.dialect.together(self.connection, [noted], self.gate.lease_seconds)
         with self._lease(server_ahead) as lease:
-            if self._all.has(lease.rules):
+            if self._all.has(lease.rules) and (self._asked is None or self._asked.has(lease.rules)):
                 self._send(lease, self._request(number, attempt, judged, lease.deadline), last=last)
 
     @contextmanager
@@ -141,6 +143,7 @@ class LeasedEraser(TableEraser):
     def _judged(self, part: Slice) -> _Judged:
         rules = self.gate.current()
         with self.connection.begin():
+            self._go_by_requests(rules, patient=False)
             self._require(self._below, rules.naming(self._carried_below), patient=False)
             verdict = self._judge(part, rules, patient=False)
             self.blockers.mark(self.connection, verdict)

@@ -43,6 +43,7 @@ from lethe.stores.base import (
 )
 from lethe.stores.sources import SqlSource
 from lethe.stores.sql import lookalikes, rights, schema, texts, validation
+from lethe.stores.sql.asked import AskedRecords
 from lethe.stores.sql.blocking import Blockers
 from lethe.stores.sql.dialects import dialect_of
 from lethe.stores.sql.dialects.base import Fault, Predicate, UnreadableClock
@@ -248,7 +249,12 @@ class SqlStore:
         target = Target.find(connection, dataset, work.expiry.column, self._dialect, further)
         if target.event is not None and holds is not None:
             EventTable(target.event).load(connection, holds)
-        return Judgement.of(work, target, self._dialect).beside, target
+        judgement = Judgement.of(work, target, self._dialect).beside
+        if work.expiry.on_request and holds is not None:
+            asked = AskedRecords(judgement)
+            asked.load(connection, holds)
+            judgement = replace(judgement, asked=asked.spellings)
+        return judgement, target
 
     def _held_and_due(
         self,
