@@ -468,3 +468,21 @@ def test_a_run_on_request_is_no_run_of_the_schedule(honouring: Command) -> None:
         assert env.runs.seen("webinars", policy.digest, datetime.now(UTC)) == set()
         assert env.runs.latest(1, category="webinars", by_period=True) == []
         assert len(env.runs.latest(1, category="webinars")) == 1
+
+
+def test_the_retention_page_says_how_many_are_open_and_overdue(lethe: Command) -> None:
+    """Also while a policy cannot be read."""
+    from lethe.airflow import pages
+
+    for kind, received in (("access", "2026-01-31"), ("access", "2026-02-01"), ("minor", "2026-02-28")):
+        ask(lethe, kind, "--email", lethe.email(60), received=received)
+    answered = ask(lethe, "access", "--email", lethe.email(60), received="2026-01-01")
+    lethe("subject", "answer", answered, "--answer", "told")
+    (lethe.policy.parent / "broken.yaml").write_text("category: broken")
+    with Environment(from_environment) as env:
+        moments = [
+            datetime(2026, 2, 28, 12, tzinfo=UTC),
+            datetime(2026, 2, 28, 23, 30, tzinfo=UTC),
+        ]  # 1 March in Prague
+        seen = [pages.overview(env, lambda _: True, lambda _: {}, at).requests for at in moments]
+    assert seen == [{"open": 3}, {"overdue": 2, "open": 1}]

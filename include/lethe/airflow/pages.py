@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from itertools import chain
 from typing import BinaryIO
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 import yaml
@@ -185,6 +186,7 @@ class Overview:
         due: what they have due, the worst first; without retired ones.
         runs: the latest.
         matters: of the holds in force.
+        requests: those of data subjects that are open: how many are in which state, such as overdue.
     """
 
     problem: str | None
@@ -193,6 +195,7 @@ class Overview:
     due: tuple[DueLine, ...]
     runs: tuple[RunLine, ...]
     matters: tuple[MatterLine, ...]
+    requests: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +324,7 @@ def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: dat
         due=_due_lines(categories, env.surveys.newest(now)),
         runs=tuple(map(line, listed)),
         matters=_matters(env),
+        requests=_requests(env, [one.time_zone for one in written.values() if isinstance(one, Policy)], now),
     )
 
 
@@ -524,6 +528,13 @@ def _matters(env: Environment) -> tuple[MatterLine, ...]:
         MatterLine(matter, count, identifiers[matter], ", ".join(sorted(states[matter])))
         for matter, count in sorted(counts.items())
     )
+
+
+def _requests(env: Environment, zones: Iterable[str], now: datetime) -> Mapping[str, int]:
+    """The open requests by state, by the day of that of the time zones where it is latest."""
+    today = max((now.astimezone(ZoneInfo(zone)).date() for zone in zones), default=now.date())
+    counts = Counter(one.state(today) for one in env.subjects.requests())
+    return {state: counts[state] for state in ("overdue", "open") if counts[state]}
 
 
 def holds_page(env: Environment, may_see: MayRead, now: datetime) -> tuple[HoldLine, ...]:
