@@ -486,3 +486,31 @@ def test_the_retention_page_says_how_many_are_open_and_overdue(lethe: Command) -
         ]  # 1 March in Prague
         seen = [pages.overview(env, lambda _: True, lambda _: {}, at).requests for at in moments]
     assert seen == [{"open": 3}, {"overdue": 2, "open": 1}]
+
+
+def test_who_asks_to_be_erased_comes_onto_the_suppression_list(honouring: Command) -> None:
+    """All that a policy says of erasing is said of erasing on request."""
+    text = honouring.policy.read_text()
+    honouring.policy.write_text(f"{text}    suppression: {{table: objectors, column: email, from: email}}\n")
+    with closing(sqlite3.connect(honouring.warehouse)) as connection:
+        connection.execute("CREATE TABLE objectors (email TEXT PRIMARY KEY)")
+        connection.commit()
+    confirmed(honouring, "erasure", "--email", honouring.email(70))
+    go(honouring)
+    with closing(sqlite3.connect(honouring.warehouse)) as connection:
+        assert connection.execute("SELECT email FROM objectors").fetchall() == [(honouring.email(70),)]
+    assert 70 not in honouring.rows()
+
+
+def test_where_expired_records_are_masked_so_are_those_that_go_on_request(honouring: Command) -> None:
+    text = honouring.policy.read_text().replace("schedule: null", "schedule: null\ndisposition: anonymise")
+    honouring.policy.write_text(
+        f"{text}    masks: [{{column: email, with: 'null'}}, {{column: phone, with: 'null'}}]\n"
+    )
+    before = honouring.rows()
+    confirmed(honouring, "minor", "--email", honouring.email(100))
+    go(honouring)
+    go(honouring)
+    with closing(sqlite3.connect(honouring.warehouse)) as connection:
+        masked = connection.execute("SELECT id FROM registrations WHERE email IS NULL").fetchall()
+    assert (masked, honouring.rows()) == ([(100,)], before)
