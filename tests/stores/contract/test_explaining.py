@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
@@ -60,6 +60,8 @@ def test_a_record_that_is_not_there_and_a_key_of_another_shape(world: World) -> 
         assert store.explain(world.work(), rules(world), other) is not None
         with pytest.raises(StoreError, match=r"whole key|the key of a record is"):
             store.explain(world.work(), rules(world), [*other, "further"])
+        with suppress(StoreError):  # objects may be called so
+            assert store.explain(world.work(), rules(world), ["\udcff"] * len(other)) is None
 
 
 def test_holds_that_cover_are_found_by_halves() -> None:

@@ -66,7 +66,7 @@ class Explainer:
     def _equal(self, dataset: TableDataset, key: Sequence[str]) -> Iterator[Predicate]:
         for name, text in zip(dataset.key, key, strict=True):
             column = self.target.table.c[name]
-            if self.dialect.unfit(self.connection, self.relation, column, text) is not None:
+            if not _is_unicode(text) or self.dialect.unfit(self.connection, self.relation, column, text) is not None:
                 raise StoreError(f"{dataset.name}: what is given for {name} can be no value of that column")
             yield column == self.dialect.literal(column, text)
 
@@ -119,3 +119,8 @@ class Explainer:
         source, held = tables.join(judgement, judgement.source)
         held = sa.or_(held, kin.held(judgement, tables)) if kin else held
         return connection.scalar(sa.select(sa.literal(1)).select_from(source).where(mine, held).limit(1)) is not None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogate, which no driver sends: bytes of a command line that are no UTF-8 are such."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
