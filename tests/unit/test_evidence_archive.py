@@ -81,7 +81,7 @@ def test_an_archive_is_of_the_days_and_categories_that_were_asked_for(certified:
     assert runs_of(index(categories=["events"])) == ["events-1"]
     assert runs_of(index(Days(TODAY - timedelta(days=9), TODAY - timedelta(days=2)))) == []
     assert index(categories=["events"]).categories == ("events",)
-    with pytest.raises(ParameterError, match="the last one is before the first"):
+    with pytest.raises(ParameterError, match="the last is before the first"):
         Days(TODAY, TODAY - timedelta(days=1))
 
 

@@ -330,9 +330,12 @@ def archive(
 
     days = Days(first.date(), (last or datetime.now(UTC)).date())
     with environment() as env, _whole(file) as out:
-        unknown = sorted(set(category or ()) - {*env.policies, *env.runs.categories()})
+        known = sorted({*env.policies, *env.runs.categories()})
+        unknown = sorted({*(category or ())}.difference(known))
         if unknown:
-            raise typer.BadParameter(f"there is no category {', '.join(unknown)}", param_hint="--category")
+            raise typer.BadParameter(
+                f"there is no category {', '.join(unknown)}; choose from {', '.join(known)}", param_hint="--category"
+            )
         index = write(env.governance, env.keys, out, days, category)
     say(f"{file} was written: {len(index.certificates):,} certificates from {days.first} to {days.last}.")
     _say_not_there(index)

@@ -73,7 +73,9 @@ class Days:
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            raise ParameterError(f"{self.first} to {self.last} are no days: the last one is before the first")
+            raise ParameterError(
+                f"{self.first} to {self.last} are no days, the last is before the first: write the earlier one first"
+            )
 
     @property
     def bounds(self) -> tuple[datetime, datetime]:
@@ -377,15 +379,15 @@ def verify(path: Path, trusted: Sequence[Ed25519PublicKey] = ()) -> VerifiedArch
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read ({error.strerror}): name another file") from None
     except zipfile.BadZipFile:
-        raise EvidenceError(f"{path}: no ZIP file, or one that was cut off") from None
+        raise EvidenceError(f"{path}: no ZIP file, or one that was cut off: name another file") from None
 
 
 def _verified(archive: zipfile.ZipFile, trusted: Sequence[Ed25519PublicKey], what: str) -> VerifiedArchive:
     names = archive.namelist()
     if INDEX not in names:
-        raise EvidenceError(f"{what}: has no {INDEX}: not an archive of certificates")
+        raise EvidenceError(f"{what}: has no {INDEX}: name an archive that `lethe evidence archive` wrote")
     if len(set(names)) != len(names):
-        raise EvidenceError(f"{what}: has two files of one name")
+        raise EvidenceError(f"{what}: has two files of one name: name an archive that `lethe evidence archive` wrote")
     where = f"{what}, {INDEX}"
     signed = read_document(SignedIndex, read_json(_content(archive, INDEX, where), what=where), what=where)
     vouched = signed.signature.require(signed.index.model_dump(mode="json"), trusted, what=where)
@@ -407,7 +409,7 @@ def _content(archive: zipfile.ZipFile, name: str, what: str) -> bytes:
         with archive.open(name) as file:
             return file.read(MOST_BYTES + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):  # damaged; encrypted or in another compression
-        raise EvidenceError(f"{what}: cannot be unpacked") from None
+        raise EvidenceError(f"{what}: cannot be unpacked: take another copy of the archive") from None
 
 
 def _findings(archive: zipfile.ZipFile, index: Index, names: Collection[str]) -> Iterator[str]:
@@ -420,17 +422,21 @@ def _findings(archive: zipfile.ZipFile, index: Index, names: Collection[str]) ->
         try:
             data = _content(archive, name, name)
             if hashlib.sha256(data).hexdigest() != index.files[name]:
-                raise EvidenceError(f"{name}: was changed")
-            if name in documents:
-                _require(documents[name], data, index.keys)
+                yield f"{name}: was changed"
+            elif name in documents:
+                yield from _differences(documents[name], data, index.keys)
         except EvidenceError as error:
             yield str(error)
 
 
-def _require(listed: Listed, data: bytes, keys: Collection[str]) -> None:
-    """Refuse a certificate that is not the one that the index means."""
+def _differences(listed: Listed, data: bytes, keys: Collection[str]) -> Iterator[str]:
+    """In what a certificate is not the one that the index means.
+
+    Raises:
+        EvidenceError: if it is none that holds.
+    """
     document = certificates.verify(data, what=listed.file).document
     if document.signature.public_key not in keys:
-        raise EvidenceError(f"{listed.file}: it is signed by a key that the index does not vouch for")
+        yield f"{listed.file}: it is signed by a key that the index does not vouch for"
     if _listed(document, listed.file) != listed:
-        raise EvidenceError(f"{listed.file}: the index says something else of it")
+        yield f"{listed.file}: the index says something else of it"
