@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-BENCHES = ("sql", "mariadb", "gate", "run", "related", "s3", "parquet", "jsonlines", "nothing")
+BENCHES = ("sql", "mariadb", "gate", "run", "related", "s3", "parquet", "jsonlines", "pages", "nothing")
 
 
 def main() -> int:

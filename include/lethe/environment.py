@@ -42,7 +42,10 @@ class Environment:
         for store in self._stores.values():
             store.close()
         if "governance" in self.__dict__:
-            self.governance.close()
+            self._end_governance()
+
+    def _end_governance(self) -> None:
+        self.governance.close()
 
     def connection(self, conn_id: str) -> Connection:
         """A connection by id.

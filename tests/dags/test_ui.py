@@ -446,7 +446,7 @@ def test_the_certificates_of_some_days_are_an_archive_that_holds(
     """As an auditor gets it, who has the public key and nothing else."""
     page = viewer.get("/lethe/evidence").text
     assert 'action="/lethe/evidence/certificates.zip"' in page
-    assert '<option value="webinars">webinars (1 in all)</option>' in page
+    assert "<option>webinars</option>" in page
     assert 'href="/lethe/evidence"' in viewer.get("/lethe/").text
     with open_environment() as env:
         public = env.keys.signing_key().public_key()
@@ -467,7 +467,7 @@ def test_the_certificates_of_some_days_are_an_archive_that_holds(
     [
         ({"from": "2026-02-30", "to": "2026-03-01"}, "Write a day such as 2026-01-31 for from"),
         ({}, "Write a day such as 2026-01-31 for from and to"),
-        ({"from": "2026-02-02", "to": "2026-02-01"}, "the last one is before the first"),
+        ({"from": "2026-02-02", "to": "2026-02-01"}, "the last is before the first"),
     ],
 )
 def test_days_that_are_none_are_refused_in_words(viewer: TestClient, asked: dict[str, str], why: str) -> None:
@@ -572,6 +572,31 @@ def test_a_run_is_found_however_many_have_run_since(viewer: TestClient, run_id: 
     assert found.status_code == 200
     assert run_id in found.text
     assert viewer.get(f"/lethe/runs/{run_id}/certificate.json").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/lethe/", "/lethe/categories/webinars", "/lethe/holds", "/lethe/evidence"])
+def test_a_page_asks_the_governance_database_no_more_often_where_more_has_run(
+    viewer: TestClient, run_id: str, address: str
+) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "lethe_" in statement:
+            asked.append(statement)
+
+    viewer.get(address)  # opens the database
+    counts = []
+    for year in (2024, 2025):
+        for n in range(15):
+            many(run_id, 1, id=f"copy-{year}-{n}", started_at=datetime(year, 1, 1 + n, tzinfo=UTC))
+        asked.clear()
+        sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+        try:
+            assert viewer.get(address).status_code == 200
+        finally:
+            sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+        counts.append(len(asked))
+    assert counts[0] == counts[1] > 0, asked
 
 
 def test_a_category_says_its_rule_what_is_due_its_versions_and_its_runs(viewer: TestClient, run_id: str) -> None:

@@ -23,7 +23,7 @@ from lethe.cli import app
 from lethe.connections import Connection, sqlalchemy_url
 from lethe.errors import StoreError, StoreUnavailable
 from lethe.evidence.ledger import Ledger
-from lethe.governance import Governance, schema
+from lethe.governance import Governance, KeptOpen, schema
 from lethe.governance.migrating import scripts, upgrade
 from lethe_demo.servers import EmbeddedPostgres
 
@@ -251,3 +251,25 @@ def test_an_older_copy_has_not_the_holds_since_and_an_anchor_says_that_entries_a
     digest = digest_of(lethe("run", "webinars", "--dry-run", "--as-of", AS_OF))
     lethe("run", "webinars", "--as-of", AS_OF, "--expect", digest)
     assert lethe.rows() & set(range(50)) == {1, 2}
+
+
+def test_a_database_that_is_kept_open_is_asked_each_time_what_it_is(office_connection: Connection) -> None:
+    kept, connection = KeptOpen(), replace(office_connection, conn_id="lethe_governance")
+    governance = kept.governance(lambda _: connection)
+    assert kept.governance(lambda _: connection) is governance
+    with governance.write() as session:
+        session.execute(sa.update(schema.schema_version).values(version_num="9999"))
+    with pytest.raises(StoreError, match="of a newer version of Lethe"):
+        kept.governance(lambda _: connection)
+    with governance.write() as session:
+        session.execute(sa.update(schema.schema_version).values(version_num=schema.HEAD))
+    assert kept.governance(lambda _: connection) is governance
+    governance.close()
+
+
+def test_where_the_connection_has_changed_another_database_is_opened(tmp_path: Path) -> None:
+    kept = KeptOpen()
+    first, second = (Connection("lethe_governance", "sqlite", host=str(tmp_path / f"{n}.db")) for n in range(2))
+    opened = [kept.governance(lambda _, one=one: one) for one in (first, second, second)]  # type: ignore[misc]
+    assert [Path(str(one.url.database)).name for one in opened] == ["0.db", "1.db", "1.db"]
+    assert opened[1] is opened[2]

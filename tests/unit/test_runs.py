@@ -320,16 +320,16 @@ def test_the_last_success_is_of_all_datasets_and_as_of_the_latest_moment(office:
         office.runs.finish(run.id, office.runs.claim_settling(run.id) or "", state, {})
         return run.id
 
-    assert office.runs.last_success("webinars", BOTH) is None
+    assert office.runs.last_successes({"webinars": BOTH}).get("webinars") is None
     success = over("succeeded", days=2)
     over("succeeded", days=1, datasets=BOTH[:1])
     over("failed", days=1)
     over("dry", days=1, dry_run=True)
     backfilled = over("succeeded", days=9)
-    found = office.runs.last_success("webinars", BOTH)
+    found = office.runs.last_successes({"webinars": BOTH}).get("webinars")
     assert found is not None
     assert found.id == success != backfilled
-    assert office.runs.last_success("events", BOTH) is None
+    assert office.runs.last_successes({"events": BOTH}).get("events") is None
 
 
 def test_a_run_that_is_not_there_is_said_to_be(office: Office) -> None:

@@ -464,9 +464,9 @@ def test_a_run_on_request_is_no_run_of_the_schedule(honouring: Command) -> None:
     go(honouring)
     with Environment(from_environment) as env:
         policy = env.policy("webinars")
-        assert env.runs.last_success("webinars", ["registrations"]) is None
+        assert env.runs.last_successes({"webinars": ["registrations"]}) == {}
         assert env.runs.seen("webinars", policy.digest, datetime.now(UTC)) == set()
-        assert env.runs.latest(1, category="webinars", by_period=True) == []
+        assert env.runs.last_that_counts(["webinars"]) == {}
         assert len(env.runs.latest(1, category="webinars")) == 1
 
 

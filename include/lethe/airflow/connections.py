@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from airflow.sdk import BaseHook
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from lethe.connections import Connection
 from lethe.environment import Environment
 from lethe.errors import ConnectionMissing
+from lethe.governance import Governance, KeptOpen
 from lethe.settings import Settings
 
 
@@ -67,6 +69,26 @@ def _resolved(conn_id: str, find: Callable[[str], Any]) -> Connection:
         password=found.password or None,
         extra=extra,
     )
+
+
+_KEPT = KeptOpen()
+
+
+class Served(Environment):
+    """The same for one of many requests: the governance database stays open for the next."""
+
+    @cached_property
+    def governance(self) -> Governance:
+        """The governance database."""
+        return _KEPT.governance(self.connection)
+
+    def _end_governance(self) -> None:
+        """It stays open."""
+
+
+def serve() -> Served:
+    """What a page needs, with Airflow's connections; a context manager."""
+    return Served(resolve)
 
 
 def open_environment(settings: Settings | None = None) -> Environment:

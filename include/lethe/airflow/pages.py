@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import partial
-from itertools import chain
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -22,7 +20,7 @@ from lethe.errors import LetheError, PolicyError, RunError
 from lethe.evidence import archive
 from lethe.evidence.archive import Days
 from lethe.evidence.ledger import Head
-from lethe.evidence.records import RunRecord
+from lethe.evidence.records import DatasetRecord, RunRecord
 from lethe.evidence.runs import CLOSING, DRY, FAILED, OPEN, SUCCEEDED, SUPERSEDED
 from lethe.governance import schema
 from lethe.holds.registry import Hold
@@ -30,7 +28,7 @@ from lethe.policy import Policy, changes, load_each
 from lethe.policy.changes import Change
 from lethe.stages import DatasetReport, Report
 from lethe.stages.explain import Explanation, explain
-from lethe.stages.standing import Scheduled, Standing, records_of, standing
+from lethe.stages.standing import Records, Scheduled, Standing, records_of, standing
 from lethe.surveys import HORIZONS, HoldSurvey, Survey
 
 _LATEST = 20
@@ -56,7 +54,7 @@ Figures = Mapping[str, int | None]
 """A run, or one of its datasets, in records by heading. None where it did not get so far."""
 
 
-def figures(reports: Sequence[DatasetReport]) -> Figures:
+def figures(reports: Sequence[DatasetReport | DatasetRecord]) -> Figures:
     """The figures of datasets, added up."""
     found = [report.candidates for report in reports if report.candidates is not None]
     done = [report.tally for report in reports if report.tally is not None]
@@ -265,12 +263,12 @@ class EvidencePage:
 
     Attributes:
         head: where the ledger ends.
-        certificates: how many are stored, by those categories that a user may see, also retired ones.
+        categories: that a user may see, and that ever had a run: also retired ones.
         today: the last day, in UTC, of an archive that is asked for now.
     """
 
     head: Head
-    certificates: Mapping[str, int]
+    categories: tuple[str, ...]
     today: date
 
 
@@ -300,29 +298,15 @@ def overview(env: Environment, may_read: MayRead, schedules: Schedules, now: dat
     """
     written, wrong = _written(env)
     known = [name for name in dict.fromkeys([*written, *env.runs.categories()]) if may_read(name)]
-    scheduled = schedules(known)
-    lines: dict[str, RunLine] = {}
-
-    def line(record: RunRecord) -> RunLine:
-        if record.id not in lines:
-            lines[record.id] = _line(env, record)
-        return lines[record.id]
-
-    categories = [
-        _category_line(
-            env, name, written, scheduled.get(name), now, line, retired=bool(written) and name not in written
-        )
-        for name in known
-    ]
-    latest = chain.from_iterable(env.runs.latest(_LATEST, category=name) for name in known)
-    listed = sorted(latest, key=lambda one: (one.started_at, one.id), reverse=True)[:_LATEST]
+    retired = {name for name in known if written and name not in written}
+    categories = _category_lines(env, known, written, schedules(known), now, retired)
     standings = Counter(line.standing for line in categories if line.standing)
     return Overview(
         problem=wrong,
         standings={one: standings[one] for one in reversed(Standing) if standings[one]},
         categories=tuple(categories),
         due=_due_lines(categories, env.surveys.newest(now)),
-        runs=tuple(map(line, listed)),
+        runs=_lines(env, env.runs.latest_of_any(_LATEST, known)),
         matters=_matters(env),
         requests=_requests(env, [one.time_zone for one in written.values() if isinstance(one, Policy)], now),
     )
@@ -336,40 +320,67 @@ def _written(env: Environment) -> tuple[Mapping[str, Policy | PolicyError], str 
         return {}, str(error)
 
 
-def _category_line(
+def _category_lines(
     env: Environment,
-    name: str,
+    names: Sequence[str],
     written: Mapping[str, Policy | PolicyError],
+    scheduled: Mapping[str, Scheduled],
+    now: datetime,
+    retired: Collection[str],
+) -> list[CategoryLine]:
+    policies = {name: one for name in names if isinstance(one := written.get(name), Policy)}
+    datasets = {name: _dataset_names(policies.get(name)) for name in names}
+    found = records_of(env, datasets)
+    last = {line.record.category: line for line in _lines(env, [one.newest for one in found.values() if one.newest])}
+    return [
+        _category_line(
+            name,
+            written.get(name),
+            found[name],
+            scheduled.get(name),
+            now,
+            last.get(name),
+            retired=name in retired,
+        )
+        for name in names
+    ]
+
+
+def _category_line(
+    name: str,
+    written: Policy | PolicyError | None,
+    found: Records,
     scheduled: Scheduled | None,
     now: datetime,
-    line: Callable[[RunRecord], RunLine],
+    last: RunLine | None,
     *,
     retired: bool,
 ) -> CategoryLine:
-    found = written.get(name)
-    policy = found if isinstance(found, Policy) else None
-    records = records_of(env, name, [dataset.name for dataset in policy.datasets] if policy else [])
+    policy = written if isinstance(written, Policy) else None
     following = scheduled.following if scheduled else None
     return CategoryLine(
         name=name,
-        policy=policy or (records.newest.policy if records.newest else None),
-        problem=str(found) if isinstance(found, PolicyError) else None,
+        policy=policy or (found.newest.policy if found.newest else None),
+        problem=str(written) if isinstance(written, PolicyError) else None,
         retired=retired,
-        standing=None if retired else standing(policy, records, scheduled, now),
-        success=records.success,
+        standing=None if retired else standing(policy, found, scheduled, now),
+        success=found.success,
         following=following if following and following > now else None,
-        last=line(records.newest) if records.newest else None,
+        last=last,
     )
 
 
 def _due_lines(categories: Iterable[CategoryLine], surveys: Mapping[tuple[str, str], Survey]) -> tuple[DueLine, ...]:
-    lines = (_due_line(line, line.name, _datasets(line), surveys) for line in categories if not line.retired)
+    lines = (
+        _due_line(line, line.name, _dataset_names(line.policy), surveys) for line in categories if not line.retired
+    )
     return _worst_first(lines)
 
 
 def _due_of(line: CategoryLine, surveys: Mapping[tuple[str, str], Survey]) -> tuple[DueLine, ...]:
     """The same of each dataset of a category."""
-    return () if line.retired else _worst_first(_due_line(line, name, [name], surveys) for name in _datasets(line))
+    names = () if line.retired else _dataset_names(line.policy)
+    return _worst_first(_due_line(line, name, [name], surveys) for name in names)
 
 
 def _worst_first(lines: Iterable[DueLine]) -> tuple[DueLine, ...]:
@@ -378,8 +389,8 @@ def _worst_first(lines: Iterable[DueLine]) -> tuple[DueLine, ...]:
     )
 
 
-def _datasets(line: CategoryLine) -> list[str]:
-    return [dataset.name for dataset in line.policy.datasets] if line.policy else []
+def _dataset_names(policy: Policy | None) -> list[str]:
+    return [dataset.name for dataset in policy.datasets] if policy else []
 
 
 def _due_line(
@@ -429,21 +440,15 @@ def category_page(
     files = {file.stem for file in env.settings.policies.glob("*.yaml")}
     if category not in files and not records and category not in env.runs.categories():
         raise RunError(f"there is no category {category}: neither a policy nor a run of it")
-    line = _category_line(
-        env,
-        category,
-        _written_of(env, category) if category in files else {},
-        schedules([category]).get(category),
-        now,
-        partial(_line, env),
-        retired=bool(files) and category not in files,
-    )
+    written = _written_of(env, category) if category in files else {}
+    retired = {category} if files and category not in files else set()
+    (line,) = _category_lines(env, [category], written, schedules([category]), now, retired)
     return CategoryPage(
         category=category,
         line=line,
         due=_due_of(line, env.surveys.newest(now, category)),
         versions=tuple(_versions(env, category)),
-        runs=tuple(_line(env, record) for record in records[:_A_PAGE]),
+        runs=_lines(env, records[:_A_PAGE]),
         older=records[_A_PAGE - 1].id if len(records) > _A_PAGE else None,
         states=("all", *_STATES),
         state=state or "all",
@@ -511,9 +516,14 @@ def record_page(env: Environment, may_ask: MayRead, dataset: str, key: str, now:
     return RecordPage(names, dataset, key, found)
 
 
-def _line(env: Environment, record: RunRecord) -> RunLine:
-    report = stages.report_of(env, record.id)
-    return RunLine(record, figures(report.datasets), certificate(env, record.id) is not None)
+def _lines(env: Environment, records: Sequence[RunRecord]) -> tuple[RunLine, ...]:
+    """Runs in a list, in two statements."""
+    ids = [record.id for record in records]
+    datasets = env.runs.datasets_of(ids)
+    run_id = schema.certificate.c.run_id
+    with env.governance.read() as connection:
+        certified = set(connection.scalars(sa.select(run_id).where(run_id.in_(ids))))
+    return tuple(RunLine(record, figures(datasets[record.id]), record.id in certified) for record in records)
 
 
 def _matters(env: Environment) -> tuple[MatterLine, ...]:
@@ -571,18 +581,10 @@ def evidence_page(env: Environment, may_read: MayRead, now: datetime) -> Evidenc
         may_read: what the user may see.
         now: the moment.
     """
-    table, run = schema.certificate.c, schema.run.c
-    counted = (
-        sa.select(run.category, sa.func.count(table.run_id))
-        .select_from(schema.run.outerjoin(schema.certificate, table.run_id == run.id))
-        .group_by(run.category)
-        .order_by(run.category)
-    )
     with env.governance.read() as connection:
         head = env.ledger.head(connection)
-        found = connection.execute(counted).all()
-    certificates = {category: number for category, number in found if may_read(category)}
-    return EvidencePage(head, certificates, now.astimezone(UTC).date())
+    categories = tuple(name for name in env.runs.categories() if may_read(name))
+    return EvidencePage(head, categories, now.astimezone(UTC).date())
 
 
 def archived(env: Environment, may_read: MayRead, category: str | None, days: Days, file: BinaryIO) -> None:

@@ -27,7 +27,7 @@ from jinja2 import PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from lethe.airflow import pages, runbook
-from lethe.airflow.connections import open_environment
+from lethe.airflow.connections import serve
 from lethe.airflow.links import airflow_path, page_path
 from lethe.airflow.scheduled import newest_over, scheduled
 from lethe.airflow.watching import EVIDENCE_DAG
@@ -154,7 +154,7 @@ def create_app() -> FastAPI:
 
 def show_overview(who: Reading) -> HTMLResponse:
     """All categories, their latest runs, and the holds in force by matter."""
-    with open_environment() as env:
+    with serve() as env:
         return _render("overview.html.j2", page=pages.overview(env, who.may_read, scheduled, datetime.now(UTC)))
 
 
@@ -167,26 +167,26 @@ def show_runbook(who: Reading) -> HTMLResponse:
 def show_category(category: str, who: Reading, before: str | None = None, state: str | None = None) -> HTMLResponse:
     """One category, with its runs, newest first; with those that started before a run, or are in a state."""
     who.require(category)
-    with open_environment() as env:
+    with serve() as env:
         page = pages.category_page(env, category, scheduled, datetime.now(UTC), before=before, state=state)
         return _render("category.html.j2", page=page)
 
 
 def show_holds(who: Reading) -> HTMLResponse:
     """The holds in force, for who may start runs of a category that they concern."""
-    with open_environment() as env:
+    with serve() as env:
         return _render("holds.html.j2", page=pages.holds_page(env, who.may_ask, datetime.now(UTC)))
 
 
 def show_record(who: Reading) -> HTMLResponse:
     """A form that asks for a record."""
-    with open_environment() as env:
+    with serve() as env:
         return _render("record.html.j2", page=pages.record_page(env, who.may_ask, "", "", datetime.now(UTC)))
 
 
 def explain_record(who: Reading, typed: Annotated[Asked, Depends(asked)]) -> HTMLResponse:
     """Why a record is still there, or which run erased it."""
-    with open_environment() as env:
+    with serve() as env:
         page = pages.record_page(env, who.may_ask, typed.dataset, typed.key, datetime.now(UTC))
     return _render(
         "record.html.j2", status.HTTP_200_OK if page.found else status.HTTP_422_UNPROCESSABLE_CONTENT, page=page
@@ -195,7 +195,7 @@ def explain_record(who: Reading, typed: Annotated[Asked, Depends(asked)]) -> HTM
 
 def show_evidence(who: Reading) -> HTMLResponse:
     """Where the ledger ends, whether the evidence held when it was last checked, and a form for an archive."""
-    with open_environment() as env:
+    with serve() as env:
         page = pages.evidence_page(env, who.may_read, datetime.now(UTC))
     return _render("evidence.html.j2", page=page, checked=newest_over(EVIDENCE_DAG), dag_id=EVIDENCE_DAG)
 
@@ -212,7 +212,7 @@ def download_archive(
     days = Days(first, last)
     with ExitStack() as stack:
         file = stack.enter_context(TemporaryFile())
-        with open_environment() as env:
+        with serve() as env:
             pages.archived(env, who.may_read, category or None, days, file)
         stack.pop_all()  # it is closed when it was sent
     name = "-".join(filter(None, ["certificates", category, str(first), str(last)]))
@@ -230,7 +230,7 @@ def _content(file: BinaryIO) -> Iterator[bytes]:
 
 def show_run(run_id: str, who: Reading) -> HTMLResponse:
     """The record of one run."""
-    with open_environment() as env:
+    with serve() as env:
         page = pages.run_page(env, run_id)
         who.require(page.record.category)
         return _render("run.html.j2", page=page)
@@ -238,7 +238,7 @@ def show_run(run_id: str, who: Reading) -> HTMLResponse:
 
 def download_certificate(run_id: str, who: Reading) -> Response:
     """The signed certificate of a run."""
-    with open_environment() as env:
+    with serve() as env:
         who.require(env.runs.get(run_id).category)
         document = pages.certificate(env, run_id)
     if document is None:
@@ -249,14 +249,14 @@ def download_certificate(run_id: str, who: Reading) -> Response:
 
 def show_certificate(run_id: str, who: Reading) -> HTMLResponse:
     """The certificate of a run as a page that prints well."""
-    with open_environment() as env:
+    with serve() as env:
         who.require(env.runs.get(run_id).category)
         return HTMLResponse(certificate.page(certificate.get(env.governance, run_id)), headers=_HEADERS)
 
 
 def show_data_docs(run_id: str, dataset: str, who: Reading) -> HTMLResponse:
     """What Great Expectations found in a dataset of a run."""
-    with open_environment() as env:
+    with serve() as env:
         record = env.runs.get(run_id)
         who.require(record.category)
         return HTMLResponse(pages.data_docs(env, record, dataset), headers=_HEADERS)
@@ -265,7 +265,7 @@ def show_data_docs(run_id: str, dataset: str, who: Reading) -> HTMLResponse:
 def go_to_run(dag_id: str, dag_run_id: str, who: Reading) -> Response:
     """From a DAG run to the record of the run that it started."""
     who.require(dag_id)
-    with open_environment() as env:
+    with serve() as env:
         run_id = pages.run_of(env, dag_id, dag_run_id)
     return RedirectResponse(page_path(f"/runs/{quote(run_id, safe='')}"), headers=_HEADERS)
 

@@ -6,9 +6,10 @@ Each function is one transaction that also appends to the ledger, so that the re
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVarTuple
 
 import sqlalchemy as sa
 
@@ -34,6 +35,8 @@ _OVER = (CLOSING, SUPERSEDED)
 _IS_OPEN = schema.run.c.state == OPEN
 _BY_PERIOD = schema.run.c.cutoff != ON_REQUEST
 """By a run on request no category is carried out, and nobody has seen what its periods let go."""
+
+_Columns = TypeVarTuple("_Columns")
 
 
 class RunBusy(RunError):
@@ -434,48 +437,82 @@ class Runs:
         before: RunRecord | None = None,
         dry_run: bool | None = None,
         state: str | None = None,
-        by_period: bool = False,
     ) -> list[RunRecord]:
-        """The latest runs, newest first; of a category, before a given run, of dry runs or all others, in a state.
-
-        With `by_period`, without those on request, by which no category is carried out.
-        """
+        """The latest runs, newest first; of a category, before a given run, of dry runs or all others, in a state."""
         table = schema.run.c
-        query = sa.select(schema.run).order_by(table.started_at.desc(), table.id.desc()).limit(count)
+        query = _newest_first(sa.select(schema.run), count)
         if category is not None:
             query = query.where(table.category == category)
         if dry_run is not None:
             query = query.where(table.dry_run.is_(dry_run))
         if state is not None:
             query = query.where(table.state == state)
-        if by_period:
-            query = query.where(_BY_PERIOD)
         if before is not None:
             same = sa.and_(table.started_at == before.started_at, table.id < before.id)
             query = query.where(sa.or_(table.started_at < before.started_at, same))
         with self._governance.read() as connection:
             return _runs(connection, query)
 
-    def last_success(self, category: str, datasets: Collection[str]) -> RunRecord | None:
-        """The run of a category that succeeded for all these datasets, if any did: as of the latest moment.
+    def latest_of_any(self, count: int, categories: Iterable[str]) -> list[RunRecord]:
+        """The latest runs of some categories together, newest first."""
+        run = schema.run.c
+        each = [_newest_first(sa.select(run.id), count).where(run.category == category) for category in categories]
+        return self._whose_id_is_in(each, count)
+
+    def last_that_counts(self, categories: Iterable[str]) -> dict[str, RunRecord]:
+        """The latest run of each category that was no dry run, and carried its periods out, by category."""
+        run = schema.run.c
+        each = [
+            _newest_first(sa.select(run.id), 1).where(run.category == category, run.dry_run.is_(False), _BY_PERIOD)
+            for category in categories
+        ]
+        return {record.category: record for record in self._whose_id_is_in(each)}
+
+    def last_successes(self, datasets: Mapping[str, Collection[str]]) -> dict[str, RunRecord]:
+        """Of each category, the run that succeeded for all its datasets, if any did: as of the latest moment.
 
         A backfill is newer, and as of an earlier one. Dry runs have a state of their own.
+
+        Args:
+            datasets: by category.
         """
         run, row = schema.run.c, schema.run_dataset.c
-        had = sa.select(sa.func.count()).where(row.run_id == run.id, row.dataset.in_(datasets)).scalar_subquery()
-        query = (
-            sa.select(schema.run)
-            .where(run.category == category, run.state == SUCCEEDED, _BY_PERIOD, had == len(datasets))
+        had = sa.select(sa.func.count()).where(row.run_id == run.id)
+        each = [
+            sa.select(run.id)
+            .where(
+                run.category == category,
+                run.state == SUCCEEDED,
+                _BY_PERIOD,
+                had.where(row.dataset.in_(names)).scalar_subquery() == len(names),
+            )
             .order_by(run.as_of.desc(), run.started_at.desc())
             .limit(1)
-        )
+            for category, names in datasets.items()
+        ]
+        return {record.category: record for record in self._whose_id_is_in(each)}
+
+    def _whose_id_is_in(self, each: Sequence[sa.Select[str]], count: int | None = None) -> list[RunRecord]:
+        """The runs whose ids some queries give, newest first: one statement, that walks an index once for each.
+
+        Args:
+            each: the queries.
+            count: at most so many; None: all.
+        """
+        if not each:
+            return []
+        ids = sa.union_all(*(sa.select(one.subquery().c.id) for one in each))
         with self._governance.read() as connection:
-            return _run(connection, query)
+            return _runs(connection, _newest_first(sa.select(schema.run).where(schema.run.c.id.in_(ids)), count))
 
     def categories(self) -> list[str]:
-        """The categories that ever had a run, whether or not they still have a policy."""
+        """The categories that ever had a run, whether or not they still have a policy: from one to the next."""
+        name = schema.run.c.category
+        first = sa.select(sa.func.min(name).label("name")).cte("categories", recursive=True)
+        following = sa.select(sa.func.min(name)).where(name > first.c.name).scalar_subquery()
+        every = first.union_all(sa.select(following).where(first.c.name.is_not(None)))
         with self._governance.read() as connection:
-            return list(connection.scalars(sa.select(schema.run.c.category).distinct().order_by("category")))
+            return list(connection.scalars(sa.select(every.c.name).where(every.c.name.is_not(None))))
 
     def triggered_by(self, trigger: str) -> RunRecord | None:
         """The latest run that a trigger has started, if it has started any."""
@@ -511,13 +548,23 @@ class Runs:
         Dry runs put nothing into force, and are left out.
         """
         table = schema.run.c
-        query = sa.select(table.id, table.policy_digest, table.started_at).where(
-            table.category == category, table.dry_run.is_(False)
+        order = (table.started_at, table.id)
+        before = sa.func.lag(table.policy_digest).over(order_by=order).label("before")
+        planned = (
+            sa.select(table.id, table.policy_digest, table.started_at, before)
+            .where(table.category == category, table.dry_run.is_(False))
+            .subquery()
+            .c
+        )
+        firsts = (
+            sa.select(planned.id, planned.policy_digest, planned.started_at)
+            .where(planned.before.is_distinct_from(planned.policy_digest))
+            .order_by(planned.started_at, planned.id)
         )
         with self._governance.read() as connection:
-            rows = connection.execute(query.order_by(table.started_at, table.id)).all()
-        firsts = [row for n, row in enumerate(rows) if n == 0 or row.policy_digest != rows[n - 1].policy_digest]
-        return [PolicyVersion(row.policy_digest, row.started_at, row.id) for row in firsts]
+            return [
+                PolicyVersion(row.policy_digest, row.started_at, row.id) for row in connection.execute(firsts).all()
+            ]
 
     def last_erased_with(self, category: str, dataset: str, *, before: RunRecord) -> Policy | None:
         """The policy by which records of a dataset went last, or would have when a person approved that.
@@ -554,6 +601,16 @@ class Runs:
         with self._governance.read() as connection:
             return [DatasetRecord.of(row) for row in connection.execute(query).mappings()]
 
+    def datasets_of(self, run_ids: Collection[str]) -> dict[str, list[DatasetRecord]]:
+        """What some runs recorded, by run and dataset, in one statement."""
+        table = schema.run_dataset
+        query = sa.select(table).where(table.c.run_id.in_(run_ids)).order_by(table.c.dataset)
+        found: dict[str, list[DatasetRecord]] = {run_id: [] for run_id in run_ids}
+        with self._governance.read() as connection:
+            for row in connection.execute(query).mappings():
+                found[row["run_id"]].append(DatasetRecord.of(row))
+        return found
+
     def dataset(self, run_id: str, dataset: str) -> DatasetRecord:
         """What the run recorded of one dataset.
 
@@ -582,6 +639,10 @@ def _claimed(claim: str) -> sa.ColumnElement[bool]:
 def _require(updated: int, run_id: str) -> None:
     if not updated:
         raise _closed(run_id)
+
+
+def _newest_first(query: sa.Select[*_Columns], count: int | None) -> sa.Select[*_Columns]:
+    return query.order_by(schema.run.c.started_at.desc(), schema.run.c.id.desc()).limit(count)
 
 
 def _closed(run_id: str) -> RunClosed:

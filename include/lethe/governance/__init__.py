@@ -4,6 +4,6 @@ One schema for the hold registry, the runs and the ledger, in a database of its 
 database): SQLite by default, PostgreSQL in production. Reached by the Airflow connection `lethe_governance`.
 """
 
-from lethe.governance.database import CONNECTION_ID, Governance, open_governance
+from lethe.governance.database import CONNECTION_ID, Governance, KeptOpen, open_governance
 
-__all__ = ["CONNECTION_ID", "Governance", "open_governance"]
+__all__ = ["CONNECTION_ID", "Governance", "KeptOpen", "open_governance"]

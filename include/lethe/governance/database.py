@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,13 +32,17 @@ def refuse_newer(version: str) -> None:
         )
 
 
-def _refuse_other(connection: sa.Connection, version: str) -> None:
+def _refuse_other_version(version: str) -> None:
     refuse_newer(version)
     if version != schema.HEAD:
         raise StoreError(
             f"connection {CONNECTION_ID}: the governance database is of an older version of Lethe (schema {version}, "
             f"this one needs {schema.HEAD}); when no run is under way, run `lethe governance upgrade`"
         )
+
+
+def _refuse_other(connection: sa.Connection, version: str) -> None:
+    _refuse_other_version(version)
     inspector = sa.inspect(connection)
     there = inspector.get_multi_columns(filter_names=list(schema.metadata.tables))
     names = {table: {column["name"] for column in columns} for (_, table), columns in there.items()}
@@ -160,6 +165,15 @@ class Governance:
         with self.read() as connection:
             _refuse_other(connection, version or schema.HEAD)
 
+    def require_version(self) -> None:
+        """See that the schema is still of the version that this software knows.
+
+        Raises:
+            StoreError: if it is not.
+        """
+        with self.read() as connection:
+            _refuse_other_version(str(connection.scalar(sa.select(schema.schema_version.c.version_num))))
+
     @property
     def has_clock(self) -> bool:
         """Whether the database has a clock of its own; SQLite has this machine's."""
@@ -188,6 +202,36 @@ def open_governance(resolve: Resolver) -> Governance:
     governance = Governance(sqlalchemy_url(connection))
     governance.create_schema()
     return governance
+
+
+class KeptOpen:
+    """The governance database of a process that answers many requests: opened once, and asked at each what it is.
+
+    Safe to share between threads. Where the connection has changed, another one is opened in its place.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: Governance | None = None
+
+    def governance(self, resolve: Resolver) -> Governance:
+        """The database behind `lethe_governance`. Do not close it.
+
+        Raises:
+            ConnectionMissing, StoreUnavailable, StoreError: as `open_governance`, also where another process has
+                upgraded it since.
+        """
+        connection = resolve(CONNECTION_ID)
+        url = sqlalchemy_url(connection)
+        with self._lock:
+            if self._open is not None and self._open.url == url:
+                self._open.require_version()
+                return self._open
+            opened = open_governance(lambda _: connection)
+            if self._open is not None:
+                self._open.close()
+            self._open = opened
+            return opened
 
 
 def _make_folder(folder: Path) -> None:

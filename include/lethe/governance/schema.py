@@ -174,6 +174,7 @@ run = sa.Table(
     sa.Column("superseded_by", sa.String(80)),
     sa.Column("software", sa.Text, nullable=False),
     sa.Index("ix_lethe_run_category_started_at", "category", "started_at"),
+    sa.Index("ix_lethe_run_category_as_of", "category", "as_of"),
     sa.Index("ix_lethe_run_trigger", "trigger"),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +97,12 @@ def parse(text: str, *, where: str) -> Policy:
     Raises:
         PolicyError: if it is not YAML or not a policy.
     """
+    return _parsed(text, where)
+
+
+@lru_cache(maxsize=1_000)
+def _parsed(text: str, where: str) -> Policy:
+    """Once a text: policies do not change, and pages read all of them."""
     if len(text) > _MOST_BYTES:
         raise PolicyError(f"{where}: longer than {_MOST_BYTES:,} characters; write a policy of a page or two")
     try:

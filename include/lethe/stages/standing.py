@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -58,16 +58,15 @@ class Records:
     success: RunRecord | None
 
 
-def records_of(env: Environment, category: str, datasets: Sequence[str]) -> Records:
-    """The runs by which a category stands.
+def records_of(env: Environment, datasets: Mapping[str, Sequence[str]]) -> dict[str, Records]:
+    """The runs by which categories stand, by category.
 
     Args:
         env: whose records.
-        category: its name.
-        datasets: those of its policy: a run of some of them is no success of all.
+        datasets: those of each category's policy: a run of some of them is no success of all.
     """
-    newest = env.runs.latest(1, category=category, dry_run=False, by_period=True)
-    return Records(newest=newest[0] if newest else None, success=env.runs.last_success(category, datasets))
+    newest, successes = env.runs.last_that_counts(datasets), env.runs.last_successes(datasets)
+    return {category: Records(newest.get(category), successes.get(category)) for category in datasets}
 
 
 def standing(policy: Policy | None, found: Records, scheduled: Scheduled | None, now: datetime) -> Standing:

@@ -15,7 +15,7 @@ from lethe.errors import PolicyError
 from lethe.evidence.records import RunRecord
 from lethe.evidence.runs import FAILED, OPEN, SUCCEEDED
 from lethe.policy import Policy, load_each
-from lethe.stages.standing import GRACE, due_after, records_of
+from lethe.stages.standing import GRACE, Records, due_after, records_of
 
 WATCHED = (Kind.OVERDUE, Kind.SILENT, Kind.POLICY)
 """What a watch finds. Their causes begin with the kind."""
@@ -34,11 +34,14 @@ def overlooked(env: Environment, now: datetime) -> list[Alert]:
         PolicyError: if there are no policies at all.
     """
     found: list[Alert] = []
-    for category, policy in load_each(env.settings.policies).items():
+    written = load_each(env.settings.policies)
+    usable = [policy for policy in written.values() if isinstance(policy, Policy)]
+    records = records_of(env, {one.category: [dataset.name for dataset in one.datasets] for one in usable})
+    for category, policy in written.items():
         if isinstance(policy, PolicyError):
             found.append(_unusable(category, policy, now))
         else:
-            found += _late(env, policy, now)
+            found += _late(env, policy, records[category], now)
     return found
 
 
@@ -49,9 +52,8 @@ def _unusable(category: str, error: PolicyError, now: datetime) -> Alert:
     return Alert(kind=Kind.POLICY, cause=cause, subject=category, since=now, what=(text,))
 
 
-def _late(env: Environment, policy: Policy, now: datetime) -> Iterator[Alert]:
+def _late(env: Environment, policy: Policy, found: Records, now: datetime) -> Iterator[Alert]:
     """At most one alert: that no run succeeds stands for that one is overdue."""
-    found = records_of(env, policy.category, [dataset.name for dataset in policy.datasets])
     since = found.success.as_of if found.success else Outbox(env.governance).known_since(policy.category)
     due = due_after(policy, since)
     if due is None or now <= due + env.settings.overdue_after:

@@ -86,3 +86,4 @@ def upgrade() -> None:
         sa.Column("ended_version", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="pk_lethe_subject_request"),
     )
+    op.create_index("ix_lethe_run_category_as_of", "lethe_run", ["category", "as_of"])
