@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lethe.environment import Environment
 from lethe_demo import account, demo, show
-from lethe_demo.airflow_server import AirflowApi
+from lethe_demo.airflow_server import APPROVER, AirflowApi
 
 LIMIT_SECONDS = 30.0
 _SCALE = 0.02
@@ -33,7 +33,8 @@ def main() -> int:
             seeding, api = demo.prepare(up, env, _SCALE)
             conf = {"as_of": seeding.as_of.isoformat()}
             runs = {category: api.start(category, conf) for category in account.CATEGORIES}
-            show.follow(console, api, up.children, runs)
+            approver = api.as_approver(up.airflow.passwords[APPROVER])
+            show.follow(console, api, approver, up.children, runs)
             seconds = {category: measure(api, category, conf) for category in account.CATEGORIES}
             again = account.finished_runs(env)
     for category, taken in seconds.items():

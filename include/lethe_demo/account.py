@@ -22,7 +22,7 @@ CATEGORIES = (
     "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
     "recruitment_prospects", "recruitment", "support", "invoices", "agreements", "traffic_customers",
     "letters", "ux_research", "accounts",
-    "newsletter", "suppression", "suppliers", "supplier_agreements", "supplier_contacts",
+    "newsletter", "suppression", "suppliers", "supplier_agreements", "supplier_contacts", "market_research",
 )  # fmt: skip
 _PLACED_BY = "legal@example.com"
 _RECORDED_BY = "purchasing@example.com"
@@ -97,7 +97,7 @@ class Done:
         return cls(
             dataset=f"{category}.{report.dataset}",
             expired=found.expired if found else 0,
-            erased=report.tally.erased if report.tally else 0,
+            erased=report.tally.disposed if report.tally else 0,
             held=after.held if after else 0,
             unjudgeable=last.unjudged if last else 0,
             left=after.total if after else 0,

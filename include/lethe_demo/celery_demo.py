@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lethe.environment import Environment
 from lethe_demo import account, demo, show
-from lethe_demo.airflow_server import AirflowError, wait_for_dags
+from lethe_demo.airflow_server import APPROVER, AirflowError, wait_for_dags
 from lethe_demo.compose import images, network
 from lethe_demo.compose.deployment import Deployment, deploy
 from lethe_demo.compose.stack import Stack
@@ -49,6 +49,6 @@ def _run_all(deployment: Deployment, env: Environment, phases: show.Phases) -> M
     wait_for_dags(api, deployment.stack, account.CATEGORIES)
     conf = {"as_of": deployment.seeding.as_of.isoformat()}
     runs = {category: api.start(category, conf) for category in account.CATEGORIES}
-    states = show.follow(phases.console, api, deployment.stack, runs)
+    states = show.follow(phases.console, api, deployment.api(APPROVER), deployment.stack, runs)
     phases.console.print(show.results(account.done_by_airflow(env, runs)))
     return states

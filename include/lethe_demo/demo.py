@@ -20,7 +20,7 @@ from lethe.environment import Environment
 from lethe.keys import new_connection
 from lethe.settings import Settings
 from lethe_demo import account, show, traces
-from lethe_demo.airflow_server import AirflowApi, AirflowError, AirflowServer
+from lethe_demo.airflow_server import APPROVER, AirflowApi, AirflowError, AirflowServer
 from lethe_demo.oracle import Oracle, Verdict
 from lethe_demo.processes import Children, Services
 from lethe_demo.seed import CRM_ID, LAKE_ID, OPERATIONS_ID, Seeding, seed
@@ -130,9 +130,10 @@ def run(demo: Demo, scale: float) -> bool:
         seeding, api = prepare(demo, env, scale)
         _sign_in(demo)
         with phases.phase("All categories"):
+            approver = api.as_approver(demo.airflow.passwords[APPROVER])
             conf = {"as_of": seeding.as_of.isoformat()}
             runs = {category: api.start(category, conf) for category in account.CATEGORIES}
-            states = show.follow(phases.console, api, demo.children, runs)
+            states = show.follow(phases.console, api, approver, demo.children, runs)
         phases.console.print(show.results(account.done_by_airflow(env, runs)))
         with phases.phase("Looking at the stores"):
             seen = list(_look(demo, env, seeding))

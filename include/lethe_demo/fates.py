@@ -23,6 +23,7 @@ from lethe_demo.systems.letters import Letters
 from lethe_demo.systems.newsletter import Newsletter
 from lethe_demo.systems.purchasing import Purchasing
 from lethe_demo.systems.research import Research
+from lethe_demo.systems.surveys import Surveys
 
 
 class Fate(StrEnum):
@@ -84,6 +85,7 @@ class Fates:
             "suppression.addresses": self._suppressed,
             "suppliers.details": partial(self._by_supplier, "suppliers.details"),
             "supplier_agreements.agreements": partial(self._by_supplier, "supplier_agreements.agreements"),
+            "market_research.answers": self._answers,
             "supplier_contacts.contacts": partial(self._by_supplier, "supplier_contacts.contacts"),
         }
 
@@ -103,7 +105,11 @@ class Fates:
         return next(family for family in self.company.families if dataset in family.datasets)
 
     def added(self, dataset: str) -> list[Row]:
-        """The rows that have to be there besides those that were: put there when others were erased."""
+        """The rows that have to be there besides those that were: put there when others were erased, or redacted."""
+        if dataset == "market_research.answers":
+            surveys = self.company.system(Surveys)
+            redacted = (surveys.left_of(n) for n, fate in enumerate(self.fates(dataset)) if fate is Fate.ERASED)
+            return [row for row in redacted if row is not None]
         if dataset != "suppression.addresses":
             return []
         tool = self.company.system(Newsletter)
@@ -262,6 +268,14 @@ class Fates:
         began = {row[1]: tool.subscribed(row) for row in tool.subscriptions.rows}
         for row, held in self._with_held("suppression.addresses"):
             yield self._at_once("suppression", began.get(row[0]), held)
+
+    def _answers(self) -> Iterator[Fate]:
+        """Of an answer that reveals somebody: at once, though the rest of it stays (see `added`)."""
+        surveys = self.company.system(Surveys)
+        for index, (row, held) in enumerate(self._with_held("market_research.answers")):
+            reveals = surveys.left_of(index) is not None
+            answered = row[2] if isinstance(row[2], datetime) else "nobody knows when"
+            yield self._at_once("market_research", answered, held) if reveals else Fate.KEPT
 
     def _by_supplier(self, dataset: str) -> Iterator[Fate]:
         """By the end of the relationship, as people recorded it; without a supplier nobody knows whose it is."""

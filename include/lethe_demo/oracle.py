@@ -70,7 +70,12 @@ class Oracle(Fates):
             there = _read(resolve, conn_id, family.table)
             if added:
                 missing = len(added - there)
-                yield Verdict("who objected is on the list", names, not missing, f"{missing} of {len(added):,} are not")
+                yield Verdict(
+                    "what has to be in place of what went is there",
+                    names,
+                    not missing,
+                    f"{missing} of {len(added):,} are not",
+                )
             records = zip(family.table.rows, fates, strict=True)
             yield from _compare(names, records, there - added)
             for child in family.children:

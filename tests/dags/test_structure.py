@@ -20,7 +20,7 @@ CATEGORIES = {
     "webinars", "events", "logistics", "leads", "analytics", "account_users", "traffic_end_users",
     "recruitment_prospects", "recruitment", "support", "invoices", "agreements", "traffic_customers",
     "letters", "ux_research", "accounts",
-    "newsletter", "suppression", "suppliers", "supplier_agreements", "supplier_contacts",
+    "newsletter", "suppression", "suppliers", "supplier_agreements", "supplier_contacts", "market_research",
 }  # fmt: skip
 WATCHING = {"lethe_coverage", "lethe_evidence", "lethe_survey", "lethe_watch"}
 STAGES = {"discover", "validate", "erase", "verify"}

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lethe.judging.identifiers import keys, names, normalise
 from lethe.judging.mentions import Kind, Mention, mentions, redact
 
 DECISIONS = Path(__file__).parents[2] / "docs" / "decisions"
@@ -111,3 +112,21 @@ def test_what_was_redacted_has_nothing_more_and_has_room(text: str, region: str 
     assert len(redacted.text) <= len(text)
     assert (redacted.text != text) == bool(redacted.counts)
     assert redact(redacted.text, region).text == redacted.text
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.text[:40])
+def test_whatever_is_redacted_a_hold_finds_in_the_text(answer: Answer) -> None:
+    """Never held: who is held by what stands in a text is found in all of it, however it is spelt there."""
+    for mention in mentions(answer.text, answer.region):
+        said = answer.text[mention.start : mention.end]
+        for kind in mention.kind.identifiers:
+            named = normalise(kind, _plainly(mention, said), region=answer.region)
+            assert not set(names(kind, named)).isdisjoint(keys(kind, answer.text, answer.region)), (kind, said)
+
+
+def _plainly(mention: Mention, said: str) -> str:
+    """As who places a hold writes it."""
+    if mention.kind is not Kind.EMAIL:
+        return said
+    at, dot = r" ?[(]at[)] ?| zavináč ", r" ?[(]dot[)] ?| tečka "
+    return re.sub(dot, ".", re.sub(at, "@", said))

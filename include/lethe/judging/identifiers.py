@@ -666,8 +666,10 @@ _ESCAPED_BYTES = {
     "\\": re.compile(r"(?:\\x[0-9a-fA-F]{2})+"),
 }
 """Runs of bytes as URLs, quoted-printable text (RFC 2045) and string literals have them."""
-_SPELT_AT = re.compile(r" ?[\[({<] ?at ?[\])}>] ?| at ")
-_SPELT_DOT = re.compile(r" ?[\[({<] ?dot ?[\])}>] ?| dot ")
+_AT_IN_WORDS, _DOT_IN_WORDS = "(?:at|zavina\u0301?c\u030c?)", "(?:dot|tec\u030c?ka)"
+_SPELT_AT = re.compile(rf" ?[\[({{<] ?{_AT_IN_WORDS} ?[\])}}>] ?| {_AT_IN_WORDS} ")
+_SPELT_DOT = re.compile(rf" ?[\[({{<] ?{_DOT_IN_WORDS} ?[\])}}>] ?| {_DOT_IN_WORDS} ")
+"""As people write addresses for nobody to find, in English and Czech; folded."""
 _DEEPEST = 3
 """So often a text may have been escaped."""
 

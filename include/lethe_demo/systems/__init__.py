@@ -12,6 +12,7 @@ from lethe_demo.systems.messaging import Messaging
 from lethe_demo.systems.newsletter import Newsletter
 from lethe_demo.systems.purchasing import Purchasing
 from lethe_demo.systems.research import Research
+from lethe_demo.systems.surveys import Surveys
 
 SYSTEMS: tuple[type[System], ...] = (
     Customers,
@@ -23,4 +24,5 @@ SYSTEMS: tuple[type[System], ...] = (
     Research,
     Newsletter,
     Purchasing,
+    Surveys,
 )
