@@ -186,6 +186,15 @@ def test_why_a_record_is_there_is_said_of_a_text(any_database: Database) -> None
     assert [(one.expired, one.anonymised) for one in found.values() if one] == [(True, False), (False, True)]
 
 
+def test_who_asks_for_access_is_told_of_the_texts_that_have_them(any_database: Database) -> None:
+    """By what stands in them, and only where it is not redacted yet."""
+    answers_of(any_database)
+    ann = holding(hold(email="ann@example.com"))
+    assert any_database.store.find_person(job(), ann, NO_HOLDS).records == 2
+    run_through(any_database, job())
+    assert any_database.store.find_person(job("run-2"), ann, NO_HOLDS).records == 0
+
+
 @contextmanager
 def without_recogniser(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if the extra were not installed."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from lethe.holds.rules import HoldRules
 from lethe.stores.base import ClocksFound, PersonFound
+from lethe.stores.sql import texts
 from lethe.stores.sql.dialects.base import AnyColumn, Dialect, Predicate
 from lethe.stores.sql.expiry import Judgement
 from lethe.stores.sql.holds import Carrier, HeldTables
@@ -39,6 +40,7 @@ class PersonFinder:
     def find(self, person: HoldRules, holds: HoldRules) -> PersonFound:
         """What there is of the person, and which of it the holds cover."""
         judgement = self.judgement
+        texts.look_through(self.connection, judgement)
         here = sa.and_(judgement.perhaps_in_scope, sa.not_(judgement.done_before))
         sought, kin = self._look(person, "sought", here)
         source, is_theirs = sought.join(judgement, judgement.source)
