@@ -35,7 +35,8 @@ def stores(postgres: EmbeddedPostgres) -> Iterator[dict[str, Connection]]:
         with database(connections[DATABASES[family.database]]) as opened:
             erase(opened, family)
             for row in (row for dataset in family.datasets for row in ORACLE.added(dataset)):
-                opened.execute(f"INSERT INTO {family.table.name} VALUES (%s)".encode(), row)  # noqa: S608 - a name
+                values = ", ".join(["%s"] * len(row))
+                opened.execute(f"INSERT INTO {family.table.name} VALUES ({values})".encode(), row)  # noqa: S608 - a name
     yield connections
     for connection in connections.values():
         postgres.drop_database(str(connection.schema))
