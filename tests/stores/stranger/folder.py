@@ -69,6 +69,7 @@ class FolderStore:
             Ability.EVENT_CLOCKS: Lack(When.NOT_YET, "nobody asked for it", "no events"),
             Ability.CONDITIONS: Lack(When.NOT_YET, "nobody asked for it", "no conditions"),
             Ability.PERIODS_BY_VALUE: Lack(When.NOT_YET, "nobody asked for it", "no periods by value"),
+            Ability.REQUESTS: Lack(When.NOT_YET, "nobody asked for it", "records cannot go on request"),
         },
     )
 
