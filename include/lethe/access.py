@@ -121,7 +121,7 @@ def _stays_because(
         return ""
     if policy.on_request is None or request.kind not in policy.on_request.erase:
         return f"no request of {request.kind} shortens the period; legal basis: {policy.legal_basis} ({policy.source})"
-    lack = env.store(dataset).abilities.lacks.get(Ability.REQUESTS)
+    lack = env.store(dataset).abilities.lack(Ability.REQUESTS)
     if lack is not None:
         return f"{lack.says} ({lack.reason}): erase them by hand"
     return (

@@ -29,6 +29,7 @@ class LeasedPostgreSQL(PostgreSQL):
     optimistic = False
     abilities = Abilities(
         binding=Binding.LEASED,
+        declares=frozenset({Ability.REQUESTS}),
         lacks={
             Ability.RELATED_ROWS: Lack(When.NOT_YET, "without a lock they may change meanwhile", "related rows"),
             Ability.SUPPRESSION: Lack(When.NOT_YET, "without a lock records may change", "suppression"),

@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,11 @@ from hypothesis import strategies as st
 from tests.unit.cli_kit import AS_OF, TOKEN, Command
 from tests.unit.conftest import KEYS, Office
 
+from lethe import stages
 from lethe.answering import local_day, record_request
 from lethe.connections import from_environment
 from lethe.environment import Environment
-from lethe.errors import EvidenceError, SubjectRequestError
+from lethe.errors import EvidenceError, StoreError, SubjectRequestError
 from lethe.evidence.ledger import Ledger
 from lethe.evidence.rotation import replace_master_secret
 from lethe.governance import schema
@@ -30,6 +32,9 @@ from lethe.holds.registry import require_own_secret
 from lethe.judging.identifiers import IdentifierType
 from lethe.keys import Keys
 from lethe.policy import RequestKind
+from lethe.stores import REGISTRY
+from lethe.stores.abilities import Abilities
+from lethe.stores.sql import SqlStore
 from lethe.subjects.registry import MOST, SubjectRegistry, normalised
 from lethe.subjects.rules import due_on
 
@@ -514,3 +519,38 @@ def test_where_expired_records_are_masked_so_are_those_that_go_on_request(honour
     with closing(sqlite3.connect(honouring.warehouse)) as connection:
         masked = connection.execute("SELECT id FROM registrations WHERE email IS NULL").fetchall()
     assert (masked, honouring.rows()) == ([(100,)], before)
+
+
+class OfBefore(SqlStore):
+    """As a store is that was written before records could go on request: it declares nothing of them."""
+
+    @property
+    def abilities(self) -> Abilities:
+        return replace(super().abilities, declares=frozenset())
+
+
+def test_a_run_on_request_refuses_a_store_that_does_not_declare_that_it_can(
+    honouring: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promises 1 and 10: whatever the store itself would do; also where it says so only once the run has begun."""
+    confirmed(honouring, "erasure", "--email", honouring.email(70))
+    before = honouring.rows()
+    with Environment(from_environment) as env:
+        planned = stages.plan(env, "webinars", None, trigger="test", on_request=True)
+        candidates = stages.discover(env, planned, "registrations")
+        assert candidates.due == 1
+        stages.validate(env, planned, "registrations", candidates)
+        stages.decide(env, planned, approved=True, by="petr")
+    monkeypatch.setitem(REGISTRY, "table", f"{__name__}:{OfBefore.__name__}")
+    with Environment(from_environment) as env:
+        for act in (
+            lambda: stages.discover(env, planned, "registrations"),
+            lambda: stages.erase(env, planned, "registrations", range(1)),
+            lambda: stages.verify(env, planned, "registrations"),
+        ):
+            with pytest.raises(StoreError, match="its store does not declare that it can"):
+                act()
+    assert "no dataset of which records can go on request" in go(honouring, exit_code=1)
+    named = go(honouring, "--dataset", "registrations", exit_code=1)
+    assert "webinars.registrations: records do not go on request" in named
+    assert honouring.rows() == before

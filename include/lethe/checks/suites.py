@@ -117,6 +117,8 @@ def _surveyed(left: Found) -> SqlSource:
 
 
 def _row_parameters(work: Work, own: Added) -> dict[str, object]:
+    if work.expiry.on_request:
+        return {}  # their clocks decide nothing, and no expectation asks for one
     cutoffs = [cutoff for cutoff in (work.expiry.default, *work.expiry.by_value.values()) if cutoff is not None]
     return {"cutoff": max(cutoff.day for cutoff in cutoffs), "earliest": own.earliest}
 

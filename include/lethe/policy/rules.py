@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from lethe.errors import PolicyError
-from lethe.periods import EVER, Cutoff, cutoff_at_once, cutoff_for, end_of_year, same_day
+from lethe.periods import Cutoff, cutoff_at_once, cutoff_for, end_of_year, same_day
 from lethe.policy.clocks import groups_of
 from lethe.policy.datasets import Dataset, FilesDataset, JsonLinesDataset, ObjectDataset, TableDataset
 from lethe.policy.fields import EXACT, Calendar, Column, Cron, Model, Name, PeriodField, TimeZone
@@ -289,8 +289,8 @@ class Expiry:
 
     @classmethod
     def of_requests(cls, zone: ZoneInfo) -> Self:
-        """What goes by requests, whenever its period ends."""
-        return cls(zone=zone, default=EVER, on_request=True)
+        """What goes by requests, whenever its period ends: to a store that knows nothing of them, nothing does."""
+        return cls(zone=zone, default=None, on_request=True)
 
     @property
     def longest_first(self) -> list[tuple[Cutoff, tuple[str, ...]]]:

@@ -27,7 +27,7 @@ from lethe.evidence.runs import (
 )
 from lethe.holds.rules import HoldRules
 from lethe.policy import ON_REQUEST, Dataset, Expiry, Policy, RequestKind
-from lethe.stores.base import Candidates, Value, Work
+from lethe.stores.base import Candidates, Store, Value, Work, require_able
 
 SETTLE_SECONDS = 120.0
 
@@ -124,6 +124,17 @@ def planned_work(env: Environment, plan: Plan, dataset: str) -> Work:
             "planned: these machines have other time zones or public holidays; install the same tzdata and holidays"
         )
     return job
+
+
+def able_store(env: Environment, job: Work) -> Store:
+    """The store of a dataset, if it declares that it can do what the work asks: asked here, too, and not only by it.
+
+    Raises:
+        StoreError: if it does not.
+    """
+    store = env.store(job.dataset)
+    require_able(job, store.abilities)
+    return store
 
 
 def unchanged_policy(env: Environment, plan: Plan) -> Policy:

@@ -11,7 +11,16 @@ from lethe.evidence.events import (
     Discovered,
 )
 from lethe.policy import Dataset
-from lethe.stages.base import SETTLE_SECONDS, Plan, Unwatched, Watcher, dataset_problems, planned_work, rules_for
+from lethe.stages.base import (
+    SETTLE_SECONDS,
+    Plan,
+    Unwatched,
+    Watcher,
+    able_store,
+    dataset_problems,
+    planned_work,
+    rules_for,
+)
 from lethe.stores.base import Candidates
 
 
@@ -27,7 +36,7 @@ def discover(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None
         vouched = plan.dry_run or len(env.runs.get(plan.run).clocks or ()) > 1
         timekeeping.require_come(env, job.dataset, plan.as_of, vouched=vouched)
         rules = rules_for(env, plan, job.dataset)
-        candidates = env.store(job.dataset).discover(job, rules, watcher.progress)
+        candidates = able_store(env, job).discover(job, rules, watcher.progress)
     env.runs.record(plan.run, dataset, Discovered(candidates, since))
     return candidates
 

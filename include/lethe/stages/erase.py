@@ -14,7 +14,7 @@ from lethe.evidence.events import (
 )
 from lethe.holds.gate import RunGate
 from lethe.stages.approve import run_digest
-from lethe.stages.base import Plan, Unwatched, Watcher, discovered, honoured, planned_work
+from lethe.stages.base import Plan, Unwatched, Watcher, able_store, discovered, honoured, planned_work
 from lethe.stores.base import Candidates
 
 
@@ -39,7 +39,7 @@ def erase(env: Environment, plan: Plan, dataset: str, batches: range, watcher: W
     asked = honoured(env.policy(plan.category), plan)
     gate = RunGate(env.registry, plan.run, plan.category, job.dataset, env.settings.lease_seconds, asked)
     with env.runs.working(plan.run):
-        tally = env.store(job.dataset).erase(job, candidates, batches, gate, watcher.progress)
+        tally = able_store(env, job).erase(job, candidates, batches, gate, watcher.progress)
     env.runs.record(plan.run, dataset, Erased(batches, tally))
     return tally
 

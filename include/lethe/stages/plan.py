@@ -112,7 +112,8 @@ def _require_requests(env: Environment, policy: Policy, named: Sequence[Dataset]
     """The datasets of which records may go on request: those that were named, else those of which any can be found.
 
     Raises:
-        ParameterError: if the policy honours no requests, none is open, or none could find anything.
+        ParameterError: if the policy honours no requests, none is open, none could find anything, or a store of one
+            that was named does not declare that it can.
     """
     if policy.on_request is None:
         raise ParameterError(
@@ -127,6 +128,12 @@ def _require_requests(env: Environment, policy: Policy, named: Sequence[Dataset]
             "`lethe subject list`"
         )
     if named is not None:
+        for one in named:
+            if (lack := env.store(one).abilities.lack(Ability.REQUESTS)) is not None:
+                raise ParameterError(
+                    f"{policy.category}.{one.name}: {lack.says} ({lack.reason}): leave it out, and erase by hand what "
+                    "`lethe subject report` names"
+                )
         return list(named)
     types = {kind for one in asked for kind in one.identifier_counts}
     able = [one for one in policy.datasets if one.carried & types and env.store(one).abilities.has(Ability.REQUESTS)]

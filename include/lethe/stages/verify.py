@@ -7,7 +7,7 @@ from lethe.environment import Environment
 from lethe.evidence.events import (
     DatasetVerified,
 )
-from lethe.stages.base import Plan, Unwatched, Watcher, discovered, planned_work, rules_for
+from lethe.stages.base import Plan, Unwatched, Watcher, able_store, discovered, planned_work, rules_for
 from lethe.stages.validate import record_validation
 from lethe.stores.base import Candidates, NamesKeepers, Store, Work
 
@@ -22,7 +22,7 @@ def verify(env: Environment, plan: Plan, dataset: str, watcher: Watcher | None =
 
     (watcher or Unwatched()).stage("verify", dataset, None)
     job = planned_work(env, plan, dataset)
-    store = env.store(job.dataset)
+    store = able_store(env, job)
     with env.runs.working(plan.run):
         since = env.runs.dataset(plan.run, dataset)
         left = store.survey(job, rules_for(env, plan, job.dataset))

@@ -45,6 +45,10 @@ class Ability(StrEnum):
     """A batch has exactly as many records as the connection says, and not some more because they lie together."""
 
 
+TO_BE_DECLARED = frozenset({Ability.REQUESTS})
+"""What a store can do only if it says so, because it would erase too early by knowing nothing of it."""
+
+
 class When(StrEnum):
     """For how long an inability lasts."""
 
@@ -93,13 +97,24 @@ class Abilities:
     Attributes:
         binding: how holds bind what is under way.
         clocks: the forms of clocks that it reads.
-        lacks: what it cannot do; all else it can.
+        lacks: what it cannot do; all else it can, but for what is `TO_BE_DECLARED`.
+        declares: what of that it can do.
     """
 
     binding: Binding
     clocks: frozenset[ClockForm] = frozenset(ClockForm)
     lacks: Mapping[Ability, Lack] = field(default_factory=dict)
+    declares: frozenset[Ability] = frozenset()
 
     def has(self, ability: Ability) -> bool:
         """Whether the store can do it."""
-        return ability not in self.lacks
+        return self.lack(ability) is None
+
+    def lack(self, ability: Ability) -> Lack | None:
+        """Why it cannot do it; None where it can."""
+        if ability in TO_BE_DECLARED - self.declares:
+            return self.lacks.get(ability, _NOT_DECLARED)
+        return self.lacks.get(ability)
+
+
+_NOT_DECLARED = Lack(When.NOT_YET, "its store does not declare that it can", "records do not go on request")

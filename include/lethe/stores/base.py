@@ -559,6 +559,6 @@ def require_able(work: Work, abilities: Abilities) -> None:
         Ability.PERIODS_BY_VALUE: work.expiry.column is not None,
         Ability.REQUESTS: work.expiry.on_request,
     }
-    for ability, lack in abilities.lacks.items():
-        if asked.get(ability):
+    for ability, is_asked in asked.items():
+        if is_asked and (lack := abilities.lack(ability)) is not None:
             raise StoreError(f"{work.dataset.name}: {lack.says}: {lack.reason}")

@@ -29,7 +29,7 @@ from lethe.judging.dates import (
 )
 from lethe.judging.identifiers import IdentifierType
 from lethe.judging.keys import KeyKind
-from lethe.stores.abilities import Abilities, Binding
+from lethe.stores.abilities import Abilities, Ability, Binding
 from lethe.stores.base import Remainder
 from lethe.stores.sql.catalogue import Change, ForeignKey, Need, Relation, Trigger
 from lethe.stores.sql.settings import SqlSettings
@@ -165,7 +165,7 @@ class Dialect(ABC):
     days_are_text: bool = False
     groups_as_it_compares: bool = True
     system_schemas: frozenset[str] = frozenset({"information_schema"})
-    abilities: Abilities = Abilities(binding=Binding.FENCED)
+    abilities: Abilities = Abilities(binding=Binding.FENCED, declares=frozenset({Ability.REQUESTS}))
 
     # --- connections and transactions ---
 
