@@ -153,7 +153,7 @@ def commands_of(service: Service) -> list[list[str]]:
     elif isinstance(entrypoint, str) and command is None:
         lines.append(entrypoint)
     elif isinstance(command, list):
-        lines += command[-1].replace("\\\n", " ").splitlines()
+        lines += re.sub(r"^ *#.*", "", command[-1].replace("\\\n", " "), flags=re.MULTILINE).splitlines()
     check = service.get("healthcheck", {}).get("test", [])
     lines += [check[1]] if check[:1] == ["CMD-SHELL"] else []
     words = [shlex.split(fill(line.replace("$$", "$"))) for line in lines]
@@ -367,7 +367,9 @@ def test_airflow_is_set_up_for_celery(airflow: dict[str, Service], compose: dict
     assert commands["airflow-worker"] == "celery worker"
     assert airflow["airflow-worker"]["environment"]["DUMB_INIT_SETSID"] == "0"
     assert "airflow pools import /opt/airflow/config/pools.json" in commands["airflow-init"]
-    assert 'airflow users create --role User --username "$${APPROVER_USER}"' in commands["airflow-init"], "four eyes"
+    assert 'airflow users create --role=User --username="$${APPROVER_USER}"' in commands["airflow-init"], "four eyes"
+    passwords = re.findall(r"--password.[^ ]*", commands["airflow-init"])
+    assert passwords == ['--password="$${ADMIN_PASSWORD}"', '--password="$${APPROVER_PASSWORD}"'], "may begin with -"
     assert "python -m lethe_demo.seed\n" in compose["services"]["seed"]["command"][-1]
 
 

@@ -17,7 +17,11 @@ ADMINISTRATOR, APPROVER = "admin", "approver"
 
 
 def filled_in(files: Sequence[Path]) -> Variables:
-    """New secrets, names of users, and who owns the project's files."""
+    """New secrets, names of users, and who owns the project's files.
+
+    A secret begins with a hyphen, as one in 64 of what `.env.example` tells people to make does: no command may take it
+    for an option.
+    """
     said = {
         "AIRFLOW_UID": str(os.getuid()),
         "AIRFLOW_FERNET_KEY": Fernet.generate_key().decode(),
@@ -25,4 +29,4 @@ def filled_in(files: Sequence[Path]) -> Variables:
         "AIRFLOW_APPROVER_USER": APPROVER,
         "LETHE_KEYS": new_connection(),
     }
-    return said | {name: secrets.token_urlsafe(64) for name in asked_for(files) - said.keys()}
+    return said | {name: f"-{secrets.token_urlsafe(64)}" for name in asked_for(files) - said.keys()}

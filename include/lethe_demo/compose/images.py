@@ -39,10 +39,6 @@ set -eu
 if [ -n "${_AIRFLOW_DB_MIGRATE:-}" ]; then
     airflow db migrate
 fi
-if [ -n "${_AIRFLOW_WWW_USER_CREATE:-}" ]; then
-    airflow users create --username "$_AIRFLOW_WWW_USER_USERNAME" --password "$_AIRFLOW_WWW_USER_PASSWORD" \\
-        --firstname Airflow --lastname Admin --email airflowadmin@example.com --role Admin
-fi
 case "$1" in
     airflow | bash | python) exec "$@" ;;
     *) exec airflow "$@" ;;
