@@ -227,28 +227,42 @@ def near_changes(zone: ZoneInfo) -> Iterator[datetime]:
             at = following
 
 
+_HOSTILE = {
+    "sql_mode": "ANSI,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,NO_ZERO_DATE,TRADITIONAL",
+    "time_zone": "-11:00",
+    "tx_isolation": "SERIALIZABLE",
+    "tx_read_only": 1,
+    "autocommit": 0,
+    "foreign_key_checks": 0,
+    "lock_wait_timeout": 1,
+    "sql_safe_updates": 1,
+    "sql_select_limit": 3,
+    "sql_big_selects": 0,
+    "max_join_size": 5,
+    "sql_auto_is_null": 1,
+    "completion_type": "CHAIN",
+    "old_mode": "ZERO_DATE_TIME_CAST",
+    "max_sort_length": 64,
+}
+"""Global variables of a server, as somebody may have set them for programs of their own."""
+
+
 def test_settings_of_the_server_change_nothing(crm: Database) -> None:
-    names = ("sql_mode", "time_zone", "tx_isolation", "autocommit", "foreign_key_checks", "lock_wait_timeout")
     with crm.engine.connect() as connection:
-        before: Any = connection.execute(sa.select(*(sa.literal_column(f"@@GLOBAL.{name}") for name in names))).one()
+        variables: list[sa.ColumnElement[Any]] = [sa.literal_column(f"@@GLOBAL.{name}") for name in _HOSTILE]
+        before: Any = connection.execute(sa.select(*variables)).one()
     crm.leads([{"id": n, "email": f"O'Neil{n}@x.org", "last_contact": OLD} for n in range(30)])
-    crm.run_text(
-        "SET GLOBAL sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,NO_ZERO_DATE,TRADITIONAL'",
-        "SET GLOBAL time_zone = '-11:00'",
-        "SET GLOBAL tx_isolation = 'SERIALIZABLE'",
-        "SET GLOBAL autocommit = 0",
-        "SET GLOBAL lock_wait_timeout = 1",
-    )
+    crm.run_text(*(f"SET GLOBAL {name} = {value!r}" for name, value in _HOSTILE.items()))
     try:
         store = SqlStore(crm.connection)
+        assert not [one for one in store.check(dataset()) if not one.remark]
         rules = holding(hold(email="O'Neil7@x.org"))
         candidates = store.discover(work(), rules)
         done = store.erase(work(), candidates, range(candidates.batches), Gate(rules))
         assert (candidates.due, candidates.held, done.erased) == (29, 1, 29)
         store.close()
     finally:
-        for name, value in zip(names, before, strict=True):
-            crm.run_text(f"SET GLOBAL {name} = {value!r}")
+        crm.run_text(*(f"SET GLOBAL {name} = {value!r}" for name, value in zip(_HOSTILE, before, strict=True)))
 
 
 @pytest.mark.parametrize(

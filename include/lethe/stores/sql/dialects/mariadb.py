@@ -86,9 +86,12 @@ _LONGEST_MATCHED = 1_000
 _SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES,NO_UNSIGNED_SUBTRACTION', "
     "time_zone = '+00:00', default_storage_engine = 'InnoDB', collation_server = 'utf8mb4_bin', "
-    "auto_increment_increment = 1, auto_increment_offset = 1, foreign_key_checks = 1, unique_checks = 1"
+    "auto_increment_increment = 1, auto_increment_offset = 1, foreign_key_checks = 1, unique_checks = 1, "
+    "tx_read_only = 0, completion_type = 'NO_CHAIN', sql_safe_updates = 0, sql_select_limit = 18446744073709551615, "
+    "sql_big_selects = 1, sql_auto_is_null = 0, old_mode = '', max_sort_length = 4096"
 )
-"""Whatever the server's defaults are. Days that are none must be staged as they are, not be refused."""
+"""Whatever the server's defaults are. Days that are none must be staged as they are, not be refused; keys, of up to
+3,072 bytes, are sorted whole."""
 
 _FAULTS = {
     **dict.fromkeys((1205, 1213, 1020, 1412), Fault.AGAIN),
