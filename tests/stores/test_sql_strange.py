@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from tests.stores.sql_kit import Database, Gate, anonymise, dataset, hold, holding, refused, remarks, run_through, work
+from tests.stores.sql_kit import (
+    Database,
+    Gate,
+    anonymise,
+    dataset,
+    hold,
+    holding,
+    outcomes,
+    refused,
+    remarks,
+    run_through,
+    work,
+)
 
 from lethe.counts import Unjudgeable
 from lethe.errors import StoreError
@@ -202,3 +214,19 @@ def test_a_login_beside_another_that_stages_is_told_its_grant(warehouse: Databas
     finally:
         store.close()
         warehouse.run_text(f"DROP OWNED BY {login}", f"DROP ROLE {login}")
+
+
+def test_floats_are_exact_keys_whatever_the_database_rounds_them_to(warehouse: Database) -> None:
+    table = warehouse.create(
+        "leads",
+        sa.Column("id", sa.Double(), primary_key=True, autoincrement=False),
+        sa.Column("email", sa.Text),
+        sa.Column("last_contact", warehouse.moment, index=True),
+    )
+    close = (0.3, 0.1 + 0.2)
+    warehouse.insert(table, [{"id": number, "last_contact": OLD} for number in close])
+    warehouse.run_text(f'ALTER DATABASE "{warehouse.connection.schema}" SET extra_float_digits = 0')
+    job = work()
+    candidates = warehouse.store.discover(job, NO_HOLDS)
+    warehouse.store.erase(job, candidates, range(candidates.batches), Gate())
+    assert set(outcomes(warehouse, job, candidates)) == {repr(number) for number in close}

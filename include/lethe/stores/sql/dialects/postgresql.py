@@ -73,9 +73,12 @@ from lethe.stores.sql.settings import SqlSettings
 GATE_LOCK = 0x4C65746865476174
 """Key of the advisory lock that batches hold shared and placers of holds take exclusively ("LetheGat")."""
 
-_SESSION = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe -c row_security=off"
+_SESSION = (
+    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c jit=off -c application_name=lethe -c row_security=off "
+    "-c extra_float_digits=1"
+)
 """Settings of every session, after those of the connection's own `options`. A statement from which row-level security
-would hide rows is refused."""
+would hide rows is refused; floats are written exactly, else two records could share one key."""
 
 _NOTICES = "sqlalchemy.dialects.postgresql"
 """SQLAlchemy's logger of what the server remarks."""
