@@ -109,7 +109,7 @@ def check(tables: Tables, dialect: Dialect) -> Iterator[Problem]:
 
 
 def _unable(dialect: Dialect) -> Iterator[Problem]:
-    lack = dialect.abilities.lacks.get(Ability.EVENT_CLOCKS)
+    lack = dialect.abilities.lack(Ability.EVENT_CLOCKS)
     if lack is not None:
         yield Problem(field="clock", message=f"{lack.says}: {lack.reason}")
 

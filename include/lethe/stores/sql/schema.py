@@ -81,7 +81,7 @@ def _check_related(
 ) -> Iterator[Problem]:
     """Rows of other tables that records lead to, or that refer to them; `named` are all columns that a policy names."""
     dataset = tables.dataset
-    lack = dialect.abilities.lacks.get(Ability.RELATED_ROWS)
+    lack = dialect.abilities.lack(Ability.RELATED_ROWS)
     if dataset.related and lack is not None:
         yield Problem(field="related", message=f"{lack.says}: {lack.reason}")
         return

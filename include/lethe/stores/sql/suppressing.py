@@ -98,7 +98,7 @@ def _problems(
     dialect: Dialect,
 ) -> Iterator[Problem]:
     """What the catalogue says against a list."""
-    lack = dialect.abilities.lacks.get(Ability.SUPPRESSION)
+    lack = dialect.abilities.lack(Ability.SUPPRESSION)
     if lack is not None:
         yield Problem(field="suppression", message=f"{lack.says}: {lack.reason}")
     elif found is None:

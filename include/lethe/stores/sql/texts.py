@@ -37,7 +37,7 @@ _FOUND_AT_ONCE = 10_000
 
 def check(dataset: TableDataset, dialect: Dialect) -> Iterator[Problem]:
     """What keeps a dataset's texts from being redacted in such a database."""
-    lack = dialect.abilities.lacks.get(Ability.REDACTION)
+    lack = dialect.abilities.lack(Ability.REDACTION)
     if dataset.texts and lack is not None:
         yield Problem(field="masks", message=f"{lack.says}: {lack.reason}")
 
